@@ -1,0 +1,53 @@
+"""NaturalSpeech 2 (arXiv 2304.09116) as a diffusers pipeline.
+
+Names are imported when first used, so `import ns2_diffusers` costs nothing and works where an
+optional library (torchaudio, for EnCodec) cannot be imported.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Where each public name lives.
+_HOMES = {
+    "NaturalSpeech2Pipeline": "pipelines.pipeline_naturalspeech2",
+    "NaturalSpeech2PipelineOutput": "pipelines.pipeline_output",
+    "Voice": "pipelines.pipeline_output",
+    "PhonemeEncoder": "models.phoneme_encoder",
+    "SpeechPromptEncoder": "models.speech_prompt_encoder",
+    "VarianceAdaptor": "models.variance_adaptor",
+    "WaveNetDenoiser": "models.wavenet_denoiser",
+    "TransformerDenoiser": "models.transformer_denoiser",
+    "PhonemeAligner": "models.phoneme_aligner",
+    "EncodecCodec": "models.codecs.encodec_codec",
+    "VocosCodec": "models.codecs.vocos_codec",
+    "ResidualVectorQuantizer": "models.codecs.residual_vector_quantizer",
+    "NaturalSpeech2DDPMScheduler": "schedulers.scheduling_ddpm",
+    "NaturalSpeech2DDIMScheduler": "schedulers.scheduling_ddim",
+    "NaturalSpeech2EulerScheduler": "schedulers.scheduling_euler",
+    "NaturalSpeech2Tokenizer": "text.tokenizer",
+}
+# diffusers' loader looks for these base classes on the top-level package of a component.
+_BASES = {
+    "ModelMixin": "diffusers.models.modeling_utils",
+    "SchedulerMixin": "diffusers.schedulers.scheduling_utils",
+    "DiffusionPipeline": "diffusers",
+    "PreTrainedTokenizer": "transformers",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in _BASES:
+        value = getattr(importlib.import_module(_BASES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,168 @@
+"""What the two denoisers share: time, guidance, prompt queries, learned nulls, the per-utterance cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import nn
+
+from .attention import Attention
+
+NUM_TRAIN_TIMESTEPS = 1000
+
+
+class DenoiserConditioning(NamedTuple):
+    """What stays the same at every step of an utterance.
+
+    Args:
+        conditions: the condition as each layer takes it; a length of 1 stands for every frame.
+        prompt_keys_values: keys and values of the prompt queries, a pair for each attention.
+    """
+
+    conditions: tuple[torch.Tensor, ...]
+    prompt_keys_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of the timestep through an MLP; a guidance scale (arXiv 2210.03142) is added.
+
+    Args:
+        continuous: embed t = (timestep + 1) / 1000 in (0, 1] itself, as Amphion does, not the timestep.
+        guidance: take a guidance scale too.
+    """
+
+    def __init__(self, hidden_size: int, continuous: bool, guidance: bool):
+        super().__init__()
+        self.continuous = continuous
+        self.sinusoids = Timesteps(hidden_size, flip_sin_to_cos=False, downscale_freq_shift=1)
+        self.mlp = TimestepEmbedding(
+            hidden_size, 4 * hidden_size, act_fn="mish", out_dim=hidden_size
+        )
+        self.guidance_mlp = None
+        if guidance:
+            self.guidance_mlp = TimestepEmbedding(
+                hidden_size, 4 * hidden_size, act_fn="mish", out_dim=hidden_size
+            )
+
+    def forward(
+        self,
+        timestep: torch.Tensor | float,
+        guidance: torch.Tensor | float | None,
+        batch_size: int,
+        like: torch.Tensor,
+    ) -> torch.Tensor:
+        """Embed a number or (B,) of them: (B, D), in the dtype and on the device of `like`."""
+        timestep = _per_item(timestep, batch_size, like.device)
+        if self.continuous:
+            timestep = (timestep + 1) / NUM_TRAIN_TIMESTEPS
+        embedding = self.mlp(self.sinusoids(timestep).to(like.dtype))
+        if self.guidance_mlp is None:
+            if guidance is not None:
+                raise ValueError(
+                    "guidance was given to a denoiser that was not distilled to take it: leave it out, or "
+                    "load a denoiser with guidance_embeds=True."
+                )
+            return embedding
+        # A scale of 1 is no guidance: what a distilled denoiser does when nobody asks for more.
+        guidance = _per_item(1.0 if guidance is None else guidance, batch_size, like.device)
+        return embedding + self.guidance_mlp(self.sinusoids(guidance * NUM_TRAIN_TIMESTEPS).to(like.dtype))
+
+
+def _per_item(value: torch.Tensor | float, batch_size: int, device: torch.device) -> torch.Tensor:
+    value = torch.as_tensor(value, dtype=torch.float32, device=device)
+    return value.reshape(-1).expand(batch_size)
+
+
+class PromptQueries(nn.Module):
+    """Learned query tokens that attend to the prompt states (the paper: 32; figure 3, Q-K-V).
+
+    Further layers see only these, so a long prompt costs no more than a short one.
+    """
+
+    def __init__(self, num_query_tokens: int, hidden_size: int, prompt_dim: int, num_attention_heads: int):
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(num_query_tokens, hidden_size) * hidden_size**-0.5)
+        self.attention = Attention(hidden_size, num_attention_heads, prompt_dim)
+
+    def forward(
+        self, prompt_hidden_states: torch.Tensor, prompt_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """(B, Tp, D') and (B, Tp) to (B, queries, D)."""
+        tokens = self.tokens.expand(len(prompt_hidden_states), -1, -1)
+        keys_values = self.attention.keys_values(prompt_hidden_states)
+        return self.attention(tokens, keys_values, prompt_mask)
+
+
+class DenoiserMixin:
+    """Learned nulls for what is not given, and the rules for what is."""
+
+    def _init_shared(
+        self,
+        hidden_size: int,
+        condition_dim: int,
+        num_query_tokens: int,
+        num_attention_heads: int,
+        continuous_time: bool,
+        guidance_embeds: bool,
+    ) -> None:
+        self.null_condition = nn.Parameter(torch.zeros(condition_dim))
+        self.null_prompt = nn.Parameter(torch.randn(condition_dim) * condition_dim**-0.5)
+        self.time_embedding = TimeEmbedding(hidden_size, continuous_time, guidance_embeds)
+        self.prompt_queries = PromptQueries(
+            num_query_tokens, hidden_size, condition_dim, num_attention_heads
+        )
+
+    def encode_conditioning(
+        self,
+        encoder_hidden_states: torch.Tensor | None = None,
+        prompt_hidden_states: torch.Tensor | None = None,
+        prompt_mask: torch.Tensor | None = None,
+        batch_size: int = 1,
+    ) -> DenoiserConditioning:
+        """Compute once what every step needs of the condition and the prompt.
+
+        Args:
+            encoder_hidden_states: (B, T, D), the variance adaptor's condition; the null when None.
+            prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean; the null when None.
+            batch_size: used when both are None.
+
+        Returns: pass it to `forward` as `conditioning`; the result is the same to the last bit.
+        """
+        for given in (encoder_hidden_states, prompt_hidden_states):
+            if given is not None:
+                batch_size = len(given)
+        if encoder_hidden_states is None:
+            encoder_hidden_states = self.null_condition.expand(batch_size, 1, -1)
+        if prompt_hidden_states is None:
+            prompt_hidden_states, prompt_mask = self.null_prompt.expand(batch_size, 1, -1), None
+        queries = self.prompt_queries(prompt_hidden_states, prompt_mask)
+        return self._encode_conditioning(encoder_hidden_states, queries)
+
+    def replace_with_nulls(
+        self,
+        encoder_hidden_states: torch.Tensor,
+        prompt_hidden_states: torch.Tensor,
+        drop_condition: torch.Tensor,
+        drop_prompt: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put the learned nulls in the place of the condition and prompt of some items of a batch.
+
+        Args:
+            encoder_hidden_states: (B, T, D).
+            prompt_hidden_states: (B, Tp, D).
+            drop_condition, drop_prompt: (B,) boolean, True for items that go without.
+        """
+        # Attention over copies of one vector is attention to that vector, whatever the mask.
+        return (
+            torch.where(drop_condition[:, None, None], self.null_condition, encoder_hidden_states),
+            torch.where(drop_prompt[:, None, None], self.null_prompt, prompt_hidden_states),
+        )
+
+    def _check_sample(self, sample: torch.Tensor) -> None:
+        if sample.ndim != 3 or sample.shape[1] != self.config.latent_channels:
+            raise ValueError(
+                f"sample has shape {tuple(sample.shape)}; wanted (batch, {self.config.latent_channels}, "
+                "frames): the latents of the codec that this denoiser was trained with."
+            )

@@ -1,0 +1,84 @@
+"""Phonemes to hidden states (NaturalSpeech 2, section 3.1 and table 11)."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from .modeling_outputs import EncoderOutput
+from .transformer_encoder import TransformerEncoder, masked_mean
+
+
+class PhonemeEncoder(ModelMixin, ConfigMixin):
+    """A Transformer over phoneme embeddings with convolutional feed-forward layers.
+
+    Args:
+        vocab_size: symbols of the tokenizer, special ones included.
+        hidden_size: D.
+        filter_size, kernel_size: of the convolutional feed-forward.
+        position_embedding: "rotary" (the paper does not say) or "none".
+        prompt_conditioning: every norm takes its scale and shift from the mean of the prompt states.
+        prompt_dim: width of those states; `hidden_size` when None.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        vocab_size: int = 181,
+        hidden_size: int = 512,
+        num_layers: int = 6,
+        num_attention_heads: int = 8,
+        filter_size: int = 2048,
+        kernel_size: int = 9,
+        dropout: float = 0.2,
+        position_embedding: str = "rotary",
+        prompt_conditioning: bool = False,
+        prompt_dim: int | None = None,
+    ):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, hidden_size)
+        self.encoder = TransformerEncoder(
+            hidden_size,
+            num_layers,
+            num_attention_heads,
+            filter_size,
+            kernel_size,
+            dropout,
+            position_embedding,
+            adaptive_norm_dim=(prompt_dim or hidden_size) if prompt_conditioning else None,
+        )
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        prompt_hidden_states: torch.Tensor | None = None,
+        prompt_mask: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> EncoderOutput | tuple[torch.Tensor]:
+        """Encode phonemes.
+
+        Args:
+            input_ids: (B, N) int64 from the tokenizer.
+            attention_mask: (B, N) boolean, True where there is a phoneme.
+            prompt_hidden_states: (B, Tp, D) of the prompt encoder; used with `prompt_conditioning`.
+            prompt_mask: (B, Tp) boolean.
+
+        Raises:
+            ValueError: `prompt_conditioning` is on and no prompt states are given.
+        """
+        condition = None
+        if self.config.prompt_conditioning:
+            if prompt_hidden_states is None:
+                raise ValueError(
+                    "this PhonemeEncoder follows the prompt (prompt_conditioning=True): "
+                    "give prompt_hidden_states, the prompt encoder's output."
+                )
+            condition = masked_mean(prompt_hidden_states, prompt_mask)
+        mask = None if attention_mask is None else attention_mask.bool()
+        hidden_states = self.encoder(self.embedding(input_ids), mask, condition)
+        return EncoderOutput(hidden_states) if return_dict else (hidden_states,)

@@ -1,0 +1,194 @@
+"""The modern denoiser: a Transformer with adaptive norms, in the WaveNet's place."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import FeedForward
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from .attention import Attention, rotary_table
+from .denoiser import DenoiserConditioning, DenoiserMixin
+from .modeling_outputs import DenoiserOutput
+from .wavenet_denoiser import WaveNetLayer
+
+
+class TransformerDenoiserBlock(nn.Module):
+    """Depthwise convolution and rotary self-attention, cross-attention to the prompt queries, GEGLU.
+
+    The norms before attention and feed-forward take scale and shift from the time, and a gate that starts
+    at zero (DiT, arXiv 2212.09748), so that a new block changes nothing.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_attention_heads: int,
+        feed_forward_mult: int,
+        kernel_size: int,
+        dropout: float,
+    ):
+        super().__init__()
+        self.modulation = nn.Linear(hidden_size, 6 * hidden_size)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        self.norm1 = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.conv = nn.Conv1d(
+            hidden_size, hidden_size, kernel_size, padding=kernel_size // 2, groups=hidden_size
+        )
+        self.attention = Attention(hidden_size, num_attention_heads)
+        self.norm2 = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.cross_attention = Attention(hidden_size, num_attention_heads)
+        self.norm3 = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.feed_forward = FeedForward(
+            hidden_size, mult=feed_forward_mult, activation_fn="geglu", dropout=dropout
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        time: torch.Tensor,
+        keys_values: tuple[torch.Tensor, torch.Tensor],
+        mask: torch.Tensor | None,
+        rotary: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """`hidden_states` (B, T, D), `time` (B, D) after its activation, to (B, T, D)."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(time).unsqueeze(1).chunk(6, dim=-1)
+        states = self.norm1(hidden_states) * (1 + scale1) + shift1
+        if mask is not None:
+            states = states * mask.unsqueeze(-1)
+        states = states + self.conv(states.transpose(1, 2)).transpose(1, 2)
+        attended = self.attention(states, mask=mask, rotary=rotary)
+        hidden_states = hidden_states + gate1 * self.dropout(attended)
+        hidden_states = hidden_states + self.cross_attention(self.norm2(hidden_states), keys_values)
+        states = self.norm3(hidden_states) * (1 + scale2) + shift2
+        return hidden_states + gate2 * self.feed_forward(states)
+
+
+class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
+    """A Transformer over noisy latents and their condition, frame by frame.
+
+    Args:
+        latent_channels: C of the codec.
+        hidden_size: D inside.
+        condition_dim: width of the condition and of the prompt states.
+        kernel_size: of the depthwise convolution before each self-attention.
+        num_query_tokens: learned queries over the prompt.
+        num_stem_layers: WaveNet layers before the blocks (each with FiLM by the prompt), 0 for none.
+        continuous_time: embed t in (0, 1] rather than the timestep.
+        guidance_embeds: take a distilled guidance scale.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 256,
+        hidden_size: int = 768,
+        condition_dim: int = 512,
+        num_layers: int = 12,
+        num_attention_heads: int = 12,
+        feed_forward_mult: int = 4,
+        kernel_size: int = 5,
+        num_query_tokens: int = 32,
+        num_stem_layers: int = 0,
+        dropout: float = 0.1,
+        continuous_time: bool = False,
+        guidance_embeds: bool = False,
+    ):
+        super().__init__()
+        self._init_shared(
+            hidden_size,
+            condition_dim,
+            num_query_tokens,
+            num_attention_heads,
+            continuous_time,
+            guidance_embeds,
+        )
+        self.proj_in = nn.Linear(latent_channels, hidden_size)
+        self.condition_norm = nn.LayerNorm(condition_dim)
+        self.condition_proj = nn.Linear(condition_dim, hidden_size)
+        self.stem = nn.ModuleList(
+            WaveNetLayer(
+                hidden_size, hidden_size, 3, 2 ** (index % 2), True, num_attention_heads, dropout
+            )
+            for index in range(num_stem_layers)
+        )
+        self.blocks = nn.ModuleList(
+            TransformerDenoiserBlock(
+                hidden_size, num_attention_heads, feed_forward_mult, kernel_size, dropout
+            )
+            for _ in range(num_layers)
+        )
+        self.head_dim = hidden_size // num_attention_heads
+        self.norm_out = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.modulation_out = nn.Linear(hidden_size, 2 * hidden_size)
+        self.proj_out = nn.Linear(hidden_size, latent_channels)
+        for layer in (self.modulation_out, self.proj_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.gradient_checkpointing = False
+
+    def _encode_conditioning(
+        self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor
+    ) -> DenoiserConditioning:
+        condition = self.condition_proj(self.condition_norm(encoder_hidden_states))
+        stem_condition = condition.transpose(1, 2)
+        attentions = [layer.attention for layer in self.stem]
+        attentions += [block.cross_attention for block in self.blocks]
+        return DenoiserConditioning(
+            (condition, *(layer.condition_proj(stem_condition) for layer in self.stem)),
+            tuple(attention.keys_values(queries) for attention in attentions),
+        )
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float,
+        encoder_hidden_states: torch.Tensor | None = None,
+        prompt_hidden_states: torch.Tensor | None = None,
+        sample_mask: torch.Tensor | None = None,
+        prompt_mask: torch.Tensor | None = None,
+        guidance: torch.Tensor | float | None = None,
+        conditioning: DenoiserConditioning | None = None,
+        return_dict: bool = True,
+    ) -> DenoiserOutput | tuple[torch.Tensor]:
+        """Denoise; arguments, shapes and errors are those of `WaveNetDenoiser.forward`."""
+        self._check_sample(sample)
+        if conditioning is None:
+            conditioning = self.encode_conditioning(
+                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample)
+            )
+        mask = None if sample_mask is None else sample_mask.bool()
+        keep = 1.0 if mask is None else mask.unsqueeze(-1).to(sample.dtype)
+        time = self.time_embedding(timestep, guidance, len(sample), sample)
+        keys_values = list(conditioning.prompt_keys_values)
+
+        hidden_states = self.proj_in(sample.transpose(1, 2)) + conditioning.conditions[0]
+        hidden_states = self._run_stem(hidden_states, time, conditioning, mask)
+        activated = nn.functional.silu(time)
+        rotary = rotary_table(sample.shape[-1], self.head_dim, sample.device)
+        for block, pair in zip(self.blocks, keys_values[len(self.stem) :], strict=True):
+            arguments = (hidden_states, activated, pair, mask, rotary)
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                hidden_states = self._gradient_checkpointing_func(block, *arguments)
+            else:
+                hidden_states = block(*arguments)
+        scale, shift = self.modulation_out(activated).unsqueeze(1).chunk(2, dim=-1)
+        hidden_states = self.norm_out(hidden_states) * (1 + scale) + shift
+        output = (self.proj_out(hidden_states) * keep).transpose(1, 2)
+        return DenoiserOutput(output) if return_dict else (output,)
+
+    def _run_stem(self, hidden_states, time, conditioning, mask):
+        if not self.stem:
+            return hidden_states
+        keep = 1.0 if mask is None else mask.unsqueeze(1).to(hidden_states.dtype)
+        states = hidden_states.transpose(1, 2)
+        for layer, condition, pair in zip(
+            self.stem, conditioning.conditions[1:], conditioning.prompt_keys_values, strict=False
+        ):
+            states, _ = layer(states, time, condition, pair, keep)
+        return states.transpose(1, 2)

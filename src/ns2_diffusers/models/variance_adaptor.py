@@ -1,0 +1,136 @@
+"""Durations, length regulator and pitch (NaturalSpeech 2, section 3.3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from .modeling_outputs import VarianceAdaptorOutput
+from .variance_predictor import VariancePredictor
+
+
+class VarianceAdaptor(ModelMixin, ConfigMixin):
+    """Says how long each phoneme lasts and how high it is spoken, and lays its states out in frames.
+
+    Both predictors look at the prompt: without it the prosody of the voice is lost (the paper's
+    ablation, table 7).
+
+    Args:
+        hidden_size: D, of the phoneme states and of the prompt states.
+        duration_kernel_size, pitch_kernel_size, num_predictor_layers, cross_attention_every: see
+            `VariancePredictor`.
+        pitch_bins: entries of the pitch embedding, spaced evenly in log F0.
+        pitch_min, pitch_max: Hz at the first and last boundary between bins.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        hidden_size: int = 512,
+        num_predictor_layers: int = 30,
+        duration_kernel_size: int = 3,
+        pitch_kernel_size: int = 5,
+        cross_attention_every: int = 3,
+        num_attention_heads: int = 8,
+        dropout: float = 0.5,
+        pitch_bins: int = 512,
+        pitch_min: float = 50.0,
+        pitch_max: float = 1100.0,
+    ):
+        super().__init__()
+        sizes = {
+            "hidden_size": hidden_size,
+            "num_layers": num_predictor_layers,
+            "cross_attention_every": cross_attention_every,
+            "num_attention_heads": num_attention_heads,
+            "dropout": dropout,
+        }
+        self.duration_predictor = VariancePredictor(kernel_size=duration_kernel_size, **sizes)
+        self.pitch_predictor = VariancePredictor(kernel_size=pitch_kernel_size, **sizes)
+        self.pitch_embedding = nn.Embedding(pitch_bins, hidden_size)
+        boundaries = torch.linspace(math.log(pitch_min), math.log(pitch_max), pitch_bins - 1).exp()
+        self.register_buffer("pitch_boundaries", boundaries)
+
+    def forward(
+        self,
+        phoneme_hidden_states: torch.Tensor,
+        phoneme_mask: torch.Tensor | None,
+        prompt_hidden_states: torch.Tensor,
+        prompt_mask: torch.Tensor | None = None,
+        durations: torch.Tensor | None = None,
+        pitch: torch.Tensor | None = None,
+        speaking_rate: float | torch.Tensor = 1.0,
+        pitch_shift: float | torch.Tensor = 0.0,
+        return_dict: bool = True,
+    ) -> VarianceAdaptorOutput | tuple[torch.Tensor, ...]:
+        """Make the denoiser's condition.
+
+        What is predicted is always returned, for the losses; what is given is what is used.
+
+        Args:
+            phoneme_hidden_states: (B, N, D).
+            phoneme_mask: (B, N) boolean.
+            prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean.
+            durations: (B, N) frames, given instead of predicted (ground truth in training, a song).
+            pitch: (B, T) F0 in Hz without gaps, given instead of predicted; T is what `durations` sum to.
+            speaking_rate: 2 is twice as fast; divides predicted durations; a number or (B,).
+            pitch_shift: semitones added to predicted pitch; a number or (B,).
+
+        Raises:
+            ValueError: the given pitch does not have one value a frame.
+        """
+        log_durations = self.duration_predictor(
+            phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask
+        )
+        if durations is None:
+            durations = round_durations(log_durations, phoneme_mask, speaking_rate)
+        states, mask = regulate_length(phoneme_hidden_states, durations)
+        log_pitch = self.pitch_predictor(states, mask, prompt_hidden_states, prompt_mask)
+        if pitch is None:
+            shift = torch.as_tensor(pitch_shift, device=log_pitch.device).reshape(-1, 1) / 12
+            pitch = torch.exp(log_pitch.float()) * 2**shift
+        elif pitch.shape != mask.shape:
+            raise ValueError(
+                f"pitch has shape {tuple(pitch.shape)} and the durations sum to {mask.shape[1]} frames for "
+                f"{mask.shape[0]} items: give one F0 value in Hz a frame, shape {tuple(mask.shape)}."
+            )
+        pitch = pitch.float() * mask
+        bins = torch.bucketize(pitch, self.pitch_boundaries.float())
+        condition = (states + self.pitch_embedding(bins)) * mask.unsqueeze(-1)
+        output = VarianceAdaptorOutput(condition, mask, durations, pitch, log_durations, log_pitch)
+        return output if return_dict else output.to_tuple()
+
+
+def round_durations(
+    log_durations: torch.Tensor,
+    phoneme_mask: torch.Tensor | None = None,
+    speaking_rate: float | torch.Tensor = 1.0,
+) -> torch.Tensor:
+    """Predicted log(1 + frames) (B, N) to whole frames, at least one an item."""
+    rate = torch.as_tensor(speaking_rate, device=log_durations.device).reshape(-1, 1)
+    frames = torch.round(torch.expm1(log_durations.float()) / rate).clamp(min=0).long()
+    if phoneme_mask is not None:
+        frames = frames * phoneme_mask
+    # An item of no frames at all would leave the denoiser nothing to attend to.
+    frames[:, 0] += (frames.sum(1) == 0).long()
+    return frames
+
+
+def regulate_length(
+    phoneme_hidden_states: torch.Tensor, durations: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Repeat each phoneme's state (B, N, D) for its frames (B, N): (B, T, D) and the mask (B, T)."""
+    ends = durations.cumsum(1)
+    frames = torch.arange(int(ends[:, -1].max()), device=durations.device)
+    # Frame t belongs to the first phoneme that ends after t.
+    owner = torch.searchsorted(ends, frames.expand(len(ends), -1).contiguous(), right=True)
+    mask = frames < ends[:, -1:]
+    owner = owner.clamp(max=durations.shape[1] - 1).unsqueeze(-1)
+    states = torch.take_along_dim(phoneme_hidden_states, owner, dim=1)
+    return states * mask.unsqueeze(-1), mask
