@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "NaturalSpeech2Pipeline": "pipelines.pipeline_naturalspeech2",
     "NaturalSpeech2PipelineOutput": "pipelines.pipeline_output",
-    "Voice": "pipelines.pipeline_output",
+    "Voice": "pipelines.voice",
     "PhonemeEncoder": "models.phoneme_encoder",
     "SpeechPromptEncoder": "models.speech_prompt_encoder",
     "VarianceAdaptor": "models.variance_adaptor",
@@ -21,6 +21,7 @@ _HOMES = {
     "PhonemeAligner": "models.phoneme_aligner",
     "EncodecCodec": "models.codecs.encodec_codec",
     "VocosCodec": "models.codecs.vocos_codec",
+    "load_codec": "models.codecs.loading",
     "ResidualVectorQuantizer": "models.codecs.residual_vector_quantizer",
     "NaturalSpeech2DDPMScheduler": "schedulers.scheduling_ddpm",
     "NaturalSpeech2DDIMScheduler": "schedulers.scheduling_ddim",

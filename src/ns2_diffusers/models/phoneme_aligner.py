@@ -27,7 +27,7 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        vocab_size: int = 181,
+        vocab_size: int = 227,
         feature_channels: int = 80,
         hidden_size: int = 512,
         attention_channels: int = 80,

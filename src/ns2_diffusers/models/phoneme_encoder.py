@@ -28,7 +28,7 @@ class PhonemeEncoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        vocab_size: int = 181,
+        vocab_size: int = 227,
         hidden_size: int = 512,
         num_layers: int = 6,
         num_attention_heads: int = 8,

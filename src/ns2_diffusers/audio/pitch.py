@@ -1,0 +1,57 @@
+"""Fundamental frequency (F0) at the codec's frame rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def estimate_f0(
+    waveform: torch.Tensor,
+    sampling_rate: int,
+    hop_length: int,
+    f0_min: float = 65.0,
+    f0_max: float = 800.0,
+) -> torch.Tensor:
+    """F0 at the middle of every frame, by WORLD's DIO and StoneMask, as in the paper (section 4).
+
+    Args:
+        waveform: (samples,).
+        hop_length: samples a frame.
+        f0_min, f0_max: Hz between which to look.
+
+    Returns: (ceil(samples / hop_length),) float32 in Hz, 0 where there is no voice.
+
+    Raises:
+        ImportError: pyworld is not installed.
+    """
+    try:
+        import pyworld
+    except ImportError as error:
+        raise ImportError('F0 needs pyworld: pip install "ns2-diffusers[train]".') from error
+    samples = waveform.double().cpu().numpy()
+    num_frames = -(-len(samples) // hop_length)
+    # Frames start at multiples of the hop; their middles are the odd half hops.
+    half_hop_ms = 1000 * hop_length / sampling_rate / 2
+    coarse, times = pyworld.dio(
+        samples, sampling_rate, f0_floor=f0_min, f0_ceil=f0_max, frame_period=half_hop_ms
+    )
+    refined = pyworld.stonemask(samples, coarse, times, sampling_rate)[1::2][:num_frames]
+    f0 = np.zeros(num_frames, dtype=np.float32)
+    f0[: len(refined)] = refined
+    return torch.from_numpy(f0)
+
+
+def interpolate_unvoiced(f0: torch.Tensor) -> torch.Tensor:
+    """Bridge the unvoiced frames (F0 of 0) of `f0` (T,) on a logarithmic scale; all zeros stay so.
+
+    The pitch embedding is trained on contours without gaps because the predictor makes such ones: it learns
+    from voiced frames alone.
+    """
+    voiced = (f0 > 0).cpu().numpy()
+    if not voiced.any():
+        return f0
+    frames = np.arange(len(voiced))
+    log_f0 = np.log(f0.double().cpu().numpy()[voiced])
+    bridged = np.exp(np.interp(frames, frames[voiced], log_f0))
+    return torch.from_numpy(bridged).to(f0)

@@ -1,0 +1,207 @@
+"""`ns2-diffusers`: the pipeline from a shell.
+
+Libraries are imported where they are used, so that `--help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+
+MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
+FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
+# A class of this package, or one of diffusers'.
+SCHEDULERS = {
+    "ddim": "NaturalSpeech2DDIMScheduler",
+    "ddpm": "NaturalSpeech2DDPMScheduler",
+    "euler": "NaturalSpeech2EulerScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "deis": "DEISMultistepScheduler",
+}
+EXAMPLES = """examples:
+  ns2-diffusers generate "Hello there." --prompt voice.wav -o hello.wav --model my-model
+  ns2-diffusers voice voice.wav -o voice.safetensors --model my-model
+  ns2-diffusers generate --file story.txt --voice voice.safetensors -o story.mp3 --model my-model"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, or 2 for bad input, with one line on standard error."""
+    try:
+        args = make_parser().parse_args(argv)
+        args.run(args)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print("ns2-diffusers: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises what is wrong with the arguments, so that all errors look the same."""
+
+    def error(self, message: str) -> None:
+        raise ValueError(message)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="ns2-diffusers",
+        description="Speech in any voice, from a few seconds of it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    generate = commands.add_parser("generate", help="speak a text")
+    generate.set_defaults(run=run_generate)
+    generate.add_argument("text", nargs="?", help="what to say; - or nothing: standard input")
+    generate.add_argument("--file", type=Path, help="read the text from a file")
+    generate.add_argument("--phonemes", action="store_true", help="the text is phonemes")
+    whose = generate.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--prompt", type=Path, help="a recording of the voice")
+    whose.add_argument("--voice", type=Path, help="a voice made with `ns2-diffusers voice`")
+    generate.add_argument("--steps", type=int, default=32, help="of the sampler (%(default)s)")
+    generate.add_argument("--scheduler", choices=SCHEDULERS, help="the sampler (the model's own)")
+    generate.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast")
+    generate.add_argument("--pitch-shift", type=float, default=0.0, help="in semitones")
+    generate.add_argument("--guidance", type=float, default=1.0, help="above 1: closer to text and voice")
+    generate.add_argument("--temperature", type=float, help="higher is calmer (the scheduler's, 1.44)")
+    generate.add_argument("--seed", type=int, help="the same seed gives the same audio")
+    add_common(generate, "audio file: " + ", ".join(name[1:] for name in FORMATS))
+
+    voice = commands.add_parser("voice", help="make a reusable voice from a recording")
+    voice.set_defaults(run=run_voice)
+    voice.add_argument("audio", type=Path, help="a few seconds of one person's speech")
+    add_common(voice, "voice file, .safetensors")
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser, output_help: str) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, help=output_help)
+    parser.add_argument("--model", help=f"directory or hub repository (the environment's {MODEL_VARIABLE})")
+    parser.add_argument("--device", help="cpu, cuda, mps … (a GPU if there is one)")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no report")
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    check_output(args.output, FORMATS)
+    text = read_text(args)
+    pipe = load_pipeline(args)
+
+    import torch
+
+    generator = None if args.seed is None else torch.Generator().manual_seed(args.seed)
+    start = time.perf_counter()
+    output = pipe(
+        **{"phonemes" if args.phonemes else "text": text},
+        prompt_audio=args.prompt,
+        voice=args.voice,
+        speaking_rate=args.speed,
+        pitch_shift=args.pitch_shift,
+        num_inference_steps=args.steps,
+        guidance_scale=args.guidance,
+        temperature=args.temperature,
+        generator=generator,
+    )
+    elapsed = time.perf_counter() - start
+    audio = output.audios[0]
+    write_audio(audio, output.sampling_rate, args.output)
+    if not args.quiet:
+        seconds = audio.shape[-1] / output.sampling_rate
+        print(
+            f"{seconds:.2f} s of audio in {elapsed:.2f} s (real-time factor {elapsed / seconds:.2f}): {args.output}"
+        )
+
+
+def run_voice(args: argparse.Namespace) -> None:
+    check_output(args.output, [".safetensors"])
+    pipe = load_pipeline(args)
+    voice = pipe.encode_voice(args.audio)
+    voice.save(args.output)
+    if not args.quiet:
+        print(f"{voice.latents.shape[1] / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
+
+
+def check_output(path: Path, suffixes: Any) -> None:
+    """Find out before the work is done whether its result can be written."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"the output {str(path)!r} must end in one of {', '.join(suffixes)}.")
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"there is no directory {str(path.parent)!r} to write {path.name} to: make it first."
+        )
+
+
+def read_text(args: argparse.Namespace) -> str:
+    if args.file is not None:
+        if args.text is not None:
+            raise ValueError("give the text either as an argument or as --file, not both.")
+        try:
+            return args.file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{str(args.file)!r} is not a UTF-8 text file ({error.reason}).") from error
+    if args.text not in (None, "-"):
+        return args.text
+    if args.text is None and sys.stdin.isatty():
+        raise ValueError("there is no text: give it as an argument, with --file, or on standard input.")
+    return sys.stdin.read()
+
+
+def load_pipeline(args: argparse.Namespace) -> Any:
+    model = args.model or os.environ.get(MODEL_VARIABLE)
+    if not model:
+        raise ValueError(
+            f"no model was given: name a directory or a hub repository with --model, or set {MODEL_VARIABLE}; "
+            "examples/quickstart.py trains a small one in minutes."
+        )
+    import diffusers
+    import torch
+
+    import ns2_diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"the device {device!r} cannot be used here ({error}).") from error
+    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model, torch_dtype=getattr(torch, args.dtype))
+    name = SCHEDULERS.get(getattr(args, "scheduler", None))
+    if name is not None:
+        scheduler = getattr(ns2_diffusers if name in ns2_diffusers.__all__ else diffusers, name)
+        pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
+    # None: where standard error is no terminal.
+    pipe.set_progress_bar_config(disable=args.quiet or None)
+    return pipe.to(device)
+
+
+def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
+    """Write beside `path`, then rename: a file that is there is whole."""
+    import soundfile
+
+    peak = abs(audio).max()
+    if peak > 1:
+        print(f"note: the audio peaked at {peak:.2f} and was scaled down to fit the file.", file=sys.stderr)
+        audio = audio / peak
+    beside = path.with_name(path.name + ".partial")
+    try:
+        soundfile.write(beside, audio.T, sampling_rate, format=FORMATS[path.suffix.lower()])
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

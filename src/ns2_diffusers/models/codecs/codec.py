@@ -1,0 +1,211 @@
+"""What the codecs share: standardised latents, codes, masks, a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers.utils import BaseOutput
+
+
+@dataclass
+class CodecOutput(BaseOutput):
+    """Output of a codec's forward pass.
+
+    All but the first have defaults because accelerate's mixed precision rebuilds an output from a dict.
+
+    Args:
+        waveform: (B, channels, samples) as long as the input.
+        codes: (B, Q, T) int64.
+        commitment_loss: scalar of the quantiser.
+    """
+
+    waveform: torch.Tensor
+    codes: torch.Tensor | None = None
+    commitment_loss: torch.Tensor | None = None
+
+
+class CodecMixin:
+    """The interface of every codec, over a `quantizer` and two methods that a codec brings.
+
+    `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> (B, channels,
+    samples)` work on raw latents. What leaves `encode`, `quantize` and `codes_to_latents` is standardised per
+    channel with the config's `latents_mean` and `latents_std` (None: as it is), the way diffusers' VAEs do
+    it, and `decode` takes the same.
+
+    Masks are boolean, True where there is audio, and must be a run of True followed by padding.
+    """
+
+    @property
+    def sampling_rate(self) -> int:
+        """Hz."""
+        return self.config.sampling_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a latent frame stands for."""
+        return self.config.hop_length
+
+    @property
+    def channels(self) -> int:
+        """Audio channels."""
+        return self.config.channels
+
+    @property
+    def latent_channels(self) -> int:
+        """C."""
+        return self.config.latent_channels
+
+    @property
+    def num_codebooks(self) -> int:
+        """Q."""
+        return self.quantizer.num_codebooks
+
+    @property
+    def codebook_size(self) -> int:
+        """K."""
+        return self.quantizer.codebook_size
+
+    @property
+    def codebooks(self) -> torch.Tensor:
+        """(Q, K, C), in raw latents: not standardised."""
+        return self.quantizer.codebooks
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames a second."""
+        return self.sampling_rate / self.hop_length
+
+    def latent_length(self, samples: int) -> int:
+        """Latent frames of so many samples."""
+        return math.ceil(samples / self.hop_length)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of config and weights, in the precision they are loaded in."""
+        config = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
+
+    def set_latent_statistics(self, mean, std) -> None:
+        """Register the mean and standard deviation of each raw latent channel to the config.
+
+        Raises:
+            ValueError: not one finite number a channel, or a standard deviation that is not positive.
+        """
+        mean = torch.as_tensor(mean, dtype=torch.float64).flatten()
+        std = torch.as_tensor(std, dtype=torch.float64).flatten()
+        if not len(mean) == len(std) == self.latent_channels:
+            raise ValueError(
+                f"wanted {self.latent_channels} means and standard deviations, one a latent channel; "
+                f"got {len(mean)} and {len(std)}."
+            )
+        if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+            raise ValueError("latent statistics must be finite, with standard deviations above 0.")
+        self.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+
+    def normalize_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Raw (B, C, T) → standardised."""
+        mean, std = self._latent_statistics(latents)
+        return latents if mean is None else (latents - mean) / std
+
+    def denormalize_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Standardised (B, C, T) → raw."""
+        mean, std = self._latent_statistics(latents)
+        return latents if mean is None else latents * std + mean
+
+    def _latent_statistics(self, latents):
+        if self.config.latents_mean is None:
+            return None, None
+        values = (self.config.latents_mean, self.config.latents_std)
+        return (latents.new_tensor(value).view(1, -1, 1) for value in values)
+
+    def encode(self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Waveform (B, channels, samples) in [-1, 1] → standardised latents (B, C, T), before quantisation.
+
+        Args:
+            sample_mask: (B, samples) boolean; frames without audio come out zero.
+
+        Raises:
+            ValueError: a wrong number of dimensions or channels, or a mask of another shape.
+        """
+        self._check_waveform(waveform, sample_mask)
+        latents = self.normalize_latents(self._encode(waveform, sample_mask))
+        return apply_mask(latents, self.latent_mask(sample_mask))
+
+    def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Standardised latents (B, C, T) → what codes make of them, standardised, and the codes (B, Q, T)."""
+        codes = self.quantizer.encode(self.denormalize_latents(latents.float()))
+        return self.codes_to_latents(codes).to(latents.dtype), codes
+
+    def codes_to_latents(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes (B, Q, T) → standardised latents (B, C, T); fewer codebooks than Q give a coarser result."""
+        return self.normalize_latents(self.quantizer.decode(codes))
+
+    def decode(self, latents: torch.Tensor, latent_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Standardised latents (B, C, T), quantised or not → waveform (B, channels, T * hop_length).
+
+        Args:
+            latent_mask: (B, T) boolean; samples of masked frames come out zero.
+        """
+        self._check_latents(latents)
+        latents = apply_mask(self.denormalize_latents(latents), latent_mask)
+        return self._decode(latents, latent_mask)
+
+    def forward(
+        self,
+        waveform: torch.Tensor,
+        sample_mask: torch.Tensor | None = None,
+        return_dict: bool = True,
+        **decoder_inputs,
+    ) -> CodecOutput | tuple:
+        """Through the codes and back; in training mode the codebooks learn.
+
+        Args:
+            waveform: (B, channels, samples) in [-1, 1].
+            sample_mask: (B, samples) boolean.
+            decoder_inputs: whatever else the codec's `_decode` takes.
+        """
+        self._check_waveform(waveform, sample_mask)
+        mask = self.latent_mask(sample_mask)
+        quantized = self.quantizer(self._encode(waveform, sample_mask), mask)
+        reconstruction = self._decode(quantized.latents, mask, **decoder_inputs)[..., : waveform.shape[-1]]
+        if sample_mask is not None:
+            reconstruction = apply_mask(reconstruction, sample_mask)
+        output = CodecOutput(reconstruction, quantized.codes, quantized.commitment_loss)
+        return output if return_dict else output.to_tuple()
+
+    def latent_mask(self, sample_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Mask of samples (B, samples) → mask of latent frames (B, T), True where a frame has any audio."""
+        if sample_mask is None:
+            return None
+        frames = torch.arange(self.latent_length(sample_mask.shape[-1]), device=sample_mask.device)
+        return frames * self.hop_length < sample_mask.sum(dim=-1, keepdim=True)
+
+    def _check_waveform(self, waveform, sample_mask):
+        if waveform.ndim != 3 or waveform.shape[1] != self.channels or waveform.shape[2] == 0:
+            raise ValueError(
+                f"waveform has shape {tuple(waveform.shape)}; wanted (batch, {self.channels}, samples)."
+            )
+        if sample_mask is not None and sample_mask.shape != (waveform.shape[0], waveform.shape[2]):
+            raise ValueError(
+                f"sample_mask has shape {tuple(sample_mask.shape)}; wanted (batch, samples) = "
+                f"{(waveform.shape[0], waveform.shape[2])}."
+            )
+
+    def _check_latents(self, latents):
+        if latents.ndim != 3 or latents.shape[1] != self.latent_channels:
+            raise ValueError(
+                f"latents have shape {tuple(latents.shape)}; wanted (batch, {self.latent_channels}, frames)."
+            )
+
+
+def apply_mask(sequence: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Zero (B, C, L) where mask (B, L) is False."""
+    return sequence if mask is None else sequence * mask.unsqueeze(1)

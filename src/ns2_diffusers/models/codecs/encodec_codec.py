@@ -1,0 +1,421 @@
+"""EnCodec (arXiv 2210.13438): the published 24 kHz and 48 kHz models, and any other size to load or train."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from safetensors.torch import load_file
+
+from .codec import CodecMixin, CodecOutput, apply_mask
+from .residual_vector_quantizer import ResidualVectorQuantizer
+from .seanet import encode_in_chunks, import_seanet, run_each_length, run_layers
+
+_SIZES_24KHZ = {"sampling_rate": 24000, "latent_channels": 128, "num_codebooks": 32, "ratios": [8, 5, 4, 2]}
+PUBLISHED = {
+    "encodec_24khz": ("encodec_24khz-d7cc33bc.th", _SIZES_24KHZ),
+    "encodec_48khz": (
+        "encodec_48khz-7e698e3e.th",
+        {
+            **_SIZES_24KHZ,
+            "sampling_rate": 48000,
+            "channels": 2,
+            "num_codebooks": 16,
+            "causal": False,
+            "norm": "time_group_norm",
+            "normalize": True,
+            "chunk_length_s": 1.0,
+        },
+    ),
+}
+# transformers' names of the same settings, where they differ.
+_TRANSFORMERS_NAMES = {
+    "audio_channels": "channels",
+    "hidden_size": "latent_channels",
+    "upsampling_ratios": "ratios",
+    "norm_type": "norm",
+    "dilation_growth_rate": "dilation_base",
+    "use_causal_conv": "causal",
+    "num_lstm_layers": "lstm_layers",
+}
+
+
+class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
+    """SEANet encoder and decoder of the `encodec` package around our residual vector quantiser.
+
+    The defaults are NaturalSpeech 2's codec (arXiv 2304.09116, section 3.1 and table 11): 16 kHz, hop 200,
+    256 channels, 16 codebooks of 1024.
+
+    A model with `chunk_length_s` (the published 48 kHz one) works on one-second chunks that overlap by a
+    hundredth. Their latents follow one another, so there are `latent_length(samples)` frames, one per cent
+    more than samples / hop_length, and `decode` joins the chunks by a cross-fade. With `normalize` each chunk
+    is brought to unit volume, which the latents then do not know: `encode_scales` gives the volumes and
+    `decode(latents, scales=...)` takes them; without them every chunk comes out at unit volume.
+
+    Args:
+        sampling_rate: Hz.
+        channels: of the audio.
+        latent_channels: C.
+        num_codebooks, codebook_size: Q and K.
+        ratios: upsampling strides of the decoder; their product is the hop.
+        num_filters: channels at the sampling rate; they double at each stride.
+        num_residual_layers, residual_kernel_size, dilation_base, compress, use_conv_shortcut: of the
+            residual blocks.
+        kernel_size, last_kernel_size: of the outer convolutions.
+        lstm_layers: over latent frames, in encoder and decoder.
+        causal, norm, pad_mode, trim_right_ratio: of the convolutions; norm is "weight_norm" or
+            "time_group_norm".
+        normalize, chunk_length_s, overlap: see above; `overlap` is a share of the chunk.
+        quantizer_decay, dead_code_threshold, quantizer_dropout: see `ResidualVectorQuantizer`.
+        latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
+
+    Raises:
+        ImportError: encodec or its torchaudio cannot be imported; the message says what to do.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        sampling_rate: int = 16000,
+        channels: int = 1,
+        latent_channels: int = 256,
+        num_codebooks: int = 16,
+        codebook_size: int = 1024,
+        ratios: Sequence[int] = (5, 5, 4, 2),
+        num_filters: int = 32,
+        num_residual_layers: int = 1,
+        residual_kernel_size: int = 3,
+        dilation_base: int = 2,
+        compress: int = 2,
+        use_conv_shortcut: bool = True,
+        kernel_size: int = 7,
+        last_kernel_size: int = 7,
+        lstm_layers: int = 2,
+        causal: bool = True,
+        norm: str = "weight_norm",
+        pad_mode: str = "reflect",
+        trim_right_ratio: float = 1.0,
+        normalize: bool = False,
+        chunk_length_s: float | None = None,
+        overlap: float = 0.01,
+        quantizer_decay: float = 0.99,
+        dead_code_threshold: float = 0.05,
+        quantizer_dropout: float = 0.0,
+        latents_mean: list[float] | None = None,
+        latents_std: list[float] | None = None,
+    ):
+        super().__init__()
+        if normalize and chunk_length_s is None:
+            raise ValueError(
+                "normalize=True needs chunk_length_s, the seconds that share one volume (EnCodec's: 1)."
+            )
+        modules = import_seanet()
+        self.encoder = modules.SEANetEncoder(dimension=latent_channels, **self.seanet_config)
+        self.decoder = modules.SEANetDecoder(
+            dimension=latent_channels, trim_right_ratio=trim_right_ratio, **self.seanet_config
+        )
+        self.quantizer = ResidualVectorQuantizer(
+            latent_channels,
+            num_codebooks,
+            codebook_size,
+            quantizer_decay,
+            dead_code_threshold,
+            quantizer_dropout,
+        )
+        self.gradient_checkpointing = False
+
+    @property
+    def seanet_config(self) -> dict:
+        """What `SEANetEncoder` and `SEANetDecoder` are made with, other than `dimension`."""
+        config = self.config
+        return {
+            "channels": config.channels,
+            "n_filters": config.num_filters,
+            "n_residual_layers": config.num_residual_layers,
+            "ratios": list(config.ratios),
+            "norm": config.norm,
+            "kernel_size": config.kernel_size,
+            "last_kernel_size": config.last_kernel_size,
+            "residual_kernel_size": config.residual_kernel_size,
+            "dilation_base": config.dilation_base,
+            "causal": config.causal,
+            "pad_mode": config.pad_mode,
+            "true_skip": not config.use_conv_shortcut,
+            "compress": config.compress,
+            "lstm": config.lstm_layers,
+        }
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a latent frame stands for."""
+        return math.prod(self.config.ratios)
+
+    def encode(
+        self,
+        waveform: torch.Tensor,
+        sample_mask: torch.Tensor | None = None,
+        chunk_length_s: float | None = 30.0,
+    ) -> torch.Tensor:
+        """Waveform (B, channels, samples) in [-1, 1] → standardised latents (B, C, T), before quantisation.
+
+        Args:
+            sample_mask: (B, samples) boolean; frames without audio come out zero.
+            chunk_length_s: audio at least twice as long is encoded in pieces of so many seconds, to bound
+                memory; None for the whole at once. A causal model carries its state across, so nothing
+                changes. Others have to see the whole, unless their config says `chunk_length_s`: that counts.
+        """
+        self._check_waveform(waveform, sample_mask)
+        latents = self.normalize_latents(self._encode(waveform, sample_mask, chunk_length_s))
+        return apply_mask(latents, self.latent_mask(sample_mask))
+
+    def encode_scales(
+        self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """Volume of each chunk that `encode` takes out, (B, 1, chunks); None without `normalize`."""
+        if not self.config.normalize:
+            return None
+        chunks = len(self._chunks(waveform.shape[-1]))
+        return run_each_length(self._volumes, waveform, sample_mask, chunks)
+
+    def decode(
+        self,
+        latents: torch.Tensor,
+        latent_mask: torch.Tensor | None = None,
+        scales: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Standardised latents (B, C, T), quantised or not → waveform (B, channels, T * hop_length).
+
+        Args:
+            latent_mask: (B, T) boolean; samples of masked frames come out zero.
+            scales: (B, 1, chunks) of `encode_scales`, for a model with `normalize`; 1 without it.
+
+        A model with `chunk_length_s` gives what its overlapping chunks span, less than T * hop_length.
+        """
+        self._check_latents(latents)
+        return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales)
+
+    def forward(
+        self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None, return_dict: bool = True
+    ) -> CodecOutput | tuple:
+        """Through the codes and back, at the volume it had; in training mode the codebooks learn.
+
+        Args:
+            waveform: (B, channels, samples) in [-1, 1].
+            sample_mask: (B, samples) boolean.
+        """
+        return super().forward(
+            waveform, sample_mask, return_dict, scales=self.encode_scales(waveform, sample_mask)
+        )
+
+    # -- chunks --
+
+    def latent_length(self, samples: int) -> int:
+        """Latent frames of so many samples, of all chunks together."""
+        return sum(math.ceil((end - start) / self.hop_length) for start, end in self._chunks(samples))
+
+    def latent_mask(self, sample_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """Mask of samples (B, samples) → mask of latent frames (B, T), True where a frame has any audio."""
+        if sample_mask is None:
+            return None
+        lengths = [self.latent_length(samples) for samples in sample_mask.sum(dim=-1).tolist()]
+        frames = torch.arange(self.latent_length(sample_mask.shape[-1]), device=sample_mask.device)
+        return frames < torch.tensor(lengths, device=sample_mask.device).unsqueeze(1)
+
+    def _chunk_sizes(self) -> tuple[int, int]:
+        """Samples of a chunk, and from the start of one to the next."""
+        length = int(self.config.chunk_length_s * self.sampling_rate)
+        return length, max(1, int((1 - self.config.overlap) * length))
+
+    def _chunks(self, samples: int) -> list[tuple[int, int]]:
+        if self.config.chunk_length_s is None:
+            return [(0, samples)]
+        length, stride = self._chunk_sizes()
+        return [(start, min(start + length, samples)) for start in range(0, samples, stride)]
+
+    def _volumes(self, waveform):
+        """(B, channels, samples) → root mean square of each chunk, (B, 1, chunks)."""
+        mono = waveform.float().mean(dim=1, keepdim=True)
+        chunks = (mono[..., start:end] for start, end in self._chunks(mono.shape[-1]))
+        return torch.stack([chunk.square().mean(dim=-1).sqrt() for chunk in chunks], dim=-1) + 1e-8
+
+    # -- one length at a time --
+
+    @property
+    def _checkpoint(self):
+        """What recomputes a layer in the backward pass, or None."""
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func
+        return None
+
+    def _encode(self, waveform, sample_mask, chunk_length_s=None):
+        def encode_unpadded(audio):
+            return self._encode_unpadded(audio, chunk_length_s).to(waveform.dtype)
+
+        return run_each_length(encode_unpadded, waveform, sample_mask, self.latent_length(waveform.shape[-1]))
+
+    def _encode_unpadded(self, waveform, chunk_length_s):
+        chunks = [waveform[..., start:end] for start, end in self._chunks(waveform.shape[-1])]
+        if self.config.normalize:
+            volumes = self._volumes(waveform).to(waveform.dtype).unbind(-1)
+            chunks = [chunk / volume.unsqueeze(-1) for chunk, volume in zip(chunks, volumes, strict=True)]
+        layers = self.encoder.model
+        if self.config.chunk_length_s is None and self.config.causal and chunk_length_s is not None:
+            hops = max(1, int(chunk_length_s * self.frame_rate))
+            latents = encode_in_chunks(
+                layers, chunks[0].to(self.dtype), hops * self.hop_length, self._checkpoint
+            )
+        else:
+            latents = [run_layers(layers, chunk.to(self.dtype), self._checkpoint) for chunk in chunks]
+        return torch.cat(list(latents), dim=-1)
+
+    def _decode(self, latents, latent_mask, scales=None):
+        extras = () if scales is None else (scales.to(latents.dtype),)
+        samples = self._decoded_length(latents.shape[-1])
+        return run_each_length(self._decode_unpadded, latents, latent_mask, samples, *extras)
+
+    def _decoded_length(self, frames):
+        if self.config.chunk_length_s is None:
+            return frames * self.hop_length
+        length, stride = self._chunk_sizes()
+        chunk_frames = math.ceil(length / self.hop_length)
+        last = (frames - 1) // chunk_frames
+        return last * stride + (frames - last * chunk_frames) * self.hop_length
+
+    def _decode_unpadded(self, latents, scales=None):
+        pieces = [latents]
+        if self.config.chunk_length_s is not None:
+            pieces = latents.split(math.ceil(self._chunk_sizes()[0] / self.hop_length), dim=-1)
+        decoded = [run_layers(self.decoder.model, piece.to(self.dtype), self._checkpoint) for piece in pieces]
+        if scales is not None:
+            decoded = [piece * scales[..., i : i + 1] for i, piece in enumerate(decoded)]
+        if len(decoded) > 1:
+            return self._cross_fade(decoded).to(latents.dtype)
+        return decoded[0].to(latents.dtype)
+
+    def _cross_fade(self, pieces):
+        """Overlap-add under triangles as long as the first piece, over their sum, as EnCodec does it."""
+        _, stride = self._chunk_sizes()
+        ramp = torch.linspace(0, 1, pieces[0].shape[-1] + 2, device=pieces[0].device)[1:-1]
+        triangle = 0.5 - (ramp - 0.5).abs()
+        total = stride * (len(pieces) - 1) + pieces[-1].shape[-1]
+        waveform = pieces[0].new_zeros(*pieces[0].shape[:-1], total, dtype=torch.float32)
+        weight = torch.zeros_like(waveform[0, 0])
+        for index, piece in enumerate(pieces):
+            where = slice(index * stride, index * stride + piece.shape[-1])
+            waveform[..., where] += triangle[: piece.shape[-1]] * piece
+            weight[where] += triangle[: piece.shape[-1]]
+        return waveform / weight
+
+    # -- published weights --
+
+    @classmethod
+    def from_encodec(cls, source: str | Path, bandwidth: float | None = None, **config) -> EncodecCodec:
+        """Load EnCodec weights made elsewhere.
+
+        Args:
+            source: "encodec_24khz" or "encodec_48khz", downloaded as the `encodec` package does it (into
+                torch hub's cache); a `.th` file of that package; or a directory of transformers'
+                `EncodecModel` (`config.json` with `model.safetensors` or `pytorch_model.bin`).
+            bandwidth: kbps; keeps the first codebooks that fit. All of them without it.
+            config: settings of this class that differ from the published ones, for files of other sizes.
+
+        Raises:
+            ValueError: no such file; a bandwidth of less than one codebook or more than there are.
+        """
+        source = str(source)
+        if source in PUBLISHED:
+            weights, sizes = _download(PUBLISHED[source][0]), PUBLISHED[source][1]
+        elif Path(source).is_dir():
+            weights, sizes = _read_transformers(Path(source))
+        elif Path(source).is_file():
+            weights = torch.load(source, map_location="cpu", weights_only=True)
+            # The two published models differ in their norms; only the 48 kHz one has them in the file.
+            grouped = "encoder.model.0.conv.norm.weight" in weights
+            sizes = PUBLISHED["encodec_48khz" if grouped else "encodec_24khz"][1]
+        else:
+            raise ValueError(
+                f"{source!r} is none of {', '.join(PUBLISHED)}, a .th file, or a directory of transformers' "
+                f"EncodecModel."
+            )
+        weights = _stack_codebooks(weights)
+        available, size, _ = weights["quantizer.codebooks"].shape
+        config = {**sizes, **config, "codebook_size": size}
+        config["num_codebooks"] = _codebooks_within(bandwidth, available, size, config)
+        for name in ("quantizer.codebooks", "quantizer.cluster_size"):
+            weights[name] = weights[name][: config["num_codebooks"]]
+        model = cls(**config)
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def _download(name: str) -> dict[str, torch.Tensor]:
+    import_seanet()
+    from encodec.model import ROOT_URL
+
+    return torch.hub.load_state_dict_from_url(
+        ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True
+    )
+
+
+def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    if (folder / "model.safetensors").is_file():
+        weights = load_file(folder / "model.safetensors")
+    else:
+        weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    written = json.loads((folder / "config.json").read_text())
+    sizes = {_TRANSFORMERS_NAMES.get(name, name): value for name, value in written.items()}
+    known = inspect.signature(EncodecCodec.__init__).parameters
+    sizes = {name: value for name, value in sizes.items() if name in known and value is not None}
+    last = max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.layers."))
+    return {_encodec_name(name, last): value for name, value in weights.items()}, sizes
+
+
+def _encodec_name(name: str, last_layer: int) -> str:
+    """transformers' name of a weight → the `encodec` package's; `last_layer` is the decoder's."""
+    name = re.sub(r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.vq.layers.\1._codebook.", name)
+    name = re.sub(r"^(encoder|decoder)\.layers\.", r"\1.model.", name)
+    name = name.replace("parametrizations.weight.original0", "weight_g")
+    name = name.replace("parametrizations.weight.original1", "weight_v")
+    # Convolutions sit one wrapper deeper there, and those that upsample have a name of their own: they
+    # are all of the decoder's outer ones but the first and the last.
+    outer = re.match(r"decoder\.model\.(\d+)\.(conv|norm)\.", name)
+    upsamples = outer is not None and int(outer[1]) not in (0, last_layer)
+    wrapper = "convtr" if upsamples else "conv"
+    name = re.sub(r"\.norm\.(weight|bias)$", rf".{wrapper}.norm.\1", name)
+    return re.sub(r"\.conv\.(weight|bias|weight_g|weight_v)$", rf".{wrapper}.{wrapper}.\1", name)
+
+
+def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A codebook a layer → one tensor of all, which is what our quantiser has."""
+    kept = {name: value for name, value in weights.items() if not name.startswith("quantizer.")}
+    layers = len({name.split(".")[3] for name in weights if name.startswith("quantizer.vq.layers.")})
+    for ours, theirs in (("codebooks", "embed"), ("cluster_size", "cluster_size")):
+        kept[f"quantizer.{ours}"] = torch.stack(
+            [weights[f"quantizer.vq.layers.{layer}._codebook.{theirs}"] for layer in range(layers)]
+        ).float()
+    kept["quantizer.initialized"] = torch.tensor(True)
+    return kept
+
+
+def _codebooks_within(bandwidth: float | None, available: int, codebook_size: int, config: dict) -> int:
+    if bandwidth is None:
+        return available
+    # EnCodec counts with whole frames a second.
+    frame_rate = math.ceil(config["sampling_rate"] / math.prod(config["ratios"]))
+    each = math.log2(codebook_size) * frame_rate / 1000
+    count = int(bandwidth / each + 1e-6)
+    if not 1 <= count <= available:
+        raise ValueError(
+            f"bandwidth={bandwidth} kbps asks for {count} codebooks of {each:g} kbps; this model has "
+            f"{available}, so give {each:g} to {available * each:g}."
+        )
+    return count

@@ -1,0 +1,56 @@
+"""Frames of hidden states to a waveform by an inverse STFT (Vocos, arXiv 2306.00814, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ISTFTHead(nn.Module):
+    """A linear layer gives log-magnitude and phase of every bin; overlap-add gives the samples.
+
+    "Same" padding: T frames become exactly T * hop_length samples. torch.istft refuses that, because its
+    check of the window's sum looks at edges which are cut off here.
+    """
+
+    def __init__(self, dim: int, n_fft: int, hop_length: int):
+        super().__init__()
+        if n_fft < 2 * hop_length or n_fft % 2:
+            raise ValueError(
+                f"n_fft must be even and at least twice hop_length, or frames leave gaps; got n_fft={n_fft}, "
+                f"hop_length={hop_length}."
+            )
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.out = nn.Linear(dim, n_fft + 2)
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, dim) → (B, T * hop_length), zero where mask (B, T) is False."""
+        log_magnitude, phase = self.out(hidden_states).float().transpose(1, 2).chunk(2, dim=1)
+        # The ceiling keeps an early, wild layer from overflowing.
+        magnitude = log_magnitude.exp().clamp(max=1e2)
+        if mask is not None:
+            magnitude = magnitude * mask.unsqueeze(1)
+        return self._istft(torch.polar(magnitude, phase), mask)
+
+    def _istft(self, spectrum: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        batch, _, frames = spectrum.shape
+        window = torch.hann_window(self.n_fft, device=spectrum.device).view(1, -1, 1)
+        waveform = self._overlap_add(torch.fft.irfft(spectrum, self.n_fft, dim=1) * window)
+        # Masked frames must not count in the windows' sum either: the last real frame would fade out.
+        present = window.new_ones(1, 1, frames) if mask is None else mask.unsqueeze(1).to(window.dtype)
+        envelope = self._overlap_add(window.square() * present)
+        waveform = waveform / envelope.clamp(min=1e-11)
+        if mask is not None:
+            waveform = waveform * mask.repeat_interleave(self.hop_length, dim=1)
+        return waveform
+
+    def _overlap_add(self, frames: torch.Tensor) -> torch.Tensor:
+        count = frames.shape[-1]
+        summed = nn.functional.fold(
+            frames,
+            output_size=(1, (count - 1) * self.hop_length + self.n_fft),
+            kernel_size=(1, self.n_fft),
+            stride=(1, self.hop_length),
+        )[:, 0, 0]
+        start = (self.n_fft - self.hop_length) // 2
+        return summed[:, start : start + count * self.hop_length]

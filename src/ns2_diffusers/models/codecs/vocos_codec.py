@@ -1,0 +1,200 @@
+"""A quick codec: ConvNeXt over mel frames, residual codes, Vocos back to a waveform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from ...audio.mel import LogMelSpectrogram
+from .codec import CodecMixin, apply_mask
+from .convnext import ConvNeXtBackbone
+from .istft_head import ISTFTHead
+from .residual_vector_quantizer import ResidualVectorQuantizer
+
+
+class MelEncoder(nn.Module):
+    """Log-mel spectrogram → ConvNeXt blocks → latents."""
+
+    def __init__(
+        self, mel: LogMelSpectrogram, n_mels: int, latent_channels: int, dim, intermediate_dim, num_layers
+    ):
+        super().__init__()
+        self.mel = mel
+        self.backbone = ConvNeXtBackbone(n_mels, dim, intermediate_dim, num_layers)
+        self.out = nn.Linear(dim, latent_channels)
+
+    def forward(self, waveform: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """(B, 1, samples), mask of frames (B, T) → (B, C, T)."""
+        features = self.mel(waveform[:, 0]).to(self.out.weight.dtype)
+        return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
+
+
+class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
+    """Mel (or SEANet) encoder, residual vector quantiser, ConvNeXt backbone with an inverse-STFT head.
+
+    Vocos (arXiv 2306.00814) made a codec: everything after the spectrogram runs at the latent frame rate,
+    many times quicker than convolutions at the sampling rate. Mono.
+
+    Args:
+        sampling_rate: Hz.
+        hop_length: samples per latent frame.
+        n_fft: window of both spectrograms, samples.
+        n_mels: bands the mel encoder sees.
+        latent_channels: C.
+        num_codebooks, codebook_size: Q and K.
+        encoder_type: "mel", "seanet" (EnCodec's encoder, see `seanet_config`), or None for a decoder alone.
+        encoder_dim, encoder_intermediate_dim, encoder_layers: ConvNeXt blocks of the mel encoder.
+        decoder_dim, decoder_intermediate_dim, decoder_layers: ConvNeXt blocks of the decoder.
+        seanet_config: keyword arguments of `encodec.modules.SEANetEncoder` other than `dimension`.
+        quantizer_decay, dead_code_threshold, quantizer_dropout: see `ResidualVectorQuantizer`.
+        latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        sampling_rate: int = 24000,
+        hop_length: int = 320,
+        n_fft: int = 1280,
+        n_mels: int = 100,
+        channels: int = 1,
+        latent_channels: int = 128,
+        num_codebooks: int = 8,
+        codebook_size: int = 1024,
+        encoder_type: str | None = "mel",
+        encoder_dim: int = 384,
+        encoder_intermediate_dim: int = 1152,
+        encoder_layers: int = 4,
+        decoder_dim: int = 384,
+        decoder_intermediate_dim: int = 1152,
+        decoder_layers: int = 8,
+        seanet_config: dict | None = None,
+        quantizer_decay: float = 0.99,
+        dead_code_threshold: float = 0.05,
+        quantizer_dropout: float = 0.0,
+        latents_mean: list[float] | None = None,
+        latents_std: list[float] | None = None,
+    ):
+        super().__init__()
+        if channels != 1:
+            raise ValueError(f"VocosCodec is mono: channels must be 1, got {channels}.")
+        self.encoder = self._build_encoder()
+        self.quantizer = ResidualVectorQuantizer(
+            latent_channels,
+            num_codebooks,
+            codebook_size,
+            quantizer_decay,
+            dead_code_threshold,
+            quantizer_dropout,
+        )
+        self.backbone = ConvNeXtBackbone(
+            latent_channels, decoder_dim, decoder_intermediate_dim, decoder_layers
+        )
+        self.head = ISTFTHead(decoder_dim, n_fft, hop_length)
+
+    def _build_encoder(self) -> nn.Module | None:
+        config = self.config
+        if config.encoder_type == "mel":
+            return MelEncoder(
+                LogMelSpectrogram(config.sampling_rate, config.n_fft, config.hop_length, config.n_mels),
+                config.n_mels,
+                config.latent_channels,
+                config.encoder_dim,
+                config.encoder_intermediate_dim,
+                config.encoder_layers,
+            )
+        if config.encoder_type == "seanet":
+            from .seanet import import_seanet
+
+            encoder = import_seanet().SEANetEncoder(
+                dimension=config.latent_channels, **(config.seanet_config or {})
+            )
+            if encoder.hop_length != config.hop_length:
+                raise ValueError(
+                    f"the SEANet encoder's ratios make a hop of {encoder.hop_length}, hop_length says "
+                    f"{config.hop_length}: change `seanet_config['ratios']` or `hop_length`."
+                )
+            return encoder
+        if config.encoder_type is not None:
+            raise ValueError(f"encoder_type must be 'mel', 'seanet' or None, got {config.encoder_type!r}.")
+        return None
+
+    def _encode(self, waveform, sample_mask):
+        if self.encoder is None:
+            raise ValueError(
+                "this VocosCodec is a decoder alone (encoder_type=None): encode with the codec that its "
+                "latents come from."
+            )
+        waveform = apply_mask(waveform, sample_mask).to(self.dtype)
+        if self.config.encoder_type == "seanet":
+            from .seanet import run_each_length
+
+            return run_each_length(self.encoder, waveform, sample_mask, self.hop_length)
+        return self.encoder(waveform, self.latent_mask(sample_mask))
+
+    def _decode(self, latents, latent_mask):
+        hidden_states = self.backbone(latents.to(self.dtype), latent_mask)
+        with torch.autocast(latents.device.type, enabled=False):
+            waveform = self.head(hidden_states.to(self.dtype), latent_mask)
+        return waveform.unsqueeze(1).to(latents.dtype)
+
+    @classmethod
+    def from_vocos(
+        cls,
+        state_dict: Mapping[str, torch.Tensor] | str,
+        bandwidth_id: int = 2,
+        num_codebooks: int = 8,
+        codebook_size: int = 1024,
+        sampling_rate: int = 24000,
+        encodec=None,
+    ) -> VocosCodec:
+        """Load the weights that the `vocos` package publishes for EnCodec codes (`vocos-encodec-24khz`).
+
+        Args:
+            state_dict: its state dict, or the path of its `pytorch_model.bin`.
+            bandwidth_id: row of the adaptive norms to keep, a bandwidth each: 0 … 3 are 1.5, 3, 6 and 12
+                kbps. With one row chosen they are plain layer norms.
+            num_codebooks: codebooks of that bandwidth at 24 kHz: 2, 4, 8 and 16.
+            codebook_size: rows of each.
+            sampling_rate: Hz.
+            encodec: `EncodecCodec` whose encoder to take, so that the result also encodes; without it
+                only `decode`, `quantize` and `codes_to_latents` work.
+        """
+        if not isinstance(state_dict, Mapping):
+            state_dict = torch.load(state_dict, map_location="cpu", weights_only=True)
+        weights = {k: v for k, v in state_dict.items() if k.startswith(("backbone.", "head.out."))}
+        for name in [k for k in weights if k.endswith("norm.scale.weight")]:
+            stem = name.removesuffix("scale.weight")
+            weights[f"{stem}weight"] = weights.pop(name)[bandwidth_id]
+            weights[f"{stem}bias"] = weights.pop(f"{stem}shift.weight")[bandwidth_id]
+        codebooks = state_dict["feature_extractor.codebook_weights"].unflatten(0, (-1, codebook_size))
+        weights["quantizer.codebooks"] = codebooks[:num_codebooks]
+        if encodec is not None:
+            weights.update({f"encoder.{k}": v for k, v in encodec.encoder.state_dict().items()})
+
+        dim, latent_channels, _ = weights["backbone.embed.weight"].shape
+        n_fft = weights["head.out.weight"].shape[0] - 2
+        model = cls(
+            sampling_rate=sampling_rate,
+            hop_length=n_fft // 4,
+            n_fft=n_fft,
+            latent_channels=latent_channels,
+            num_codebooks=num_codebooks,
+            codebook_size=codebook_size,
+            encoder_type=None if encodec is None else "seanet",
+            seanet_config=None if encodec is None else encodec.seanet_config,
+            decoder_dim=dim,
+            decoder_intermediate_dim=weights["backbone.convnext.0.pwconv1.weight"].shape[0],
+            decoder_layers=sum(k.endswith(".gamma") for k in weights),
+        )
+        model.quantizer.initialized.fill_(True)
+        weights["quantizer.initialized"] = model.quantizer.initialized
+        weights["quantizer.cluster_size"] = torch.ones_like(model.quantizer.cluster_size)
+        model.load_state_dict(weights)
+        return model.eval()

@@ -1,0 +1,56 @@
+"""A voice: an encoded prompt, to be used again and kept in a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+FORMAT = "ns2_diffusers.voice"
+
+
+@dataclass
+class Voice:
+    """Latents of a few seconds of somebody's speech.
+
+    Args:
+        latents: (C, Tp) float32, standardised, quantised.
+        codec_fingerprint: of the codec that made them; another codec's pipeline refuses them.
+    """
+
+    latents: torch.Tensor
+    codec_fingerprint: str
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write one safetensors file, beside `path` first, then renamed."""
+        path = Path(path)
+        beside = path.with_name(path.name + ".partial")
+        metadata = {"format": FORMAT, "codec_fingerprint": self.codec_fingerprint}
+        save_file({"latents": self.latents.cpu().float().contiguous()}, beside, metadata=metadata)
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Voice:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: there is no such file, or it holds no voice.
+        """
+        if not os.path.isfile(path):
+            raise ValueError(f"there is no voice file {os.fspath(path)!r}: make one with pipe.encode_voice(audio).save(path).")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                latents = file.get_tensor("latents") if metadata.get("format") == FORMAT else None
+        except SafetensorError as error:
+            raise ValueError(f"{os.fspath(path)!r} is not a safetensors file: {error}.") from error
+        if latents is None:
+            raise ValueError(
+                f"{os.fspath(path)!r} is a safetensors file but no voice: pass audio as prompt_audio, or make a voice with "
+                "pipe.encode_voice(audio).save(path)."
+            )
+        return cls(latents, metadata["codec_fingerprint"])

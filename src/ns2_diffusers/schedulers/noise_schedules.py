@@ -1,0 +1,308 @@
+"""The variance-preserving noise that all schedulers here share: its schedules, and its level at any time."""
+
+import inspect
+import math
+import numbers
+
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+
+# The paper's inference draws z_T from N(0, I / temperature) at a temperature of 1.2².
+DEFAULT_TEMPERATURE = 1.2**2
+
+PREDICTION_TYPES = ("sample", "v_prediction", "epsilon")
+BETA_SCHEDULES = ("linear", "cosine", "sigmoid", "scaled_linear", "squaredcos_cap_v2")
+
+# What the paper's linear schedule leaves of the signal's power at t = 1: exp(-(0.05 + 20) / 2), about 4.4e-5.
+_TERMINAL_ALPHA_BAR = math.exp(-10.025)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _sigmoid_alpha_bar(t: float) -> float:
+    start, end = _sigmoid(-3.0), _sigmoid(3.0)
+    return (end - _sigmoid(6.0 * t - 3.0)) / (end - start)
+
+
+# Signal power ᾱ(t) of the schedules of lucidrains/naturalspeech2-pytorch, from 1 at t = 0 to 0 at t = 1
+# (Ting Chen, arXiv 2301.10972, section 2.2; its defaults).
+_ALPHA_BARS = {"cosine": lambda t: math.cos(t * math.pi / 2) ** 2, "sigmoid": _sigmoid_alpha_bar}
+
+
+def resolve_trained_betas(
+    beta_schedule: str, num_train_timesteps: int, trained_betas: list[float] | None
+) -> list[float] | None:
+    """The `trained_betas` that a diffusers scheduler needs to follow `beta_schedule`.
+
+    `cosine` and `sigmoid` are unknown to diffusers (its own `sigmoid` is another curve), so they travel as a
+    table. Both would end on no signal at all, where `epsilon` cannot be turned into data and diffusers' σ/α
+    overflows half precision; squeezing them by the paper's own terminal signal keeps their shape and that
+    last step finite.
+
+    Args:
+        beta_schedule: one of `BETA_SCHEDULES`; ignored where `trained_betas` is given.
+        num_train_timesteps: how many betas.
+        trained_betas: a table that is already there, such as one from a saved config.
+
+    Returns:
+        `num_train_timesteps` floats, or None where diffusers builds the schedule from its name.
+
+    Raises:
+        ValueError: for an unknown schedule, or a table of another length.
+    """
+    if trained_betas is not None:
+        if len(trained_betas) != num_train_timesteps:
+            raise ValueError(
+                f"`trained_betas` has {len(trained_betas)} values but `num_train_timesteps` is"
+                f" {num_train_timesteps}: give one beta for every training timestep."
+            )
+        return trained_betas
+    if beta_schedule not in BETA_SCHEDULES:
+        raise ValueError(
+            f"`beta_schedule` is {beta_schedule!r}; it must be one of {', '.join(BETA_SCHEDULES)}."
+            " Any other schedule can be given as `trained_betas`."
+        )
+    if beta_schedule not in _ALPHA_BARS:
+        return None
+    curve = _ALPHA_BARS[beta_schedule]
+    alpha_bars = [
+        _TERMINAL_ALPHA_BAR + (1 - _TERMINAL_ALPHA_BAR) * curve(k / num_train_timesteps)
+        for k in range(num_train_timesteps + 1)
+    ]
+    return [1 - now / before for before, now in zip(alpha_bars[:-1], alpha_bars[1:], strict=True)]
+
+
+def interpolate(table: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """Read a table whose first entry is timestep -1 (clean data) at float timesteps; exact at integers."""
+    position = timesteps + 1
+    below = position.floor().clamp(max=len(table) - 2).long()
+    return torch.lerp(table[below], table[below + 1], position - below)
+
+
+class VariancePreservingMixin:
+    """Signal and noise levels at any timestep, and the temperature: what all our schedulers have in common.
+
+    z_t = α z_0 + σ ε with α² = exp(-∫β) and σ² = 1 - α² (NaturalSpeech 2, section 3.2). An integer timestep k
+    in [0, `num_train_timesteps`) is the continuous time t = (k + 1) / `num_train_timesteps`; a float one lies
+    between its neighbours, its ∫β = -log ᾱ interpolated linearly, and -1 is clean data. Timesteps may be a
+    number, a tensor of one, or one for each item of the batch, on any device. Arithmetic is float32 (float64
+    for float64 samples); results come back in the sample's dtype.
+
+    Arguments that all schedulers share:
+        num_train_timesteps (`int`, defaults to 1000): training timesteps.
+        beta_start, beta_end (`float`, default to 5e-5 and 0.02): ends of `linear`: the paper's 0.05 and 20,
+            over 1000.
+        beta_schedule (`str`, defaults to `"linear"`): `linear` is the paper's; `cosine` and `sigmoid` are
+            those of lucidrains/naturalspeech2-pytorch; diffusers' `scaled_linear` and `squaredcos_cap_v2`
+            work as well.
+        trained_betas (`list[float]`, *optional*): the schedule itself, `num_train_timesteps` values. `cosine`
+            and `sigmoid` fill it in, which is how diffusers' own schedulers come to follow them.
+        prediction_type (`str`, defaults to `"sample"`): what the denoiser predicts: `sample` is z_0 (the
+            paper), `v_prediction` is α ε - σ z_0, `epsilon` is ε.
+        clip_sample (`bool`, defaults to False), clip_sample_range (`float`, defaults to 1.0): clamp the
+            predicted z_0 to ± that range. Latents have no natural range, hence off.
+        temperature (`float`, defaults to 1.44): z_T is drawn from N(0, I / temperature).
+    """
+
+    def _finish_init(self):
+        if self.config.prediction_type not in PREDICTION_TYPES:
+            raise ValueError(
+                f"`prediction_type` is {self.config.prediction_type!r};"
+                f" it must be one of {', '.join(PREDICTION_TYPES)}."
+            )
+        integrated_beta = -torch.log1p(-self.betas.double()).cumsum(0)
+        self._integrated_beta_table = torch.cat([integrated_beta.new_zeros(1), integrated_beta]).float()
+        self.set_temperature()
+        self._offer_config_to_other_classes()
+
+    def _offer_config_to_other_classes(self):
+        """Make `Other.from_config(self.config)` mean what we mean.
+
+        diffusers passes on no value that was left at its default, as if every class had the same defaults;
+        ours are the paper's, so all of them must travel. Only what no diffusers class has heard of stays
+        behind while it is at its default, lest each swap warn about it.
+        """
+        signature = inspect.signature(type(self).__init__).parameters
+        ours_alone = [
+            name
+            for name in ("temperature", "solver")
+            if name in signature and self.config[name] == signature[name].default
+        ]
+        self.register_to_config(_use_default_values=ours_alone)
+
+    def set_temperature(self, temperature: float | None = None):
+        """Choose the temperature τ of the next generations: `init_noise_sigma` becomes 1 / √τ.
+
+        Args:
+            temperature: above 0; higher is calmer. None goes back to the config's.
+
+        Raises:
+            ValueError: for a temperature that is not a positive, finite number.
+        """
+        temperature = self.config.temperature if temperature is None else temperature
+        if not 0 < temperature < math.inf:
+            raise ValueError(
+                f"`temperature` is {temperature}; it must be a positive number, such as 1.44 (the paper's)."
+            )
+        self.init_noise_sigma = temperature**-0.5
+
+    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None):
+        """Lay out the timesteps of a generation, most noise first.
+
+        Args:
+            num_inference_steps: 1 to `num_train_timesteps`.
+            device: where `timesteps` goes.
+
+        Raises:
+            ValueError: for a number of steps outside that range.
+        """
+        self._check_num_inference_steps(num_inference_steps, self.config.num_train_timesteps)
+        super().set_timesteps(num_inference_steps, device)
+        # Rounding in diffusers' trailing spacing adds a timestep -1 for some counts, 61 and 103 among them.
+        self.timesteps = self.timesteps[:num_inference_steps]
+
+    def _check_num_inference_steps(self, num_inference_steps: int, most: int, reason: str = ""):
+        if not isinstance(num_inference_steps, numbers.Integral):
+            raise TypeError(f"`num_inference_steps` is {num_inference_steps!r}; it must be an integer.")
+        if not 1 <= num_inference_steps <= most:
+            raise ValueError(
+                f"`num_inference_steps` is {num_inference_steps}; {type(self).__name__} takes 1 to {most}"
+                f" steps with {self.config.num_train_timesteps} training timesteps{reason}."
+            )
+
+    def scale_model_input(self, sample: torch.Tensor, timestep=None) -> torch.Tensor:
+        """The sample as it is: a variance-preserving z_t needs no scaling. For diffusers' interface."""
+        return sample
+
+    def previous_timestep(self, timestep: float | torch.Tensor) -> torch.Tensor:
+        """Where a step from `timestep` arrives: the next one in `timesteps`, at last -1 (clean data)."""
+        timestep = torch.as_tensor(timestep)
+        if timestep.numel() != 1:
+            raise ValueError(
+                f"A step is taken at one timestep for the whole batch, not {timestep.numel()} of them."
+            )
+        # Found without asking the device for a value, which would make the CPU wait at every step.
+        timesteps = self.timesteps.to(timestep.device)
+        return torch.where(timesteps < timestep, timesteps, -1).max()
+
+    def _integrated_beta(self, timesteps: torch.Tensor) -> torch.Tensor:
+        """∫β from 0 to the time of `timesteps`, which is -log ᾱ."""
+        self._integrated_beta_table = self._integrated_beta_table.to(timesteps.device)
+        return interpolate(self._integrated_beta_table, timesteps)
+
+    def _as_timesteps(self, timesteps, device=None) -> torch.Tensor:
+        timesteps = torch.as_tensor(timesteps, device=device).float()
+        most = self.config.num_train_timesteps
+        # On a GPU this would wait for the device; training and the samplers' own grids are in range anyway.
+        if timesteps.device.type == "cpu" and not ((timesteps >= -1) & (timesteps < most)).all():
+            raise ValueError(f"`timesteps` are {timesteps.tolist()}; they must lie in [0, {most}).")
+        return timesteps
+
+    def _per_item(self, timesteps, sample: torch.Tensor) -> torch.Tensor:
+        """∫β for `sample`, (B, 1, 1) or (1, 1, 1): having dimensions, float32 promotes half precision."""
+        timesteps = self._as_timesteps(timesteps, sample.device)
+        if timesteps.numel() not in (1, len(sample)):
+            raise ValueError(
+                f"There are {timesteps.numel()} timesteps for a batch of {len(sample)}:"
+                " give one, or one for each item."
+            )
+        return self._integrated_beta(timesteps).reshape(-1, *[1] * (sample.ndim - 1))
+
+    def _item_alpha_sigma(self, timesteps, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _alpha_sigma(self._per_item(timesteps, sample))
+
+    def alpha_sigma(self, timesteps: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Signal and noise levels (α, σ), α² + σ² = 1: float32, of the timesteps' shape.
+
+        Raises:
+            ValueError: for timesteps outside [0, `num_train_timesteps`) (checked on the CPU only).
+        """
+        return _alpha_sigma(self._integrated_beta(self._as_timesteps(timesteps)))
+
+    def signal_to_noise_ratio(self, timesteps: float | torch.Tensor) -> torch.Tensor:
+        """α² / σ², as min-SNR loss weights need it: float32, of the timesteps' shape."""
+        return 1 / torch.expm1(self._integrated_beta(self._as_timesteps(timesteps)))
+
+    def add_noise(
+        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor
+    ) -> torch.Tensor:
+        """z_t = α z_0 + σ ε.
+
+        Args:
+            original_samples: z_0, (B, C, T), any float dtype.
+            noise: ε, the same shape.
+            timesteps: one, or (B,); integers or floats.
+
+        Returns:
+            (B, C, T) in the dtype of `original_samples`.
+
+        Raises:
+            ValueError: for timesteps out of range, or as many as fit neither one nor the batch.
+        """
+        alpha, sigma = self._item_alpha_sigma(timesteps, original_samples)
+        return (alpha * original_samples + sigma * noise).to(original_samples.dtype)
+
+    def get_velocity(
+        self, sample: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor
+    ) -> torch.Tensor:
+        """v = α ε - σ z_0, the target of `v_prediction` (arXiv 2202.00512, section 4).
+
+        Args, result and errors are those of `add_noise`; `sample` is z_0.
+        """
+        alpha, sigma = self._item_alpha_sigma(timesteps, sample)
+        return (alpha * noise - sigma * sample).to(sample.dtype)
+
+    def predict_original_sample(
+        self, model_output: torch.Tensor, timesteps: float | torch.Tensor, sample: torch.Tensor
+    ) -> torch.Tensor:
+        """ẑ_0 from what the denoiser said of z_t (`sample`) under the config's `prediction_type`.
+
+        Args:
+            model_output: (B, C, T).
+            timesteps: one, or (B,).
+            sample: z_t, (B, C, T).
+
+        Returns:
+            (B, C, T), float32 at least: half precision would cost `epsilon` all its digits where α is small.
+
+        Raises:
+            ValueError: if the shapes differ, or for timesteps as in `add_noise`.
+        """
+        if model_output.shape != sample.shape:
+            raise ValueError(
+                f"`model_output` is {tuple(model_output.shape)} but `sample` is {tuple(sample.shape)}:"
+                " they must have the same shape."
+            )
+        alpha, sigma = self._item_alpha_sigma(timesteps, sample)
+        if self.config.prediction_type == "epsilon":
+            original = (sample - sigma * model_output) / alpha
+        elif self.config.prediction_type == "v_prediction":
+            original = alpha * sample - sigma * model_output
+        else:
+            original = model_output.to(torch.promote_types(model_output.dtype, torch.float32))
+        if self.config.clip_sample:
+            original = original.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
+        return original
+
+    def _draw_noise(
+        self, sample: torch.Tensor, generator, variance_noise: torch.Tensor | None
+    ) -> torch.Tensor:
+        if variance_noise is not None:
+            if variance_noise.shape != sample.shape:
+                raise ValueError(
+                    f"`variance_noise` is {tuple(variance_noise.shape)};"
+                    f" it must have the sample's shape, {tuple(sample.shape)}."
+                )
+            return variance_noise
+        if isinstance(generator, list) and len(generator) != len(sample):
+            raise ValueError(
+                f"There are {len(generator)} generators for a batch of {len(sample)}:"
+                " give one, or one for each item."
+            )
+        return randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=torch.float32)
+
+
+def _alpha_sigma(integrated_beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.exp(-integrated_beta / 2), torch.sqrt(-torch.expm1(-integrated_beta))

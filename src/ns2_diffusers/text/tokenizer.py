@@ -1,0 +1,231 @@
+"""Text or phonemes to `input_ids`, and back."""
+
+import hashlib
+import json
+import os
+import re
+import unicodedata
+import warnings
+
+from transformers import BatchEncoding, PreTrainedTokenizer
+
+from ns2_diffusers.text.phonemizers import check_backend, phonemize
+
+PAD = "$"
+PUNCTUATION = ";:,.!?¡¿—…\"«»“”() '"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+IPA = (
+    "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
+    "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘ᵻᵊᵝʣʥʦʨꭧ"
+)
+# Combining marks of the IPA, each a symbol of its own; tones, as espeak's digits or the IPA's letters.
+MARKS = (
+    "\u0303\u0329\u0325\u032c\u0339\u031c\u031f\u0320\u0308\u033d\u032f\u0324\u0330"
+    "\u033c\u032a\u033a\u033b\u031d\u031e\u0318\u0319\u031a\u030a\u0306\u0361\u035c"
+)
+TONES = "123456789˥˦˧˨˩"
+SYMBOLS = PAD + PUNCTUATION + LETTERS + IPA + MARKS + TONES
+
+# Signs that look different in Unicode and are the same phoneme.
+_SAME = str.maketrans({"g": "ɡ", "ε": "ɛ", "Φ": "ɸ", "\n": " ", "\t": " "})
+
+
+class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
+    r"""
+    Reads text as phonemes and gives one id to each of their symbols.
+
+    The symbols are misaki's (those of Kokoro and StyleTTS 2) and the rest of the IPA: phonemes, stress marks,
+    punctuation and the space are a token each, combining marks too. Every sequence starts with `<s>` and ends
+    with `</s>`, the silence around speech: `len(input_ids) == len(phonemes) + 2`, as many as durations.
+
+    Args:
+        vocab_file (`str`, *optional*): a JSON object of symbol to id; without it the symbols of this module.
+        backend (`str`, defaults to `"english"`): `"english"` (hibari: American and British), `"espeak"` (more
+            than 100 languages, `pip install "ns2-diffusers[espeak]"`) or `"none"` (phonemes are given).
+        language (`str`, defaults to `"en-us"`): `"en-us"` or `"en-gb"`; with espeak any code that it knows.
+        unknown (`str`, defaults to `"error"`): what becomes of characters that cannot be read and of symbols
+            outside the vocabulary: `"error"` names them in a ValueError, `"drop"` leaves them out and
+            names them in a warning.
+
+    Example:
+
+        >>> tokenizer = NaturalSpeech2Tokenizer()
+        >>> tokenizer.phonemize("Hello there.")
+        'həlˈO ðˈɛɹ.'
+        >>> batch = tokenizer(["Hello there.", "Hi!"], padding=True, return_tensors="pt")
+        >>> tokenizer.decode(batch.input_ids[1])
+        'hˈI!'
+        >>> tokenizer("hˈI!", is_phonemes=True).input_ids == tokenizer("Hi!").input_ids
+        True
+    """
+
+    vocab_files_names = {"vocab_file": "vocab.json"}
+    model_input_names = ["input_ids", "attention_mask"]
+
+    def __init__(
+        self,
+        vocab_file=None,
+        backend="english",
+        language="en-us",
+        unknown="error",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token=PAD,
+        **kwargs,
+    ):
+        check_backend(backend, language)
+        if unknown not in ("error", "drop"):
+            raise ValueError(f'unknown is "error" or "drop", not {unknown!r}.')
+        if vocab_file is None:
+            self.encoder = {symbol: index for index, symbol in enumerate([*SYMBOLS, bos_token, eos_token])}
+        else:
+            with open(vocab_file, encoding="utf-8") as file:
+                self.encoder = json.load(file)
+        self.decoder = {index: symbol for symbol, index in self.encoder.items()}
+        # "<s>" written in a text is five characters, not the start of another sentence.
+        kwargs["split_special_tokens"] = True
+        super().__init__(
+            backend=backend,
+            language=language,
+            unknown=unknown,
+            bos_token=bos_token,
+            eos_token=eos_token,
+            pad_token=pad_token,
+            **kwargs,
+        )
+        self.backend, self.language, self.unknown = backend, language, unknown
+
+    # ------------------------------------------------------------------------------------- text ► phonemes
+
+    def __call__(self, text: str | list[str], is_phonemes: bool = False, **kwargs) -> BatchEncoding:
+        """
+        Args:
+            text (`str` or `list[str]`): one text or a batch.
+            is_phonemes (`bool`, defaults to `False`): `text` is phonemes already, whatever the backend.
+            kwargs: those of every transformers tokenizer: `padding`, `return_tensors`, `max_length` ...
+
+        Returns:
+            `BatchEncoding` of `input_ids` and `attention_mask`, int64: (B, N) tensors with
+            `return_tensors="pt"`, else lists, of (N,) for one text.
+
+        Raises:
+            TypeError: if an item is not a string.
+            ValueError: if a batch is empty, an item has nothing to say or (`unknown="error"`) a strange sign.
+        """
+        if isinstance(text, (list, tuple)):
+            if not text:
+                raise ValueError("The batch of texts is empty; give at least one text.")
+            text = list(text)
+        for item in text if isinstance(text, list) else [text]:
+            _check_text(item)
+        return super().__call__(text, is_phonemes=is_phonemes, **kwargs)
+
+    def phonemize(self, text: str) -> str:
+        """The phonemes of a text, as `input_ids` will have them.
+
+        Args:
+            text: what to read; with the backend `none`, phonemes, which are checked.
+
+        Raises:
+            TypeError: if text is not a string.
+            ValueError: if there is nothing to say, or (`unknown="error"`) something in it cannot be read.
+        """
+        _check_text(text)
+        phonemes, unreadable = phonemize(text, self.backend, self.language)
+        if unreadable:
+            self._report(unreadable, text, f"cannot be read by the {self.backend} backend")
+        return self._known_symbols(phonemes, text)
+
+    def _known_symbols(self, phonemes, text):
+        """Canonical, within the vocabulary, and not mere silence."""
+        phonemes = unicodedata.normalize("NFD", phonemes).replace("c\u0327", "ç").translate(_SAME)
+        outside = list(dict.fromkeys(c for c in phonemes if c not in self.encoder or c == self.pad_token))
+        if outside:
+            self._report(outside, text, "has no place among the phoneme symbols")
+            # A dropped word leaves the spaces on both its sides.
+            phonemes = re.sub(r" {2,}", " ", "".join(c for c in phonemes if c not in outside)).strip()
+        if not any(_is_sound(c) for c in phonemes):
+            raise ValueError(f"There is nothing to speak in {_shorten(text)}; give it at least one word.")
+        return phonemes
+
+    def _report(self, characters, text, problem):
+        names = ", ".join(f"{c!r} ({unicodedata.name(c, f'U+{ord(c):04X}')})" for c in characters)
+        if self.unknown == "error":
+            raise ValueError(
+                f"{names} in {_shorten(text)} {problem}. Write it differently, or drop such characters with "
+                f'NaturalSpeech2Tokenizer(..., unknown="drop").'
+            )
+        warnings.warn(f"Dropped {names} from {_shorten(text)}: {problem}.", stacklevel=4)
+
+    # ----------------------------------------------------------------------------- what transformers asks for
+
+    def prepare_for_tokenization(self, text, is_split_into_words=False, is_phonemes=False, **kwargs):
+        if is_phonemes:
+            _check_text(text)
+            return self._known_symbols(text, text), kwargs
+        return self.phonemize(text), kwargs
+
+    def _tokenize(self, text, **kwargs):
+        return list(text)
+
+    def _convert_token_to_id(self, token):
+        return self.encoder.get(token)
+
+    def _convert_id_to_token(self, index):
+        if index not in self.decoder:
+            raise ValueError(f"There is no token {index}; the ids go from 0 to {len(self.decoder) - 1}.")
+        return self.decoder[index]
+
+    def convert_tokens_to_string(self, tokens):
+        return "".join(tokens)
+
+    def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None):
+        return [self.bos_token_id, *token_ids_0, *(token_ids_1 or []), self.eos_token_id]
+
+    def get_special_tokens_mask(self, token_ids_0, token_ids_1=None, already_has_special_tokens=False):
+        if already_has_special_tokens:
+            special = set(self.all_special_ids)
+            return [int(index in special) for index in token_ids_0]
+        return [1, *[0] * (len(token_ids_0) + len(token_ids_1 or [])), 1]
+
+    def decode(self, token_ids, skip_special_tokens=True, **kwargs):
+        """Ids (N,) to phonemes, without silence and padding; a batch of ids goes through `batch_decode`."""
+        return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
+
+    def batch_decode(self, sequences, skip_special_tokens=True, **kwargs):
+        return super().batch_decode(sequences, skip_special_tokens=skip_special_tokens, **kwargs)
+
+    @property
+    def vocab_size(self):
+        return len(self.encoder)
+
+    def get_vocab(self):
+        return dict(self.encoder)
+
+    def save_vocabulary(self, save_directory, filename_prefix=None):
+        path = os.path.join(save_directory, (f"{filename_prefix}-" if filename_prefix else "") + "vocab.json")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(self.encoder, file, ensure_ascii=False, indent=1)
+        return (path,)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with anything that changes what an id means: vocabulary, special
+        tokens, backend, language."""
+        special = [self.bos_token, self.eos_token, self.pad_token]
+        content = json.dumps([sorted(self.encoder.items()), special, self.backend, self.language])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _check_text(text):
+    if not isinstance(text, str):
+        raise TypeError(f"Expected a text (str) or a list of texts, got {type(text).__name__}: {text!r:.80}.")
+
+
+def _is_sound(symbol):
+    """Letters and click signs sound; punctuation, stress, length and tone marks do not by themselves."""
+    return unicodedata.category(symbol) in ("Ll", "Lu", "Lo")
+
+
+def _shorten(text):
+    return repr(text if len(text) <= 60 else text[:57] + "...")

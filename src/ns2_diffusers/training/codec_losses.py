@@ -1,0 +1,91 @@
+"""What a codec is trained on: spectra that sound alike, and discriminators that cannot tell.
+
+Reconstruction: multi-resolution log-mel (as in DAC, arXiv 2306.06546) and STFT magnitude (Parallel WaveGAN,
+arXiv 1910.11480). Adversarial: hinge and relative feature matching (EnCodec, arXiv 2210.13438, section 3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..audio.mel import LogMelSpectrogram, same_padded_stft
+
+
+class MultiResolutionMelLoss(nn.Module):
+    """Mean absolute difference of log-mel spectrograms, averaged over window lengths.
+
+    Args:
+        sampling_rate: Hz.
+        n_ffts: windows in samples, each with a hop of a quarter.
+        n_mels: bands for each window; few for short ones, whose low bands would else be empty.
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        n_ffts: Sequence[int] = (256, 512, 1024, 2048),
+        n_mels: Sequence[int] = (16, 32, 64, 128),
+    ):
+        super().__init__()
+        self.mels = nn.ModuleList(
+            LogMelSpectrogram(sampling_rate, n_fft, n_fft // 4, bands)
+            for n_fft, bands in zip(n_ffts, n_mels, strict=True)
+        )
+
+    def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Two waveforms (B, channels, samples) → scalar; channels are compared one by one."""
+        prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
+        return torch.stack([(mel(prediction) - mel(target)).abs().mean() for mel in self.mels]).mean()
+
+
+def multi_resolution_stft_loss(
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    n_ffts: Sequence[int] = (512, 1024, 2048),
+    floor: float = 1e-5,
+) -> torch.Tensor:
+    """Spectral convergence ‖|T| − |P|‖ / ‖|T|‖ plus mean |log|T| − log|P||, averaged over window lengths.
+
+    Args:
+        prediction, target: (B, channels, samples).
+        floor: magnitudes are not taken below this, in both terms.
+    """
+    losses = []
+    for n_fft in n_ffts:
+        p, t = (
+            same_padded_stft(wave.flatten(0, 1), n_fft, n_fft // 4).abs().clamp(min=floor)
+            for wave in (prediction, target)
+        )
+        losses.append((t - p).norm() / t.norm() + (t.log() - p.log()).abs().mean())
+    return torch.stack(losses).mean()
+
+
+def discriminator_loss(
+    real_scores: Sequence[torch.Tensor], fake_scores: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Hinge: mean of max(0, 1 − real) + max(0, 1 + fake), averaged over discriminators."""
+    losses = [
+        (1 - real.float()).relu().mean() + (1 + fake.float()).relu().mean()
+        for real, fake in zip(real_scores, fake_scores, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def adversarial_loss(fake_scores: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Hinge for the codec: mean of max(0, 1 − fake), averaged over discriminators."""
+    return torch.stack([(1 - fake.float()).relu().mean() for fake in fake_scores]).mean()
+
+
+def feature_matching_loss(
+    real_features: Sequence[Sequence[torch.Tensor]], fake_features: Sequence[Sequence[torch.Tensor]]
+) -> torch.Tensor:
+    """Mean |real − fake| over mean |real| of a hidden layer, averaged over layers and discriminators."""
+    losses = []
+    for real_layers, fake_layers in zip(real_features, fake_features, strict=True):
+        for real, fake in zip(real_layers, fake_layers, strict=True):
+            real = real.detach().float()
+            losses.append((real - fake.float()).abs().mean() / real.abs().mean().clamp(min=1e-8))
+    return torch.stack(losses).mean()

@@ -1,0 +1,91 @@
+"""Light discriminators of waveforms: some see an STFT, some the samples folded at a period."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from ..audio.mel import same_padded_stft
+
+Judgement = tuple[torch.Tensor, list[torch.Tensor]]
+
+
+class STFTDiscriminator(nn.Module):
+    """Convolutions over real and imaginary parts of an STFT (EnCodec, arXiv 2210.13438, section 3.4)."""
+
+    def __init__(self, n_fft: int, channels: int = 16):
+        super().__init__()
+        self.n_fft = n_fft
+        sizes = [2, channels, channels, 2 * channels, 2 * channels]
+        self.layers = nn.ModuleList(
+            # Frequency shrinks by two at each layer, time keeps its rate and looks ever further.
+            weight_norm(nn.Conv2d(a, b, (5, 3), stride=(2, 1), dilation=(1, 2**i), padding=(2, 2**i)))
+            for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        )
+        self.out = weight_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
+
+    def forward(self, waveform: torch.Tensor) -> Judgement:
+        """(N, samples) → scores, and the hidden layers."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            spectrum = same_padded_stft(waveform, self.n_fft, self.n_fft // 4)
+            # Speech spans 60 dB: the square root of the magnitude keeps quiet parts in sight.
+            hidden = torch.stack([spectrum.real, spectrum.imag], dim=1)
+            hidden = hidden / (spectrum.abs().unsqueeze(1) + 1e-4).sqrt()
+        return judge(self.layers, self.out, hidden)
+
+
+class PeriodDiscriminator(nn.Module):
+    """The waveform folded to rows of one period (HiFi-GAN, arXiv 2010.05646, section 2.3)."""
+
+    def __init__(self, period: int, channels: int = 16):
+        super().__init__()
+        self.period = period
+        sizes = [1, channels, 2 * channels, 4 * channels, 4 * channels]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (5, 1), stride=(3, 1), padding=(2, 0)))
+            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.out = weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))
+
+    def forward(self, waveform: torch.Tensor) -> Judgement:
+        """(N, samples) → scores, and the hidden layers."""
+        waveform = nn.functional.pad(waveform, (0, -waveform.shape[-1] % self.period))
+        return judge(self.layers, self.out, waveform.unflatten(1, (-1, self.period)).unsqueeze(1))
+
+
+def judge(layers: nn.ModuleList, out: nn.Module, hidden: torch.Tensor) -> Judgement:
+    features = []
+    for layer in layers:
+        hidden = nn.functional.leaky_relu(layer(hidden), 0.1)
+        features.append(hidden)
+    return out(hidden), features
+
+
+class CodecDiscriminator(nn.Module):
+    """All of them at once.
+
+    Args:
+        n_ffts: windows of the STFT discriminators, samples.
+        periods: of the period discriminators, samples; prime, so that they see different things.
+        channels: width of the first layer of each.
+    """
+
+    def __init__(
+        self,
+        n_ffts: Sequence[int] = (512, 1024, 2048),
+        periods: Sequence[int] = (2, 3, 5),
+        channels: int = 16,
+    ):
+        super().__init__()
+        self.discriminators = nn.ModuleList(
+            [STFTDiscriminator(n_fft, channels) for n_fft in n_ffts]
+            + [PeriodDiscriminator(period, channels) for period in periods]
+        )
+
+    def forward(self, waveform: torch.Tensor) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
+        """Waveforms (B, channels, samples) → scores and hidden layers of each discriminator."""
+        judgements = [judge_one(waveform.flatten(0, 1)) for judge_one in self.discriminators]
+        return [scores for scores, _ in judgements], [features for _, features in judgements]

@@ -1,0 +1,174 @@
+"""What training minimises (NaturalSpeech 2, section 3.2, equations 7 and 8), one function a loss.
+
+Masked means are over the elements that the mask keeps, so padding and batch composition change nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.modeling_utils import ModelMixin
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean of `values` where `mask` (broadcastable) is True; items weigh `weights` (B,)."""
+    mask = mask.expand_as(values)
+    if weights is not None:
+        values = values * weights.reshape(-1, *[1] * (values.ndim - 1))
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def data_loss(
+    predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Squared error of latents (B, C, T), over the frames of `mask` (B, T); items weigh `weights` (B,)."""
+    return masked_mean((predicted.float() - target.float()) ** 2, mask.unsqueeze(1), weights)
+
+
+def score_loss(
+    predicted_original: torch.Tensor,
+    original: torch.Tensor,
+    alpha: torch.Tensor,
+    sigma: torch.Tensor,
+    mask: torch.Tensor,
+    max_weight: float = 5.0,
+) -> torch.Tensor:
+    """Squared error of the score (the second term of equation 8).
+
+    With z = α z₀ + σ ε the score is (α z₀ − z)/σ², so its error is that of ẑ₀ times α²/σ⁴, which grows without
+    bound as t → 0 and is clipped.
+
+    Args:
+        predicted_original, original: ẑ₀ and z₀, (B, C, T).
+        alpha, sigma: (B,).
+        max_weight: most that α²/σ⁴ may be.
+    """
+    weights = (alpha**2 / sigma**4).clamp(max=max_weight)
+    return data_loss(predicted_original, original, mask, weights)
+
+
+def residual_codebook_loss(
+    predicted_original: torch.Tensor, codes: torch.Tensor, codebooks: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy of ẑ₀ against the codec's codebooks, layer by layer (CE-RVQ, section 3.2).
+
+    Layer j sees what is left of ẑ₀ after the true vectors of the layers before it; minus its distance to each
+    vector of the codebook are the logits.
+
+    Args:
+        predicted_original: (B, C, T) standardised latents.
+        codes: (B, Q, T) int64.
+        codebooks: (Q, K, C), from `standardized_codebooks`.
+        mask: (B, T).
+    """
+    residual = predicted_original.float().transpose(1, 2)[mask]
+    total = 0.0
+    for layer, codebook in enumerate(codebooks.float()):
+        wanted = codes[:, layer][mask]
+        total = total + F.cross_entropy(-torch.cdist(residual, codebook), wanted)
+        residual = residual - codebook[wanted]
+    return total / len(codebooks)
+
+
+@torch.no_grad()
+def standardized_codebooks(codec: ModelMixin) -> torch.Tensor:
+    """The codec's codebooks (Q, K, C) in the space of its standardised latents, where they still sum to a latent.
+
+    Standardising subtracts the mean once, not once a layer: the first codebook carries it.
+    """
+    vectors = codec.codebooks.transpose(1, 2)
+    standardized = codec.normalize_latents(vectors)
+    standardized[1:] -= codec.normalize_latents(torch.zeros_like(vectors[:1, :, :1]))
+    return standardized.transpose(1, 2)
+
+
+def duration_loss(log_durations: torch.Tensor, durations: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """L1 between predicted log(1 + frames) (B, N) and that of the true `durations` (B, N)."""
+    return masked_mean((log_durations.float() - torch.log1p(durations.float())).abs(), mask)
+
+
+def pitch_loss(log_pitch: torch.Tensor, f0: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """L1 between predicted log F0 (B, T) and that of `f0` (B, T) in Hz, over voiced frames (F0 > 0)."""
+    voiced = mask & (f0 > 0)
+    return masked_mean((log_pitch.float() - torch.log(f0.clamp(min=1.0))).abs(), voiced)
+
+
+def min_snr_weights(snr: torch.Tensor, prediction_type: str, gamma: float = 5.0) -> torch.Tensor:
+    """Min-SNR weights (arXiv 2303.09556) of `snr` (B,) for a squared error in what is predicted.
+
+    Raises:
+        ValueError: `prediction_type` is not sample, epsilon or v_prediction.
+    """
+    clipped = snr.clamp(max=gamma)
+    if prediction_type == "sample":
+        return clipped
+    if prediction_type == "epsilon":
+        return clipped / snr
+    if prediction_type == "v_prediction":
+        return clipped / (snr + 1)
+    raise ValueError(
+        f"prediction_type is {prediction_type!r}; it must be 'sample', 'epsilon' or 'v_prediction'."
+    )
+
+
+def forward_sum_loss(
+    scores: torch.Tensor,
+    feature_mask: torch.Tensor,
+    attention_mask: torch.Tensor,
+    blank_log_prob: float = -1e4,
+) -> torch.Tensor:
+    """Minus the log-likelihood of all monotonic alignments (arXiv 2108.10447, section 2.2), by CTC.
+
+    Phonemes are the labels 1…N of each item, in order; the blank is what lets CTC run.
+
+    Args:
+        scores: (B, T, N), log-probabilities with the prior, from `PhonemeAligner`.
+        feature_mask, attention_mask: (B, T) and (B, N) boolean.
+    """
+    phonemes = scores.shape[2]
+    num_frames, num_phonemes = feature_mask.sum(1), attention_mask.sum(1)
+    scores = scores.masked_fill(~attention_mask.bool().unsqueeze(1), -1e4)
+    log_probs = F.pad(scores, (1, 0), value=blank_log_prob).log_softmax(-1)
+    labels = torch.arange(1, phonemes + 1, device=scores.device).expand(len(scores), -1)
+    # The reduction divides by each item's phonemes, then averages.
+    return F.ctc_loss(
+        log_probs.transpose(0, 1), labels, num_frames, num_phonemes, reduction="mean", zero_infinity=True
+    )
+
+
+def binarization_loss(log_probs: torch.Tensor, durations: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Minus the mean log-probability along the hard alignment (arXiv 2108.10447, section 2.3).
+
+    Args:
+        log_probs: (B, T, N).
+        durations: (B, N) frames of the hard alignment.
+        mask: (B, T).
+    """
+    ends = durations.cumsum(1)
+    frames = torch.arange(log_probs.shape[1], device=log_probs.device).expand(len(ends), -1).contiguous()
+    owner = torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)
+    return -masked_mean(log_probs.gather(2, owner.unsqueeze(-1)).squeeze(-1), mask)
+
+
+def beta_binomial_prior(num_phonemes: int, num_frames: int, scaling: float = 1.0) -> torch.Tensor:
+    """Probability of each phoneme in each frame, (num_frames, num_phonemes), near the diagonal.
+
+    Frame t of T has the beta-binomial distribution with α = ω t, β = ω (T − t + 1) over the N phonemes
+    (arXiv 2108.10447, section 2.2.2); `scaling` is ω.
+    """
+    k = np.arange(num_phonemes)
+    t = np.arange(1, num_frames + 1)[:, None]
+    alpha, beta = scaling * t, scaling * (num_frames - t + 1)
+    n = num_phonemes - 1
+    log_choose = _log_gamma(n + 1) - _log_gamma(k + 1) - _log_gamma(n - k + 1)
+    log_prob = log_choose + _log_beta(k + alpha, n - k + beta) - _log_beta(alpha, beta)
+    return log_prob.exp().float()
+
+
+def _log_gamma(values: int | np.ndarray) -> torch.Tensor:
+    return torch.lgamma(torch.as_tensor(values, dtype=torch.float64))
+
+
+def _log_beta(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
+    return _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)

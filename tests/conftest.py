@@ -1,0 +1,161 @@
+"""What every room's tests share: real speech, and a pipeline small enough to build in a moment.
+
+The weights are untrained but not dull: what starts at zero (a denoiser's last layer, gates, nulls) is drawn
+at random, so that nothing passes because it multiplies by zero; codebooks and latent statistics are those of
+the clips; phonemes last about three frames at about 180 Hz.
+"""
+
+import copy
+import csv
+import math
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+
+from ns2_diffusers import (
+    NaturalSpeech2DDIMScheduler,
+    NaturalSpeech2Pipeline,
+    NaturalSpeech2Tokenizer,
+    PhonemeEncoder,
+    SpeechPromptEncoder,
+    TransformerDenoiser,
+    VarianceAdaptor,
+    VocosCodec,
+    WaveNetDenoiser,
+)
+from ns2_diffusers.audio.loading import load_audio
+
+CLIPS = Path(__file__).parents[1] / "examples" / "asterisk"
+DENOISERS = {
+    "transformer": (TransformerDenoiser, {"num_layers": 2, "num_stem_layers": 1}),
+    "wavenet": (WaveNetDenoiser, {"num_layers": 4}),
+}
+
+
+def pytest_configure():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """Paths of twenty recordings of one voice, 16 kHz, mono."""
+    return sorted(CLIPS.glob("*.flac"))
+
+
+@pytest.fixture(scope="session")
+def transcripts():
+    """What is said in them, by file name."""
+    with open(CLIPS / "metadata.csv", newline="", encoding="utf-8") as file:
+        return {row["file"]: row["text"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="session")
+def _codec(clips):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        codec = VocosCodec(
+            sampling_rate=16000,
+            hop_length=320,
+            n_mels=40,
+            latent_channels=16,
+            num_codebooks=4,
+            codebook_size=32,
+            encoder_dim=32,
+            encoder_intermediate_dim=64,
+            encoder_layers=1,
+            decoder_dim=32,
+            decoder_intermediate_dim=64,
+            decoder_layers=2,
+        )
+        speech = torch.cat([load_audio(path)[0] for path in clips[:4]])[None, None]
+        codec.train()(speech)
+        codec.eval()
+        with torch.no_grad():
+            latents = codec.encode(speech)
+    codec.set_latent_statistics(latents.mean((0, 2)), latents.std((0, 2)))
+    return codec
+
+
+@pytest.fixture
+def tiny_codec(_codec):
+    """`VocosCodec` at 16 kHz, 50 frames a second, 16 channels, 4 codebooks of 32."""
+    return copy.deepcopy(_codec)
+
+
+@pytest.fixture
+def make_tiny_pipeline(tiny_codec):
+    """A function that makes a pipeline over `tiny_codec`.
+
+    `denoiser` is "transformer" or "wavenet"; `unconditional` leaves out all that reads text and prompt;
+    further arguments are components to put in a place or `max_prompt_seconds` and the like.
+    """
+
+    def make(denoiser="transformer", unconditional=False, **parts):
+        sizes = {"hidden_size": 32, "num_attention_heads": 2}
+        encoder = {"num_layers": 1, "filter_size": 64, "kernel_size": 3, **sizes}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            denoiser_class, config = DENOISERS[denoiser]
+            made = {
+                "codec": tiny_codec,
+                "scheduler": NaturalSpeech2DDIMScheduler(),
+                "denoiser": denoiser_class(
+                    latent_channels=16, condition_dim=32, num_query_tokens=4, **config, **sizes
+                ),
+            }
+            if not unconditional:
+                tokenizer = NaturalSpeech2Tokenizer()
+                made |= {
+                    "tokenizer": tokenizer,
+                    "phoneme_encoder": PhonemeEncoder(vocab_size=len(tokenizer), **encoder),
+                    "prompt_encoder": SpeechPromptEncoder(latent_channels=16, **encoder),
+                    "variance_adaptor": VarianceAdaptor(num_predictor_layers=3, pitch_bins=32, **sizes),
+                }
+                variance_adaptor = made["variance_adaptor"]
+                centre(variance_adaptor.duration_predictor, math.log(1 + 3))
+                centre(variance_adaptor.pitch_predictor, math.log(180))
+            for part in made.values():
+                if isinstance(part, torch.nn.Module) and part is not tiny_codec:
+                    fill_zeros(part.eval())
+        return NaturalSpeech2Pipeline(**(made | parts))
+
+    return make
+
+
+@pytest.fixture
+def tiny_pipeline(make_tiny_pipeline):
+    """A pipeline that reads text; yours to change."""
+    pipe = make_tiny_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def tiny_pipeline_dir(tiny_pipeline, tmp_path):
+    """The same, saved."""
+    tiny_pipeline.save_pretrained(tmp_path / "pipeline")
+    return tmp_path / "pipeline"
+
+
+@torch.no_grad()
+def centre(predictor, value):
+    """Let an untrained predictor say about `value`, varying a little."""
+    predictor.proj_out.weight.mul_(0.2)
+    predictor.proj_out.bias.fill_(value)
+
+
+@torch.no_grad()
+def fill_zeros(module):
+    """Draw every parameter that starts at zero: matrices at the usual scale, vectors small."""
+    for parameter in module.parameters():
+        if not parameter.any():
+            parameter.normal_(std=parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1)

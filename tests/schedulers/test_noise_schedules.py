@@ -1,0 +1,241 @@
+"""The schedules, and what all three schedulers share."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from ns2_diffusers import (
+    NaturalSpeech2DDIMScheduler,
+    NaturalSpeech2DDPMScheduler,
+    NaturalSpeech2EulerScheduler,
+)
+
+OURS = [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler, NaturalSpeech2EulerScheduler]
+every_scheduler = pytest.mark.parametrize("cls", OURS)
+
+
+def alpha_bars(scheduler):
+    return torch.cumprod(1 - scheduler.betas.double(), 0).numpy()
+
+
+def test_linear_is_the_papers_schedule():
+    betas = NaturalSpeech2DDPMScheduler().betas.numpy()
+    assert betas[0] * 1000 == pytest.approx(0.05)
+    assert betas[-1] * 1000 == pytest.approx(20)
+    np.testing.assert_allclose(np.diff(betas), 0.01995 / 999, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "quarter", "half"),
+    # By hand: cos²(π/8), cos²(π/4); (σ(3) - σ(-1.5)) / (σ(3) - σ(-3)), and ½ by symmetry.
+    [("cosine", 0.853553, 0.5), ("sigmoid", (0.952574 - 0.182426) / (0.952574 - 0.047426), 0.5)],
+)
+def test_seed_schedules(schedule, quarter, half):
+    signal = alpha_bars(NaturalSpeech2DDPMScheduler(beta_schedule=schedule))
+    assert signal[249] == pytest.approx(quarter, abs=3e-5)
+    assert signal[499] == pytest.approx(half, abs=3e-5)
+    assert (np.diff(signal) < 0).all()
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "sigmoid"])
+def test_some_signal_is_always_left(schedule):
+    assert alpha_bars(NaturalSpeech2DDPMScheduler(beta_schedule=schedule))[-1] == pytest.approx(
+        4.4e-5, rel=0.07
+    )
+
+
+@every_scheduler
+@pytest.mark.parametrize("schedule", ["cosine", "sigmoid", "scaled_linear"])
+def test_integer_timesteps_are_the_table(cls, schedule):
+    scheduler = cls(beta_schedule=schedule)
+    alpha, sigma = scheduler.alpha_sigma(torch.arange(1000))
+    np.testing.assert_allclose(alpha.numpy() ** 2, alpha_bars(scheduler), rtol=3e-6)
+    np.testing.assert_allclose(sigma.numpy() ** 2, 1 - alpha_bars(scheduler), rtol=3e-6)
+    assert torch.equal(alpha, scheduler.alpha_sigma(torch.arange(1000.0))[0])
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "sigmoid"])
+def test_float_timesteps_lie_geometrically_between(schedule):
+    scheduler = NaturalSpeech2DDPMScheduler(beta_schedule=schedule)
+    signal = alpha_bars(scheduler)
+    alpha, _ = scheduler.alpha_sigma(torch.tensor([300.25, 998.5]))
+    expected = [signal[300] ** 0.75 * signal[301] ** 0.25, math.sqrt(signal[998] * signal[999])]
+    np.testing.assert_allclose(alpha.numpy() ** 2, expected, rtol=1e-5)
+    clean, halfway = scheduler.alpha_sigma(-1.0), scheduler.alpha_sigma(-0.5)
+    assert clean[0] == 1 and clean[1] == 0
+    assert halfway[0].item() ** 4 == pytest.approx(signal[0], rel=1e-6)
+
+
+@every_scheduler
+def test_signal_to_noise_ratio(cls):
+    scheduler = cls()
+    timesteps = torch.tensor([0.0, 10.5, 500.0, 999.0])
+    alpha, sigma = scheduler.alpha_sigma(timesteps)
+    torch.testing.assert_close(
+        scheduler.signal_to_noise_ratio(timesteps), (alpha / sigma) ** 2, rtol=1e-4, atol=0
+    )
+
+
+@every_scheduler
+def test_add_noise_and_velocity(cls):
+    scheduler = cls(beta_schedule="cosine")
+    sample, noise = torch.randn(2, 3, 4, 5)
+    timesteps = torch.tensor([0, 400, 999])
+    signal = torch.tensor(alpha_bars(scheduler)[timesteps]).reshape(3, 1, 1)
+    alpha, sigma = signal.sqrt().float(), (1 - signal).sqrt().float()
+    noisy = scheduler.add_noise(sample, noise, timesteps)
+    velocity = scheduler.get_velocity(sample, noise, timesteps)
+    torch.testing.assert_close(noisy, alpha * sample + sigma * noise)
+    torch.testing.assert_close(velocity, alpha * noise - sigma * sample)
+    # One timestep for all, as a number, is what it is for each.
+    alone = scheduler.add_noise(sample, noise, 400)
+    torch.testing.assert_close(alone[1], noisy[1])
+    torch.testing.assert_close(alone[:1], scheduler.add_noise(sample[:1], noise[:1], torch.tensor([400.0])))
+
+
+def test_add_noise_agrees_with_diffusers():
+    ours = NaturalSpeech2DDPMScheduler()
+    theirs = DDPMScheduler(beta_start=5e-5, beta_end=0.02)
+    sample, noise, timesteps = torch.randn(8, 2, 3), torch.randn(8, 2, 3), torch.arange(0, 1000, 125)
+    torch.testing.assert_close(
+        ours.add_noise(sample, noise, timesteps),
+        theirs.add_noise(sample, noise, timesteps),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(
+        ours.get_velocity(sample, noise, timesteps),
+        theirs.get_velocity(sample, noise, timesteps),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@every_scheduler
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
+def test_original_sample_is_recovered(cls, prediction_type):
+    scheduler = cls(prediction_type=prediction_type)
+    sample, noise = torch.randn(2, 3, 4, 5)
+    timesteps = torch.tensor([0.5, 500, 999])
+    output = {
+        "sample": sample,
+        "epsilon": noise,
+        "v_prediction": scheduler.get_velocity(sample, noise, timesteps),
+    }[prediction_type]
+    noisy = scheduler.add_noise(sample, noise, timesteps)
+    # At the last timestep α is 0.0067: rounding of z_t comes back 150 times larger.
+    torch.testing.assert_close(
+        scheduler.predict_original_sample(output, timesteps, noisy), sample, rtol=1e-4, atol=1e-4
+    )
+
+
+@every_scheduler
+def test_clip_sample(cls):
+    scheduler = cls(clip_sample=True, clip_sample_range=0.5)
+    output = torch.tensor([[[-2.0, 0.25, 2.0]]])
+    clipped = scheduler.predict_original_sample(output, 500, torch.zeros(1, 1, 3))
+    assert clipped.tolist() == [[[-0.5, 0.25, 0.5]]]
+    assert cls().predict_original_sample(output, 500, torch.zeros(1, 1, 3)).max() == 2
+
+
+@every_scheduler
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes(cls, dtype):
+    scheduler = cls(prediction_type="epsilon")
+    scheduler.set_timesteps(20)
+    wide, output = torch.randn(2, 2, 3, 4, dtype=torch.float64).to(dtype).double()
+    for timestep in scheduler.timesteps[[0, 10, 19]]:
+        kwargs = {"variance_noise": torch.ones(2, 3, 4)} if cls is NaturalSpeech2DDPMScheduler else {}
+        narrow = scheduler.step(output.to(dtype), timestep, wide.to(dtype), **kwargs)
+        exact = scheduler.step(output, timestep, wide, **kwargs)
+        assert narrow.prev_sample.dtype == narrow.pred_original_sample.dtype == dtype
+        tolerance = torch.finfo(dtype).eps if dtype != torch.float64 else 1e-12
+        torch.testing.assert_close(narrow.prev_sample.double(), exact.prev_sample, rtol=tolerance, atol=1e-4)
+    noisy = scheduler.add_noise(wide.to(dtype), output.to(dtype), torch.tensor([3, 700]))
+    assert noisy.dtype == dtype
+    exact = scheduler.add_noise(wide, output, torch.tensor([3, 700]))
+    torch.testing.assert_close(noisy.double(), exact, rtol=tolerance, atol=1e-6)
+
+
+@every_scheduler
+def test_temperature(cls):
+    assert cls().init_noise_sigma == pytest.approx(1 / 1.2)
+    scheduler = cls(temperature=4.0)
+    assert scheduler.init_noise_sigma == 0.5
+    scheduler.set_temperature(1.0)
+    assert scheduler.init_noise_sigma == 1
+    scheduler.set_timesteps(10)
+    assert scheduler.init_noise_sigma == 1
+    scheduler.set_temperature()
+    assert scheduler.init_noise_sigma == 0.5
+
+
+@every_scheduler
+@pytest.mark.parametrize("schedule", ["linear", "sigmoid"])
+def test_save_and_load(cls, schedule, tmp_path):
+    saved = cls(beta_schedule=schedule, prediction_type="v_prediction", temperature=2.0)
+    saved.save_pretrained(tmp_path)
+    loaded = cls.from_pretrained(tmp_path)
+    assert dict(loaded.config) == {
+        **saved.config,
+        "_use_default_values": loaded.config["_use_default_values"],
+    }
+    assert torch.equal(loaded.betas, saved.betas)
+    assert loaded.init_noise_sigma == saved.init_noise_sigma
+    for scheduler in (saved, loaded):
+        scheduler.set_timesteps(7)
+    sample, output = torch.randn(2, 1, 2, 3)
+    kwargs = {"generator": torch.manual_seed(1)} if cls is NaturalSpeech2DDPMScheduler else {}
+    expected = saved.step(output, saved.timesteps[3], sample, **kwargs).prev_sample
+    kwargs = {"generator": torch.manual_seed(1)} if kwargs else {}
+    assert torch.equal(loaded.step(output, loaded.timesteps[3], sample, **kwargs).prev_sample, expected)
+
+
+@every_scheduler
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"prediction_type": "noise"}, "noise.*sample, v_prediction, epsilon"),
+        ({"beta_schedule": "exp"}, "exp.*linear, cosine, sigmoid.*trained_betas"),
+        ({"trained_betas": [0.1, 0.2]}, "2 values.*1000"),
+        ({"temperature": 0.0}, "temperature.*0.0.*positive"),
+        ({"temperature": -1.0}, "positive"),
+    ],
+)
+def test_bad_config(cls, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**kwargs)
+
+
+@every_scheduler
+def test_bad_arguments(cls):
+    scheduler = cls()
+    sample = torch.zeros(3, 2, 4)
+    with pytest.raises(ValueError, match="positive"):
+        scheduler.set_temperature(float("nan"))
+    for steps in (0, -5, 1001):
+        with pytest.raises(ValueError, match=f"is {steps}; {cls.__name__} takes 1 to"):
+            scheduler.set_timesteps(steps)
+    with pytest.raises(TypeError, match="integer"):
+        scheduler.set_timesteps(10.5)
+    scheduler.set_timesteps(10)
+    for timestep in (1000, -1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 1000\)"):
+            scheduler.add_noise(sample, sample, timestep)
+    with pytest.raises(ValueError, match="2 timesteps for a batch of 3"):
+        scheduler.add_noise(sample, sample, torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match=r"\(3, 4, 4\).*\(3, 2, 4\)"):
+        scheduler.step(torch.zeros(3, 4, 4), scheduler.timesteps[0], sample)
+
+
+@every_scheduler
+def test_return_tuple(cls):
+    scheduler = cls()
+    scheduler.set_timesteps(10)
+    sample = torch.ones(1, 2, 3)
+    prev_sample, original = scheduler.step(sample, scheduler.timesteps[0], sample, return_dict=False)
+    assert prev_sample.shape == sample.shape
+    assert torch.equal(original, sample)

@@ -1,0 +1,174 @@
+"""The tokenizer as transformers, diffusers, datasets and a training corpus use it."""
+
+import csv
+import json
+import pickle
+import unicodedata
+from pathlib import Path
+
+import pytest
+import torch
+
+from ns2_diffusers import NaturalSpeech2Tokenizer
+from ns2_diffusers.text.tokenizer import SYMBOLS
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = ROOT / "../shared/corpus/manifest.jsonl"
+TRANSCRIPTS = ROOT / "examples/asterisk/metadata.csv"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return NaturalSpeech2Tokenizer()
+
+
+def test_every_symbol_has_one_id(tokenizer):
+    assert len(set(SYMBOLS)) == len(SYMBOLS)
+    assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
+    assert len(tokenizer) == tokenizer.vocab_size == len(SYMBOLS) + 2
+    assert tokenizer.pad_token_id == 0
+    assert all(unicodedata.normalize("NFD", c) == c for c in SYMBOLS if c != "ç")
+
+
+def test_start_and_end_surround_one_id_a_symbol(tokenizer):
+    vocab = tokenizer.get_vocab()
+    expected = [vocab["<s>"], *(vocab[c] for c in "hˈI!"), vocab["</s>"]]
+    assert tokenizer("Hi!").input_ids == expected
+    assert tokenizer("hˈI!", is_phonemes=True).input_ids == expected
+    assert tokenizer.encode("Hi!") == expected
+    assert tokenizer("Hi!", add_special_tokens=False).input_ids == expected[1:-1]
+    assert tokenizer("Hi!", return_special_tokens_mask=True).special_tokens_mask == [1, 0, 0, 0, 0, 1]
+    assert list(tokenizer("Hi!").keys()) == ["input_ids", "attention_mask"]
+
+
+def test_a_batch_is_its_items_padded(tokenizer):
+    texts = ["Hello there.", "Hi!", "So it is."]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    assert batch.input_ids.dtype == torch.int64
+    for row, mask, text in zip(batch.input_ids, batch.attention_mask, texts, strict=True):
+        alone = tokenizer(text, return_tensors="pt").input_ids[0]
+        assert torch.equal(row[mask.bool()], alone)
+        assert (row[~mask.bool()] == 0).all()
+    assert tokenizer.batch_decode(batch.input_ids) == [tokenizer.phonemize(text) for text in texts]
+    assert (
+        tokenizer(("Hi!", "So."), padding=True).input_ids == tokenizer(["Hi!", "So."], padding=True).input_ids
+    )
+
+
+def test_decode_leaves_out_silence_unless_asked(tokenizer):
+    ids = tokenizer("Hi!").input_ids + [0, 0]
+    assert tokenizer.decode(ids) == "hˈI!"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "<s>hˈI!</s>$$"
+
+
+def test_combining_marks_are_symbols_of_their_own(tokenizer):
+    ids = tokenizer("bɔ\u0303ʒuʁ ã", is_phonemes=True).input_ids
+    assert len(ids) == 9 + 2  # ã, given as one code point, becomes two
+    assert tokenizer.decode(ids) == "bɔ\u0303ʒuʁ a\u0303"
+    assert tokenizer.decode(tokenizer("ça", is_phonemes=True).input_ids) == "ça"
+    assert tokenizer("gɡ", is_phonemes=True).input_ids[1] == tokenizer.get_vocab()["ɡ"]
+
+
+@pytest.mark.parametrize("backend", ["english", "none"])
+def test_saved_and_loaded(backend, tmp_path):
+    tokenizer = NaturalSpeech2Tokenizer(backend=backend, language="en-gb", unknown="drop")
+    tokenizer.save_pretrained(tmp_path)
+    loaded = NaturalSpeech2Tokenizer.from_pretrained(tmp_path)
+    assert (loaded.backend, loaded.language, loaded.unknown) == (backend, "en-gb", "drop")
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert loaded.fingerprint == tokenizer.fingerprint
+    assert loaded("Go").input_ids == tokenizer("Go").input_ids
+    assert json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8"))["$"] == 0
+
+
+def test_a_vocabulary_of_ones_own(tmp_path):
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps({"$": 0, "a": 1, "b": 2, "<s>": 3, "</s>": 4}))
+    tokenizer = NaturalSpeech2Tokenizer(path, backend="none")
+    assert tokenizer("ba").input_ids == [3, 2, 1, 4]
+    with pytest.raises(ValueError, match="'c'"):
+        tokenizer("abc")
+
+
+def test_pickled(tokenizer):
+    tokenizer("Hi!")  # with the phonemizer already loaded
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    assert copy("Hi!").input_ids == tokenizer("Hi!").input_ids
+    assert copy.fingerprint == tokenizer.fingerprint
+
+
+def test_fingerprint_follows_what_ids_mean(tokenizer, tmp_path):
+    assert tokenizer.fingerprint == NaturalSpeech2Tokenizer(unknown="drop").fingerprint
+    (tmp_path / "vocab.json").write_text(
+        json.dumps({c: i for i, c in enumerate(["$", *"ab", "<s>", "</s>"])})
+    )
+    others = [
+        NaturalSpeech2Tokenizer(language="en-gb"),
+        NaturalSpeech2Tokenizer(backend="none"),
+        NaturalSpeech2Tokenizer(tmp_path / "vocab.json"),
+        NaturalSpeech2Tokenizer(eos_token="."),
+    ]
+    assert len({tokenizer.fingerprint, *(other.fingerprint for other in others)}) == 5
+
+
+@pytest.mark.parametrize("text", ["", "   ", "?!", "...", "\n"])
+def test_nothing_to_speak(tokenizer, text):
+    with pytest.raises(ValueError, match="nothing to speak"):
+        tokenizer(text)
+    with pytest.raises(ValueError, match="nothing to speak"):
+        tokenizer(["Hi!", text])
+
+
+def test_what_cannot_be_read_is_named(tokenizer):
+    with pytest.raises(ValueError, match=r"'😀' \(GRINNING FACE\).*drop"):
+        tokenizer("Hi 😀")
+    with pytest.raises(ValueError, match="CYRILLIC SMALL LETTER O"):
+        tokenizer("Москва")
+    with pytest.raises(ValueError, match=r"'\$' \(DOLLAR SIGN\), '<' .*phoneme symbols"):
+        tokenizer("həl$O<s>", is_phonemes=True)
+
+
+def test_what_cannot_be_read_is_dropped_with_a_warning():
+    tokenizer = NaturalSpeech2Tokenizer(unknown="drop")
+    with pytest.warns(UserWarning, match="GRINNING FACE"):
+        assert tokenizer("Hi 😀 there.").input_ids == tokenizer("Hi there.").input_ids
+    with pytest.warns(UserWarning, match="'#'"):
+        assert tokenizer.decode(tokenizer("h#I", is_phonemes=True).input_ids) == "hI"
+    with pytest.warns(UserWarning, match="CJK"), pytest.raises(ValueError, match="nothing to speak"):
+        tokenizer("你好")
+
+
+@pytest.mark.parametrize("text", [5, None, b"Hi", ["Hi", 5], [["Hi", "there"]], {"text": "Hi"}])
+def test_only_text_is_taken(tokenizer, text):
+    with pytest.raises(TypeError, match="Expected a text"):
+        tokenizer(text)
+
+
+def test_bad_choices(tokenizer):
+    with pytest.raises(ValueError, match="no phonemizer backend 'festival'"):
+        NaturalSpeech2Tokenizer(backend="festival")
+    with pytest.raises(ValueError, match="'de'"):
+        NaturalSpeech2Tokenizer(language="de")
+    with pytest.raises(ValueError, match="'ignore'"):
+        NaturalSpeech2Tokenizer(unknown="ignore")
+    with pytest.raises(ValueError, match="batch of texts is empty"):
+        tokenizer([])
+    with pytest.raises(ValueError, match="no token 9999"):
+        tokenizer.decode([9999])
+
+
+@pytest.mark.skipif(not MANIFEST.exists(), reason="the synthetic corpus is not beside the repository")
+def test_ids_stand_beside_the_corpus_durations(tokenizer):
+    rows = [json.loads(line) for line in MANIFEST.open(encoding="utf-8")][::20]
+    for row in rows:
+        ids = tokenizer(row["phonemes"], is_phonemes=True).input_ids
+        assert len(ids) == len(row["durations"])
+        assert tokenizer.decode(ids) == row["phonemes"]
+
+
+@pytest.mark.skipif(not TRANSCRIPTS.exists(), reason="examples/asterisk is not in this checkout")
+def test_real_transcripts_are_read(tokenizer):
+    with TRANSCRIPTS.open(encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)]
+    for text, ids in zip(texts, tokenizer(texts).input_ids, strict=True):
+        assert len(ids) - 2 == len(tokenizer.phonemize(text)) >= len(text) / 3
