@@ -25,6 +25,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from ns2_diffusers import EncodecCodec, VocosCodec
+from ns2_diffusers.models.codecs.loading import load_codec
 from ns2_diffusers.training.codec_losses import (
     MultiResolutionMelLoss,
     adversarial_loss,
@@ -57,9 +58,9 @@ def parse_args(argv=None):
     parser.add_argument("--encoder_layers", type=int, default=4)
     parser.add_argument("--decoder_layers", type=int, default=6)
 
-    parser.add_argument("--crop_seconds", type=float, default=1.0)
+    parser.add_argument("--crop_seconds", type=float, default=0.5)
     parser.add_argument("--train_batch_size", type=int, default=24)
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--warmup_steps", type=int, default=50)
     parser.add_argument("--max_grad_norm", type=float, default=1.0)
     parser.add_argument("--max_train_steps", type=int, default=None)
@@ -154,9 +155,9 @@ class RandomCrops(torch.utils.data.Dataset):
 
 
 def build_codec(args):
-    codec_class = {"vocos": VocosCodec, "encodec": EncodecCodec}[args.codec_type]
     if args.pretrained_codec:
-        return codec_class.from_pretrained(args.pretrained_codec)
+        return load_codec(args.pretrained_codec)
+    codec_class = {"vocos": VocosCodec, "encodec": EncodecCodec}[args.codec_type]
     if args.codec_config:
         text = args.codec_config
         config = json.loads(Path(text).read_text() if not text.lstrip().startswith("{") else text)
@@ -325,6 +326,8 @@ def main(args):
         torch.utils.data.DataLoader(crops, args.train_batch_size, num_workers=args.dataloader_num_workers)
     )
 
+    # The codec's step leaves the discriminators as they are: there is nothing to synchronise.
+    judge = accelerator.unwrap_model(discriminator)
     codec.train()
     step, started = progress["step"], time.monotonic() - progress["seconds"]
     for batch in loader:
@@ -335,21 +338,20 @@ def main(args):
             group["lr"] = learning_rate(step, share, args)
         adversarial = args.adversarial_weight > 0 and step >= args.adversarial_start_step
 
-        discriminator.requires_grad_(False)
+        judge.requires_grad_(False)
         with accelerator.autocast():
-            loss, parts, reconstruction = codec_losses(
-                codec, discriminator, mel_loss, batch, adversarial, args
-            )
+            loss, parts, reconstruction = codec_losses(codec, judge, mel_loss, batch, adversarial, args)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(codec.parameters(), args.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
 
         if adversarial:
-            discriminator.requires_grad_(True)
+            judge.requires_grad_(True)
             with accelerator.autocast():
-                real_scores, _ = discriminator(batch["waveform"])
-                fake_scores, _ = discriminator(reconstruction.detach())
+                # In one call: DistributedDataParallel expects one forward pass for each backward pass.
+                scores, _ = discriminator(torch.cat([batch["waveform"], reconstruction.detach()]))
+                real_scores, fake_scores = zip(*(score.chunk(2) for score in scores), strict=True)
                 parts["discriminator"] = discriminator_loss(real_scores, fake_scores)
             accelerator.backward(parts["discriminator"])
             accelerator.clip_grad_norm_(discriminator.parameters(), args.max_grad_norm)

@@ -179,9 +179,14 @@ def main(args):
     pipe = build_pipeline(codec, tokenizer, args)
     objective = build_objective(pipe, args)
     optimizer = torch.optim.AdamW(
-        objective.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=args.weight_decay
+        objective.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True
     )
-    schedule = get_scheduler(args.lr_scheduler, optimizer, args.lr_warmup_steps, args.max_train_steps)
+    schedule = get_scheduler(
+        args.lr_scheduler,
+        optimizer,
+        num_warmup_steps=args.lr_warmup_steps,
+        num_training_steps=args.max_train_steps,
+    )
     loader = build_loader(dataset, tokenizer, codec, args)
     objective, optimizer, schedule, loader = accelerator.prepare(objective, optimizer, schedule, loader)
     parameters = list(objective.parameters())

@@ -37,7 +37,8 @@ DENOISERS = {
 
 
 def pytest_configure():
-    torch.set_num_threads(2)
+    # Models this small are quicker on one thread, and many times so where others want the cores as well.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -119,9 +119,8 @@ def run_generate(args: argparse.Namespace) -> None:
     write_audio(audio, output.sampling_rate, args.output)
     if not args.quiet:
         seconds = audio.shape[-1] / output.sampling_rate
-        print(
-            f"{seconds:.2f} s of audio in {elapsed:.2f} s (real-time factor {elapsed / seconds:.2f}): {args.output}"
-        )
+        factor = elapsed / seconds
+        print(f"{seconds:.2f} s of audio in {elapsed:.2f} s (real-time factor {factor:.2f}): {args.output}")
 
 
 def run_voice(args: argparse.Namespace) -> None:
@@ -162,9 +161,11 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     model = args.model or os.environ.get(MODEL_VARIABLE)
     if not model:
         raise ValueError(
-            f"no model was given: name a directory or a hub repository with --model, or set {MODEL_VARIABLE}; "
-            "examples/quickstart.py trains a small one in minutes."
+            "no model was given: name a directory or a hub repository with --model or in the environment "
+            f"variable {MODEL_VARIABLE}; examples/quickstart.py trains a small one in minutes."
         )
+    if not os.path.isdir(model) and model.count("/") != 1:
+        raise ValueError(f"there is no directory {model!r}, and it is no hub repository (owner/name).")
     import diffusers
     import torch
 
@@ -177,14 +178,14 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"the device {device!r} cannot be used here ({error}).") from error
-    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model, torch_dtype=getattr(torch, args.dtype))
+    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model)
     name = SCHEDULERS.get(getattr(args, "scheduler", None))
     if name is not None:
         scheduler = getattr(ns2_diffusers if name in ns2_diffusers.__all__ else diffusers, name)
         pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     # None: where standard error is no terminal.
     pipe.set_progress_bar_config(disable=args.quiet or None)
-    return pipe.to(device)
+    return pipe.to(device, getattr(torch, args.dtype))
 
 
 def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
@@ -197,8 +198,14 @@ def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
         audio = audio / peak
     beside = path.with_name(path.name + ".partial")
     try:
-        soundfile.write(beside, audio.T, sampling_rate, format=FORMATS[path.suffix.lower()])
+        channels, kind = (1 if audio.ndim == 1 else len(audio)), FORMATS[path.suffix.lower()]
+        with soundfile.SoundFile(beside, "w", sampling_rate, channels, format=kind) as file:
+            # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
+            for start in range(0, audio.shape[-1], sampling_rate):
+                file.write(audio[..., start : start + sampling_rate].T)
         beside.replace(path)
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"{str(path)!r} at {sampling_rate} Hz could not be written: {error}") from error
     finally:
         beside.unlink(missing_ok=True)
 

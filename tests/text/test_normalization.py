@@ -67,13 +67,14 @@ SPOKEN = [
     ("in Jan 2020", "in January twenty twenty"),
     ("in Sept. 1998", "in September nineteen ninety eight"),
     ("9/11", "nine eleven"),
+    ("50/50", "fifty fifty"),
     # times
     ("at 3:30", "at three thirty"),
     ("at 3:05", "at three oh five"),
-    ("at 10am", "at ten A.M."),
+    ("at 10am today", "at ten A.M. today"),
     ("at 12:00", "at twelve o'clock"),
     ("at 3:30 p.m. today", "at three thirty P.M. today"),
-    ("from 9am-5pm", "from nine A.M. to five P.M."),
+    ("from 9am-5pm today", "from nine A.M. to five P.M. today"),
     ("9:30–10:15", "nine thirty to ten fifteen"),
     ("24/7", "twenty four seven"),
     ("a 3:2 ratio", "a three to two ratio"),
@@ -102,6 +103,7 @@ SPOKEN = [
     # abbreviations
     ("Dr. Smith", "Doctor Smith"),
     ("Mr. Jones", "Mister Jones"),
+    ("MR. SMITH", "Mister Smith"),
     ("Mrs. Brown", "Misses Brown"),
     ("St. Paul", "Saint Paul"),
     ("on Main St. today", "on Main Street today"),
@@ -145,8 +147,8 @@ SPOKEN = [
 LITERAL = [
     ("NASA", "nˈæsə"),
     ("the FBI", "ði ˌɛfbˌiˈI"),
-    ("the U.S.A.", "ðə jˌuˌɛsˈA"),
-    ("her Ph.D.", "hɜɹ pˌiˌAʧdˈi"),
+    ("the U.S.A. and her Ph.D.", "ðə jˌuˌɛsˈA ænd hɜɹ pˌiˌAʧdˈi."),
+    ("at 5 p.m., in the U.S.", "æt fˈIv pˌiˈɛm, ɪn ðə jˌuˈɛs."),
     ("No. I won't.", "nˈO. ˌI wˈOnt."),
 ]
 

@@ -38,6 +38,9 @@ HETERONYMS = [
     ("They will present the prize.", "pɹizˈɛnt", 2),
     ("The object is red.", "ˈɑbʤəkt", 1),
     ("I object to that.", "əbʤˈɛkt", 1),
+    ("They didn't object.", "əbʤˈɛkt", 2),
+    ("She objects to it.", "əbʤˈɛkts", 1),
+    ("He found objects to sell.", "ˈɑbʤəkts", 2),
     ("The desert is dry.", "dˈɛzəɹt", 1),
     ("Do not desert me.", "dəzˈɜɹt", 2),
     ("He tied a bow.", "bˈO", 3),
@@ -144,7 +147,7 @@ def test_the_phonemizer_is_loaded_only_when_needed():
     [
         ("Hello, little world! (Yes…)", "en-us", "həlˈO, lˈɪTᵊl wˈɜɹld! (jˈɛs…)"),
         ("Judge the church boy, now.", "en-us", "ʤˈʌʤ ðə ʧˈɜɹʧ bˈY, nˈW."),
-        ("better", "en-us", "bˈɛTəɹ"),
+        ("better actor", "en-us", "bˈɛTəɹ ˈæktəɹ"),
         ("Go home there", "en-gb", "ɡˌQ hˈQm ðˈɛː"),
         ("Guten Tag, Zürich!", "de", "ɡˈuːtən tˈɑːk, tsˈyːrɪç!"),
         ("Bonjour, ça va?", "fr-fr", "bɔ̃ʒˈuʁ, sa vˈa?"),

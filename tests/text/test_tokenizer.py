@@ -106,7 +106,7 @@ def test_fingerprint_follows_what_ids_mean(tokenizer, tmp_path):
         NaturalSpeech2Tokenizer(language="en-gb"),
         NaturalSpeech2Tokenizer(backend="none"),
         NaturalSpeech2Tokenizer(tmp_path / "vocab.json"),
-        NaturalSpeech2Tokenizer(eos_token="."),
+        NaturalSpeech2Tokenizer(eos_token="<end>"),
     ]
     assert len({tokenizer.fingerprint, *(other.fingerprint for other in others)}) == 5
 

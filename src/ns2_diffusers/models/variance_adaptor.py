@@ -53,9 +53,10 @@ class VarianceAdaptor(ModelMixin, ConfigMixin):
         }
         self.duration_predictor = VariancePredictor(kernel_size=duration_kernel_size, **sizes)
         self.pitch_predictor = VariancePredictor(kernel_size=pitch_kernel_size, **sizes)
+        # Predictions start at a few frames and the middle of the range, not at none and 1 Hz.
+        nn.init.constant_(self.duration_predictor.proj_out.bias, math.log(1 + 4))
+        nn.init.constant_(self.pitch_predictor.proj_out.bias, math.log(pitch_min * pitch_max) / 2)
         self.pitch_embedding = nn.Embedding(pitch_bins, hidden_size)
-        boundaries = torch.linspace(math.log(pitch_min), math.log(pitch_max), pitch_bins - 1).exp()
-        self.register_buffer("pitch_boundaries", boundaries)
 
     def forward(
         self,
@@ -101,10 +102,15 @@ class VarianceAdaptor(ModelMixin, ConfigMixin):
                 f"{mask.shape[0]} items: give one F0 value in Hz a frame, shape {tuple(mask.shape)}."
             )
         pitch = pitch.float() * mask
-        bins = torch.bucketize(pitch, self.pitch_boundaries.float())
+        bins = torch.bucketize(pitch, self.pitch_boundaries(pitch.device))
         condition = (states + self.pitch_embedding(bins)) * mask.unsqueeze(-1)
         output = VarianceAdaptorOutput(condition, mask, durations, pitch, log_durations, log_pitch)
         return output if return_dict else output.to_tuple()
+
+    def pitch_boundaries(self, device: torch.device | None = None) -> torch.Tensor:
+        """Hz between the bins of the pitch embedding, (pitch_bins - 1,), in float32 whatever the model is in."""
+        low, high = math.log(self.config.pitch_min), math.log(self.config.pitch_max)
+        return torch.linspace(low, high, self.config.pitch_bins - 1, device=device).exp()
 
 
 def round_durations(

@@ -54,7 +54,8 @@ class VariancePredictor(nn.Module):
         prompt_hidden_states: torch.Tensor,
         prompt_mask: torch.Tensor | None,
     ) -> torch.Tensor:
-        """`hidden_states` (B, L, D) and prompt states (B, Tp, D) to (B, L), zero where `mask` is False."""
+        """`hidden_states` (B, L, D) and prompt states (B, Tp, D) to (B, L) in float32, zero where `mask` is
+        False."""
         keep = 1.0 if mask is None else mask.unsqueeze(-1).to(hidden_states.dtype)
         for index in range(len(self.convs)):
             arguments = (index, hidden_states, keep, prompt_hidden_states, prompt_mask)
@@ -62,7 +63,9 @@ class VariancePredictor(nn.Module):
                 hidden_states = self._gradient_checkpointing_func(self._layer, *arguments)
             else:
                 hidden_states = self._layer(*arguments)
-        return (self.proj_out(hidden_states) * keep).squeeze(-1)
+        # In float32 whatever the model and autocast are in: near log 200 Hz, bfloat16 takes half semitones.
+        values = (hidden_states.float() * self.proj_out.weight.float()).sum(-1) + self.proj_out.bias.float()
+        return values if mask is None else values * mask
 
     def _layer(self, index, hidden_states, keep, prompt_hidden_states, prompt_mask):
         # The first layer has no residual: phoneme states are not yet predictor states.

@@ -7,7 +7,7 @@ is a pattern whose one group is the word; its phonemes are misaki's, American an
 
 import re
 
-_PRONOUN = r"(?:I|you|we|they|who|to|will|would|can|could|may|might|must|should|not|n't)"
+_BEFORE_A_VERB = r"(?:\b(?:I|you|we|they|who|to|will|would|can|could|may|might|must|should|not)|n't)"
 _RULES = [
     # the metal
     (
@@ -48,9 +48,13 @@ _RULES = [
         "bˈW",
     ),
     # verbs that are tagged as nouns
-    (rf"\b{_PRONOUN} (?:strongly |also )?(object)\b(?! of)", "əbʤˈɛkt", "əbʤˈɛkt"),
-    (r"\b(objects)(?= to\b)", "əbʤˈɛkts", "əbʤˈɛkts"),
-    (rf"\b{_PRONOUN} (project)\b(?! (?:managers?|management|plans?|work)\b)", "pɹəʤˈɛkt", "pɹəʤˈɛkt"),
+    (
+        rf"{_BEFORE_A_VERB} (?:strongly |also )?(object)\b(?! (?:of|recognition|detection))",
+        "əbʤˈɛkt",
+        "əbʤˈɛkt",
+    ),
+    (r"\b(?:he|she|it|who|nobody|everyone|anyone) (objects)\b", "əbʤˈɛkts", "əbʤˈɛkts"),
+    (rf"{_BEFORE_A_VERB} (project)\b(?! (?:managers?|management|plans?|work)\b)", "pɹəʤˈɛkt", "pɹəʤˈɛkt"),
     # accustomed (but "it is used to make ...")
     (r"\b(?:get|gets|got|getting|become|became|am|'m) (used)(?= to\b)", "jˈust", "jˈuːst"),
     (

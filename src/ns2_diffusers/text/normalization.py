@@ -253,6 +253,7 @@ def _drive(match):
 
 _RULES = [
     (re.compile(r"[\u0180-\u024f\u1e00-\u1eff]"), _fold_rare_letter),
+    (re.compile(r"\b(?:MRS?|MS|DR|PROF)\."), lambda m: m[0].capitalize()),
     (_ADDRESS, _address),
     # Feet and inches come before quotation marks are taken away.
     (re.compile(r"(?<![\w.])(\d{1,2})\s?['’′]\s?(\d{1,2})(?:\s?[\"”″]|'')?(?!\w)"), r"\1 foot \2"),
@@ -275,6 +276,7 @@ _RULES = [
     (_MONEY, _money),
     (_MONEY_AFTER, lambda m: _amount(m[1], m[2])),
     (re.compile(r"\b24/7\b"), "twenty four seven"),
+    (re.compile(r"\b50/50\b"), "fifty fifty"),
     (re.compile(r"\b9/11\b"), "nine eleven"),
     (
         re.compile(r"(\d?)([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅐⅑⅒])"),

@@ -55,7 +55,10 @@ def phonemize(text: str, backend: str, language: str) -> tuple[str, list[str]]:
     if not text:
         return "", unreadable
     phonemes = _hibari(text, language) if backend == "english" else _espeak(text, language)
-    return re.sub(r" +", " ", phonemes).strip(), unreadable
+    phonemes = re.sub(r" +", " ", phonemes).strip()
+    if text[-1] == "." and phonemes[-1:].isalpha():
+        phonemes += "."  # the stop of "in the U.S." ends the sentence too
+    return phonemes, unreadable
 
 
 # ----------------------------------------------------------------------------------------------- english
@@ -84,7 +87,7 @@ def _hibari(text, language):
 _PUNCTUATION = re.compile(r"\s*(?:(?<!\.[A-Za-z])\.(?!\d|[A-Za-z]\.)|[,:](?!\d)|[;!?¡¿—…\"«»“”()])+\s*")
 _SHARED = {"eɪ": "A", "aɪ": "I", "aʊ": "W", "ɔɪ": "Y", "tʃ": "ʧ", "dʒ": "ʤ", "r": "ɹ", "n̩": "ᵊn", "l̩": "ᵊl"}
 _TO_MISAKI = {
-    "american": {"oʊ": "O", "ɜːɹ": "ɜɹ", "ɜː": "ɜɹ", "ɚ": "əɹ", "ɾ": "T", "ʔ": "t", "ː": ""},
+    "american": {"oʊ": "O", "ɜːɹ": "ɜɹ", "ɜː": "ɜɹ", "ɚɹ": "əɹ", "ɚ": "əɹ", "ɾ": "T", "ʔ": "t", "ː": ""},
     "british": {"əʊ": "Q", "eə": "ɛː", "iə": "ɪə", "ɾ": "t", "ʔ": "t"},
 }
 
@@ -145,9 +148,8 @@ def _spell_years(text):
 
 def _misaki(phonemes, accent):
     """espeak's IPA in misaki's symbols, the longest match first."""
-    phonemes = re.sub(
-        r"əl(?![ˈˌaeiouæɑɐɒɔəɛɜɪʊʌ])", "ᵊl", phonemes
-    )  # a syllable of its own: little, not hello
+    # A syllable of its own, as in little, not in hello.
+    phonemes = re.sub(r"əl(?![ˈˌaeiouæɑɐɒɔəɛɜɪʊʌ])", "ᵊl", phonemes)
     table = _SHARED | _TO_MISAKI[accent]
     pattern = "|".join(sorted(table, key=len, reverse=True))
     return re.sub(pattern, lambda match: table[match[0]], phonemes)

@@ -54,7 +54,8 @@ def residual_codebook_loss(
     """Cross-entropy of ẑ₀ against the codec's codebooks, layer by layer (CE-RVQ, section 3.2).
 
     Layer j sees what is left of ẑ₀ after the true vectors of the layers before it; minus its distance to each
-    vector of the codebook are the logits.
+    vector of the codebook are the logits. Each layer is scaled so that its codebook has unit power per channel:
+    the residuals of the last layers are so small that their distances would not tell the vectors apart.
 
     Args:
         predicted_original: (B, C, T) standardised latents.
@@ -66,7 +67,8 @@ def residual_codebook_loss(
     total = 0.0
     for layer, codebook in enumerate(codebooks.float()):
         wanted = codes[:, layer][mask]
-        total = total + F.cross_entropy(-torch.cdist(residual, codebook), wanted)
+        distances = torch.cdist(residual, codebook) / codebook.square().mean().sqrt()
+        total = total + F.cross_entropy(-distances, wanted)
         residual = residual - codebook[wanted]
     return total / len(codebooks)
 

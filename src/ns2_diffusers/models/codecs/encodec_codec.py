@@ -239,7 +239,10 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
         if self.config.chunk_length_s is None:
             return [(0, samples)]
         length, stride = self._chunk_sizes()
-        return [(start, min(start + length, samples)) for start in range(0, samples, stride)]
+        # What the chunk before has covered whole is no chunk of its own (EnCodec encodes it again): where
+        # chunks end could not be told from the number of frames.
+        starts = range(0, max(1, samples - (length - stride)), stride)
+        return [(start, min(start + length, samples)) for start in starts]
 
     def _volumes(self, waveform):
         """(B, channels, samples) → root mean square of each chunk, (B, 1, chunks)."""
@@ -265,8 +268,8 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
     def _encode_unpadded(self, waveform, chunk_length_s):
         chunks = [waveform[..., start:end] for start, end in self._chunks(waveform.shape[-1])]
         if self.config.normalize:
-            volumes = self._volumes(waveform).to(waveform.dtype).unbind(-1)
-            chunks = [chunk / volume.unsqueeze(-1) for chunk, volume in zip(chunks, volumes, strict=True)]
+            volumes = self._volumes(waveform).split(1, dim=-1)
+            chunks = [chunk.float() / volume for chunk, volume in zip(chunks, volumes, strict=True)]
         layers = self.encoder.model
         if self.config.chunk_length_s is None and self.config.causal and chunk_length_s is not None:
             hops = max(1, int(chunk_length_s * self.frame_rate))

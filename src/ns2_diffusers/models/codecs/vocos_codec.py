@@ -135,7 +135,8 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
         if self.config.encoder_type == "seanet":
             from .seanet import run_each_length
 
-            return run_each_length(self.encoder, waveform, sample_mask, self.hop_length)
+            frames = self.latent_length(waveform.shape[-1])
+            return run_each_length(self.encoder, waveform, sample_mask, frames)
         return self.encoder(waveform, self.latent_mask(sample_mask))
 
     def _decode(self, latents, latent_mask):

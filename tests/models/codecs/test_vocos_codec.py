@@ -1,0 +1,292 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ns2_diffusers import VocosCodec
+from ns2_diffusers.audio.mel import same_padded_stft
+from ns2_diffusers.models.codecs.istft_head import ISTFTHead
+
+TINY = {
+    "n_fft": 128,
+    "hop_length": 32,
+    "n_mels": 8,
+    "latent_channels": 6,
+    "num_codebooks": 3,
+    "codebook_size": 16,
+    "encoder_dim": 12,
+    "encoder_intermediate_dim": 20,
+    "encoder_layers": 2,
+    "decoder_dim": 12,
+    "decoder_intermediate_dim": 20,
+    "decoder_layers": 2,
+}
+
+
+@pytest.fixture
+def codec():
+    made = VocosCodec(sampling_rate=8000, **TINY)
+    made.train()(0.1 * torch.randn(2, 1, 8000))
+    # Layers start near zero; larger weights make every mistake visible.
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(3)
+    return made.eval()
+
+
+def ragged_batch():
+    waveform = 0.1 * torch.randn(2, 1, 1000)
+    mask = torch.ones(2, 1000, dtype=torch.bool)
+    mask[1, 611:] = False
+    waveform[1, :, 611:] = 5.0  # padding may hold anything
+    return waveform, mask
+
+
+def test_properties(codec):
+    assert (codec.sampling_rate, codec.hop_length, codec.channels, codec.latent_channels) == (8000, 32, 1, 6)
+    assert (codec.num_codebooks, codec.codebook_size, codec.frame_rate) == (3, 16, 250.0)
+    assert codec.codebooks.shape == (3, 16, 6)
+    assert [codec.latent_length(n) for n in (1, 32, 33, 1000)] == [1, 1, 2, 32]
+
+
+def test_a_padded_batch_gives_what_each_gives_alone(codec):
+    waveform, mask = ragged_batch()
+    alone = waveform[1:, :, :611]
+    latents, latents_alone = codec.encode(waveform, mask), codec.encode(alone)
+    assert latents.shape == (2, 6, 32) and latents_alone.shape == (1, 6, 20)
+    torch.testing.assert_close(latents[1:, :, :20], latents_alone, atol=1e-5, rtol=0)
+    assert latents[1, :, 20:].abs().max() == 0
+
+    decoded = codec.decode(latents, codec.latent_mask(mask))
+    assert decoded.shape == (2, 1, 1024)
+    torch.testing.assert_close(decoded[1:, :, :640], codec.decode(latents_alone), atol=1e-5, rtol=0)
+    assert decoded[1, :, 640:].abs().max() == 0
+    assert decoded[1, :, :640].abs().max() > 1e-3
+
+    output, output_alone = codec(waveform, mask), codec(alone)
+    torch.testing.assert_close(output.waveform[1:, :, :611], output_alone.waveform, atol=1e-5, rtol=0)
+    assert torch.equal(output.codes[1:, :, :20], output_alone.codes)
+
+
+def test_codes_say_what_quantize_returns(codec):
+    codec.set_latent_statistics(torch.linspace(-1, 1, 6), torch.linspace(0.5, 2, 6))
+    latents = codec.encode(0.1 * torch.randn(2, 1, 700))
+    quantized, codes = codec.quantize(latents)
+    assert codes.shape == (2, 3, 22) and codes.dtype == torch.int64
+    torch.testing.assert_close(codec.codes_to_latents(codes), quantized)
+    raw = sum(codec.codebooks[level][codes[:, level]] for level in range(3)).transpose(1, 2)
+    torch.testing.assert_close(codec.denormalize_latents(quantized), raw)
+
+
+def test_latent_statistics_standardise_and_do_not_change_what_is_heard(codec):
+    waveform = 0.1 * torch.randn(1, 1, 8000)
+    raw = codec.encode(waveform)
+    heard, output = codec.decode(raw), codec(waveform)
+    mean, std = raw.mean(dim=(0, 2)), raw.std(dim=(0, 2))
+    codec.set_latent_statistics(mean, std)
+    latents = codec.encode(waveform)
+    torch.testing.assert_close(latents.mean(dim=(0, 2)), torch.zeros(6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(latents.std(dim=(0, 2)), torch.ones(6))
+    torch.testing.assert_close(codec.denormalize_latents(latents), raw)
+    torch.testing.assert_close(codec.decode(latents), heard, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(codec(waveform).waveform, output.waveform)
+
+
+@pytest.mark.parametrize(
+    "mean, std, message",
+    [
+        ([0.0] * 5, [1.0] * 6, "wanted 6"),
+        ([0.0] * 6, [1.0] * 5 + [0.0], "above 0"),
+        ([float("nan")] * 6, [1.0] * 6, "finite"),
+    ],
+)
+def test_bad_latent_statistics(codec, mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        codec.set_latent_statistics(mean, std)
+    assert codec.config.latents_mean is None
+
+
+def test_saved_and_loaded(codec, tmp_path):
+    codec.set_latent_statistics(torch.zeros(6), torch.full((6,), 2.0))
+    codec.save_pretrained(tmp_path)
+    loaded = VocosCodec.from_pretrained(tmp_path)
+    waveform = 0.1 * torch.randn(1, 1, 500)
+    assert torch.equal(loaded.encode(waveform), codec.encode(waveform))
+    assert torch.equal(loaded(waveform).codes, codec(waveform).codes)
+    assert loaded.fingerprint == codec.fingerprint and len(codec.fingerprint) == 16
+
+
+def test_fingerprint_follows_weights_and_config(codec):
+    seen = {codec.fingerprint, copy.deepcopy(codec).fingerprint}
+    assert len(seen) == 1
+    codec.codebooks[0, 0, 0] += 1e-3
+    seen.add(codec.fingerprint)
+    codec.set_latent_statistics([0.0] * 6, [1.0] * 6)
+    seen.add(codec.fingerprint)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_half_precision(codec, dtype, tolerance):
+    waveform = 0.1 * torch.randn(1, 1, 800)
+    latents = codec.encode(waveform)
+    expected = codec.decode(latents)
+    half = copy.deepcopy(codec).to(dtype)
+    got = half.encode(waveform.to(dtype))
+    assert got.dtype == dtype
+    assert (got.float() - latents).norm() < tolerance * latents.norm()
+    decoded = half.decode(latents.to(dtype))
+    assert decoded.dtype == dtype
+    assert (decoded.float() - expected).norm() < 5 * tolerance * expected.norm()
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(codec):
+    waveform = 0.1 * torch.randn(1, 1, 500)
+    gradients = []
+    for enable in (False, True):
+        model = copy.deepcopy(codec)
+        if enable:
+            model.enable_gradient_checkpointing()
+        assert model.is_gradient_checkpointing == enable
+        output = model(waveform)
+        (output.waveform.square().mean() + output.commitment_loss).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(g is not None for g in gradients[0])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+@pytest.mark.parametrize("samples", [320, 1600, 1234])
+def test_inverse_stft_undoes_the_stft(samples):
+    head = ISTFTHead(dim=4, n_fft=256, hop_length=64)
+    waveform = torch.randn(2, samples)
+    spectrum = same_padded_stft(waveform, 256, 64)
+    back = head._istft(spectrum, None)
+    assert back.shape == (2, spectrum.shape[-1] * 64)
+    torch.testing.assert_close(back[:, :samples], waveform, atol=1e-4, rtol=0)
+
+
+# -- the published decoder -----------------------------------------------------------------------------------
+
+
+def vocos_weights(channels=6, dim=8, intermediate=12, layers=2, n_fft=64, codebooks=4, size=16):
+    """A state dict with the names of charactr/vocos-encodec-24khz."""
+    weights = {
+        "feature_extractor.codebook_weights": torch.randn(codebooks * size, channels),
+        "backbone.embed.weight": torch.randn(dim, channels, 7) / 6,
+        "backbone.embed.bias": torch.randn(dim),
+        "backbone.norm.scale.weight": torch.randn(4, dim),
+        "backbone.norm.shift.weight": torch.randn(4, dim),
+        "backbone.final_layer_norm.weight": torch.randn(dim),
+        "backbone.final_layer_norm.bias": torch.randn(dim),
+        "head.out.weight": torch.randn(n_fft + 2, dim) / 3,
+        "head.out.bias": torch.randn(n_fft + 2),
+        "head.istft.window": torch.hann_window(n_fft),
+    }
+    for layer in range(layers):
+        block = {
+            "gamma": torch.randn(dim),
+            "dwconv.weight": torch.randn(dim, 1, 7),
+            "dwconv.bias": torch.randn(dim),
+            "norm.scale.weight": torch.randn(4, dim),
+            "norm.shift.weight": torch.randn(4, dim),
+            "pwconv1.weight": torch.randn(intermediate, dim),
+            "pwconv1.bias": torch.randn(intermediate),
+            "pwconv2.weight": torch.randn(dim, intermediate),
+            "pwconv2.bias": torch.randn(dim),
+        }
+        weights |= {f"backbone.convnext.{layer}.{name}": value for name, value in block.items()}
+    return weights
+
+
+def vocos_by_hand(weights, features, bandwidth_id):
+    """The published network written out, with a loop for the inverse STFT."""
+
+    def adaptive_norm(x, name):
+        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+        scale, shift = weights[f"{name}.scale.weight"], weights[f"{name}.shift.weight"]
+        return x * scale[bandwidth_id] + shift[bandwidth_id]
+
+    x = F.conv1d(features, weights["backbone.embed.weight"], weights["backbone.embed.bias"], padding=3)
+    x = adaptive_norm(x.transpose(1, 2), "backbone.norm")
+    for layer in range(2):
+        w = {k.split(f"convnext.{layer}.")[1]: v for k, v in weights.items() if f"convnext.{layer}." in k}
+        y = F.conv1d(x.transpose(1, 2), w["dwconv.weight"], w["dwconv.bias"], padding=3, groups=x.shape[-1])
+        y = adaptive_norm(y.transpose(1, 2), f"backbone.convnext.{layer}.norm")
+        y = F.gelu(y @ w["pwconv1.weight"].T + w["pwconv1.bias"]) @ w["pwconv2.weight"].T + w["pwconv2.bias"]
+        x = x + w["gamma"] * y
+    x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+    x = x * weights["backbone.final_layer_norm.weight"] + weights["backbone.final_layer_norm.bias"]
+    x = (x @ weights["head.out.weight"].T + weights["head.out.bias"])[0].double().numpy()
+    bins = x.shape[1] // 2
+    spectrum = np.minimum(np.exp(x[:, :bins]), 100) * np.exp(1j * x[:, bins:])
+
+    window = weights["head.istft.window"].double().numpy()
+    n_fft, hop, frames = len(window), len(window) // 4, len(spectrum)
+    total, envelope = np.zeros((2, (frames - 1) * hop + n_fft))
+    for index, frame in enumerate(spectrum):
+        where = slice(index * hop, index * hop + n_fft)
+        total[where] += window * np.fft.irfft(frame, n_fft)
+        envelope[where] += window**2
+    start = (n_fft - hop) // 2
+    kept = slice(start, start + frames * hop)
+    return total[kept] / envelope[kept]
+
+
+@pytest.mark.parametrize("bandwidth_id, codebooks", [(0, 1), (2, 4)])
+def test_published_vocos_weights(bandwidth_id, codebooks, tmp_path):
+    weights = vocos_weights()
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    codec = VocosCodec.from_vocos(
+        str(tmp_path / "pytorch_model.bin"), bandwidth_id, num_codebooks=codebooks, codebook_size=16
+    )
+    assert (codec.hop_length, codec.latent_channels, codec.num_codebooks) == (16, 6, codebooks)
+    codes = torch.randint(0, 16, (1, codebooks, 9))
+    table = weights["feature_extractor.codebook_weights"]
+    features = sum(table[16 * level + codes[:, level]] for level in range(codebooks)).transpose(1, 2)
+    torch.testing.assert_close(codec.codes_to_latents(codes), features)
+    expected = vocos_by_hand(weights, features, bandwidth_id)
+    decoded = codec.decode(features)[0, 0]
+    np.testing.assert_allclose(decoded.detach().numpy(), expected, atol=1e-3 * np.abs(expected).max())
+    with pytest.raises(ValueError, match="decoder alone"):
+        codec.encode(torch.zeros(1, 1, 100))
+
+
+def test_published_vocos_weights_with_an_encodec_encoder():
+    pytest.importorskip("encodec")
+    from ns2_diffusers import EncodecCodec
+
+    encodec = EncodecCodec(
+        latent_channels=6, num_codebooks=4, codebook_size=16, num_filters=2, ratios=(4, 2, 2)
+    ).eval()
+    codec = VocosCodec.from_vocos(vocos_weights(), 1, 2, codebook_size=16, encodec=encodec)
+    waveform, mask = ragged_batch()
+    torch.testing.assert_close(codec.encode(waveform, mask), encodec.encode(waveform, mask))
+    assert codec.decode(codec.encode(waveform, mask)).shape == (2, 1, 1008)
+
+
+# -- bad input -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 500), (1, 500), (500,), (1, 1, 0)])
+def test_bad_waveforms(codec, shape):
+    with pytest.raises(ValueError, match=r"wanted \(batch, 1, samples\)"):
+        codec.encode(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"wanted \(batch, 1, samples\)"):
+        codec(torch.zeros(shape))
+
+
+def test_bad_masks_latents_and_sizes(codec):
+    with pytest.raises(ValueError, match="sample_mask"):
+        codec.encode(torch.zeros(1, 1, 500), torch.ones(1, 400, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"wanted \(batch, 6, frames\)"):
+        codec.decode(torch.zeros(1, 5, 10))
+    with pytest.raises(ValueError, match="encoder_type"):
+        VocosCodec(**{**TINY, "encoder_type": "dac"})
+    with pytest.raises(ValueError, match="n_fft"):
+        VocosCodec(**{**TINY, "n_fft": 40})
+    with pytest.raises(ValueError, match="mono"):
+        VocosCodec(**TINY, channels=2)

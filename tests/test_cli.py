@@ -1,0 +1,309 @@
+"""The command line, on real speech and a saved pipeline."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ns2_diffusers import NaturalSpeech2Pipeline, Voice
+from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, main, write_audio
+
+TEXT = "Hello there."
+
+
+@pytest.fixture(autouse=True)
+def restore_diffusers_settings():
+    verbosity = diffusers.utils.logging.get_verbosity()
+    yield
+    diffusers.utils.logging.set_verbosity(verbosity)
+    diffusers.utils.logging.enable_progress_bar()
+
+
+@pytest.fixture
+def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch, capsys):
+    """Run a command where a model is set; `generate` speaks with a real prompt, in two steps."""
+    monkeypatch.setenv(MODEL_VARIABLE, str(tiny_pipeline_dir))
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, *args):
+        defaults = {"generate": ["--steps", "2", "--seed", "3"], "voice": []}
+        if command == "generate" and "--voice" not in args and "--prompt" not in args:
+            args += ("--prompt", str(clips[0]))
+        if "-o" not in args:
+            args += ("-o", "out.wav" if command == "generate" else "out.safetensors")
+        status = main([command, *defaults[command], *args])
+        return status, capsys.readouterr()
+
+    return run
+
+
+def spoken(path="out.wav"):
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def expected(tiny_pipeline, clips, text=TEXT, **options):
+    options = {"num_inference_steps": 2, **options}
+    generator = torch.Generator().manual_seed(3)
+    return tiny_pipeline(text, clips[0], generator=generator, **options).audios[0]
+
+
+def test_writes_what_the_pipeline_says(run, tiny_pipeline, clips):
+    status, printed = run("generate", TEXT)
+    assert status == 0
+    wanted = expected(tiny_pipeline, clips)
+    np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+    assert soundfile.info("out.wav").samplerate == 16000
+    assert f"{len(wanted) / 16000:.2f} s of audio" in printed.out
+    assert "real-time factor" in printed.out and "out.wav" in printed.out
+    assert not list(Path().glob("*.partial"))
+
+
+def test_options_reach_the_pipeline(run, tiny_pipeline, clips):
+    options = [
+        "--steps",
+        "3",
+        "--speed",
+        "0.5",
+        "--pitch-shift",
+        "-2",
+        "--guidance",
+        "2",
+        "--temperature",
+        "1",
+    ]
+    assert run("generate", TEXT, *options)[0] == 0
+    wanted = expected(
+        tiny_pipeline,
+        clips,
+        num_inference_steps=3,
+        speaking_rate=0.5,
+        pitch_shift=-2.0,
+        guidance_scale=2.0,
+        temperature=1.0,
+    )
+    np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_schedulers(run, tiny_pipeline, clips, name):
+    assert run("generate", TEXT, "--scheduler", name)[0] == 0
+    home = diffusers if hasattr(diffusers, SCHEDULERS[name]) else sys.modules["ns2_diffusers"]
+    tiny_pipeline.scheduler = getattr(home, SCHEDULERS[name]).from_config(tiny_pipeline.scheduler.config)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+
+
+def test_without_a_seed_it_sounds_different_each_time(run, clips):
+    for name in ("one.wav", "two.wav"):
+        assert main(["generate", TEXT, "--prompt", str(clips[0]), "--steps", "2", "-o", name]) == 0
+    one, two = spoken("one.wav"), spoken("two.wav")
+    assert not np.allclose(one, two, atol=1e-3)
+
+
+@pytest.mark.parametrize("text", [(), ("-",)], ids=["piped", "dash"])
+def test_reads_standard_input(run, tiny_pipeline, clips, monkeypatch, text):
+    monkeypatch.setattr("sys.stdin", io.StringIO(TEXT))
+    assert run("generate", *text)[0] == 0
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+
+
+def test_reads_a_file_of_several_sentences(run, tiny_pipeline, clips):
+    text = "The café is open. Please come in and sit down!"
+    Path("text.txt").write_text(text, encoding="utf-8")
+    assert run("generate", "--file", "text.txt")[0] == 0
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips, text), atol=1 / 2**15)
+
+
+def test_phonemes(run, tiny_pipeline, clips):
+    phonemes = tiny_pipeline.tokenizer.phonemize(TEXT)
+    assert run("generate", "--phonemes", phonemes)[0] == 0
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+
+
+def test_a_voice_speaks_like_its_recording(run, tiny_pipeline, clips):
+    status, printed = run("voice", str(clips[0]), "-o", "v.safetensors")
+    assert status == 0
+    latents = Voice.load("v.safetensors").latents
+    assert torch.equal(latents, tiny_pipeline.encode_voice(clips[0]).latents)
+    assert f"{latents.shape[1] / 50:.2f} s of voice" in printed.out
+    assert run("generate", TEXT, "--voice", "v.safetensors")[0] == 0
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+
+
+@pytest.mark.parametrize("suffix, kind", [("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("WAV", "WAV")])
+def test_formats(run, tiny_pipeline, clips, suffix, kind):
+    assert run("generate", TEXT, "-o", f"out.{suffix}")[0] == 0
+    info = soundfile.info(f"out.{suffix}")
+    assert info.format == kind or (kind == "MP3" and info.format == "MPEG")
+    wanted = expected(tiny_pipeline, clips)
+    # Lossy formats keep what is loud; MP3 pads to whole blocks.
+    got = spoken(f"out.{suffix}")[: len(wanted)]
+    assert np.corrcoef(got, wanted[: len(got)])[0, 1] > 0.7
+
+
+def test_half_precision_says_the_same_to_its_digits(run, tiny_pipeline, clips):
+    assert run("generate", TEXT, "--dtype", "bfloat16")[0] == 0
+    tiny_pipeline.to(torch.bfloat16)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+
+
+def test_quiet_says_nothing(run):
+    status, printed = run("generate", TEXT, "-q")
+    assert (status, printed.out, printed.err) == (0, "", "")
+
+
+def test_what_would_clip_is_scaled_down_and_reported(run, tiny_pipeline, clips, tiny_pipeline_dir):
+    with torch.no_grad():
+        # The head's first outputs are log-magnitudes: 5 more makes everything 148 times as loud.
+        tiny_pipeline.codec.head.out.bias[: 1280 // 2 + 1] += 5
+    tiny_pipeline.save_pretrained(tiny_pipeline_dir)
+    status, printed = run("generate", TEXT, "-o", "out.flac")
+    wanted = expected(tiny_pipeline, clips)
+    peak = np.abs(wanted).max()
+    assert status == 0 and peak > 1
+    assert f"peaked at {peak:.2f}" in printed.err
+    np.testing.assert_allclose(spoken("out.flac"), wanted / peak, atol=1 / 2**14)
+
+
+def test_nan_is_an_error_and_leaves_no_file(run, tiny_pipeline, tiny_pipeline_dir):
+    torch.nn.init.constant_(tiny_pipeline.denoiser.proj_out.bias, float("nan"))
+    tiny_pipeline.save_pretrained(tiny_pipeline_dir)
+    status, printed = run("generate", TEXT)
+    assert status == 2 and "NaN" in printed.err
+    assert not Path("out.wav").exists()
+
+
+def test_minutes_of_ogg(tmp_path):
+    """libsndfile crashes when it gets them all at once."""
+    audio = np.sin(np.arange(16000 * 400) / 10).astype(np.float32) / 2
+    write_audio(audio, 16000, tmp_path / "long.ogg")
+    got = spoken(tmp_path / "long.ogg")
+    assert len(got) == len(audio)
+    np.testing.assert_allclose(got[-16000:], audio[-16000:], atol=0.05)
+
+
+def test_several_channels(tmp_path):
+    audio = np.stack([np.linspace(-0.5, 0.5, 40_000), np.linspace(0.5, 0, 40_000)])
+    write_audio(audio, 16000, tmp_path / "stereo.wav")
+    np.testing.assert_allclose(spoken(tmp_path / "stereo.wav").T, audio, atol=1 / 2**15)
+
+
+def test_what_a_format_cannot_hold_is_an_error(tmp_path):
+    with pytest.raises(OSError, match="at 96000 Hz could not be written"):
+        write_audio(np.zeros(100), 96000, tmp_path / "out.mp3")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_was_there_survives_an_error(run):
+    Path("out.wav").write_text("precious")
+    assert run("generate", TEXT, "--steps", "0")[0] == 2
+    assert Path("out.wav").read_text() == "precious"
+
+
+ERRORS = {
+    "no command": ([], "command"),
+    "no output": (["generate", TEXT, "--prompt", "CLIP"], "--output"),
+    "no voice": (["generate", TEXT, "-o", "out.wav"], "--prompt --voice is required"),
+    "two voices": (
+        ["generate", TEXT, "--prompt", "CLIP", "--voice", "v", "-o", "out.wav"],
+        "not allowed with",
+    ),
+    "scheduler": (["GENERATE", TEXT, "--scheduler", "magic"], "'ddim', 'ddpm', 'euler', 'dpm', 'unipc'"),
+    "not a number": (["GENERATE", TEXT, "--steps", "many"], "--steps"),
+    "no steps": (["GENERATE", TEXT, "--steps", "0"], "num_inference_steps is 0"),
+    "speed": (["GENERATE", TEXT, "--speed", "0"], "speaking_rate is 0.0"),
+    "temperature": (["GENERATE", TEXT, "--temperature", "-1"], "temperature is -1.0"),
+    "suffix": (["generate", TEXT, "--prompt", "CLIP", "-o", "out.txt"], ".wav, .flac, .ogg, .mp3"),
+    "output directory": (["generate", TEXT, "--prompt", "CLIP", "-o", "no/out.wav"], "no directory 'no'"),
+    "empty text": (["GENERATE", ""], "text 0 is empty"),
+    "text twice": (["GENERATE", TEXT, "--file", "text.txt"], "not both"),
+    "no such text": (["GENERATE", "--file", "no.txt"], "no.txt"),
+    "binary text": (["GENERATE", "--file", "CLIP"], "not a UTF-8 text file"),
+    "unreadable text": (["GENERATE", "日本"], "'日'"),
+    "no such prompt": (["GENERATE", TEXT, "--prompt", "no.wav"], "no audio file 'no.wav'"),
+    "prompt is no audio": (["GENERATE", TEXT, "--prompt", __file__], "cannot be read as audio"),
+    "no such voice": (["generate", TEXT, "--voice", "no.st", "-o", "out.wav"], "no voice file 'no.st'"),
+    "audio as voice": (["generate", TEXT, "--voice", "CLIP", "-o", "out.wav"], "not a safetensors file"),
+    "no such model": (["GENERATE", TEXT, "--model", "./no/such/model"], "no directory './no/such/model'"),
+    "unknown repository": (["GENERATE", TEXT, "--model", "nobody/nothing"], "nobody/nothing"),
+    "no pipeline": (["GENERATE", TEXT, "--model", "."], "model_index.json"),
+    "device": (["GENERATE", TEXT, "--device", "abacus"], "'abacus' cannot be used"),
+    "dtype": (["GENERATE", TEXT, "--dtype", "int3"], "float32"),
+    "voice suffix": (["voice", "CLIP", "-o", "v.wav"], ".safetensors"),
+    "voice of nothing": (["voice", "no.wav", "-o", "v.safetensors"], "no audio file 'no.wav'"),
+}
+
+
+@pytest.mark.parametrize("args, message", ERRORS.values(), ids=ERRORS)
+def test_errors_are_one_line(run, clips, capsys, args, message):
+    if args[:1] == ["GENERATE"]:
+        args = ["generate", *args[1:], "-o", "out.wav"] + ([] if "--prompt" in args else ["--prompt", "CLIP"])
+    before = set(Path().iterdir())
+    status = main([str(clips[0]) if arg == "CLIP" else arg for arg in args])
+    printed = capsys.readouterr()
+    assert status == 2 and printed.out == ""
+    assert message in printed.err
+    assert printed.err.startswith("ns2-diffusers: error: ") and printed.err.count("\n") == 1
+    assert set(Path().iterdir()) == before
+
+
+def test_a_model_is_asked_for(run, monkeypatch):
+    monkeypatch.delenv(MODEL_VARIABLE)
+    status, printed = run("generate", TEXT)
+    assert status == 2 and "--model" in printed.err and MODEL_VARIABLE in printed.err
+
+
+def test_a_terminal_is_not_waited_for(run, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", terminal)
+    status, printed = run("generate")
+    assert status == 2 and "there is no text" in printed.err
+
+
+def test_a_voice_of_another_codec_is_refused(run, tiny_pipeline, clips):
+    Voice(tiny_pipeline.encode_voice(clips[0]).latents, "0" * 16).save("other.safetensors")
+    status, printed = run("generate", TEXT, "--voice", "other.safetensors")
+    assert status == 2 and "0" * 16 in printed.err and tiny_pipeline.codec.fingerprint in printed.err
+
+
+def test_as_a_program(run, clips, tiny_pipeline_dir):
+    """In a process of its own, text piped in; nothing on standard error but for real trouble."""
+    command = [sys.executable, "-m", "ns2_diffusers.cli", "generate", "--steps", "2", "--model"]
+    done = subprocess.run(
+        [*command, tiny_pipeline_dir, "--prompt", clips[0], "-o", "out.wav"],
+        input=TEXT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "real-time factor" in done.stdout
+    assert len(spoken()) > 8000
+
+
+def test_help_and_errors_need_no_torch():
+    """They answer at once: not even torch has been imported by then."""
+    code = (
+        "import sys; from ns2_diffusers.cli import main; status = main(['generate', '--steps', 'x']);"
+        "sys.exit(status if 'torch' not in sys.modules else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 2
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert "generate" in printed and "voice" in printed
+
+
+def test_the_saved_pipeline_is_the_one_compared_with(tiny_pipeline, tiny_pipeline_dir, clips):
+    """The comparisons above mean nothing if these two differ."""
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir)
+    np.testing.assert_array_equal(expected(loaded, clips), expected(tiny_pipeline, clips))

@@ -1,0 +1,80 @@
+"""The guide in docs/ runs as written."""
+
+import importlib
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import ns2_diffusers
+from ns2_diffusers.cli import make_parser
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(page, language):
+    """The fenced blocks of a page whose whole info string is `language`; "python no-run" is not "python"."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(program):
+    text = "".join(block for page in PAGES for block in blocks(page, "bash"))
+    lines = text.replace("\\\n", "").splitlines()
+    found = [line.split(program, 1)[1] for line in lines if program in line]
+    assert found
+    return [shlex.split(line) for line in found]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
+)
+def test_python_runs(page, tiny_pipeline, clips, tmp_path, monkeypatch):
+    """Block after block, in one namespace, where `my-model`, `my-codec` and `voice.wav` exist."""
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline.save_pretrained("my-model")
+    shutil.copytree("my-model/codec", "my-codec")
+    shutil.copy(clips[0], "voice.wav")
+    namespace = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), namespace)
+
+
+def test_shell_commands_parse():
+    for arguments in commands("ns2-diffusers "):
+        if arguments[0] in ("generate", "voice"):
+            make_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize("script", ["train_codec", "prepare_dataset", "train_text_to_speech"])
+def test_training_commands_parse(script, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
+    for arguments in commands(f"python examples/{script}.py"):
+        importlib.import_module(script).parse_args(arguments)
+
+
+def test_sizes_are_those_counted(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+    importlib.import_module("parameters").main()
+    assert capsys.readouterr().out in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_links_and_files_exist():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^):]+)\)", text):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+        for name in re.findall(r"\b(?:examples|benchmarks)/\w+\.py", text):
+            assert (ROOT / name).exists(), f"{page.name} speaks of {name}"
+
+
+def test_api_lists_every_public_name():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| `([\w/]+)\.py` \|", text, re.M)
+    homes = {name: f"ns2_diffusers.{home.replace('/', '.')}" for name, home in listed}
+    assert set(homes) == set(ns2_diffusers.__all__) - {"__version__"}
+    for name, home in homes.items():
+        assert getattr(ns2_diffusers, name).__module__ == home

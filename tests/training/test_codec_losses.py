@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from ns2_diffusers.audio.mel import LogMelSpectrogram
+from ns2_diffusers.training.codec_losses import (
+    MultiResolutionMelLoss,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+    multi_resolution_stft_loss,
+)
+
+
+def test_mel_loss_is_the_mean_difference_of_log_mels():
+    prediction, target = 0.1 * torch.randn(2, 2, 1, 4000)
+    loss = MultiResolutionMelLoss(16000, n_ffts=(256, 1024), n_mels=(16, 64))
+    expected = 0.0
+    for n_fft, bands in ((256, 16), (1024, 64)):
+        mel = LogMelSpectrogram(16000, n_fft, n_fft // 4, bands)
+        expected += np.abs(mel(prediction[:, 0]).numpy() - mel(target[:, 0]).numpy()).mean() / 2
+    assert loss(prediction, target).item() == pytest.approx(expected, rel=1e-5)
+    assert loss(target, target) == 0
+
+
+def test_mel_loss_of_a_gain_is_its_logarithm():
+    target = torch.randn(1, 1, 16000)
+    loss = MultiResolutionMelLoss(16000)(0.5 * target, target)
+    assert loss.item() == pytest.approx(np.log(2), rel=1e-4)
+
+
+def test_mel_loss_takes_channels_one_by_one():
+    prediction, target = torch.randn(2, 1, 2, 4000)
+    loss = MultiResolutionMelLoss(16000)
+    single = torch.stack([loss(prediction[:, i : i + 1], target[:, i : i + 1]) for i in range(2)]).mean()
+    torch.testing.assert_close(loss(prediction, target), single)
+
+
+def test_stft_loss_of_a_gain():
+    # ‖|t| − |t|/2‖ / ‖|t|‖ = 1/2 and |log 2|, at every resolution.
+    target = torch.randn(1, 1, 8000)
+    loss = multi_resolution_stft_loss(0.5 * target, target)
+    assert loss.item() == pytest.approx(0.5 + np.log(2), rel=1e-3)
+    assert multi_resolution_stft_loss(target, target) == 0
+
+
+def test_stft_loss_against_numpy():
+    prediction, target = torch.randn(2, 1, 1, 1024)
+    spectra = []
+    for wave in (prediction, target):
+        padded = np.pad(wave[0, 0].numpy().astype(np.float64), (192, 192))
+        frames = np.stack([padded[i * 128 : i * 128 + 512] for i in range(8)])
+        spectra.append(np.abs(np.fft.rfft(frames * np.hanning(513)[:-1])))
+    p, t = spectra
+    expected = np.linalg.norm(t - p) / np.linalg.norm(t) + np.abs(np.log(t / p)).mean()
+    assert multi_resolution_stft_loss(prediction, target, n_ffts=(512,)).item() == pytest.approx(
+        expected, rel=1e-3
+    )
+
+
+def test_hinge_losses_by_hand():
+    real = [torch.tensor([2.0, 0.5]), torch.tensor([[-1.0]])]
+    fake = [torch.tensor([-3.0, 0.25]), torch.tensor([[0.5]])]
+    # first: (0 + 0.5)/2 + (0 + 1.25)/2 = 0.875; second: 2 + 1.5 = 3.5
+    assert discriminator_loss(real, fake).item() == pytest.approx((0.875 + 3.5) / 2)
+    # first: (4 + 0.75)/2 = 2.375; second: 0.5
+    assert adversarial_loss(fake).item() == pytest.approx((2.375 + 0.5) / 2)
+
+
+def test_feature_matching_by_hand():
+    real = [[torch.tensor([1.0, -3.0])], [torch.tensor([2.0]), torch.tensor([4.0])]]
+    fake = [[torch.tensor([2.0, -1.0])], [torch.tensor([2.0]), torch.tensor([1.0])]]
+    # (1 + 2)/2 over (1 + 3)/2; 0 over 2; 3 over 4
+    assert feature_matching_loss(real, fake).item() == pytest.approx((0.75 + 0.0 + 0.75) / 3)
+
+
+def test_feature_matching_teaches_only_the_codec():
+    real = [[torch.ones(3, requires_grad=True)]]
+    fake = [[torch.zeros(3, requires_grad=True)]]
+    feature_matching_loss(real, fake).backward()
+    assert real[0][0].grad is None
+    torch.testing.assert_close(fake[0][0].grad, torch.full((3,), -1 / 3))

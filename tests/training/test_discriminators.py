@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from ns2_diffusers.training.codec_losses import discriminator_loss
+from ns2_diffusers.training.discriminators import CodecDiscriminator, PeriodDiscriminator, STFTDiscriminator
+
+
+def test_period_scores_depend_on_one_phase_each():
+    judge = PeriodDiscriminator(period=3, channels=4)
+    waveform = torch.randn(1, 300, requires_grad=True)
+    scores, features = judge(waveform)
+    assert scores.shape[-1] == 3 and len(features) == 4
+    scores[..., 1].sum().backward()
+    touched = waveform.grad.view(-1, 3).abs().sum(dim=0)
+    assert touched[1] > 0 and touched[0] == touched[2] == 0
+
+
+@pytest.mark.parametrize("samples", [299, 300, 301])
+def test_any_length_fits_a_period(samples):
+    scores, _ = PeriodDiscriminator(period=5, channels=4)(torch.randn(2, samples))
+    assert scores.shape[-1] == 5
+
+
+def test_stft_scores_have_the_rate_of_the_hop():
+    scores, features = STFTDiscriminator(n_fft=256, channels=4)(torch.randn(2, 6400))
+    assert scores.shape[0] == 2 and scores.shape[-1] == 100
+    assert all(layer.shape[-1] == 100 for layer in features)
+
+
+def test_all_of_them_take_channels_as_items():
+    judge = CodecDiscriminator(n_ffts=(128, 256), periods=(2, 3), channels=4)
+    stereo = torch.randn(2, 2, 1000)
+    scores, features = judge(stereo)
+    assert len(scores) == len(features) == 4
+    mono, _ = judge(stereo[1:, 1:])
+    for together, alone in zip(scores, mono, strict=True):
+        torch.testing.assert_close(together[3:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_it_learns_to_tell_noise_from_a_tone():
+    torch.set_num_threads(1)  # layers so small that a second thread only waits
+    judge = CodecDiscriminator(n_ffts=(128,), periods=(2,), channels=4)
+    optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
+    tone = torch.sin(torch.arange(500) * 0.3).expand(2, 1, -1)
+    for _ in range(20):
+        loss = discriminator_loss(judge(tone)[0], judge(torch.randn(2, 1, 500))[0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    real, fake = judge(tone)[0], judge(torch.randn(2, 1, 500))[0]
+    assert all(r.mean() > f.mean() + 0.5 for r, f in zip(real, fake, strict=True))
