@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .attention import Attention
@@ -114,6 +115,8 @@ class DenoiserMixin:
             num_query_tokens, hidden_size, condition_dim, num_attention_heads
         )
 
+    # The hook moves an offloaded model to its device, as calling the model would.
+    @apply_forward_hook
     def encode_conditioning(
         self,
         encoder_hidden_states: torch.Tensor | None = None,
@@ -140,6 +143,7 @@ class DenoiserMixin:
         queries = self.prompt_queries(prompt_hidden_states, prompt_mask)
         return self._encode_conditioning(encoder_hidden_states, queries)
 
+    @apply_forward_hook
     def replace_with_nulls(
         self,
         encoder_hidden_states: torch.Tensor,

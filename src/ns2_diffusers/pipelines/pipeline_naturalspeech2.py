@@ -13,14 +13,23 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.loading import AudioInput, check_audible, load_audio
 from ..audio.pitch import interpolate_unvoiced
+from ..models.codecs.encodec_codec import EncodecCodec
+from ..models.codecs.vocos_codec import VocosCodec
+from ..models.phoneme_encoder import PhonemeEncoder
+from ..models.speech_prompt_encoder import SpeechPromptEncoder
+from ..models.transformer_denoiser import TransformerDenoiser
+from ..models.variance_adaptor import VarianceAdaptor
+from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE
 from ..text.sentences import pause_after, split_sentences
+from ..text.tokenizer import NaturalSpeech2Tokenizer
 from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .voice import Voice
@@ -96,13 +105,13 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
 
     def __init__(
         self,
-        codec,
-        denoiser,
-        scheduler,
-        tokenizer=None,
-        phoneme_encoder=None,
-        prompt_encoder=None,
-        variance_adaptor=None,
+        codec: VocosCodec | EncodecCodec,
+        denoiser: WaveNetDenoiser | TransformerDenoiser,
+        scheduler: SchedulerMixin,
+        tokenizer: NaturalSpeech2Tokenizer | None = None,
+        phoneme_encoder: PhonemeEncoder | None = None,
+        prompt_encoder: SpeechPromptEncoder | None = None,
+        variance_adaptor: VarianceAdaptor | None = None,
         max_prompt_seconds: float = 10.0,
         min_prompt_seconds: float = 0.5,
     ):
@@ -365,7 +374,7 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         texts = as_texts(text if phonemes is None else phonemes, "text" if phonemes is None else "phonemes")
         count = len(texts)
         whole = phonemes is not None or any(given is not None for given in (durations, pitch, latents))
-        parts = [[each] if whole else split_sentences(each, max_sentence_length) for each in texts]
+        parts = [[each] if whole else speakable_sentences(each, max_sentence_length) for each in texts]
         encoding = {"is_phonemes": phonemes is not None, "return_tensors": "pt"}
         rates, shifts = per_text(speaking_rate, count, "speaking_rate"), per_text(pitch_shift, count, "pitch_shift")
         if not all(0.1 <= rate <= 10 for rate in rates):
@@ -652,6 +661,12 @@ def as_texts(given: Any, name: str) -> list[str]:
     return list(texts)
 
 
+def speakable_sentences(text: str, max_length: int) -> list[str]:
+    """The sentences of a text, without those that have no letter or digit (a line of dashes, say)."""
+    parts = split_sentences(text, max_length)
+    return [part for part in parts if any(character.isalnum() for character in part)] or [text]
+
+
 def per_text(value: Any, count: int, name: str) -> list[float]:
     """A number for all texts, or one each, as a list."""
     values = list(value) if isinstance(value, (list, tuple)) else [value] * count
@@ -664,7 +679,7 @@ def per_text_tensor(value: Any, count: int, name: str) -> list[torch.Tensor | No
     """None, or one sequence of numbers a text, as a list of 1-D tensors."""
     if value is None:
         return [None] * count
-    nested = isinstance(value, (list, tuple)) and not np.isscalar(value[0])
+    nested = isinstance(value, (list, tuple)) and not any(np.isscalar(each) for each in value)
     sequences = list(value) if nested or getattr(value, "ndim", 1) == 2 else [value]
     if len(sequences) != count:
         raise ValueError(f"{name} has {len(sequences)} sequences for {count} texts: give one each.")

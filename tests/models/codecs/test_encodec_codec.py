@@ -150,7 +150,7 @@ def test_transformers_directory(kind, tmp_path):
 def test_published_names_download_and_choose_codebooks_by_bandwidth(monkeypatch, tmp_path):
     torch.manual_seed(1)
     full = EncodecCodec(
-        sampling_rate=24000, latent_channels=128, num_codebooks=32, ratios=[8, 5, 4, 2], lstm_layers=2
+        sampling_rate=24000, latent_channels=128, num_codebooks=32, ratios=[8, 5, 4, 2], num_filters=32
     )
     path = write_encodec_weights(full, tmp_path / "full.th")
     asked = []
@@ -328,9 +328,11 @@ def test_it_trains():
 
 
 def test_defaults_are_the_papers():
-    codec = EncodecCodec(num_filters=2)
+    codec = EncodecCodec()
     assert (codec.sampling_rate, codec.hop_length, codec.channels) == (16000, 200, 1)
     assert codec.codebooks.shape == (16, 1024, 256)
+    parameters = sum(p.numel() for p in codec.parameters()) + codec.codebooks.numel()
+    assert parameters == pytest.approx(27e6, rel=0.1)  # table 11
 
 
 def test_without_encodec_the_module_imports_and_the_class_says_what_is_missing(monkeypatch):

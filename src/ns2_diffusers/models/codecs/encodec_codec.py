@@ -18,7 +18,13 @@ from .codec import CodecMixin, CodecOutput, apply_mask
 from .residual_vector_quantizer import ResidualVectorQuantizer
 from .seanet import encode_in_chunks, import_seanet, run_each_length, run_layers
 
-_SIZES_24KHZ = {"sampling_rate": 24000, "latent_channels": 128, "num_codebooks": 32, "ratios": [8, 5, 4, 2]}
+_SIZES_24KHZ = {
+    "sampling_rate": 24000,
+    "latent_channels": 128,
+    "num_codebooks": 32,
+    "ratios": [8, 5, 4, 2],
+    "num_filters": 32,
+}
 PUBLISHED = {
     "encodec_24khz": ("encodec_24khz-d7cc33bc.th", _SIZES_24KHZ),
     "encodec_48khz": (
@@ -51,7 +57,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
     """SEANet encoder and decoder of the `encodec` package around our residual vector quantiser.
 
     The defaults are NaturalSpeech 2's codec (arXiv 2304.09116, section 3.1 and table 11): 16 kHz, hop 200,
-    256 channels, 16 codebooks of 1024.
+    256 channels, 16 codebooks of 1024; the paper's 27 M parameters, codebooks counted, settle `num_filters`.
 
     A model with `chunk_length_s` (the published 48 kHz one) works on one-second chunks that overlap by a
     hundredth. Their latents follow one another, so there are `latent_length(samples)` frames, one per cent
@@ -91,7 +97,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
         num_codebooks: int = 16,
         codebook_size: int = 1024,
         ratios: Sequence[int] = (5, 5, 4, 2),
-        num_filters: int = 32,
+        num_filters: int = 40,
         num_residual_layers: int = 1,
         residual_kernel_size: int = 3,
         dilation_base: int = 2,
@@ -378,6 +384,8 @@ def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
     sizes = {_TRANSFORMERS_NAMES.get(name, name): value for name, value in written.items()}
     known = inspect.signature(EncodecCodec.__init__).parameters
     sizes = {name: value for name, value in sizes.items() if name in known and value is not None}
+    # transformers' own defaults are the 24 kHz model's.
+    sizes = {**_SIZES_24KHZ, **sizes}
     last = max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.layers."))
     return {_encodec_name(name, last): value for name, value in weights.items()}, sizes
 

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+import torch
+
+from ns2_diffusers import NaturalSpeech2Tokenizer
+from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, write_prepared_dataset
+
+pytest.importorskip("datasets", reason="the train extra is not installed")
+
+
+def make_row(name="a", frames=12):
+    return {
+        "id": name,
+        "speaker": "s",
+        "text": "Hi.",
+        "phonemes": "hˈI.",
+        "durations": torch.tensor([1, 2, 3, 4, 1, frames - 11]),
+        "codes": torch.arange(2 * frames).reshape(2, frames),
+        "f0": torch.linspace(0, 300, frames),
+        "n_frames": frames,
+    }
+
+
+@pytest.fixture
+def tokenizer():
+    return NaturalSpeech2Tokenizer()
+
+
+def test_written_is_loaded(tmp_path, tiny_codec, tokenizer):
+    rows = [make_row("a"), make_row("b", 20)]
+    write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
+    loaded = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
+    assert list(loaded["id"]) == ["a", "b"]
+    for row, back in zip(rows, loaded, strict=True):
+        for key, value in row.items():
+            assert back[key] == (value.tolist() if isinstance(value, torch.Tensor) else value)
+    card = json.loads((tmp_path / "set" / "dataset_card.json").read_text())
+    assert card["utterances"] == 2 and card["frames"] == 32 and card["sampling_rate"] == 16000
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_dataset_of_another_codec_is_refused_with_both_fingerprints(tmp_path, tiny_codec, tokenizer):
+    write_prepared_dataset([make_row()], tmp_path / "set", tiny_codec, tokenizer)
+    before = tiny_codec.fingerprint
+    with torch.no_grad():
+        next(tiny_codec.parameters()).add_(1)
+    with pytest.raises(ValueError, match=f"{before}.*{tiny_codec.fingerprint}"):
+        load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
+
+
+def test_a_dataset_of_another_tokenizer_is_refused(tmp_path, tiny_codec, tokenizer):
+    write_prepared_dataset([make_row()], tmp_path / "set", tiny_codec, tokenizer)
+    with pytest.raises(ValueError, match="tokenizer_fingerprint"):
+        load_prepared_dataset(tmp_path / "set", tiny_codec, NaturalSpeech2Tokenizer(language="en-gb"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"durations": [1, 2, 3, 4, 1, 9]}, "12 frames"),
+        ({"f0": [1.0] * 5}, "frames of f0': 5"),
+        ({"phonemes": "hˈI"}, "3 phonemes and 6 durations"),
+    ],
+)
+def test_rows_that_disagree_are_refused_and_nothing_is_written(tmp_path, tiny_codec, tokenizer, change, message):
+    with pytest.raises(ValueError, match=message):
+        write_prepared_dataset([make_row() | change], tmp_path / "set", tiny_codec, tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_columns_are_named(tmp_path, tiny_codec, tokenizer):
+    row = make_row()
+    del row["f0"]
+    with pytest.raises(ValueError, match="'f0'"):
+        write_prepared_dataset([row], tmp_path / "set", tiny_codec, tokenizer)
+
+
+def test_nothing_is_not_a_dataset(tmp_path, tiny_codec, tokenizer):
+    with pytest.raises(ValueError, match="no utterance"):
+        write_prepared_dataset([], tmp_path / "set", tiny_codec, tokenizer)
+    with pytest.raises(ValueError, match="no prepared dataset"):
+        load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, tiny_codec, tokenizer):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="no prepared dataset"):
+        write_prepared_dataset([make_row()], tmp_path, tiny_codec, tokenizer)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_dataset_replaces_an_older_one(tmp_path, tiny_codec, tokenizer):
+    for name in ("old", "new"):
+        write_prepared_dataset([make_row(name)], tmp_path / "set", tiny_codec, tokenizer)
+    assert list(load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)["id"]) == ["new"]

@@ -1,0 +1,157 @@
+"""Bad input: each error says what was given and what is wanted."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ns2_diffusers import NaturalSpeech2Pipeline, NaturalSpeech2Tokenizer, Voice, WaveNetDenoiser
+
+RATE = 16000
+SPEECH = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+
+
+@pytest.fixture
+def call(tiny_pipeline, clips):
+    def call(text="Yes.", prompt_audio=clips[0], **options):
+        return tiny_pipeline(text, prompt_audio, **{"num_inference_steps": 1, **options})
+
+    return call
+
+
+CASES = {
+    # name: (arguments, error, what the message must say)
+    "empty text": ({"text": ""}, ValueError, "text 0 is empty"),
+    "blank text in a list": ({"text": ["Yes.", "  "]}, ValueError, "text 1 is empty"),
+    "empty list": ({"text": []}, ValueError, "at least one"),
+    "no text": ({"text": None}, ValueError, "text or phonemes"),
+    "number as text": ({"text": 5}, TypeError, "str or a list of str"),
+    "number in a list": ({"text": ["Yes.", 5]}, TypeError, "str or a list of str"),
+    "text and phonemes": ({"phonemes": "jˈɛs"}, ValueError, "not both"),
+    "nothing to say": ({"text": "?!"}, ValueError, "nothing to speak"),
+    "unknown script": ({"text": "你好"}, ValueError, "你"),
+    "unknown phoneme": ({"text": None, "phonemes": "jˈ™s"}, ValueError, "™"),
+    "no prompt": ({"prompt_audio": None}, ValueError, "prompt_audio"),
+    "prompt missing on disk": ({"prompt_audio": "nowhere.wav"}, ValueError, "nowhere.wav"),
+    "prompt is None in a list": ({"prompt_audio": [None]}, TypeError, "NoneType"),
+    "prompt without a rate": ({"prompt_audio": SPEECH}, ValueError, "sampling rate"),
+    "prompt with a negative rate": ({"prompt_audio": (-1, SPEECH)}, ValueError, "-1"),
+    "silent prompt": ({"prompt_audio": (RATE, np.zeros(RATE, np.float32))}, ValueError, "silent"),
+    "NaN prompt": ({"prompt_audio": (RATE, np.full(RATE, np.nan))}, ValueError, "NaN"),
+    "short prompt": ({"prompt_audio": (RATE, SPEECH[:1600])}, ValueError, "0.10 s; at least 0.5 s"),
+    "empty prompt": ({"prompt_audio": (RATE, SPEECH[:0])}, ValueError, "no samples"),
+    "prompt in a batch array": ({"prompt_audio": (RATE, SPEECH.reshape(100, 160))}, ValueError, "one recording"),
+    "complex prompt": ({"prompt_audio": (RATE, SPEECH.astype(np.complex64))}, TypeError, "complex64"),
+    "prompt dict without audio": ({"prompt_audio": {"rate": 3}}, ValueError, "rate"),
+    "too many prompts": ({"prompt_audio": [(RATE, SPEECH)] * 2}, ValueError, "2 entries for 1 texts"),
+    "voice of the wrong kind": ({"prompt_audio": None, "voice": 3}, TypeError, "encode_voice"),
+    "voice missing on disk": ({"prompt_audio": None, "voice": "no.safetensors"}, ValueError, "no.safetensors"),
+    "steps 0": ({"num_inference_steps": 0}, ValueError, "num_inference_steps"),
+    "steps 2.5": ({"num_inference_steps": 2.5}, ValueError, "2.5"),
+    "steps beyond training": ({"num_inference_steps": 2000}, ValueError, "1000"),
+    "negative guidance": ({"guidance_scale": -1}, ValueError, "guidance_scale"),
+    "temperature 0": ({"temperature": 0}, ValueError, "temperature"),
+    "output type": ({"output_type": "wav"}, ValueError, "'wav'"),
+    "speaking rate 0": ({"speaking_rate": 0}, ValueError, "speaking_rate"),
+    "speaking rates for other texts": ({"speaking_rate": [1, 1]}, ValueError, "each of 1 texts"),
+    "pitch shift NaN": ({"pitch_shift": float("nan")}, ValueError, "pitch_shift"),
+    "too few durations": ({"durations": [3, 3]}, ValueError, "2 durations"),
+    "durations for other texts": ({"durations": [[3], [3]]}, ValueError, "2 sequences for 1 texts"),
+    "empty durations": ({"durations": []}, ValueError, "durations"),
+    "too many pitch values": ({"pitch": [200.0] * 9999}, ValueError, "9999 values"),
+    "latents of another length": ({"latents": torch.zeros(1, 16, 9999)}, ValueError, "9999"),
+    "latents for other texts": ({"latents": torch.zeros(2, 16, 9)}, ValueError, "2 texts"),
+    "generator": ({"generator": 7}, TypeError, "torch.Generator"),
+    "too many generators": ({"generator": [torch.Generator()] * 3}, ValueError, "3 generators for 1"),
+    "callback input": ({"callback_on_step_end_tensor_inputs": ["noise"]}, ValueError, "noise"),
+    "length with text": ({"length": 10}, ValueError, "leave"),
+    "length 0": ({"text": None, "prompt_audio": None, "length": 0}, ValueError, "length is 0"),
+    "max sentence length": ({"max_sentence_length": 0}, ValueError, "at least 1"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_call(call, name):
+    options, error, message = CASES[name]
+    with pytest.raises(error) as raised:
+        call(**options)
+    assert message in str(raised.value)
+
+
+def test_durations_must_be_whole_frames(call, tiny_pipeline):
+    count = len(tiny_pipeline.tokenizer("Yes.")["input_ids"])
+    for value in (2.5, -1, 0):
+        with pytest.raises(ValueError, match="whole latent frames"):
+            call(durations=[float(value)] * count)
+
+
+def test_negative_pitch(call, tiny_pipeline):
+    with pytest.raises(ValueError, match="negative"):
+        call(pitch=[-200.0] * len(tiny_pipeline.tokenizer("Yes.")["input_ids"]))
+
+
+def test_a_file_that_is_no_audio(call, tmp_path):
+    (tmp_path / "voice.wav").write_text("not audio at all")
+    with pytest.raises(ValueError, match="cannot be read as audio"):
+        call(prompt_audio=tmp_path / "voice.wav")
+
+
+def test_a_file_with_another_rate_than_said(call, clips):
+    with pytest.raises(ValueError, match="16000 Hz and 8000 Hz"):
+        call(prompt_sampling_rate=8000)
+
+
+def test_a_safetensors_file_that_is_no_voice(call, tiny_pipeline_dir, tmp_path):
+    with pytest.raises(ValueError, match="no voice"):
+        call(prompt_audio=None, voice=tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "voice.safetensors").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        call(prompt_audio=None, voice=tmp_path / "voice.safetensors")
+
+
+def test_a_voice_of_another_codec(call):
+    with pytest.raises(ValueError, match="0123"):
+        call(prompt_audio=None, voice=Voice(torch.zeros(16, 50), "0123"))
+
+
+def test_unknown_characters_are_dropped_by_choice(make_tiny_pipeline, clips):
+    pipe = make_tiny_pipeline(tokenizer=NaturalSpeech2Tokenizer(unknown="drop"))
+    with pytest.warns(UserWarning, match="你"):
+        output = pipe("Yes 你.", clips[0], num_inference_steps=1)
+    assert len(output.audios[0])
+
+
+def test_components_that_do_not_fit(make_tiny_pipeline):
+    denoiser = WaveNetDenoiser(latent_channels=8, hidden_size=32, condition_dim=32, num_layers=1, num_attention_heads=2)
+    with pytest.raises(ValueError, match="latent channels.*'denoiser': 8"):
+        NaturalSpeech2Pipeline(**{**make_tiny_pipeline().components, "denoiser": denoiser})
+    with pytest.raises(ValueError, match="no phoneme_encoder"):
+        NaturalSpeech2Pipeline(**{**make_tiny_pipeline().components, "phoneme_encoder": None})
+
+
+def test_text_for_a_pipeline_that_cannot_read(make_tiny_pipeline, clips):
+    with pytest.raises(ValueError, match="length="):
+        make_tiny_pipeline(unconditional=True)("Yes.", clips[0])
+
+
+def test_nan_is_reported_and_not_returned(call, tiny_pipeline):
+    with torch.no_grad():
+        tiny_pipeline.denoiser.proj_out.bias.fill_(float("nan"))
+    with pytest.raises(ValueError, match="NaN"):
+        call()
+
+
+def test_clipping_is_reported(call, tiny_pipeline, monkeypatch, caplog):
+    decode = tiny_pipeline.codec.decode
+    monkeypatch.setattr(tiny_pipeline.codec, "decode", lambda *args: 1000 * decode(*args))
+    with caplog.at_level("WARNING"):
+        from diffusers.utils import logging
+
+        logging.enable_propagation()
+        call()
+    assert "would clip" in caplog.text
+
+
+def test_a_stereo_file_is_no_error(call, tmp_path):
+    soundfile.write(tmp_path / "stereo.wav", np.stack([SPEECH, SPEECH], axis=1), RATE)
+    assert len(call(prompt_audio=tmp_path / "stereo.wav").audios[0])

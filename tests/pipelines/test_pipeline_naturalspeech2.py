@@ -1,0 +1,484 @@
+"""The pipeline on real recordings, with tiny untrained models."""
+
+import subprocess
+import sys
+
+import diffusers
+import numpy as np
+import pytest
+import soundfile
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+from ns2_diffusers import (
+    NaturalSpeech2DDIMScheduler,
+    NaturalSpeech2DDPMScheduler,
+    NaturalSpeech2EulerScheduler,
+    NaturalSpeech2Pipeline,
+)
+
+TEXT = "The line is busy."
+LONG_TEXT = "The line is busy. Please hold while we try again! Would you rather leave a message?"
+DIFFUSERS_SCHEDULERS = [
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+]
+OURS = [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler, NaturalSpeech2EulerScheduler]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def voice(tiny_pipeline, clips):
+    return tiny_pipeline.encode_voice(clips[0])
+
+
+@pytest.fixture
+def speak(tiny_pipeline, voice):
+    def speak(text=TEXT, **options):
+        options = {"voice": voice, "num_inference_steps": 3, "generator": seeded(), **options}
+        if "prompt_audio" in options:
+            options.pop("voice")
+        if options.get("phonemes") is not None:
+            text = None
+        return tiny_pipeline(text, **options)
+
+    return speak
+
+
+# What comes out
+
+
+def test_output_is_what_it_says(speak, tiny_pipeline):
+    output = speak()
+    phonemes = tiny_pipeline.tokenizer.phonemize(TEXT)
+    assert output.sampling_rate == 16000
+    assert isinstance(output.audios[0], np.ndarray) and output.audios[0].dtype == np.float32
+    assert len(output.durations[0]) == len(phonemes) + 2
+    frames = output.durations[0].sum()
+    assert output.audios[0].shape == (frames * 320,) and output.f0[0].shape == (frames,)
+    assert output.audios[0].std() > 1e-4 and (output.f0[0] > 50).all()
+
+
+def test_output_types(speak, tiny_pipeline):
+    array, tensor, latent = (speak(output_type=kind).audios[0] for kind in ("np", "pt", "latent"))
+    assert torch.equal(torch.from_numpy(array), tensor)
+    decoded = tiny_pipeline.codec.decode(latent[None])[0, 0]
+    # The whole utterance is faded in and out; the middle is the codec's own.
+    torch.testing.assert_close(tensor[200:-200], decoded[200:-200], atol=1e-5, rtol=1e-4)
+    as_tuple = speak(return_dict=False)
+    assert np.array_equal(as_tuple[0][0], array) and as_tuple[1] == 16000
+
+
+def test_latents_are_the_scheduler_loop_written_out(speak, tiny_pipeline, voice):
+    """The whole pipeline against its own components called by hand."""
+    latent = speak(output_type="latent").audios[0]
+    pipe = tiny_pipeline
+    with torch.no_grad():
+        ids = pipe.tokenizer(TEXT, return_tensors="pt")["input_ids"]
+        prompt = pipe.prompt_encoder(voice.latents[None]).last_hidden_state
+        states = pipe.phoneme_encoder(ids).last_hidden_state
+        condition = pipe.variance_adaptor(states, None, prompt).condition
+        seed = int(torch.randint(2**62, (), generator=seeded()))
+        z = torch.randn(1, 16, condition.shape[1], generator=seeded(seed)) / 1.2
+        pipe.scheduler.set_timesteps(3)
+        for t in pipe.scheduler.timesteps:
+            z = pipe.scheduler.step(pipe.denoiser(z, t, condition, prompt).sample, t, z).prev_sample
+    torch.testing.assert_close(latent, z[0], atol=1e-4, rtol=1e-4)
+
+
+# Batches
+
+
+@pytest.mark.parametrize("scheduler", [*OURS, diffusers.DPMSolverMultistepScheduler])
+def test_an_item_sounds_the_same_in_any_batch(speak, tiny_pipeline, clips, scheduler):
+    tiny_pipeline.scheduler = scheduler.from_config(tiny_pipeline.scheduler.config)
+    texts = ["Yes.", LONG_TEXT, "Press four now."]
+    prompts = [str(path) for path in clips[:3]]
+    together = speak(texts, prompt_audio=prompts, generator=[seeded(i) for i in range(3)])
+    for index, text in enumerate(texts):
+        alone = speak(text, prompt_audio=prompts[index], generator=seeded(index))
+        assert np.array_equal(alone.durations[0], together.durations[index])
+        np.testing.assert_allclose(alone.f0[0], together.f0[index], rtol=1e-5)
+        np.testing.assert_allclose(alone.audios[0], together.audios[index], atol=1e-5)
+
+
+def test_stochastic_ddim_is_the_same_in_any_batch(speak):
+    together = speak(["Yes.", LONG_TEXT], generator=[seeded(0), seeded(1)], eta=1.0)
+    alone = speak("Yes.", generator=seeded(0), eta=1.0)
+    np.testing.assert_allclose(alone.audios[0], together.audios[0], atol=1e-5)
+    assert np.abs(alone.audios[0] - speak("Yes.", generator=seeded(0)).audios[0]).max() > 1e-4
+
+
+def test_the_same_generator_the_same_speech_another_another(speak):
+    first, again, other = (speak(generator=seeded(s)).audios[0] for s in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_without_a_generator_torch_seeds_it(speak):
+    torch.manual_seed(5)
+    first = speak(generator=None).audios[0]
+    torch.manual_seed(5)
+    assert np.array_equal(first, speak(generator=None).audios[0])
+
+
+def test_more_sentences_than_run_at_once(speak, monkeypatch):
+    whole = speak(LONG_TEXT)
+    monkeypatch.setattr("ns2_diffusers.pipelines.pipeline_naturalspeech2.MOST_AT_ONCE", 1)
+    np.testing.assert_allclose(speak(LONG_TEXT).audios[0], whole.audios[0], atol=1e-5)
+
+
+# Long text
+
+
+def test_long_text_is_its_sentences_with_pauses(speak, tiny_pipeline):
+    sentences = ["The line is busy. ", "Please hold while we try again! ", "Would you rather leave a message?"]
+    output = speak(LONG_TEXT)
+    frames = sum(
+        len(tiny_pipeline.tokenizer.phonemize(sentence)) + 2 for sentence in sentences
+    )
+    assert len(output.durations[0]) == frames
+    spoken = output.durations[0].sum() * 320
+    assert len(output.audios[0]) == spoken + 2 * round(0.4 * 16000)
+    first = output.durations[0][: len(tiny_pipeline.tokenizer.phonemize(sentences[0])) + 2].sum() * 320
+    assert not output.audios[0][first : first + round(0.4 * 16000)].any()
+    assert output.audios[0][first + round(0.4 * 16000) :][:2000].any()
+
+
+@pytest.mark.parametrize("scheduler", OURS)
+def test_streaming_is_the_whole_in_pieces(speak, tiny_pipeline, voice, scheduler):
+    tiny_pipeline.scheduler = scheduler.from_config(tiny_pipeline.scheduler.config)
+    whole = speak(LONG_TEXT).audios[0]
+    pieces = list(tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=3, generator=seeded()))
+    assert len(pieces) == 3
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
+
+
+def test_streaming_complains_before_the_first_sentence(tiny_pipeline, voice):
+    with pytest.raises(ValueError, match="num_inference_steps"):
+        tiny_pipeline.stream(TEXT, voice=voice, num_inference_steps=0)
+    with pytest.raises(TypeError, match="one text"):
+        tiny_pipeline.stream([TEXT], voice=voice)
+
+
+def test_lines_of_dashes_are_passed_over(speak):
+    first, second = "This is the first paragraph.\n\n", "This is the second paragraph."
+    with_dashes = speak(f"{first}{'-' * 200}\n\n{second}").durations[0]
+    assert np.array_equal(with_dashes, speak(first + second).durations[0])
+
+
+# Control
+
+
+def test_phonemes_in_place_of_text(speak, tiny_pipeline):
+    phonemes = tiny_pipeline.tokenizer.phonemize(TEXT)
+    assert np.array_equal(speak(phonemes=phonemes).audios[0], speak().audios[0])
+
+
+def test_given_durations_and_pitch_are_used(speak):
+    count = len(speak().durations[0])
+    durations = [1 + index % 3 for index in range(count)]
+    frames = sum(durations)
+    by_frame = np.linspace(100, 300, frames)
+    output = speak(durations=durations, pitch=by_frame)
+    assert output.durations[0].tolist() == durations
+    np.testing.assert_allclose(output.f0[0], by_frame, rtol=1e-5)
+    by_phoneme = np.linspace(100, 300, count)
+    output = speak(durations=durations, pitch=by_phoneme)
+    np.testing.assert_allclose(output.f0[0], np.repeat(by_phoneme, durations), rtol=1e-5)
+    assert np.abs(output.audios[0] - speak(durations=durations).audios[0]).max() > 1e-5
+
+
+def test_pitch_without_durations_follows_the_predicted_ones(speak):
+    predicted = speak()
+    output = speak(pitch=[220.0] * len(predicted.durations[0]))
+    assert np.array_equal(output.durations[0], predicted.durations[0])
+    np.testing.assert_allclose(output.f0[0], 220.0, rtol=1e-6)
+
+
+def test_unvoiced_gaps_in_given_pitch_are_bridged(speak):
+    count = len(speak().durations[0])
+    pitch = [0.0] * count
+    pitch[1] = 200.0
+    np.testing.assert_allclose(speak(pitch=pitch).f0[0], 200.0, rtol=1e-6)
+
+
+def test_rate_and_shift(speak):
+    plain, fast, high = speak(), speak(speaking_rate=1.5), speak(pitch_shift=12)
+    assert fast.durations[0].sum() == pytest.approx(plain.durations[0].sum() / 1.5, rel=0.15)
+    np.testing.assert_allclose(high.f0[0], 2 * plain.f0[0], rtol=1e-4)
+    both = speak([TEXT, TEXT], pitch_shift=[0, 12])
+    np.testing.assert_allclose(both.f0[0], plain.f0[0], rtol=1e-4)
+    np.testing.assert_allclose(both.f0[1], high.f0[0], rtol=1e-4)
+
+
+def test_the_voice_matters_to_everything(speak, clips):
+    one, two = (speak(prompt_audio=clip) for clip in (clips[0], clips[7]))
+    assert not np.array_equal(one.f0[0], two.f0[0])
+    assert speak(prompt_audio=clips[0]).audios[0].tolist() == one.audios[0].tolist()
+
+
+def test_guidance_is_one_doubled_batch(speak, tiny_pipeline, voice, monkeypatch):
+    """ẑ = unconditional + s (conditional - unconditional), from one call a step."""
+    sizes = []
+    forward = tiny_pipeline.denoiser.forward
+    monkeypatch.setattr(
+        tiny_pipeline.denoiser,
+        "forward",
+        lambda sample, *args, **kwargs: sizes.append(len(sample)) or forward(sample, *args, **kwargs),
+    )
+    one_step = {"num_inference_steps": 1, "output_type": "latent"}
+    guided = speak(guidance_scale=3.0, **one_step).audios[0]
+    conditional = speak(guidance_scale=1.0, **one_step).audios[0]
+    unconditional = speak(guidance_scale=0.0, **one_step).audios[0]
+    assert sizes == [2, 1, 2]
+    # One DDIM step from t = 1 ends at the predicted sample itself.
+    torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-3, rtol=1e-3)
+    assert (conditional - unconditional).abs().max() > 1e-3
+
+
+def test_a_distilled_denoiser_takes_guidance_in_one_call(tiny_pipeline, voice):
+    config = {key: value for key, value in tiny_pipeline.denoiser.config.items() if not key.startswith("_")}
+    denoiser = type(tiny_pipeline.denoiser)(**{**config, "guidance_embeds": True}).eval()
+    for layer in (denoiser.proj_out, denoiser.modulation_out):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    tiny_pipeline.register_modules(denoiser=denoiser)
+    sizes = []
+    denoiser.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    speech = [
+        tiny_pipeline(TEXT, voice=voice, guidance_scale=scale, num_inference_steps=1, generator=seeded()).audios[0]
+        for scale in (1.0, 4.0)
+    ]
+    assert sizes == [1, 1] and np.abs(speech[0] - speech[1]).max() > 1e-5
+
+
+def test_temperature_scales_the_start(speak, tiny_pipeline):
+    starts = []
+    add = tiny_pipeline.denoiser.register_forward_pre_hook(lambda module, args: starts.append(args[0]))
+    for name in ("NaturalSpeech2EulerScheduler", "UniPCMultistepScheduler"):
+        library = diffusers if hasattr(diffusers, name) else sys.modules["ns2_diffusers"]
+        tiny_pipeline.scheduler = getattr(library, name).from_config(tiny_pipeline.scheduler.config)
+        starts.clear()
+        for temperature in (None, 1.0, 4.0):
+            speak(temperature=temperature, num_inference_steps=1)
+        torch.testing.assert_close(starts[0] * 1.2, starts[1])
+        torch.testing.assert_close(starts[2] * 2, starts[1])
+    add.remove()
+
+
+def test_given_latents_are_the_noise(speak):
+    output = speak(output_type="latent")
+    noise = torch.randn(1, *output.audios[0].shape)
+    durations = output.durations[0]
+    first, again = (
+        speak(latents=noise, durations=durations, generator=seeded(seed), output_type="latent").audios[0]
+        for seed in (1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, output.audios[0])
+
+
+def test_callback_sees_and_changes_every_step(speak):
+    seen = []
+
+    def callback(pipe, step, timestep, tensors):
+        seen.append((step, float(timestep)))
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    latent = speak(callback_on_step_end=callback, output_type="latent").audios[0]
+    assert [step for step, _ in seen] == [0, 1, 2]
+    assert [t for _, t in seen] == sorted((t for _, t in seen), reverse=True)
+    assert not latent.any()
+
+
+def test_cached_conditioning_is_exact(speak, tiny_pipeline, monkeypatch):
+    cached = speak().audios[0]
+    denoiser = tiny_pipeline.denoiser
+    arguments = {}
+    encode = denoiser.encode_conditioning
+    forward = denoiser.forward
+    monkeypatch.setattr(
+        denoiser,
+        "encode_conditioning",
+        lambda condition, prompt, mask: arguments.update(condition=condition, prompt=prompt, mask=mask)
+        or encode(condition, prompt, mask),
+    )
+
+    def uncached(sample, timestep, conditioning=None, **rest):
+        fresh = encode(arguments["condition"], arguments["prompt"], arguments["mask"])
+        return forward(sample, timestep, conditioning=fresh, **rest)
+
+    monkeypatch.setattr(denoiser, "forward", uncached)
+    assert np.array_equal(speak().audios[0], cached)
+
+
+def test_progress_bar(speak, tiny_pipeline, capsys):
+    tiny_pipeline.set_progress_bar_config(disable=False)
+    speak()
+    assert "3/3" in capsys.readouterr().err
+
+
+# Prompts and voices
+
+
+def test_prompts_of_every_kind_are_the_same_voice(tiny_pipeline, clips):
+    samples, rate = soundfile.read(clips[0], dtype="float32")
+    stereo = np.stack([samples, samples])
+    kinds = [
+        str(clips[0]),
+        (rate, samples),
+        {"array": samples, "sampling_rate": rate},
+        {"bytes": clips[0].read_bytes(), "path": None},
+        {"path": str(clips[0])},
+    ]
+    expected = tiny_pipeline.encode_voice(clips[0]).latents
+    for prompt in kinds:
+        assert torch.equal(tiny_pipeline.encode_voice(prompt).latents, expected)
+    for array in (samples, torch.from_numpy(samples), stereo, stereo.T, (samples * 32768).astype(np.int16)):
+        assert torch.equal(tiny_pipeline.encode_voice(array, rate).latents, expected)
+
+
+def test_prompt_is_resampled_and_trimmed(make_tiny_pipeline, clips):
+    pipe = make_tiny_pipeline(max_prompt_seconds=1.0)
+    samples, _ = soundfile.read(clips[0], dtype="float32")
+    assert pipe.encode_voice(samples, 16000).latents.shape == (16, 50)
+    assert pipe.encode_voice(samples[:8000], 8000).latents.shape == (16, 50)
+
+
+def test_a_voice_is_one_file(tiny_pipeline, voice, tmp_path, speak):
+    path = tmp_path / "voice.safetensors"
+    voice.save(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["voice.safetensors"]
+    assert np.array_equal(speak(voice=str(path)).audios[0], speak().audios[0])
+
+
+def test_a_voice_is_quantised(tiny_pipeline, voice, clips):
+    """As training saw prompts: latents that codes can say."""
+    waveform = torch.from_numpy(soundfile.read(clips[0], dtype="float32")[0])[None, None]
+    continuous = tiny_pipeline.codec.encode(waveform)
+    quantised, codes = tiny_pipeline.codec.quantize(continuous)
+    torch.testing.assert_close(voice.latents, quantised[0])
+    torch.testing.assert_close(voice.latents, tiny_pipeline.codec.codes_to_latents(codes)[0])
+    assert (voice.latents - continuous[0]).abs().max() > 0.01
+
+
+# Schedulers
+
+
+@pytest.mark.parametrize("name", [scheduler.__name__ for scheduler in OURS] + DIFFUSERS_SCHEDULERS)
+@pytest.mark.parametrize("prediction_type", ["sample", "v_prediction", "epsilon"])
+def test_every_scheduler_runs_from_the_config(tiny_pipeline, voice, name, prediction_type):
+    first = NaturalSpeech2DDIMScheduler(prediction_type=prediction_type)
+    library = diffusers if name in DIFFUSERS_SCHEDULERS else sys.modules["ns2_diffusers"]
+    tiny_pipeline.scheduler = getattr(library, name).from_config(first.config)
+    assert isinstance(tiny_pipeline.scheduler, SchedulerMixin)
+    assert tiny_pipeline.scheduler.config.prediction_type == prediction_type
+    latent = tiny_pipeline(
+        "Yes.", voice=voice, num_inference_steps=6, generator=seeded(), output_type="latent"
+    ).audios[0]
+    assert latent.isfinite().all() and latent.std() > 0
+
+
+def test_timesteps_below_zero_are_refused(speak, tiny_pipeline):
+    tiny_pipeline.scheduler = diffusers.DDIMScheduler.from_config(tiny_pipeline.scheduler.config)
+    with pytest.raises(ValueError, match="61 steps"):
+        speak(num_inference_steps=61)
+
+
+# Saving, loading, moving
+
+
+def test_saved_is_loaded(speak, tiny_pipeline, tiny_pipeline_dir, voice):
+    expected = speak().audios[0]
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir)
+    assert set(loaded.components) == set(tiny_pipeline.components)
+    assert loaded.config.max_prompt_seconds == 10.0
+    again = loaded(TEXT, voice=voice, num_inference_steps=3, generator=seeded()).audios[0]
+    assert np.array_equal(again, expected)
+
+
+def test_components_can_be_replaced_while_loading(tiny_pipeline_dir, tiny_codec):
+    scheduler = NaturalSpeech2EulerScheduler()
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir, scheduler=scheduler, codec=tiny_codec)
+    assert loaded.scheduler is scheduler and loaded.codec is tiny_codec
+
+
+def test_diffusion_pipeline_finds_ours(tiny_pipeline_dir):
+    program = (
+        "import sys; from ns2_diffusers import NaturalSpeech2Pipeline; from diffusers import DiffusionPipeline;"
+        "print(type(DiffusionPipeline.from_pretrained(sys.argv[1])).__name__)"
+    )
+    command = [sys.executable, "-c", program, str(tiny_pipeline_dir)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stdout.strip() == "NaturalSpeech2Pipeline", result.stderr
+
+
+def test_dtype_and_variant(tiny_pipeline, tmp_path, clips):
+    tiny_pipeline.save_pretrained(tmp_path, variant="half")
+    assert (tmp_path / "denoiser" / "diffusion_pytorch_model.half.safetensors").exists()
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tmp_path, variant="half", torch_dtype=torch.bfloat16)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.denoiser.dtype == torch.bfloat16
+    output = loaded(TEXT, clips[0], num_inference_steps=3, generator=seeded())
+    assert output.audios[0].dtype == np.float32 and np.isfinite(output.audios[0]).all()
+
+
+def test_components_make_another_pipeline(tiny_pipeline, speak, voice):
+    expected = speak().audios[0]
+    for other in (
+        NaturalSpeech2Pipeline(**tiny_pipeline.components),
+        NaturalSpeech2Pipeline.from_pipe(tiny_pipeline),
+    ):
+        assert other.denoiser is tiny_pipeline.denoiser
+        assert np.array_equal(other(TEXT, voice=voice, num_inference_steps=3, generator=seeded()).audios[0], expected)
+
+
+def test_published_with_a_card(tiny_pipeline, monkeypatch):
+    """`push_to_hub` uploads a loadable directory and a card, which says what is in it."""
+    from ns2_diffusers.pipelines import model_card
+
+    uploaded = {}
+
+    def upload(repo_id, folder_path, **_):
+        loaded = NaturalSpeech2Pipeline.from_pretrained(folder_path)
+        card = open(f"{folder_path}/README.md", encoding="utf-8").read()
+        uploaded.update(repo_id=repo_id, denoiser=loaded.denoiser.num_parameters(), card=card)
+        return "url"
+
+    monkeypatch.setattr(model_card, "create_repo", lambda name, **_: type("Repo", (), {"repo_id": f"me/{name}"}))
+    monkeypatch.setattr(model_card, "upload_folder", upload)
+    monkeypatch.setattr(type(tiny_pipeline), "_card_for", lambda self, repo_id, token: self.model_card(repo_id))
+    assert tiny_pipeline.push_to_hub("voice") == "url"
+    assert uploaded["repo_id"] == "me/voice"
+    assert uploaded["denoiser"] == tiny_pipeline.denoiser.num_parameters()
+    for part in ("license: apache-2.0", "text-to-speech", "TransformerDenoiser", "16000", "consent", '"me/voice"'):
+        assert part in uploaded["card"]
+
+
+# Without text
+
+
+@pytest.mark.parametrize("denoiser", ["transformer", "wavenet"])
+def test_unconditional_generation(make_tiny_pipeline, tmp_path, denoiser):
+    pipe = make_tiny_pipeline(denoiser, unconditional=True)
+    output = pipe(length=40, batch_size=2, num_inference_steps=3, generator=[seeded(0), seeded(1)])
+    assert [len(audio) for audio in output.audios] == [40 * 320] * 2
+    assert output.durations is None and not np.array_equal(*output.audios)
+    alone = pipe(length=40, num_inference_steps=3, generator=seeded(1))
+    np.testing.assert_allclose(alone.audios[0], output.audios[1], atol=1e-5)
+    pipe.save_pretrained(tmp_path)
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tmp_path)
+    assert loaded.tokenizer is None
+    again = loaded(length=40, num_inference_steps=3, generator=seeded(1)).audios[0]
+    assert np.array_equal(again, alone.audios[0])
+
+
+def test_a_speaking_pipeline_generates_unconditionally_too(tiny_pipeline):
+    assert len(tiny_pipeline(length=25, num_inference_steps=2).audios[0]) == 25 * 320
