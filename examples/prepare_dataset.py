@@ -103,8 +103,7 @@ def learn_durations(features, input_ids, tokenizer, args, temperature=5e-3, hidd
             print(f"aligner step {step} loss {loss.item():.3f} {time.time() - start:.0f} s", flush=True)
     aligner.eval()
     return [
-        aligner.align(**alignment_batch([feature], [ids]))[0]
-        for feature, ids in zip(features, input_ids, strict=True)
+        aligner.align(**alignment_batch([feature], [ids]))[0] for feature, ids in zip(features, input_ids, strict=True)
     ]
 
 

@@ -15,19 +15,19 @@ import shutil
 import time
 from pathlib import Path
 
-import prepare_dataset
 import soundfile
 import torch
+from diffusers import DPMSolverMultistepScheduler
+
+import prepare_dataset
 import train_codec
 import train_text_to_speech
-from diffusers import DPMSolverMultistepScheduler
-from read_back import Reader
-
 from ns2_diffusers import (
     NaturalSpeech2DDIMScheduler,
     NaturalSpeech2EulerScheduler,
     NaturalSpeech2Pipeline,
 )
+from read_back import Reader
 
 CLIPS = Path(__file__).parent / "asterisk"
 SAMPLERS = {
@@ -50,7 +50,7 @@ def parse_args(argv=None):
     parser.add_argument("--codec_minutes", type=float, default=5.0)
     parser.add_argument("--model_minutes", type=float, default=6.0)
     parser.add_argument("--model_config", default=MODEL_CONFIG)
-    parser.add_argument("--codec_options", nargs="*", default=[], help="more for train_codec.py")
+    parser.add_argument("--codec_config", help="sizes of the codec, if not those of train_codec.py")
     parser.add_argument("--num_inference_steps", type=int, default=32)
     parser.add_argument("--num_texts", type=int, default=20, help="how many of the texts to speak")
     return parser.parse_args(argv)
@@ -81,7 +81,8 @@ def train(root, args):
     codec, dataset, pipeline = (str(root / name) for name in ("codec", "dataset", "pipeline"))
     if not (root / "codec" / "config.json").exists():
         options = ["--train_data", metadata, "--output_dir", codec, "--crop_seconds", "0.5"]
-        options += ["--learning_rate", "1e-3", "--max_train_time", str(args.codec_minutes), *args.codec_options]
+        options += ["--learning_rate", "1e-3", "--max_train_time", str(args.codec_minutes)]
+        options += ["--codec_config", args.codec_config] if args.codec_config else []
         train_codec.main(train_codec.parse_args(options))
     if not (root / "dataset" / "dataset_card.json").exists():
         options = ["--metadata", metadata, "--codec", codec, "--output_dir", dataset]

@@ -1,6 +1,6 @@
 """What whisper hears: word error rates without a network (the `eval` extra brings the model in two wheels).
 
-    python examples/read_back.py speech.wav --text "What was said."
+python examples/read_back.py speech.wav --text "What was said."
 """
 
 import argparse
@@ -21,8 +21,8 @@ WHISPER_RATE = 16000
 class Reader:
     """whisper-base by faster-whisper, on the CPU."""
 
-    def __init__(self, cache=Path.home() / ".cache" / "ns2_diffusers" / "whisper-base"):
-        self.folder = Path(cache)
+    def __init__(self, cache="~/.cache/ns2_diffusers/whisper-base"):
+        self.folder = Path(cache).expanduser()
         self.normalize = EnglishTextNormalizer({})
 
     @cached_property

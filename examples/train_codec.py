@@ -39,9 +39,7 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train_data", required=True, help="folder of audio, or a csv with a column `file`")
     parser.add_argument("--output_dir", required=True, help="the codec goes here; checkpoints below it")
     parser.add_argument("--pretrained_codec", help="folder of a codec to start from; its config is kept")
@@ -113,9 +111,7 @@ def read_audio(file, sampling_rate, channels, start_second=0.0, seconds=None):
     with soundfile.SoundFile(file) as audio:
         rate = audio.samplerate
         audio.seek(min(int(start_second * rate), audio.frames))
-        samples = audio.read(
-            -1 if seconds is None else math.ceil(seconds * rate), dtype="float32", always_2d=True
-        )
+        samples = audio.read(-1 if seconds is None else math.ceil(seconds * rate), dtype="float32", always_2d=True)
     if channels == 1 or samples.shape[1] != channels:
         samples = samples.mean(axis=1, keepdims=True).repeat(channels, axis=1)
     if rate != sampling_rate:
@@ -163,8 +159,7 @@ def build_codec(args):
         config = json.loads(Path(text).read_text() if not text.lstrip().startswith("{") else text)
         return codec_class.from_config({key: v for key, v in config.items() if not key.startswith("_")})
     sizes = {
-        name: getattr(args, name)
-        for name in ("sampling_rate", "latent_channels", "num_codebooks", "codebook_size")
+        name: getattr(args, name) for name in ("sampling_rate", "latent_channels", "num_codebooks", "codebook_size")
     }
     if args.codec_type == "encodec":
         return EncodecCodec(**sizes)
@@ -291,9 +286,7 @@ def main(args):
         codec.enable_gradient_checkpointing()
     discriminator = CodecDiscriminator(channels=args.discriminator_channels)
     mel_loss = MultiResolutionMelLoss(codec.sampling_rate).to(accelerator.device)
-    optimizer = torch.optim.AdamW(
-        codec.parameters(), lr=args.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
-    )
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=args.learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
     discriminator_optimizer = torch.optim.AdamW(
         discriminator.parameters(), lr=args.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
     )

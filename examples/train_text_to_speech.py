@@ -179,7 +179,11 @@ def main(args):
     pipe = build_pipeline(codec, tokenizer, args)
     objective = build_objective(pipe, args)
     optimizer = torch.optim.AdamW(
-        objective.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=args.weight_decay, fused=True
+        objective.parameters(),
+        lr=args.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=args.weight_decay,
+        fused=True,
     )
     schedule = get_scheduler(
         args.lr_scheduler,

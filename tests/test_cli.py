@@ -300,7 +300,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    assert "generate" in printed and "voice" in printed
+    assert "generate" in printed and "voice" in printed and "convert" in printed
 
 
 def test_the_saved_pipeline_is_the_one_compared_with(tiny_pipeline, tiny_pipeline_dir, clips):

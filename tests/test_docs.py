@@ -29,9 +29,7 @@ def commands(program):
     return [shlex.split(line) for line in found]
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_python_runs(page, tiny_pipeline, clips, tmp_path, monkeypatch):
     """Block after block, in one namespace, where `my-model`, `my-codec` and `voice.wav` exist."""
     monkeypatch.chdir(tmp_path)

@@ -21,9 +21,7 @@ vm-review-urgent vm-sorry vm-whichbox""".split()
 
 def main():
     folder = Path(__file__).parent
-    transcripts = dict(
-        line.rstrip("\n").split(": ", 1) for line in gzip.open(TRANSCRIPTS, "rt") if ": " in line
-    )
+    transcripts = dict(line.rstrip("\n").split(": ", 1) for line in gzip.open(TRANSCRIPTS, "rt") if ": " in line)
     with open(folder / "metadata.csv", "w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["file", "text"])

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ SCHEDULERS = {
 EXAMPLES = """examples:
   ns2-diffusers generate "Hello there." --prompt voice.wav -o hello.wav --model my-model
   ns2-diffusers voice voice.wav -o voice.safetensors --model my-model
-  ns2-diffusers generate --file story.txt --voice voice.safetensors -o story.mp3 --model my-model"""
+  ns2-diffusers generate --file story.txt --voice voice.safetensors -o story.mp3 --model my-model
+  ns2-diffusers convert amphion -o my-model"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,7 +85,37 @@ def make_parser() -> argparse.ArgumentParser:
     voice.set_defaults(run=run_voice)
     voice.add_argument("audio", type=Path, help="a few seconds of one person's speech")
     add_common(voice, "voice file, .safetensors")
+
+    add_convert(commands.add_parser("convert", help="make a model of weights published elsewhere"))
     return parser
+
+
+def add_convert(parser: argparse.ArgumentParser) -> None:
+    sources = parser.add_subparsers(required=True, metavar="source")
+    amphion = sources.add_parser("amphion", help="NaturalSpeech 2 of Amphion, as a pipeline")
+    amphion.set_defaults(run=run_convert_amphion)
+    add_conversion(amphion, "amphion/naturalspeech2_libritts", "pytorch_model.bin, ")
+    amphion.add_argument("--config", type=Path, help="its JSON with a model section (the published sizes)")
+    amphion.add_argument(
+        "--codec",
+        default="encodec_24khz",
+        help="encodec_24khz, a .th file, or a directory of transformers' EncodecModel (%(default)s)",
+    )
+    encodec = sources.add_parser("encodec", help="EnCodec, as a codec")
+    encodec.set_defaults(run=run_convert_encodec)
+    add_conversion(encodec, "encodec_24khz", "encodec_48khz, a .th file, ")
+    encodec.add_argument("--bandwidth", type=float, help="kbps; keeps the codebooks that fit (all)")
+    vocos = sources.add_parser("vocos", help="a Vocos decoder of EnCodec's codes, as a codec")
+    vocos.set_defaults(run=run_convert_vocos)
+    add_conversion(vocos, "charactr/vocos-encodec-24khz", "")
+    vocos.add_argument("--bandwidth", type=float, default=6.0, help="kbps: 1.5, 3, 6 or 12 (%(default)s)")
+    vocos.add_argument("--codec", help="the EnCodec whose encoder to take, as for amphion (decode only)")
+
+
+def add_conversion(parser: argparse.ArgumentParser, published: str, kinds: str) -> None:
+    parser.add_argument("--checkpoint", default=published, help=f"{kinds}a directory or a repository (%(default)s)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="directory to make")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no report")
 
 
 def add_common(parser: argparse.ArgumentParser, output_help: str) -> None:
@@ -132,14 +164,54 @@ def run_voice(args: argparse.Namespace) -> None:
         print(f"{voice.latents.shape[1] / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
 
 
+def run_convert_amphion(args: argparse.Namespace) -> None:
+    def make():
+        from .conversion.amphion import from_amphion
+
+        return from_amphion(args.checkpoint, args.config, args.codec)
+
+    convert(make, args)
+
+
+def run_convert_encodec(args: argparse.Namespace) -> None:
+    def make():
+        from .models.codecs.encodec_codec import EncodecCodec
+
+        return EncodecCodec.from_encodec(args.checkpoint, args.bandwidth)
+
+    convert(make, args)
+
+
+def run_convert_vocos(args: argparse.Namespace) -> None:
+    def make():
+        from .conversion.vocos import from_vocos
+
+        return from_vocos(args.checkpoint, args.bandwidth, args.codec)
+
+    convert(make, args)
+
+
+def convert(make: Callable[[], Any], args: argparse.Namespace) -> None:
+    """Make something of weights from elsewhere and write it to a new directory."""
+    import diffusers
+
+    from .conversion.checkpoints import check_new_directory, save_whole
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    check_new_directory(args.output)
+    made = make()
+    save_whole(made, args.output)
+    if not args.quiet:
+        print(f"{type(made).__name__}: {args.output}")
+
+
 def check_output(path: Path, suffixes: Any) -> None:
     """Find out before the work is done whether its result can be written."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"the output {str(path)!r} must end in one of {', '.join(suffixes)}.")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"there is no directory {str(path.parent)!r} to write {path.name} to: make it first."
-        )
+        raise ValueError(f"there is no directory {str(path.parent)!r} to write {path.name} to: make it first.")
 
 
 def read_text(args: argparse.Namespace) -> str:

@@ -44,7 +44,7 @@ def test_a_dataset_of_another_codec_is_refused_with_both_fingerprints(tmp_path, 
     write_prepared_dataset([make_row()], tmp_path / "set", tiny_codec, tokenizer)
     before = tiny_codec.fingerprint
     with torch.no_grad():
-        next(tiny_codec.parameters()).add_(1)
+        tiny_codec.codebooks.add_(1)
     with pytest.raises(ValueError, match=f"{before}.*{tiny_codec.fingerprint}"):
         load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
 

@@ -27,7 +27,10 @@ def ids(seed=0):
     return torch.randint(1, 20, (2, LONG), generator=torch.Generator().manual_seed(seed))
 
 
-PROMPT = {"prompt_hidden_states": randn(2, PROMPT_LONG, 16, seed=3), "prompt_mask": mask(PROMPT_SHORT, PROMPT_LONG)}
+PROMPT = {
+    "prompt_hidden_states": randn(2, PROMPT_LONG, 16, seed=3),
+    "prompt_mask": mask(PROMPT_SHORT, PROMPT_LONG),
+}
 DENOISER_INPUT = {
     "sample": randn(2, 6, LONG),
     "timestep": torch.tensor([300.0, 712.5]),
@@ -90,7 +93,13 @@ CASES = {
     ),
     "phoneme_aligner": (
         PhonemeAligner,
-        {"vocab_size": 20, "feature_channels": 6, "hidden_size": 8, "attention_channels": 4, "temperature": 0.1},
+        {
+            "vocab_size": 20,
+            "feature_channels": 6,
+            "hidden_size": 8,
+            "attention_channels": 4,
+            "temperature": 0.1,
+        },
         {
             "features": randn(2, 6, LONG + 4),
             "input_ids": ids(),
@@ -117,7 +126,7 @@ def build(name, **config):
 def alone(batch, item):
     """One item of a batch without padding."""
     lengths = {}
-    for key, value in batch.items():
+    for value in batch.values():
         if value.dtype == torch.bool:
             lengths[value.shape[1]] = int(value[item].sum())
     single = {}

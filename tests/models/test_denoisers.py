@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .cases import CASES, DENOISERS, DENOISER_INPUT, build, randn
+from .cases import CASES, DENOISER_INPUT, DENOISERS, build, randn
 
 CONDITION, PROMPT = ("encoder_hidden_states",), ("prompt_hidden_states", "prompt_mask")
 
@@ -19,10 +19,7 @@ def without(*keys):
 
 @torch.no_grad()
 def test_condition_and_prompt_are_each_optional_and_each_matter(denoiser):
-    results = [
-        denoiser(**without(*dropped)).sample
-        for dropped in ((), CONDITION, PROMPT, (*CONDITION, *PROMPT))
-    ]
+    results = [denoiser(**without(*dropped)).sample for dropped in ((), CONDITION, PROMPT, (*CONDITION, *PROMPT))]
     for i, first in enumerate(results):
         assert first.shape == (2, 6, 11)
         for second in results[i + 1 :]:
@@ -62,9 +59,7 @@ def test_cached_conditioning_is_exact(denoiser):
     )
     for timestep in (0.0, 499.5, 999.0):
         inputs = {**DENOISER_INPUT, "timestep": timestep}
-        cached = denoiser(
-            inputs["sample"], timestep, sample_mask=inputs["sample_mask"], conditioning=conditioning
-        )
+        cached = denoiser(inputs["sample"], timestep, sample_mask=inputs["sample_mask"], conditioning=conditioning)
         assert torch.equal(cached.sample, denoiser(**inputs).sample)
 
 

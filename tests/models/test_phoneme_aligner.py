@@ -51,7 +51,5 @@ def test_align_is_the_search_over_the_scores():
     aligner, batch = build("phoneme_aligner"), CASES["phoneme_aligner"][2]
     durations = aligner.align(**batch)
     assert durations.sum(1).tolist() == [10, 15]
-    expected = monotonic_alignment_search(
-        aligner(**batch).log_probs, batch["feature_mask"], batch["attention_mask"]
-    )
+    expected = monotonic_alignment_search(aligner(**batch).log_probs, batch["feature_mask"], batch["attention_mask"])
     assert torch.equal(durations, expected)

@@ -40,12 +40,20 @@ CASES = {
     "NaN prompt": ({"prompt_audio": (RATE, np.full(RATE, np.nan))}, ValueError, "NaN"),
     "short prompt": ({"prompt_audio": (RATE, SPEECH[:1600])}, ValueError, "0.10 s; at least 0.5 s"),
     "empty prompt": ({"prompt_audio": (RATE, SPEECH[:0])}, ValueError, "no samples"),
-    "prompt in a batch array": ({"prompt_audio": (RATE, SPEECH.reshape(100, 160))}, ValueError, "one recording"),
+    "prompt in a batch array": (
+        {"prompt_audio": (RATE, SPEECH.reshape(100, 160))},
+        ValueError,
+        "one recording",
+    ),
     "complex prompt": ({"prompt_audio": (RATE, SPEECH.astype(np.complex64))}, TypeError, "complex64"),
     "prompt dict without audio": ({"prompt_audio": {"rate": 3}}, ValueError, "rate"),
     "too many prompts": ({"prompt_audio": [(RATE, SPEECH)] * 2}, ValueError, "2 entries for 1 texts"),
     "voice of the wrong kind": ({"prompt_audio": None, "voice": 3}, TypeError, "encode_voice"),
-    "voice missing on disk": ({"prompt_audio": None, "voice": "no.safetensors"}, ValueError, "no.safetensors"),
+    "voice missing on disk": (
+        {"prompt_audio": None, "voice": "no.safetensors"},
+        ValueError,
+        "no.safetensors",
+    ),
     "steps 0": ({"num_inference_steps": 0}, ValueError, "num_inference_steps"),
     "steps 2.5": ({"num_inference_steps": 2.5}, ValueError, "2.5"),
     "steps beyond training": ({"num_inference_steps": 2000}, ValueError, "1000"),
@@ -122,7 +130,9 @@ def test_unknown_characters_are_dropped_by_choice(make_tiny_pipeline, clips):
 
 
 def test_components_that_do_not_fit(make_tiny_pipeline):
-    denoiser = WaveNetDenoiser(latent_channels=8, hidden_size=32, condition_dim=32, num_layers=1, num_attention_heads=2)
+    denoiser = WaveNetDenoiser(
+        latent_channels=8, hidden_size=32, condition_dim=32, num_layers=1, num_attention_heads=2
+    )
     with pytest.raises(ValueError, match="latent channels.*'denoiser': 8"):
         NaturalSpeech2Pipeline(**{**make_tiny_pipeline().components, "denoiser": denoiser})
     with pytest.raises(ValueError, match="no phoneme_encoder"):

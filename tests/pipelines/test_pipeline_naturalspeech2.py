@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from ns2_diffusers import (
@@ -140,11 +139,13 @@ def test_more_sentences_than_run_at_once(speak, monkeypatch):
 
 
 def test_long_text_is_its_sentences_with_pauses(speak, tiny_pipeline):
-    sentences = ["The line is busy. ", "Please hold while we try again! ", "Would you rather leave a message?"]
+    sentences = [
+        "The line is busy. ",
+        "Please hold while we try again! ",
+        "Would you rather leave a message?",
+    ]
     output = speak(LONG_TEXT)
-    frames = sum(
-        len(tiny_pipeline.tokenizer.phonemize(sentence)) + 2 for sentence in sentences
-    )
+    frames = sum(len(tiny_pipeline.tokenizer.phonemize(sentence)) + 2 for sentence in sentences)
     assert len(output.durations[0]) == frames
     spoken = output.durations[0].sum() * 320
     assert len(output.audios[0]) == spoken + 2 * round(0.4 * 16000)
@@ -307,8 +308,9 @@ def test_cached_conditioning_is_exact(speak, tiny_pipeline, monkeypatch):
     monkeypatch.setattr(
         denoiser,
         "encode_conditioning",
-        lambda condition, prompt, mask: arguments.update(condition=condition, prompt=prompt, mask=mask)
-        or encode(condition, prompt, mask),
+        lambda condition, prompt, mask: (
+            arguments.update(condition=condition, prompt=prompt, mask=mask) or encode(condition, prompt, mask)
+        ),
     )
 
     def uncached(sample, timestep, conditioning=None, **rest):
@@ -458,7 +460,14 @@ def test_published_with_a_card(tiny_pipeline, monkeypatch):
     assert tiny_pipeline.push_to_hub("voice") == "url"
     assert uploaded["repo_id"] == "me/voice"
     assert uploaded["denoiser"] == tiny_pipeline.denoiser.num_parameters()
-    for part in ("license: apache-2.0", "text-to-speech", "TransformerDenoiser", "16000", "consent", '"me/voice"'):
+    for part in (
+        "license: apache-2.0",
+        "text-to-speech",
+        "TransformerDenoiser",
+        "16000",
+        "consent",
+        '"me/voice"',
+    ):
         assert part in uploaded["card"]
 
 

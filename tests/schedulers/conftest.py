@@ -24,9 +24,7 @@ class GaussianData:
 
     def predict(self, noisy, alpha, sigma, prediction_type):
         """What the perfect denoiser says: E[z_0 | z_t], as whatever is to be predicted."""
-        original = self.mean + alpha * self.std**2 / self.noisy_std(alpha, sigma) ** 2 * (
-            noisy - alpha * self.mean
-        )
+        original = self.mean + alpha * self.std**2 / self.noisy_std(alpha, sigma) ** 2 * (noisy - alpha * self.mean)
         noise = (noisy - alpha * original) / sigma
         return {"sample": original, "epsilon": noise, "v_prediction": alpha * noise - sigma * original}[
             prediction_type

@@ -37,9 +37,7 @@ def warnings_of_diffusers(monkeypatch):
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize("cls", OURS + THEIRS)
 def test_lands_on_the_data(gaussian, noise, cls, prediction_type, schedule):
-    origin = NaturalSpeech2DDIMScheduler(
-        prediction_type=prediction_type, beta_schedule=schedule, temperature=1.0
-    )
+    origin = NaturalSpeech2DDIMScheduler(prediction_type=prediction_type, beta_schedule=schedule, temperature=1.0)
     scheduler = cls.from_config(origin.config)
     stochastic = cls in (NaturalSpeech2DDPMScheduler, diffusers.DDPMScheduler)
     kwargs = {"generator": torch.Generator().manual_seed(1)} if stochastic else {}
@@ -89,9 +87,7 @@ def test_order(gaussian, cls, order):
     start, end = (gaussian.levels(scheduler, timestep) for timestep in (999, 199))
     expected = gaussian.flow(noise, start, end)
     steps = [20, 40, 50, 100]
-    errors = [
-        (gaussian.generate(scheduler, n, noise, stop_at=199) - expected).abs().max().item() for n in steps
-    ]
+    errors = [(gaussian.generate(scheduler, n, noise, stop_at=199) - expected).abs().max().item() for n in steps]
     slope, _ = np.polyfit(np.log(steps), np.log(errors), 1)
     assert -slope > order - 0.3
     assert errors[-1] < {1: 0.03, 2: 2e-3}[order]
@@ -127,9 +123,7 @@ def test_our_defaults_reach_them(ours):
 @pytest.mark.parametrize("origin", OURS)
 @pytest.mark.parametrize("target", OURS)
 def test_among_ours(origin, target):
-    scheduler = target.from_config(
-        origin(prediction_type="epsilon", beta_schedule="cosine", temperature=2.0).config
-    )
+    scheduler = target.from_config(origin(prediction_type="epsilon", beta_schedule="cosine", temperature=2.0).config)
     assert scheduler.config.prediction_type == "epsilon"
     assert scheduler.config.temperature == 2
     assert torch.equal(scheduler.betas, origin(beta_schedule="cosine").betas)

@@ -42,9 +42,7 @@ def test_seed_schedules(schedule, quarter, half):
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "sigmoid"])
 def test_some_signal_is_always_left(schedule):
-    assert alpha_bars(NaturalSpeech2DDPMScheduler(beta_schedule=schedule))[-1] == pytest.approx(
-        4.4e-5, rel=0.07
-    )
+    assert alpha_bars(NaturalSpeech2DDPMScheduler(beta_schedule=schedule))[-1] == pytest.approx(4.4e-5, rel=0.07)
 
 
 @every_scheduler
@@ -74,9 +72,7 @@ def test_signal_to_noise_ratio(cls):
     scheduler = cls()
     timesteps = torch.tensor([0.0, 10.5, 500.0, 999.0])
     alpha, sigma = scheduler.alpha_sigma(timesteps)
-    torch.testing.assert_close(
-        scheduler.signal_to_noise_ratio(timesteps), (alpha / sigma) ** 2, rtol=1e-4, atol=0
-    )
+    torch.testing.assert_close(scheduler.signal_to_noise_ratio(timesteps), (alpha / sigma) ** 2, rtol=1e-4, atol=0)
 
 
 @every_scheduler

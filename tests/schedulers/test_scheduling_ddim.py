@@ -13,9 +13,7 @@ def test_one_step_by_hand():
     scheduler = NaturalSpeech2DDIMScheduler(num_train_timesteps=2, trained_betas=[0.5, 0.5])
     scheduler.set_timesteps(2)
     sample, output = torch.full((1, 1, 1), 2.0), torch.ones(1, 1, 1)
-    assert scheduler.step(output, 1, sample).prev_sample.item() == pytest.approx(
-        (1 + math.sqrt(3)) / math.sqrt(2)
-    )
+    assert scheduler.step(output, 1, sample).prev_sample.item() == pytest.approx((1 + math.sqrt(3)) / math.sqrt(2))
     assert scheduler.step(output, 0, sample).prev_sample.item() == 1
     # η = ½: the noise has ¼ of the ancestral variance ⅓, the rest of σ² = ½ stays with ε.
     kwargs = {"eta": 0.5, "variance_noise": torch.full((1, 1, 1), 2.0)}
@@ -62,9 +60,7 @@ def test_each_step_arrives_where_the_next_begins():
     noisy = scheduler.add_noise(original, noise, scheduler.timesteps[0])
     for timestep, following in zip(scheduler.timesteps[:-1], scheduler.timesteps[1:], strict=True):
         noisy = scheduler.step(original, timestep, noisy).prev_sample
-        torch.testing.assert_close(
-            noisy, scheduler.add_noise(original, noise, following), rtol=1e-3, atol=1e-4
-        )
+        torch.testing.assert_close(noisy, scheduler.add_noise(original, noise, following), rtol=1e-3, atol=1e-4)
     assert torch.equal(scheduler.step(original, scheduler.timesteps[-1], noisy).prev_sample, original)
 
 

@@ -118,7 +118,7 @@ def test_backend_none_changes_nothing():
 
 
 def test_unknown_backend_and_language():
-    with pytest.raises(ValueError, match="'spanish'.*english, espeak, none"):
+    with pytest.raises(ValueError, match="'spanish'.*english, arpabet, espeak, none"):
         phonemize("hola", "spanish", "es")
     with pytest.raises(ValueError, match="'fr-fr'.*espeak"):
         phonemize("bonjour", "english", "fr-fr")

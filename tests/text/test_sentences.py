@@ -39,9 +39,7 @@ def test_sentences(sentences):
 
 
 def test_short_fragments_join_their_neighbours():
-    assert split_sentences("Yes! No. I do not think that it rained.") == [
-        "Yes! No. I do not think that it rained."
-    ]
+    assert split_sentences("Yes! No. I do not think that it rained.") == ["Yes! No. I do not think that it rained."]
     assert split_sentences("It did not rain at all. No!") == ["It did not rain at all. No!"]
     assert split_sentences("Yes!\n\nIt did not rain at all.") == ["Yes!\n\n", "It did not rain at all."]
     assert split_sentences("It did not rain.\n\n***\n\nIt snowed.") == [

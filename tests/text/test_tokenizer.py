@@ -50,9 +50,7 @@ def test_a_batch_is_its_items_padded(tokenizer):
         assert torch.equal(row[mask.bool()], alone)
         assert (row[~mask.bool()] == 0).all()
     assert tokenizer.batch_decode(batch.input_ids) == [tokenizer.phonemize(text) for text in texts]
-    assert (
-        tokenizer(("Hi!", "So."), padding=True).input_ids == tokenizer(["Hi!", "So."], padding=True).input_ids
-    )
+    assert tokenizer(("Hi!", "So."), padding=True).input_ids == tokenizer(["Hi!", "So."], padding=True).input_ids
 
 
 def test_decode_leaves_out_silence_unless_asked(tokenizer):
@@ -99,9 +97,7 @@ def test_pickled(tokenizer):
 
 def test_fingerprint_follows_what_ids_mean(tokenizer, tmp_path):
     assert tokenizer.fingerprint == NaturalSpeech2Tokenizer(unknown="drop").fingerprint
-    (tmp_path / "vocab.json").write_text(
-        json.dumps({c: i for i, c in enumerate(["$", *"ab", "<s>", "</s>"])})
-    )
+    (tmp_path / "vocab.json").write_text(json.dumps({c: i for i, c in enumerate(["$", *"ab", "<s>", "</s>"])}))
     others = [
         NaturalSpeech2Tokenizer(language="en-gb"),
         NaturalSpeech2Tokenizer(backend="none"),

@@ -53,9 +53,7 @@ def test_stft_loss_against_numpy():
         spectra.append(np.abs(np.fft.rfft(frames * np.hanning(513)[:-1])))
     p, t = spectra
     expected = np.linalg.norm(t - p) / np.linalg.norm(t) + np.abs(np.log(t / p)).mean()
-    assert multi_resolution_stft_loss(prediction, target, n_ffts=(512,)).item() == pytest.approx(
-        expected, rel=1e-3
-    )
+    assert multi_resolution_stft_loss(prediction, target, n_ffts=(512,)).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_hinge_losses_by_hand():

@@ -61,9 +61,7 @@ def check_audible(waveform: torch.Tensor, sampling_rate: int, min_seconds: float
         )
     level = waveform.square().mean().sqrt().item()
     if level < SILENCE:
-        raise ValueError(
-            f"{what} is silent (its level is {level:.1e} of full scale): give a recording of a voice."
-        )
+        raise ValueError(f"{what} is silent (its level is {level:.1e} of full scale): give a recording of a voice.")
 
 
 def _read(audio: Any, sampling_rate: int | None) -> tuple[np.ndarray, int]:
@@ -134,7 +132,7 @@ def _to_mono(samples: np.ndarray) -> np.ndarray:
         return samples
     if samples.ndim != 2 or min(samples.shape) > MOST_CHANNELS:
         raise ValueError(
-            f"an audio array has shape {samples.shape}; wanted (samples,), (channels, samples) or (samples, channels): "
-            "one recording at a time."
+            f"an audio array has shape {samples.shape}; wanted (samples,), (channels, samples) or (samples, "
+            "channels): one recording at a time."
         )
     return samples.mean(axis=int(np.argmin(samples.shape)))

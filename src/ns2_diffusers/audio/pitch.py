@@ -33,9 +33,7 @@ def estimate_f0(
     num_frames = -(-len(samples) // hop_length)
     # Frames start at multiples of the hop; their middles are the odd half hops.
     half_hop_ms = 1000 * hop_length / sampling_rate / 2
-    coarse, times = pyworld.dio(
-        samples, sampling_rate, f0_floor=f0_min, f0_ceil=f0_max, frame_period=half_hop_ms
-    )
+    coarse, times = pyworld.dio(samples, sampling_rate, f0_floor=f0_min, f0_ceil=f0_max, frame_period=half_hop_ms)
     refined = pyworld.stonemask(samples, coarse, times, sampling_rate)[1::2][:num_frames]
     f0 = np.zeros(num_frames, dtype=np.float32)
     f0[: len(refined)] = refined

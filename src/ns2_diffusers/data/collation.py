@@ -26,9 +26,7 @@ class PromptCollator:
         seed: of the random choice of prompts.
     """
 
-    def __init__(
-        self, dataset: Any, tokenizer: Any, min_prompt_frames: int, max_prompt_frames: int, seed: int = 0
-    ):
+    def __init__(self, dataset: Any, tokenizer: Any, min_prompt_frames: int, max_prompt_frames: int, seed: int = 0):
         self.dataset, self.tokenizer = dataset, tokenizer
         self.prompt_frames = (min_prompt_frames, max_prompt_frames)
         self.random = random.Random(seed)
@@ -83,9 +81,7 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
 
     def __iter__(self) -> Iterator[list[int]]:
         # Noise of a tenth mixes neighbours, so that the same utterances do not always meet.
-        order = sorted(
-            range(len(self.n_frames)), key=lambda i: self.n_frames[i] * self.random.uniform(0.9, 1.1)
-        )
+        order = sorted(range(len(self.n_frames)), key=lambda i: self.n_frames[i] * self.random.uniform(0.9, 1.1))
         batches, batch, longest = [], [], 0
         for index in order:
             longest = max(longest, self.n_frames[index])

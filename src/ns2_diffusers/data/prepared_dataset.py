@@ -14,9 +14,7 @@ PARQUET_NAME = "data.parquet"
 FORMAT_VERSION = 1
 
 
-def write_prepared_dataset(
-    rows: Iterable[dict[str, Any]], directory: str | Path, codec: Any, tokenizer: Any
-) -> None:
+def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path, codec: Any, tokenizer: Any) -> None:
     """Write rows and card beside `directory`, then rename: it is there whole or not at all.
 
     Args:
@@ -54,13 +52,15 @@ def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> 
     datasets = _import_datasets()
     directory = Path(directory)
     if not (directory / CARD_NAME).exists():
-        raise ValueError(f"{directory} holds no prepared dataset (no {CARD_NAME}): make one with examples/prepare_dataset.py.")
+        raise ValueError(
+            f"{directory} holds no prepared dataset (no {CARD_NAME}): make one with examples/prepare_dataset.py."
+        )
     card = json.loads((directory / CARD_NAME).read_text())
     for key, wanted in describe(codec, tokenizer).items():
         if card.get(key) != wanted:
             raise ValueError(
-                f"{directory} was prepared with {key} {card.get(key)!r} and the model has {wanted!r}: prepare it again "
-                "with this model's codec and tokenizer, or train the model that fits it."
+                f"{directory} was prepared with {key} {card.get(key)!r} and the model has {wanted!r}: prepare it "
+                "again with this model's codec and tokenizer, or train the model that fits it."
             )
     return datasets.Dataset.from_parquet(str(directory / PARQUET_NAME), keep_in_memory=True)
 
@@ -90,8 +90,8 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"utterance {row['id']!r} has {row['n_frames']} frames, but {lengths}: they must agree.")
     if len(row["durations"]) != len(row["phonemes"]) + 2:
         raise ValueError(
-            f"utterance {row['id']!r} has {len(row['phonemes'])} phonemes and {len(row['durations'])} durations: wanted "
-            "one for the start, one each, one for the end."
+            f"utterance {row['id']!r} has {len(row['phonemes'])} phonemes and {len(row['durations'])} durations: "
+            "wanted one for the start, one each, one for the end."
         )
     return row
 

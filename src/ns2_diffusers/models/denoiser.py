@@ -38,14 +38,10 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         self.continuous = continuous
         self.sinusoids = Timesteps(hidden_size, flip_sin_to_cos=False, downscale_freq_shift=1)
-        self.mlp = TimestepEmbedding(
-            hidden_size, 4 * hidden_size, act_fn="mish", out_dim=hidden_size
-        )
+        self.mlp = TimestepEmbedding(hidden_size, 4 * hidden_size, act_fn="mish", out_dim=hidden_size)
         self.guidance_mlp = None
         if guidance:
-            self.guidance_mlp = TimestepEmbedding(
-                hidden_size, 4 * hidden_size, act_fn="mish", out_dim=hidden_size
-            )
+            self.guidance_mlp = TimestepEmbedding(hidden_size, 4 * hidden_size, act_fn="mish", out_dim=hidden_size)
 
     def forward(
         self,
@@ -87,9 +83,7 @@ class PromptQueries(nn.Module):
         self.tokens = nn.Parameter(torch.randn(num_query_tokens, hidden_size) * hidden_size**-0.5)
         self.attention = Attention(hidden_size, num_attention_heads, prompt_dim)
 
-    def forward(
-        self, prompt_hidden_states: torch.Tensor, prompt_mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(self, prompt_hidden_states: torch.Tensor, prompt_mask: torch.Tensor | None) -> torch.Tensor:
         """(B, Tp, D') and (B, Tp) to (B, queries, D)."""
         tokens = self.tokens.expand(len(prompt_hidden_states), -1, -1)
         keys_values = self.attention.keys_values(prompt_hidden_states)
@@ -111,9 +105,7 @@ class DenoiserMixin:
         self.null_condition = nn.Parameter(torch.zeros(condition_dim))
         self.null_prompt = nn.Parameter(torch.randn(condition_dim) * condition_dim**-0.5)
         self.time_embedding = TimeEmbedding(hidden_size, continuous_time, guidance_embeds)
-        self.prompt_queries = PromptQueries(
-            num_query_tokens, hidden_size, condition_dim, num_attention_heads
-        )
+        self.prompt_queries = PromptQueries(num_query_tokens, hidden_size, condition_dim, num_attention_heads)
 
     # The hook moves an offloaded model to its device, as calling the model would.
     @apply_forward_hook

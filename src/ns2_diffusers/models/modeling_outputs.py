@@ -1,4 +1,7 @@
-"""What the models return: small dataclasses, as in diffusers."""
+"""What the models return: small dataclasses, as in diffusers.
+
+Fields after the first have defaults: accelerate rebuilds an output field by field when it casts it.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,11 @@ class VarianceAdaptorOutput(BaseOutput):
     """
 
     condition: torch.Tensor
-    condition_mask: torch.Tensor
-    durations: torch.Tensor
-    pitch: torch.Tensor
-    log_durations: torch.Tensor
-    log_pitch: torch.Tensor
+    condition_mask: torch.Tensor | None = None
+    durations: torch.Tensor | None = None
+    pitch: torch.Tensor | None = None
+    log_durations: torch.Tensor | None = None
+    log_pitch: torch.Tensor | None = None
 
 
 @dataclass
@@ -62,4 +65,4 @@ class PhonemeAlignerOutput(BaseOutput):
     """
 
     log_probs: torch.Tensor
-    scores: torch.Tensor
+    scores: torch.Tensor | None = None

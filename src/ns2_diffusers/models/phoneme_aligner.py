@@ -36,7 +36,10 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, hidden_size)
         self.phoneme_convs = nn.ModuleList(
-            [nn.Conv1d(hidden_size, 2 * hidden_size, 3, padding=1), _pointwise(2 * hidden_size, attention_channels)]
+            [
+                nn.Conv1d(hidden_size, 2 * hidden_size, 3, padding=1),
+                _pointwise(2 * hidden_size, attention_channels),
+            ]
         )
         self.frame_convs = nn.ModuleList(
             [

@@ -34,16 +34,12 @@ class TransformerDenoiserBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
         self.norm1 = nn.RMSNorm(hidden_size, eps=1e-6)
-        self.conv = nn.Conv1d(
-            hidden_size, hidden_size, kernel_size, padding=kernel_size // 2, groups=hidden_size
-        )
+        self.conv = nn.Conv1d(hidden_size, hidden_size, kernel_size, padding=kernel_size // 2, groups=hidden_size)
         self.attention = Attention(hidden_size, num_attention_heads)
         self.norm2 = nn.RMSNorm(hidden_size, eps=1e-6)
         self.cross_attention = Attention(hidden_size, num_attention_heads)
         self.norm3 = nn.RMSNorm(hidden_size, eps=1e-6)
-        self.feed_forward = FeedForward(
-            hidden_size, mult=feed_forward_mult, activation_fn="geglu", dropout=dropout
-        )
+        self.feed_forward = FeedForward(hidden_size, mult=feed_forward_mult, activation_fn="geglu", dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -112,15 +108,11 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         self.condition_norm = nn.LayerNorm(condition_dim)
         self.condition_proj = nn.Linear(condition_dim, hidden_size)
         self.stem = nn.ModuleList(
-            WaveNetLayer(
-                hidden_size, hidden_size, 3, 2 ** (index % 2), True, num_attention_heads, dropout
-            )
+            WaveNetLayer(hidden_size, hidden_size, 3, 2 ** (index % 2), True, num_attention_heads, dropout)
             for index in range(num_stem_layers)
         )
         self.blocks = nn.ModuleList(
-            TransformerDenoiserBlock(
-                hidden_size, num_attention_heads, feed_forward_mult, kernel_size, dropout
-            )
+            TransformerDenoiserBlock(hidden_size, num_attention_heads, feed_forward_mult, kernel_size, dropout)
             for _ in range(num_layers)
         )
         self.head_dim = hidden_size // num_attention_heads
@@ -132,9 +124,7 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
             nn.init.zeros_(layer.bias)
         self.gradient_checkpointing = False
 
-    def _encode_conditioning(
-        self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor
-    ) -> DenoiserConditioning:
+    def _encode_conditioning(self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor) -> DenoiserConditioning:
         condition = self.condition_proj(self.condition_norm(encoder_hidden_states))
         stem_condition = condition.transpose(1, 2)
         attentions = [layer.attention for layer in self.stem]

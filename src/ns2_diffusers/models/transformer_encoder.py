@@ -103,9 +103,7 @@ class TransformerEncoder(nn.Module):
     ):
         super().__init__()
         if position_embedding not in POSITION_EMBEDDINGS:
-            raise ValueError(
-                f"position_embedding is {position_embedding!r}; it must be one of {POSITION_EMBEDDINGS}."
-            )
+            raise ValueError(f"position_embedding is {position_embedding!r}; it must be one of {POSITION_EMBEDDINGS}.")
         self.head_dim = hidden_size // num_attention_heads
         self.rotary = position_embedding == "rotary"
         self.blocks = nn.ModuleList(
@@ -131,9 +129,7 @@ class TransformerEncoder(nn.Module):
             rotary = rotary_table(hidden_states.shape[1], self.head_dim, hidden_states.device)
         for block in self.blocks:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states = self._gradient_checkpointing_func(
-                    block, hidden_states, mask, rotary, condition
-                )
+                hidden_states = self._gradient_checkpointing_func(block, hidden_states, mask, rotary, condition)
             else:
                 hidden_states = block(hidden_states, mask, rotary, condition)
         hidden_states = self.norm(hidden_states, condition)

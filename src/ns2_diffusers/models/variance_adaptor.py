@@ -86,9 +86,7 @@ class VarianceAdaptor(ModelMixin, ConfigMixin):
         Raises:
             ValueError: the given pitch does not have one value a frame.
         """
-        log_durations = self.duration_predictor(
-            phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask
-        )
+        log_durations = self.duration_predictor(phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask)
         if durations is None:
             durations = round_durations(log_durations, phoneme_mask, speaking_rate)
         states, mask = regulate_length(phoneme_hidden_states, durations)
@@ -128,9 +126,7 @@ def round_durations(
     return frames
 
 
-def regulate_length(
-    phoneme_hidden_states: torch.Tensor, durations: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def regulate_length(phoneme_hidden_states: torch.Tensor, durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Repeat each phoneme's state (B, N, D) for its frames (B, N): (B, T, D) and the mask (B, T)."""
     ends = durations.cumsum(1)
     frames = torch.arange(int(ends[:, -1].max()), device=durations.device)

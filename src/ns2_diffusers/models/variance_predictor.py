@@ -34,14 +34,11 @@ class VariancePredictor(nn.Module):
         super().__init__()
         self.cross_attention_every = cross_attention_every
         self.convs = nn.ModuleList(
-            nn.Conv1d(hidden_size, hidden_size, kernel_size, padding=kernel_size // 2)
-            for _ in range(num_layers)
+            nn.Conv1d(hidden_size, hidden_size, kernel_size, padding=kernel_size // 2) for _ in range(num_layers)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_size) for _ in range(num_layers))
         num_attentions = math.ceil(num_layers / cross_attention_every)
-        self.attentions = nn.ModuleList(
-            Attention(hidden_size, num_attention_heads) for _ in range(num_attentions)
-        )
+        self.attentions = nn.ModuleList(Attention(hidden_size, num_attention_heads) for _ in range(num_attentions))
         self.attention_norms = nn.ModuleList(nn.LayerNorm(hidden_size) for _ in range(num_attentions))
         self.dropout = nn.Dropout(dropout)
         self.proj_out = nn.Linear(hidden_size, 1)
@@ -73,9 +70,7 @@ class VariancePredictor(nn.Module):
         which, between = divmod(index, self.cross_attention_every)
         if between == 0:
             attention, norm = self.attentions[which], self.attention_norms[which]
-            attended = attention(
-                norm(hidden_states), attention.keys_values(prompt_hidden_states), prompt_mask
-            )
+            attended = attention(norm(hidden_states), attention.keys_values(prompt_hidden_states), prompt_mask)
             hidden_states = (hidden_states + attended) / math.sqrt(2)
         convolved = self.convs[index]((hidden_states * keep).transpose(1, 2)).transpose(1, 2)
         return residual + self.dropout(self.norms[index](F.relu(convolved)))

@@ -130,9 +130,7 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         nn.init.zeros_(self.proj_out.bias)
         self.gradient_checkpointing = False
 
-    def _encode_conditioning(
-        self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor
-    ) -> DenoiserConditioning:
+    def _encode_conditioning(self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor) -> DenoiserConditioning:
         condition = self.condition_norm(encoder_hidden_states).transpose(1, 2)
         attentions = [layer.attention for layer in self.layers if layer.attention is not None]
         return DenoiserConditioning(

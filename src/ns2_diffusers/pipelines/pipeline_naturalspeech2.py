@@ -19,7 +19,6 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.loading import AudioInput, check_audible, load_audio
-from ..audio.pitch import interpolate_unvoiced
 from ..models.codecs.encodec_codec import EncodecCodec
 from ..models.codecs.vocos_codec import VocosCodec
 from ..models.phoneme_encoder import PhonemeEncoder
@@ -28,8 +27,17 @@ from ..models.transformer_denoiser import TransformerDenoiser
 from ..models.variance_adaptor import VarianceAdaptor
 from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE
-from ..text.sentences import pause_after, split_sentences
+from ..text.sentences import pause_after
 from ..text.tokenizer import NaturalSpeech2Tokenizer
+from .inputs import (
+    as_texts,
+    check_components_fit,
+    draw_seeds,
+    frame_pitch,
+    per_text,
+    per_text_tensor,
+    speakable_sentences,
+)
 from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .voice import Voice
@@ -125,8 +133,8 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         missing = [name for name, part in readers.items() if part is None]
         if 0 < len(missing) < len(readers):
             raise ValueError(
-                f"the pipeline got no {', '.join(missing)}: to speak it needs {', '.join(readers)}; without any of them "
-                "it generates unconditionally."
+                f"the pipeline got no {', '.join(missing)}: to speak it needs {', '.join(readers)}; without any of "
+                "them it generates unconditionally."
             )
         check_components_fit(codec, denoiser, readers)
         self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler, **readers)
@@ -294,9 +302,7 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         """
         if not isinstance(text, str):
             raise TypeError(f"stream speaks one text, a str; got a {type(text).__name__}.")
-        options = self._check_sampling(
-            num_inference_steps, guidance_scale, temperature, eta, "np", None, ("latents",)
-        )
+        options = self._check_sampling(num_inference_steps, guidance_scale, temperature, eta, "np", None, ("latents",))
         utterances = self._plan(
             text,
             None,
@@ -334,15 +340,16 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         unknown = [name for name in callback_inputs if name not in self._callback_tensor_inputs]
         if unknown:
             raise ValueError(
-                f"callback_on_step_end_tensor_inputs has {unknown}; a callback can have {self._callback_tensor_inputs}."
+                f"callback_on_step_end_tensor_inputs has {unknown}; a callback can "
+                f"have {self._callback_tensor_inputs}."
             )
         return SamplingOptions(steps, guidance_scale, temperature, eta, callback, callback_inputs)
 
     def _check_unconditional(self, text, phonemes, prompt_audio, voice, length, batch_size):
         if any(given is not None for given in (text, phonemes, prompt_audio, voice)):
             raise ValueError(
-                "length is for audio without text: leave it out to speak (durations say how long that lasts), or leave "
-                "out text, phonemes, prompt_audio and voice."
+                "length is for audio without text: leave it out to speak (durations say how long that lasts), or "
+                "leave out text, phonemes, prompt_audio and voice."
             )
         for name, number in (("length", length), ("batch_size", batch_size)):
             if not isinstance(number, int) or number < 1:
@@ -366,8 +373,8 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         """Everything that can be wrong with the input is found here, before anything runs."""
         if self.tokenizer is None:
             raise ValueError(
-                "this pipeline has no encoders and cannot read text: call it with length=… for unconditional audio, or "
-                "load a pipeline with tokenizer, phoneme_encoder, prompt_encoder and variance_adaptor."
+                "this pipeline has no encoders and cannot read text: call it with length=… for unconditional audio, "
+                "or load a pipeline with tokenizer, phoneme_encoder, prompt_encoder and variance_adaptor."
             )
         if (text is None) == (phonemes is None):
             raise ValueError("give either text or phonemes" + (", not both." if text is not None else "."))
@@ -376,10 +383,16 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         whole = phonemes is not None or any(given is not None for given in (durations, pitch, latents))
         parts = [[each] if whole else speakable_sentences(each, max_sentence_length) for each in texts]
         encoding = {"is_phonemes": phonemes is not None, "return_tensors": "pt"}
-        rates, shifts = per_text(speaking_rate, count, "speaking_rate"), per_text(pitch_shift, count, "pitch_shift")
+        rates, shifts = (
+            per_text(speaking_rate, count, "speaking_rate"),
+            per_text(pitch_shift, count, "pitch_shift"),
+        )
         if not all(0.1 <= rate <= 10 for rate in rates):
             raise ValueError(f"speaking_rate is {speaking_rate!r}; wanted numbers between 0.1 and 10.")
-        durations, pitch = per_text_tensor(durations, count, "durations"), per_text_tensor(pitch, count, "pitch")
+        durations, pitch = (
+            per_text_tensor(durations, count, "durations"),
+            per_text_tensor(pitch, count, "pitch"),
+        )
         latents = [None] * count if latents is None else list(latents)
         if len(latents) != count:
             raise ValueError(f"latents are for {len(latents)} texts and there are {count}.")
@@ -485,9 +498,10 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         for utterance in utterances:
             durations, wanted = utterance.durations, len(utterance.input_ids)
             if len(durations) != wanted:
+                frame = 1 / self.codec.frame_rate
                 raise ValueError(
-                    f"{len(durations)} durations were given and {wanted} are wanted: one for the start, one for each of "
-                    f"the {wanted - 2} phonemes, one for the end (in latent frames of {1 / self.codec.frame_rate:.4f} s)."
+                    f"{len(durations)} durations were given and {wanted} are wanted: one for the start, one for each "
+                    f"of the {wanted - 2} phonemes, one for the end (in latent frames of {frame:.4f} s)."
                 )
             if (durations != durations.round()).any() or (durations < 0).any() or durations.sum() < 1:
                 raise ValueError("durations must be whole latent frames, none negative, and not all zero.")
@@ -512,8 +526,8 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         for latents, length in zip(given, frames, strict=True):
             if latents is not None and latents.shape != (channels, length):
                 raise ValueError(
-                    f"latents of shape {tuple(latents.shape)} were given and ({channels}, {length}) is what the durations "
-                    "ask for: give durations too, or leave the latents out."
+                    f"latents of shape {tuple(latents.shape)} were given and ({channels}, {length}) is what the "
+                    "durations ask for: give durations too, or leave the latents out."
                 )
         drawn = self._item_noise(frames, generators)
         for item, latents in enumerate(given):
@@ -535,8 +549,9 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         scheduler.set_timesteps(options.num_inference_steps, device=noise.device)
         if scheduler.timesteps[-1] < 0:
             raise ValueError(
-                f"{type(scheduler).__name__} ends {options.num_inference_steps} steps at timestep {scheduler.timesteps[-1]}, "
-                "below 0, where no denoiser was trained: choose another num_inference_steps."
+                f"{type(scheduler).__name__} ends {options.num_inference_steps} steps at "
+                f"timestep {scheduler.timesteps[-1]}, below 0, where no denoiser was trained: choose "
+                f"another num_inference_steps."
             )
         latents = self._initial_latents(noise, options.temperature)
         takes = inspect.signature(scheduler.step).parameters
@@ -629,98 +644,6 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
 diffusers.NaturalSpeech2Pipeline = NaturalSpeech2Pipeline
 
 
-def check_components_fit(codec, denoiser, readers: dict[str, Any]) -> None:
-    """Raise a ValueError where sizes that must agree between components do not."""
-    channels = {"codec": codec.latent_channels, "denoiser": denoiser.config.latent_channels}
-    widths = {"denoiser": denoiser.config.condition_dim}
-    if readers["prompt_encoder"] is not None:
-        channels["prompt_encoder"] = readers["prompt_encoder"].config.latent_channels
-        for name in ("phoneme_encoder", "prompt_encoder", "variance_adaptor"):
-            widths[name] = readers[name].config.hidden_size
-        symbols, known = len(readers["tokenizer"]), readers["phoneme_encoder"].config.vocab_size
-        if symbols > known:
-            raise ValueError(
-                f"the tokenizer has {symbols} symbols and the phoneme_encoder knows {known}: they are of different "
-                "checkpoints; load both from one."
-            )
-    for what, sizes in (("latent channels", channels), ("hidden size", widths)):
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"the components do not fit together: {what} are {sizes}; load them from one checkpoint.")
-
-
-def as_texts(given: Any, name: str) -> list[str]:
-    """One text or a list of them, as a list."""
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"{name} is a {type(given).__name__}; wanted a str or a list of str.")
-    if not texts:
-        raise ValueError(f"{name} is an empty list: give at least one.")
-    for index, text in enumerate(texts):
-        if not text.strip():
-            raise ValueError(f"{name} {index} is empty: give something to say.")
-    return list(texts)
-
-
-def speakable_sentences(text: str, max_length: int) -> list[str]:
-    """The sentences of a text, without those that have no letter or digit (a line of dashes, say)."""
-    parts = split_sentences(text, max_length)
-    return [part for part in parts if any(character.isalnum() for character in part)] or [text]
-
-
-def per_text(value: Any, count: int, name: str) -> list[float]:
-    """A number for all texts, or one each, as a list."""
-    values = list(value) if isinstance(value, (list, tuple)) else [value] * count
-    if len(values) != count or not all(np.isscalar(each) and np.isfinite(each) for each in values):
-        raise ValueError(f"{name} is {value!r}; wanted a number, or one for each of {count} texts.")
-    return [float(each) for each in values]
-
-
-def per_text_tensor(value: Any, count: int, name: str) -> list[torch.Tensor | None]:
-    """None, or one sequence of numbers a text, as a list of 1-D tensors."""
-    if value is None:
-        return [None] * count
-    nested = isinstance(value, (list, tuple)) and not any(np.isscalar(each) for each in value)
-    sequences = list(value) if nested or getattr(value, "ndim", 1) == 2 else [value]
-    if len(sequences) != count:
-        raise ValueError(f"{name} has {len(sequences)} sequences for {count} texts: give one each.")
-    tensors = [torch.as_tensor(sequence, dtype=torch.float32) for sequence in sequences]
-    if any(tensor.ndim != 1 or not tensor.isfinite().all() for tensor in tensors):
-        raise ValueError(f"{name} must be one sequence of finite numbers a text.")
-    return tensors
-
-
-def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
-    """A seed for every sentence of every text, from one generator for all, one a text, or torch's own.
-
-    Sentences have generators of their own, so that neither the batch nor streaming changes how they sound.
-    """
-    if isinstance(generator, (list, tuple)) and len(generator) != len(counts):
-        raise ValueError(f"{len(generator)} generators for {len(counts)} texts: give one for all, or one each.")
-    generators = generator if isinstance(generator, (list, tuple)) else [generator] * len(counts)
-    for each in generators:
-        if each is not None and not isinstance(each, torch.Generator):
-            raise TypeError(f"generator is a {type(each).__name__}; wanted a torch.Generator or a list of them.")
-    return [
-        [int(torch.randint(2**62, (), generator=each, device=each.device if each else "cpu")) for _ in range(count)]
-        for each, count in zip(generators, counts, strict=True)
-    ]
-
-
-def frame_pitch(pitch: torch.Tensor, durations: torch.Tensor) -> torch.Tensor:
-    """F0 a frame from F0 a frame or a phoneme, without gaps."""
-    frames = int(durations.sum())
-    if len(pitch) == len(durations) != frames:
-        pitch = pitch.repeat_interleave(durations)
-    if len(pitch) != frames:
-        raise ValueError(
-            f"pitch has {len(pitch)} values; wanted {frames}, one a latent frame, or {len(durations)}, one a phoneme with "
-            "start and end."
-        )
-    if (pitch < 0).any():
-        raise ValueError("pitch has negative values; wanted F0 in Hz, 0 where unvoiced.")
-    return interpolate_unvoiced(pitch)
-
-
 def pad(items: Sequence[torch.Tensor]) -> torch.Tensor:
     """Stack along a new first dimension, zeros behind the shorter ones."""
     return pad_sequence(list(items), batch_first=True)
@@ -745,12 +668,12 @@ def report_damage(waveform: torch.Tensor) -> None:
     """Raise where a waveform has NaN; warn where it would clip."""
     if not waveform.isfinite().all():
         raise ValueError(
-            "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, lower the "
-            "guidance scale, and check that the checkpoint was trained."
+            "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, lower "
+            "the guidance scale, and check that the checkpoint was trained."
         )
     over = (waveform.abs() > 1).float().mean().item()
     if over > 0:
         logger.warning(
-            f"{over:.2%} of the samples go beyond [-1, 1] (peak {waveform.abs().max():.2f}) and would clip in a file: scale "
-            "the audio down before you write it."
+            f"{over:.2%} of the samples go beyond [-1, 1] (peak {waveform.abs().max():.2f}) and would clip in a file: "
+            "scale the audio down before you write it."
         )

@@ -41,7 +41,9 @@ class Voice:
             ValueError: there is no such file, or it holds no voice.
         """
         if not os.path.isfile(path):
-            raise ValueError(f"there is no voice file {os.fspath(path)!r}: make one with pipe.encode_voice(audio).save(path).")
+            raise ValueError(
+                f"there is no voice file {os.fspath(path)!r}: make one with pipe.encode_voice(audio).save(path)."
+            )
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -50,7 +52,7 @@ class Voice:
             raise ValueError(f"{os.fspath(path)!r} is not a safetensors file: {error}.") from error
         if latents is None:
             raise ValueError(
-                f"{os.fspath(path)!r} is a safetensors file but no voice: pass audio as prompt_audio, or make a voice with "
-                "pipe.encode_voice(audio).save(path)."
+                f"{os.fspath(path)!r} is a safetensors file but no voice: pass audio as prompt_audio, or make a voice "
+                "with pipe.encode_voice(audio).save(path)."
             )
         return cls(latents, metadata["codec_fingerprint"])

@@ -180,9 +180,7 @@ class VariancePreservingMixin:
         """Where a step from `timestep` arrives: the next one in `timesteps`, at last -1 (clean data)."""
         timestep = torch.as_tensor(timestep)
         if timestep.numel() != 1:
-            raise ValueError(
-                f"A step is taken at one timestep for the whole batch, not {timestep.numel()} of them."
-            )
+            raise ValueError(f"A step is taken at one timestep for the whole batch, not {timestep.numel()} of them.")
         # Found without asking the device for a value, which would make the CPU wait at every step.
         timesteps = self.timesteps.to(timestep.device)
         return torch.where(timesteps < timestep, timesteps, -1).max()
@@ -244,9 +242,7 @@ class VariancePreservingMixin:
         alpha, sigma = self._item_alpha_sigma(timesteps, original_samples)
         return (alpha * original_samples + sigma * noise).to(original_samples.dtype)
 
-    def get_velocity(
-        self, sample: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor
-    ) -> torch.Tensor:
+    def get_velocity(self, sample: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor) -> torch.Tensor:
         """v = α ε - σ z_0, the target of `v_prediction` (arXiv 2202.00512, section 4).
 
         Args, result and errors are those of `add_noise`; `sample` is z_0.
@@ -286,9 +282,7 @@ class VariancePreservingMixin:
             original = original.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
         return original
 
-    def _draw_noise(
-        self, sample: torch.Tensor, generator, variance_noise: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _draw_noise(self, sample: torch.Tensor, generator, variance_noise: torch.Tensor | None) -> torch.Tensor:
         if variance_noise is not None:
             if variance_noise.shape != sample.shape:
                 raise ValueError(
@@ -298,8 +292,7 @@ class VariancePreservingMixin:
             return variance_noise
         if isinstance(generator, list) and len(generator) != len(sample):
             raise ValueError(
-                f"There are {len(generator)} generators for a batch of {len(sample)}:"
-                " give one, or one for each item."
+                f"There are {len(generator)} generators for a batch of {len(sample)}: give one, or one for each item."
             )
         return randn_tensor(sample.shape, generator=generator, device=sample.device, dtype=torch.float32)
 

@@ -53,9 +53,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         # The grid here is fixed; the spacing is for the scheduler that this config may be handed to, whose
         # own default need not begin at pure noise.
         self.register_to_config(trained_betas=trained_betas, timestep_spacing="trailing")
-        self.betas = DDPMScheduler(
-            num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas
-        ).betas
+        self.betas = DDPMScheduler(num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas).betas
         self._finish_init()
         self._beta_table = torch.gradient(
             self._integrated_beta_table.double(), spacing=1 / num_train_timesteps, edge_order=2

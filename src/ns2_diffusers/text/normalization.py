@@ -237,9 +237,7 @@ def _quantity(match):
 # ---------------------------------------------------------------------------------------- abbreviations
 
 _MONTH_ALONE = re.compile(r"\b(Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sep|Sept|Oct|Nov|Dec)\.? (?=(?:1[5-9]|20)\d\d\b)")
-_NOT_A_STREET = (
-    r"(?!(?:The|A|My|Our|Your|His|Her|Their|This|That|Dear|And|But|Hi|Hello|Yes|No|With|To|See)\b)"
-)
+_NOT_A_STREET = r"(?!(?:The|A|My|Our|Your|His|Her|Their|This|That|Dear|And|But|Hi|Hello|Yes|No|With|To|See)\b)"
 _DRIVE = re.compile(
     rf"(\d (?:[A-Z][a-z]+ )*[A-Z][a-z]+) Dr\b\.?|\b{_NOT_A_STREET}([A-Z][a-z]+) Dr\b\.?(?=$|[,;]|\s[a-z])"
 )

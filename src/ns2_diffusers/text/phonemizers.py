@@ -1,4 +1,4 @@
-"""Text to phonemes: one function a backend, all writing misaki's symbols.
+"""Text to phonemes: one function a backend; all but `arpabet` write misaki's symbols.
 
 misaki (the phonemes Kokoro speaks) is IPA in which English diphthongs and affricates are one symbol each
 (`A I W Y O Q ʧ ʤ`), stress marks stand before the vowel, and spaces and punctuation are symbols too.
@@ -11,20 +11,22 @@ import os
 import re
 from functools import cache
 
+from ns2_diffusers.text.arpabet import to_arpabet
 from ns2_diffusers.text.heteronyms import apply_heteronyms
 from ns2_diffusers.text.normalization import clean_text, normalize_english, unreadable_characters
 
-BACKENDS = ("english", "espeak", "none")
-ENGLISH = ("en-us", "en-gb")
+BACKENDS = ("english", "arpabet", "espeak", "none")
+# Of the backends that do not speak every language espeak knows.
+LANGUAGES = {"english": ("en-us", "en-gb"), "arpabet": ("en-us",)}
 
 
 def check_backend(backend: str, language: str) -> None:
     """Raises ValueError for a backend that does not exist or a language it does not speak."""
     if backend not in BACKENDS:
         raise ValueError(f"There is no phonemizer backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
-    if backend == "english" and language not in ENGLISH:
+    if language not in LANGUAGES.get(backend, (language,)):
         raise ValueError(
-            f"The english backend speaks {' and '.join(ENGLISH)}, not {language!r}; "
+            f"The {backend} backend speaks {' and '.join(LANGUAGES[backend])}, not {language!r}; "
             f'for other languages use backend="espeak".'
         )
 
@@ -34,8 +36,9 @@ def phonemize(text: str, backend: str, language: str) -> tuple[str, list[str]]:
 
     Args:
         text: written text; for the backend `none`, phonemes.
-        backend: `english` (hibari), `espeak` (espeak-ng, more than 100 languages) or `none`.
-        language: `en-us` or `en-gb`; for espeak any code that it knows.
+        backend: `english` (hibari), `arpabet` (the same in CMU's symbols, spaces between them), `espeak`
+            (espeak-ng, more than 100 languages) or `none`.
+        language: `en-us` or, but for arpabet, `en-gb`; for espeak any code that it knows.
 
     Returns:
         The phonemes, and the characters of the text that the backend has no reading for and left out.
@@ -54,11 +57,11 @@ def phonemize(text: str, backend: str, language: str) -> tuple[str, list[str]]:
     text = "".join(c for c in text if c not in unreadable).strip()
     if not text:
         return "", unreadable
-    phonemes = _hibari(text, language) if backend == "english" else _espeak(text, language)
+    phonemes = _espeak(text, language) if backend == "espeak" else _hibari(text, language)
     phonemes = re.sub(r" +", " ", phonemes).strip()
     if text[-1] == "." and phonemes[-1:].isalpha():
         phonemes += "."  # the stop of "in the U.S." ends the sentence too
-    return phonemes, unreadable
+    return to_arpabet(phonemes) if backend == "arpabet" else phonemes, unreadable
 
 
 # ----------------------------------------------------------------------------------------------- english

@@ -9,14 +9,14 @@ import warnings
 
 from transformers import BatchEncoding, PreTrainedTokenizer
 
+from ns2_diffusers.text import arpabet
 from ns2_diffusers.text.phonemizers import check_backend, phonemize
 
 PAD = "$"
 PUNCTUATION = ";:,.!?¡¿—…\"«»“”() '"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 IPA = (
-    "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃ"
-    "ˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘ᵻᵊᵝʣʥʦʨꭧ"
+    "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘ᵻᵊᵝʣʥʦʨꭧ"
 )
 # Combining marks of the IPA, each a symbol of its own; tones, as espeak's digits or the IPA's letters.
 MARKS = (
@@ -25,6 +25,8 @@ MARKS = (
 )
 TONES = "123456789˥˦˧˨˩"
 SYMBOLS = PAD + PUNCTUATION + LETTERS + IPA + MARKS + TONES
+# What backends with symbols of their own write.
+VOCABULARIES = {"arpabet": arpabet.SYMBOLS}
 
 # Signs that look different in Unicode and are the same phoneme.
 _SAME = str.maketrans({"g": "ɡ", "ε": "ɛ", "Φ": "ɸ", "\n": " ", "\t": " "})
@@ -38,11 +40,16 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
     punctuation and the space are a token each, combining marks too. Every sequence starts with `<s>` and ends
     with `</s>`, the silence around speech: `len(input_ids) == len(phonemes) + 2`, as many as durations.
 
+    ARPAbet, or any vocabulary with symbols of several characters, is written with spaces between the symbols:
+    `HH AH0 L OW1`.
+
     Args:
-        vocab_file (`str`, *optional*): a JSON object of symbol to id; without it the symbols of this module.
-        backend (`str`, defaults to `"english"`): `"english"` (hibari: American and British), `"espeak"` (more
-            than 100 languages, `pip install "ns2-diffusers[espeak]"`) or `"none"` (phonemes are given).
+        vocab_file (`str`, *optional*): a JSON object of symbol to id; without it the symbols of the backend.
+        backend (`str`, defaults to `"english"`): `"english"` (hibari: American and British), `"arpabet"` (the
+            same readings in the 84 symbols of CMU's dictionary, American), `"espeak"` (more than 100
+            languages, `pip install "ns2-diffusers[espeak]"`) or `"none"` (phonemes are given).
         language (`str`, defaults to `"en-us"`): `"en-us"` or `"en-gb"`; with espeak any code that it knows.
+        bos_token, eos_token (`str`, *optional*): what every sequence starts and ends with; None for nothing.
         unknown (`str`, defaults to `"error"`): what becomes of characters that cannot be read and of symbols
             outside the vocabulary: `"error"` names them in a ValueError, `"drop"` leaves them out and
             names them in a warning.
@@ -76,12 +83,15 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         check_backend(backend, language)
         if unknown not in ("error", "drop"):
             raise ValueError(f'unknown is "error" or "drop", not {unknown!r}.')
+        special = [str(token) for token in (bos_token, eos_token, pad_token) if token is not None]
         if vocab_file is None:
-            self.encoder = {symbol: index for index, symbol in enumerate([*SYMBOLS, bos_token, eos_token])}
+            symbols = dict.fromkeys([*VOCABULARIES.get(backend, SYMBOLS), *special])
+            self.encoder = {symbol: index for index, symbol in enumerate(symbols)}
         else:
             with open(vocab_file, encoding="utf-8") as file:
                 self.encoder = json.load(file)
         self.decoder = {index: symbol for symbol, index in self.encoder.items()}
+        self.separator = " " if any(len(s) > 1 for s in self.encoder if s not in special) else ""
         # "<s>" written in a text is five characters, not the start of another sentence.
         kwargs["split_special_tokens"] = True
         super().__init__(
@@ -139,17 +149,23 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
     def _known_symbols(self, phonemes, text):
         """Canonical, within the vocabulary, and not mere silence."""
         phonemes = unicodedata.normalize("NFD", phonemes).replace("c\u0327", "ç").translate(_SAME)
-        outside = list(dict.fromkeys(c for c in phonemes if c not in self.encoder or c == self.pad_token))
+        symbols, special = self._split(phonemes), set(self.all_special_tokens)
+        outside = list(dict.fromkeys(s for s in symbols if s not in self.encoder or s in special))
         if outside:
             self._report(outside, text, "has no place among the phoneme symbols")
+        phonemes = self.separator.join(s for s in symbols if s not in outside)
+        if outside:
             # A dropped word leaves the spaces on both its sides.
-            phonemes = re.sub(r" {2,}", " ", "".join(c for c in phonemes if c not in outside)).strip()
-        if not any(_is_sound(c) for c in phonemes):
+            phonemes = re.sub(r" {2,}", " ", phonemes).strip()
+        if not any(_is_sound(s) for s in self._split(phonemes)):
             raise ValueError(f"There is nothing to speak in {_shorten(text)}; give it at least one word.")
         return phonemes
 
-    def _report(self, characters, text, problem):
-        names = ", ".join(f"{c!r} ({unicodedata.name(c, f'U+{ord(c):04X}')})" for c in characters)
+    def _split(self, phonemes):
+        return phonemes.split() if self.separator else list(phonemes)
+
+    def _report(self, symbols, text, problem):
+        names = ", ".join(_name(symbol) for symbol in symbols)
         if self.unknown == "error":
             raise ValueError(
                 f"{names} in {_shorten(text)} {problem}. Write it differently, or drop such characters with "
@@ -166,7 +182,7 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         return self.phonemize(text), kwargs
 
     def _tokenize(self, text, **kwargs):
-        return list(text)
+        return self._split(text)
 
     def _convert_token_to_id(self, token):
         return self.encoder.get(token)
@@ -177,16 +193,18 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         return self.decoder[index]
 
     def convert_tokens_to_string(self, tokens):
-        return "".join(tokens)
+        return self.separator.join(tokens)
 
     def build_inputs_with_special_tokens(self, token_ids_0, token_ids_1=None):
-        return [self.bos_token_id, *token_ids_0, *(token_ids_1 or []), self.eos_token_id]
+        ids = [self.bos_token_id, *token_ids_0, *(token_ids_1 or []), self.eos_token_id]
+        return [index for index in ids if index is not None]
 
     def get_special_tokens_mask(self, token_ids_0, token_ids_1=None, already_has_special_tokens=False):
         if already_has_special_tokens:
             special = set(self.all_special_ids)
             return [int(index in special) for index in token_ids_0]
-        return [1, *[0] * (len(token_ids_0) + len(token_ids_1 or [])), 1]
+        inside = [0] * (len(token_ids_0) + len(token_ids_1 or []))
+        return [1] * (self.bos_token is not None) + inside + [1] * (self.eos_token is not None)
 
     def decode(self, token_ids, skip_special_tokens=True, **kwargs):
         """Ids (N,) to phonemes, without silence and padding; a batch of ids goes through `batch_decode`."""
@@ -224,7 +242,12 @@ def _check_text(text):
 
 def _is_sound(symbol):
     """Letters and click signs sound; punctuation, stress, length and tone marks do not by themselves."""
-    return unicodedata.category(symbol) in ("Ll", "Lu", "Lo")
+    return symbol not in arpabet.SILENCES and unicodedata.category(symbol[0]) in ("Ll", "Lu", "Lo")
+
+
+def _name(symbol):
+    """A symbol as it is written, and what it is called if it is a single character."""
+    return f"{symbol!r} ({unicodedata.name(symbol, f'U+{ord(symbol):04X}')})" if len(symbol) == 1 else repr(symbol)
 
 
 def _shorten(text):

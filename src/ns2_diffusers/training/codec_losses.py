@@ -63,9 +63,7 @@ def multi_resolution_stft_loss(
     return torch.stack(losses).mean()
 
 
-def discriminator_loss(
-    real_scores: Sequence[torch.Tensor], fake_scores: Sequence[torch.Tensor]
-) -> torch.Tensor:
+def discriminator_loss(real_scores: Sequence[torch.Tensor], fake_scores: Sequence[torch.Tensor]) -> torch.Tensor:
     """Hinge: mean of max(0, 1 − real) + max(0, 1 + fake), averaged over discriminators."""
     losses = [
         (1 - real.float()).relu().mean() + (1 + fake.float()).relu().mean()

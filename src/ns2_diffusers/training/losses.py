@@ -109,9 +109,7 @@ def min_snr_weights(snr: torch.Tensor, prediction_type: str, gamma: float = 5.0)
         return clipped / snr
     if prediction_type == "v_prediction":
         return clipped / (snr + 1)
-    raise ValueError(
-        f"prediction_type is {prediction_type!r}; it must be 'sample', 'epsilon' or 'v_prediction'."
-    )
+    raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'sample', 'epsilon' or 'v_prediction'.")
 
 
 def forward_sum_loss(

@@ -16,7 +16,7 @@ class ObjectiveConfig:
 
     Args:
         data_weight, score_weight, codebook_weight, duration_weight, pitch_weight: factors of the losses.
-        min_snr_gamma: γ of the Min-SNR weights on the data loss; 0 turns them off.
+        min_snr_gamma: γ of the Min-SNR weights on the data loss; 0 weighs all noise levels alike, as the paper does.
         condition_dropout: probability that an item goes without condition and without prompt, which
             guidance needs.
         prompt_dropout: probability that it goes without the prompt alone.
@@ -27,7 +27,7 @@ class ObjectiveConfig:
     codebook_weight: float = 0.1
     duration_weight: float = 1.0
     pitch_weight: float = 1.0
-    min_snr_gamma: float = 5.0
+    min_snr_gamma: float = 0.0
     condition_dropout: float = 0.1
     prompt_dropout: float = 0.05
 
@@ -78,9 +78,7 @@ class TrainingObjective(nn.Module):
             pitch=batch["pitch"],
         )
         found = self._denoising_losses(latents, adapted.condition, prompt, batch)
-        found["duration"] = losses.duration_loss(
-            adapted.log_durations, batch["durations"], batch["attention_mask"]
-        )
+        found["duration"] = losses.duration_loss(adapted.log_durations, batch["durations"], batch["attention_mask"])
         found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["frame_mask"])
         found["loss"] = sum(getattr(config, f"{name}_weight") * value for name, value in found.items())
         return found
@@ -89,9 +87,7 @@ class TrainingObjective(nn.Module):
         config, mask = self.config, batch["frame_mask"]
         drop_condition = self._draw(latents) < config.condition_dropout
         drop_prompt = drop_condition | (self._draw(latents) < config.prompt_dropout)
-        condition, prompt = self.denoiser.replace_with_nulls(
-            condition, prompt, drop_condition, drop_prompt
-        )
+        condition, prompt = self.denoiser.replace_with_nulls(condition, prompt, drop_condition, drop_prompt)
         noise = torch.randn_like(latents)
         timesteps = self._draw(latents) * (self.scheduler.config.num_train_timesteps - 1)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
@@ -111,9 +107,7 @@ class TrainingObjective(nn.Module):
             alpha, sigma = self.scheduler.alpha_sigma(timesteps)
             found["score"] = losses.score_loss(original, latents, alpha, sigma, mask)
         if config.codebook_weight:
-            found["codebook"] = losses.residual_codebook_loss(
-                original, batch["codes"], self.codebooks, mask
-            )
+            found["codebook"] = losses.residual_codebook_loss(original, batch["codes"], self.codebooks, mask)
         return found
 
     def latents_of(self, codes: torch.Tensor) -> torch.Tensor:

@@ -64,9 +64,7 @@ def package_model(codec, path):
     made = encodec.EncodecModel(
         modules.SEANetEncoder(dimension=codec.latent_channels, **codec.seanet_config),
         modules.SEANetDecoder(dimension=codec.latent_channels, **codec.seanet_config),
-        encodec.quantization.ResidualVectorQuantizer(
-            codec.latent_channels, codec.num_codebooks, codec.codebook_size
-        ),
+        encodec.quantization.ResidualVectorQuantizer(codec.latent_channels, codec.num_codebooks, codec.codebook_size),
         target_bandwidths=[1.0],
         sample_rate=codec.sampling_rate,
         channels=codec.channels,
@@ -167,9 +165,7 @@ def test_published_names_download_and_choose_codebooks_by_bandwidth(monkeypatch,
     assert codec.codebooks.shape == (8, 1024, 128)
     assert torch.equal(codec.codebooks, full.codebooks[:8])
     # The package's own model takes the same file, and its codes are ours.
-    monkeypatch.setattr(
-        encodec.EncodecModel, "_get_pretrained", lambda *_: torch.load(path, weights_only=True)
-    )
+    monkeypatch.setattr(encodec.EncodecModel, "_get_pretrained", lambda *_: torch.load(path, weights_only=True))
     theirs = encodec.EncodecModel.encodec_model_24khz()
     theirs.set_target_bandwidth(6.0)
     waveform = 0.3 * torch.randn(1, 1, 2400)
@@ -338,9 +334,7 @@ def test_defaults_are_the_papers():
 def test_without_encodec_the_module_imports_and_the_class_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "encodec", None)
     for name in ("encodec_codec", "vocos_codec", "seanet"):
-        importlib.reload(
-            sys.modules.get(name) or importlib.import_module(f"ns2_diffusers.models.codecs.{name}")
-        )
+        importlib.reload(sys.modules.get(name) or importlib.import_module(f"ns2_diffusers.models.codecs.{name}"))
     with pytest.raises(ImportError, match="pip install encodec"):
         EncodecCodec(**TINY)
 

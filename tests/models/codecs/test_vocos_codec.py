@@ -119,10 +119,17 @@ def test_saved_and_loaded(codec, tmp_path):
     assert loaded.fingerprint == codec.fingerprint and len(codec.fingerprint) == 16
 
 
-def test_fingerprint_follows_weights_and_config(codec):
+def test_fingerprint_is_the_same_in_bfloat16(codec, tmp_path):
+    codec.save_pretrained(tmp_path)
+    loaded = VocosCodec.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    assert loaded.dtype == torch.bfloat16 and loaded.codebooks.dtype == torch.float32
+    assert loaded.fingerprint == codec.to(torch.bfloat16).fingerprint
+
+
+def test_fingerprint_follows_codebooks_and_config(codec):
     seen = {codec.fingerprint, copy.deepcopy(codec).fingerprint}
     assert len(seen) == 1
-    codec.codebooks[0, 0, 0] += 1e-3
+    codec.codebooks[0, 0, 0] += 0.1
     seen.add(codec.fingerprint)
     codec.set_latent_statistics([0.0] * 6, [1.0] * 6)
     seen.add(codec.fingerprint)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 
 
 @dataclass
@@ -85,12 +86,14 @@ class CodecMixin:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of config and weights, in the precision they are loaded in."""
+        """16 hexadecimal digits that name the space of the latents: SHA-256 of config and codebooks.
+
+        Codebooks are rounded to bfloat16, so that a codec loaded in that precision has the same name.
+        """
         config = {name: value for name, value in self.config.items() if not name.startswith("_")}
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        codebooks = self.codebooks.detach().cpu().to(torch.bfloat16).contiguous()
+        digest.update(codebooks.view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
     def set_latent_statistics(self, mean, std) -> None:
@@ -126,6 +129,7 @@ class CodecMixin:
         values = (self.config.latents_mean, self.config.latents_std)
         return (latents.new_tensor(value).view(1, -1, 1) for value in values)
 
+    @apply_forward_hook
     def encode(self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Waveform (B, channels, samples) in [-1, 1] → standardised latents (B, C, T), before quantisation.
 
@@ -139,15 +143,18 @@ class CodecMixin:
         latents = self.normalize_latents(self._encode(waveform, sample_mask))
         return apply_mask(latents, self.latent_mask(sample_mask))
 
+    @apply_forward_hook
     def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardised latents (B, C, T) → what codes make of them, standardised, and the codes (B, Q, T)."""
         codes = self.quantizer.encode(self.denormalize_latents(latents.float()))
         return self.codes_to_latents(codes).to(latents.dtype), codes
 
+    @apply_forward_hook
     def codes_to_latents(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (B, Q, T) → standardised latents (B, C, T); fewer codebooks than Q give a coarser result."""
         return self.normalize_latents(self.quantizer.decode(codes))
 
+    @apply_forward_hook
     def decode(self, latents: torch.Tensor, latent_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Standardised latents (B, C, T), quantised or not → waveform (B, channels, T * hop_length).
 
@@ -190,9 +197,7 @@ class CodecMixin:
 
     def _check_waveform(self, waveform, sample_mask):
         if waveform.ndim != 3 or waveform.shape[1] != self.channels or waveform.shape[2] == 0:
-            raise ValueError(
-                f"waveform has shape {tuple(waveform.shape)}; wanted (batch, {self.channels}, samples)."
-            )
+            raise ValueError(f"waveform has shape {tuple(waveform.shape)}; wanted (batch, {self.channels}, samples).")
         if sample_mask is not None and sample_mask.shape != (waveform.shape[0], waveform.shape[2]):
             raise ValueError(
                 f"sample_mask has shape {tuple(sample_mask.shape)}; wanted (batch, samples) = "

@@ -34,9 +34,7 @@ class ConvNeXtBackbone(nn.Module):
         super().__init__()
         self.embed = nn.Conv1d(input_channels, dim, kernel_size=7, padding=3)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.convnext = nn.ModuleList(
-            ConvNeXtBlock(dim, intermediate_dim, 1 / num_layers) for _ in range(num_layers)
-        )
+        self.convnext = nn.ModuleList(ConvNeXtBlock(dim, intermediate_dim, 1 / num_layers) for _ in range(num_layers))
         self.final_layer_norm = nn.LayerNorm(dim, eps=1e-6)
         self.gradient_checkpointing = False
         for module in self.modules():

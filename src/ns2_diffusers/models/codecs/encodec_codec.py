@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors.torch import load_file
 
 from .codec import CodecMixin, CodecOutput, apply_mask
@@ -87,6 +88,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _keep_in_fp32_modules = ["quantizer"]
 
     @register_to_config
     def __init__(
@@ -121,9 +123,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
     ):
         super().__init__()
         if normalize and chunk_length_s is None:
-            raise ValueError(
-                "normalize=True needs chunk_length_s, the seconds that share one volume (EnCodec's: 1)."
-            )
+            raise ValueError("normalize=True needs chunk_length_s, the seconds that share one volume (EnCodec's: 1).")
         modules = import_seanet()
         self.encoder = modules.SEANetEncoder(dimension=latent_channels, **self.seanet_config)
         self.decoder = modules.SEANetDecoder(
@@ -165,6 +165,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
         """Samples a latent frame stands for."""
         return math.prod(self.config.ratios)
 
+    @apply_forward_hook
     def encode(
         self,
         waveform: torch.Tensor,
@@ -183,15 +184,14 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
         latents = self.normalize_latents(self._encode(waveform, sample_mask, chunk_length_s))
         return apply_mask(latents, self.latent_mask(sample_mask))
 
-    def encode_scales(
-        self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None
-    ) -> torch.Tensor | None:
+    def encode_scales(self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None) -> torch.Tensor | None:
         """Volume of each chunk that `encode` takes out, (B, 1, chunks); None without `normalize`."""
         if not self.config.normalize:
             return None
         chunks = len(self._chunks(waveform.shape[-1]))
         return run_each_length(self._volumes, waveform, sample_mask, chunks)
 
+    @apply_forward_hook
     def decode(
         self,
         latents: torch.Tensor,
@@ -218,9 +218,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
             waveform: (B, channels, samples) in [-1, 1].
             sample_mask: (B, samples) boolean.
         """
-        return super().forward(
-            waveform, sample_mask, return_dict, scales=self.encode_scales(waveform, sample_mask)
-        )
+        return super().forward(waveform, sample_mask, return_dict, scales=self.encode_scales(waveform, sample_mask))
 
     # -- chunks --
 
@@ -279,9 +277,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
         layers = self.encoder.model
         if self.config.chunk_length_s is None and self.config.causal and chunk_length_s is not None:
             hops = max(1, int(chunk_length_s * self.frame_rate))
-            latents = encode_in_chunks(
-                layers, chunks[0].to(self.dtype), hops * self.hop_length, self._checkpoint
-            )
+            latents = encode_in_chunks(layers, chunks[0].to(self.dtype), hops * self.hop_length, self._checkpoint)
         else:
             latents = [run_layers(layers, chunk.to(self.dtype), self._checkpoint) for chunk in chunks]
         return torch.cat(list(latents), dim=-1)
@@ -370,9 +366,7 @@ def _download(name: str) -> dict[str, torch.Tensor]:
     import_seanet()
     from encodec.model import ROOT_URL
 
-    return torch.hub.load_state_dict_from_url(
-        ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True
-    )
+    return torch.hub.load_state_dict_from_url(ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True)
 
 
 def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:

@@ -91,9 +91,7 @@ class ResidualVectorQuantizer(nn.Module):
         ]
         return torch.stack(vectors).sum(0).transpose(1, 2)
 
-    def forward(
-        self, latents: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> ResidualVectorQuantizerOutput:
+    def forward(self, latents: torch.Tensor, mask: torch.Tensor | None = None) -> ResidualVectorQuantizerOutput:
         """Quantise, and in training mode learn.
 
         Args:

@@ -26,9 +26,7 @@ def import_seanet():
     return modules
 
 
-def run_layers(
-    layers: nn.Sequential, hidden_states: torch.Tensor, checkpoint: Callable | None
-) -> torch.Tensor:
+def run_layers(layers: nn.Sequential, hidden_states: torch.Tensor, checkpoint: Callable | None) -> torch.Tensor:
     """The layers in turn, each recomputed in the backward pass if `checkpoint` is given."""
     for layer in layers:
         hidden_states = layer(hidden_states) if checkpoint is None else checkpoint(layer, hidden_states)
@@ -55,9 +53,7 @@ def run_each_length(
     for length in lengths.unique().tolist():
         chosen = (lengths == length).nonzero().flatten()
         if length == 0:
-            raise ValueError(
-                f"item {int(chosen[0])} of the batch has no audio: its mask is False everywhere."
-            )
+            raise ValueError(f"item {int(chosen[0])} of the batch has no audio: its mask is False everywhere.")
         results = function(sequence[chosen, :, :length], *(value[chosen] for value in per_item))
         for row, result in zip(chosen.tolist(), results, strict=True):
             rows[row] = nn.functional.pad(result, (0, output_length - result.shape[-1]))

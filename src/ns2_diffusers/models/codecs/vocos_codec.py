@@ -19,9 +19,7 @@ from .residual_vector_quantizer import ResidualVectorQuantizer
 class MelEncoder(nn.Module):
     """Log-mel spectrogram → ConvNeXt blocks → latents."""
 
-    def __init__(
-        self, mel: LogMelSpectrogram, n_mels: int, latent_channels: int, dim, intermediate_dim, num_layers
-    ):
+    def __init__(self, mel: LogMelSpectrogram, n_mels: int, latent_channels: int, dim, intermediate_dim, num_layers):
         super().__init__()
         self.mel = mel
         self.backbone = ConvNeXtBackbone(n_mels, dim, intermediate_dim, num_layers)
@@ -55,6 +53,7 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _keep_in_fp32_modules = ["quantizer"]
 
     @register_to_config
     def __init__(
@@ -93,9 +92,7 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
             dead_code_threshold,
             quantizer_dropout,
         )
-        self.backbone = ConvNeXtBackbone(
-            latent_channels, decoder_dim, decoder_intermediate_dim, decoder_layers
-        )
+        self.backbone = ConvNeXtBackbone(latent_channels, decoder_dim, decoder_intermediate_dim, decoder_layers)
         self.head = ISTFTHead(decoder_dim, n_fft, hop_length)
 
     def _build_encoder(self) -> nn.Module | None:
@@ -112,9 +109,7 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
         if config.encoder_type == "seanet":
             from .seanet import import_seanet
 
-            encoder = import_seanet().SEANetEncoder(
-                dimension=config.latent_channels, **(config.seanet_config or {})
-            )
+            encoder = import_seanet().SEANetEncoder(dimension=config.latent_channels, **(config.seanet_config or {}))
             if encoder.hop_length != config.hop_length:
                 raise ValueError(
                     f"the SEANet encoder's ratios make a hop of {encoder.hop_length}, hop_length says "

@@ -1,0 +1,82 @@
+"""Finding and reading the files of other libraries; writing what becomes of them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
+
+
+def find_file(source: str | Path, filename: str) -> Path:
+    """Where a file of a checkpoint is, downloaded if need be.
+
+    Args:
+        source: the file itself, a directory that has a `filename`, or a hub repository (`owner/name`).
+        filename: as it is called in the repository.
+
+    Raises:
+        ValueError: it is none of these.
+        OSError: the hub does not have it, or cannot be reached.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        if not (path / filename).is_file():
+            raise ValueError(f"there is no {filename} in the directory {str(source)!r}.")
+        return path / filename
+    # Names of files look like those of repositories, too.
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) or path.suffix in (
+        ".bin",
+        ".pt",
+        ".safetensors",
+    ):
+        raise ValueError(f"there is no file or directory {str(source)!r}, and it is no hub repository (owner/name).")
+    return Path(hf_hub_download(str(source), filename))
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict, from safetensors or torch's format; of a pickle nothing but tensors is taken.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a state dict: {error}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise ValueError(f"{str(path)!r} holds no state dict, which would be names with a tensor each.")
+    return weights
+
+
+def check_new_directory(output: Path) -> None:
+    """Find out before the work is done whether `save_whole` can write its result.
+
+    Raises:
+        ValueError: there is something at `output` already, or no directory to put it in.
+    """
+    if output.exists():
+        raise ValueError(f"there is already something at {str(output)!r}: name another output, or remove it first.")
+    if not output.absolute().parent.is_dir():
+        raise ValueError(f"there is no directory {str(output.parent)!r} to write {output.name} to: make it first.")
+
+
+def save_whole(made: Any, output: Path) -> None:
+    """`made.save_pretrained`, beside `output`, then renamed: a directory that is there is whole."""
+    check_new_directory(output)
+    beside = output.with_name(output.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        made.save_pretrained(beside)
+        beside.replace(output)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

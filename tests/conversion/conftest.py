@@ -1,0 +1,53 @@
+"""Amphion's reference values, and an EnCodec around their codebooks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+FIXTURE = Path(__file__).parents[2] / "../shared/fixtures/amphion_tiny"
+
+
+@pytest.fixture(scope="session")
+def amphion():
+    """The directory of `config.json`, `pytorch_model.bin` and `golden.safetensors`."""
+    if not FIXTURE.exists():
+        pytest.skip("the reference values of Amphion's model are not beside the repository")
+    return FIXTURE
+
+
+@pytest.fixture(scope="session")
+def golden(amphion):
+    return load_file(amphion / "golden.safetensors")
+
+
+@pytest.fixture
+def weights(amphion):
+    """The reference checkpoint; yours to change."""
+    return torch.load(amphion / "pytorch_model.bin", weights_only=True)
+
+
+@pytest.fixture
+def config(amphion):
+    return json.loads((amphion / "config.json").read_text())
+
+
+@pytest.fixture
+def codec(weights):
+    """A random EnCodec with the reference checkpoint's 4 codebooks of 32."""
+    pytest.importorskip("encodec")
+    from ns2_diffusers import EncodecCodec
+
+    codec = EncodecCodec(
+        sampling_rate=24000,
+        latent_channels=16,
+        num_codebooks=4,
+        codebook_size=32,
+        ratios=[8, 5],
+        num_filters=2,
+    ).eval()
+    for layer in range(4):
+        codec.codebooks[layer] = weights[f"quantizer.vq.layers.{layer}._codebook.embed"]
+    return codec

@@ -1,0 +1,100 @@
+"""Files found, read without trust, written whole."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ns2_diffusers.conversion import checkpoints
+from ns2_diffusers.conversion.checkpoints import check_new_directory, find_file, read_weights, save_whole
+
+WEIGHTS = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
+
+
+def test_a_file_a_directory_and_a_repository(tmp_path, monkeypatch):
+    path = tmp_path / "model.bin"
+    path.touch()
+    asked = []
+    monkeypatch.setattr(checkpoints, "hf_hub_download", lambda *args: asked.append(args) or str(path))
+    assert find_file(path, "other.bin") == path
+    assert find_file(str(tmp_path), "model.bin") == path
+    assert asked == []
+    assert find_file("somebody/some-model_1.0", "model.bin") == path
+    assert asked == [("somebody/some-model_1.0", "model.bin")]
+
+
+@pytest.mark.parametrize("source", ["model", "./no/such", "a/b/c", "folder/pytorch_model.bin", "/etc/none", "../x"])
+def test_what_is_nowhere(source, monkeypatch):
+    monkeypatch.setattr(checkpoints, "hf_hub_download", lambda *args: pytest.fail("asked the hub"))
+    with pytest.raises(ValueError, match="no file or directory.*no hub repository"):
+        find_file(source, "model.bin")
+
+
+def test_a_directory_without_it(tmp_path):
+    with pytest.raises(ValueError, match="there is no config.yaml in the directory"):
+        find_file(tmp_path, "config.yaml")
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_both_formats(suffix, tmp_path):
+    path = tmp_path / f"model.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(WEIGHTS, path)
+    read = read_weights(path)
+    assert read.keys() == WEIGHTS.keys() and all(torch.equal(read[name], WEIGHTS[name]) for name in read)
+
+
+class Command:
+    def __reduce__(self):
+        return pytest.fail, ("a pickle ran",)
+
+
+@pytest.mark.parametrize(
+    "content", [{"a": Command()}, {"a": 5}, [torch.ones(1)], None], ids=["code", "number", "list", "none"]
+)
+def test_nothing_but_tensors_is_taken(content, tmp_path):
+    path = tmp_path / "model.bin"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="state dict"):
+        read_weights(path)
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "model.bin"
+    for content in (b"", b"not a checkpoint at all", pickle.dumps({"a": 1})):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="state dict"):
+            read_weights(path)
+
+
+class Saver:
+    def __init__(self, fails=False):
+        self.fails = fails
+
+    def save_pretrained(self, directory):
+        directory.mkdir()
+        (directory / "part").write_text("whole")
+        if self.fails:
+            raise OSError("the disk is full")
+
+
+def test_written_beside_and_renamed(tmp_path):
+    # What a process that was killed has left is no obstacle.
+    (tmp_path / "made.partial").mkdir()
+    save_whole(Saver(), tmp_path / "made")
+    assert (tmp_path / "made" / "part").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="full"):
+        save_whole(Saver(fails=True), tmp_path / "made")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "there").write_text("precious")
+    with pytest.raises(ValueError, match="already something"):
+        save_whole(Saver(), tmp_path / "there")
+    with pytest.raises(ValueError, match="no directory"):
+        check_new_directory(tmp_path / "no" / "made")

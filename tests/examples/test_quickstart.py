@@ -1,0 +1,58 @@
+"""The README's main command, with a moment's training, and whole behind `-m slow`."""
+
+import json
+
+import pytest
+import soundfile
+from accelerate.state import AcceleratorState
+
+quickstart = pytest.importorskip("quickstart", reason="the train and eval extras are not installed")
+
+
+CODEC = {
+    "sampling_rate": 16000,
+    "hop_length": 320,
+    "n_mels": 20,
+    "latent_channels": 8,
+    "num_codebooks": 2,
+    "codebook_size": 16,
+    "encoder_dim": 16,
+    "encoder_intermediate_dim": 16,
+    "encoder_layers": 1,
+    "decoder_dim": 16,
+    "decoder_intermediate_dim": 16,
+    "decoder_layers": 1,
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_every_station_is_passed(tmp_path, capsys):
+    sizes = {
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "num_layers": 1,
+        "filter_size": 32,
+        "kernel_size": 3,
+    }
+    options = ["--output_dir", str(tmp_path), "--codec_minutes", "0.02", "--model_minutes", "0.02"]
+    options += ["--model_config", json.dumps({**sizes, "num_predictor_layers": 1})]
+    options += ["--num_texts", "2", "--num_inference_steps", "2", "--codec_config", json.dumps(CODEC)]
+    scores = quickstart.main(quickstart.parse_args(options))
+    assert set(scores) == {"ddim", "euler", "dpmsolver++"}
+    for sampler in scores:
+        for name in ("at-tone-time-exactly", "cannot-complete-as-dialed"):
+            assert soundfile.info(tmp_path / "speech" / sampler / f"{name}.wav").samplerate == 16000
+    log = capsys.readouterr().out
+    assert log.count("whisper:") == 6 and "Your call cannot be completed as dialed." in log
+
+
+@pytest.mark.slow
+def test_whisper_reads_it_back(tmp_path):
+    """A quarter of an hour on two cores."""
+    scores = quickstart.main(quickstart.parse_args(["--output_dir", str(tmp_path)]))
+    assert min(scores.values()) >= 0.8
