@@ -1,4 +1,4 @@
-"""The guide in docs/ runs as written."""
+"""README.md and the guide in docs/ run as written."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ import ns2_diffusers
 from ns2_diffusers.cli import make_parser
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page, language):
@@ -35,6 +35,7 @@ def test_python_runs(page, tiny_pipeline, clips, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_pipeline.save_pretrained("my-model")
     shutil.copytree("my-model/codec", "my-codec")
+    shutil.copytree("my-model", "outputs/quickstart/pipeline")
     shutil.copy(clips[0], "voice.wav")
     namespace = {}
     for block in blocks(page, "python"):

@@ -245,6 +245,17 @@ def test_no_weight_is_left_to_chance_and_all_can_be_trained(amphion, codec):
     assert not one.denoiser.null_condition.any() and not one.denoiser.null_prompt.any()
 
 
+def test_from_the_hub(amphion, config, codec, converted, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "ns2_diffusers.conversion.checkpoints.hf_hub_download",
+        lambda *args: asked.append(args) or str(amphion / "pytorch_model.bin"),
+    )
+    pipe = from_amphion(config=config, codec=codec)
+    assert asked == [("amphion/naturalspeech2_libritts", "pytorch_model.bin")]
+    assert torch.equal(pipe.phoneme_encoder.embedding.weight, converted.phoneme_encoder.embedding.weight)
+
+
 def test_training_goes_on_from_it(converted, golden):
     """Every weight learns, the nulls too, where text and prompt are left out at random."""
     models = {name: getattr(converted, name) for name in MODELS}

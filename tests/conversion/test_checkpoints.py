@@ -59,8 +59,10 @@ def test_nothing_but_tensors_is_taken(content, tmp_path):
         read_weights(path)
 
 
-def test_damaged_files(tmp_path):
-    path = tmp_path / "model.bin"
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", ["model.bin", "model.safetensors"])
+def test_damaged_files(name, tmp_path):
+    path = tmp_path / name
     for content in (b"", b"not a checkpoint at all", pickle.dumps({"a": 1})):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="state dict"):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from huggingface_hub.errors import EntryNotFoundError
 
 from ns2_diffusers import (
     NaturalSpeech2DDIMScheduler,
@@ -16,6 +18,7 @@ from ns2_diffusers import (
     NaturalSpeech2EulerScheduler,
     NaturalSpeech2Pipeline,
 )
+from ns2_diffusers.pipelines import model_card
 
 TEXT = "The line is busy."
 LONG_TEXT = "The line is busy. Please hold while we try again! Would you rather leave a message?"
@@ -442,33 +445,41 @@ def test_components_make_another_pipeline(tiny_pipeline, speak, voice):
         assert np.array_equal(other(TEXT, voice=voice, num_inference_steps=3, generator=seeded()).audios[0], expected)
 
 
-def test_published_with_a_card(tiny_pipeline, monkeypatch):
-    """`push_to_hub` uploads a loadable directory and a card, which says what is in it."""
-    from ns2_diffusers.pipelines import model_card
-
-    uploaded = {}
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that keeps what is uploaded, and has the card in `hub["card"]`, if any."""
+    kept = {"card": None}
 
     def upload(repo_id, folder_path, **_):
         loaded = NaturalSpeech2Pipeline.from_pretrained(folder_path)
-        card = open(f"{folder_path}/README.md", encoding="utf-8").read()
-        uploaded.update(repo_id=repo_id, denoiser=loaded.denoiser.num_parameters(), card=card)
+        card = Path(folder_path, "README.md").read_text(encoding="utf-8")
+        kept.update(repo_id=repo_id, denoiser=loaded.denoiser.num_parameters(), uploaded=card)
         return "url"
+
+    def load(repo_id, token=None):
+        if kept["card"] is None:
+            raise EntryNotFoundError("no README.md")
+        return kept["card"]
 
     monkeypatch.setattr(model_card, "create_repo", lambda name, **_: type("Repo", (), {"repo_id": f"me/{name}"}))
     monkeypatch.setattr(model_card, "upload_folder", upload)
-    monkeypatch.setattr(type(tiny_pipeline), "_card_for", lambda self, repo_id, token: self.model_card(repo_id))
+    monkeypatch.setattr(model_card.ModelCard, "load", load)
+    return kept
+
+
+def test_published_with_a_card(tiny_pipeline, hub):
+    """`push_to_hub` uploads a loadable directory and a card, which says what is in it."""
     assert tiny_pipeline.push_to_hub("voice") == "url"
-    assert uploaded["repo_id"] == "me/voice"
-    assert uploaded["denoiser"] == tiny_pipeline.denoiser.num_parameters()
-    for part in (
-        "license: apache-2.0",
-        "text-to-speech",
-        "TransformerDenoiser",
-        "16000",
-        "consent",
-        '"me/voice"',
-    ):
-        assert part in uploaded["card"]
+    assert hub["repo_id"] == "me/voice"
+    assert hub["denoiser"] == tiny_pipeline.denoiser.num_parameters()
+    for part in ("license: apache-2.0", "text-to-speech", "TransformerDenoiser", "16000", "consent", '"me/voice"'):
+        assert part in hub["uploaded"]
+
+
+def test_a_card_that_is_there_is_kept(tiny_pipeline, hub):
+    hub["card"] = model_card.ModelCard("---\nlicense: mit\n---\nMy own words.")
+    tiny_pipeline.push_to_hub("voice")
+    assert "My own words." in hub["uploaded"] and "apache" not in hub["uploaded"]
 
 
 # Without text

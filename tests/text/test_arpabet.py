@@ -115,6 +115,12 @@ def test_saved_and_loaded(tokenizer, tmp_path):
     assert loaded("Yes, no.").input_ids == tokenizer("Yes, no.").input_ids
 
 
+def test_real_transcripts_are_read(tokenizer, transcripts):
+    assert len(transcripts) == 20
+    for text, ids in zip(transcripts.values(), tokenizer(list(transcripts.values())).input_ids, strict=True):
+        assert len(ids) >= len(text) / 3
+
+
 def test_american_only():
     with pytest.raises(ValueError, match="arpabet backend speaks en-us, not 'en-gb'.*espeak"):
         NaturalSpeech2Tokenizer(backend="arpabet", language="en-gb")

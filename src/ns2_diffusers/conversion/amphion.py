@@ -117,7 +117,7 @@ _PREDICTOR = {
     "cattn.#.1": "attention_norms.#",
     "linear": "proj_out",
 }
-# Its modules, and ours; # is the number of a layer.
+# Where its modules are, and ours; # is the number of a layer.
 _NAMES = {
     "prior_encoder": {
         "enc_emb_tokens": "phoneme_encoder.embedding",
@@ -193,9 +193,10 @@ def from_amphion(
         ValueError: a tensor that is missing, left over or of another size than the config says; a codec with
             other codebooks than the checkpoint's; a config of another kind of model.
     """
-    named = isinstance(checkpoint, Mapping)
-    source = "the given state dict" if named else str(checkpoint)
-    weights = dict(checkpoint) if named else read_weights(find_file(checkpoint, "pytorch_model.bin"))
+    if isinstance(checkpoint, Mapping):
+        source, weights = "the given state dict", dict(checkpoint)
+    else:
+        source, weights = str(checkpoint), read_weights(find_file(checkpoint, "pytorch_model.bin"))
     settings = read_settings(config)
     if isinstance(codec, (str, Path)):
         codec_source, codec = str(codec), EncodecCodec.from_encodec(codec, bandwidth=BANDWIDTH)
@@ -310,10 +311,8 @@ def _fold_buffers(weights, adaptor) -> None:
                 f"{table} is {len(position)} wide and {target} {weight.shape[-1]}; they must be the same."
             )
         weights[target] = weight + position
-    bounds, ours = (
-        _take(weights, "prior_encoder.pitch_bins").float(),
-        adaptor.pitch_boundaries(torch.device("cpu")),
-    )
+    bounds = _take(weights, "prior_encoder.pitch_bins").float()
+    ours = adaptor.pitch_boundaries(torch.device("cpu"))
     if bounds.shape != ours.shape or not torch.allclose(bounds, ours, rtol=1e-4):
         raise ValueError(
             f"prior_encoder.pitch_bins has {len(bounds)} bounds from {bounds[0]:.1f} to {bounds[-1]:.1f} Hz; "

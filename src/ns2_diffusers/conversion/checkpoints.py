@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+FILES = (".bin", ".pt", ".safetensors")
 
 
 def find_file(source: str | Path, filename: str) -> Path:
@@ -31,12 +34,8 @@ def find_file(source: str | Path, filename: str) -> Path:
         if not (path / filename).is_file():
             raise ValueError(f"there is no {filename} in the directory {str(source)!r}.")
         return path / filename
-    # Names of files look like those of repositories, too.
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) or path.suffix in (
-        ".bin",
-        ".pt",
-        ".safetensors",
-    ):
+    # A file in a folder looks like a repository, too.
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) or path.suffix in FILES:
         raise ValueError(f"there is no file or directory {str(source)!r}, and it is no hub repository (owner/name).")
     return Path(hf_hub_download(str(source), filename))
 
@@ -47,11 +46,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         ValueError: the file holds something else.
     """
-    if path.suffix == ".safetensors":
-        return load_file(path)
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a state dict: {error}") from error
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ValueError(f"{str(path)!r} holds no state dict, which would be names with a tensor each.")

@@ -11,6 +11,7 @@ from ..models.codecs.vocos_codec import VocosCodec
 from .checkpoints import find_file, read_weights
 
 REPOSITORY = "charactr/vocos-encodec-24khz"
+DEFAULTS = {"encodec_model": "encodec_24khz", "bandwidths": [1.5, 3.0, 6.0, 12.0]}
 # 75 frames a second of 10 bits.
 KBPS_A_CODEBOOK = 0.75
 
@@ -32,13 +33,17 @@ def from_vocos(
     Raises:
         ValueError: a decoder of other features, or a bandwidth it does not know.
     """
-    config = yaml.safe_load(find_file(checkpoint, "config.yaml").read_text(encoding="utf-8"))
-    features, head = config["feature_extractor"], config["head"]["init_args"]
+    path = find_file(checkpoint, "config.yaml")
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        features, head = config["feature_extractor"], config["head"]["init_args"]
+        options = {**DEFAULTS, **features["init_args"]}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} is no config of a Vocos: it has no feature_extractor or head.") from error
     if not features["class_path"].endswith(".EncodecFeatures"):
         raise ValueError(f"this Vocos decodes {features['class_path']}; only decoders of EnCodec's codes are codecs.")
-    if head["padding"] != "same" or head["n_fft"] != 4 * head["hop_length"]:
+    if head.get("padding", "same") != "same" or head["n_fft"] != 4 * head["hop_length"]:
         raise ValueError(f"the head is {head}; wanted padding 'same' and an n_fft of four hops.")
-    options = {"encodec_model": "encodec_24khz", "bandwidths": [1.5, 3.0, 6.0, 12.0], **features["init_args"]}
     if options["encodec_model"] != "encodec_24khz":
         raise ValueError(f"this Vocos decodes the codes of {options['encodec_model']}, not of encodec_24khz.")
     bandwidths = options["bandwidths"]

@@ -22,7 +22,7 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         temperature: factor on the squared distance (the paper's 5e-4).
     """
 
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -48,6 +48,7 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
                 _pointwise(feature_channels, attention_channels),
             ]
         )
+        self.gradient_checkpointing = False
 
     def forward(
         self,
@@ -71,7 +72,7 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         embedded = self.embedding(input_ids).transpose(1, 2)
         if attention_mask is not None:
             embedded = embedded * attention_mask.unsqueeze(1)
-        phonemes, frames = _stack(self.phoneme_convs, embedded), _stack(self.frame_convs, features)
+        phonemes, frames = self._stack(self.phoneme_convs, embedded), self._stack(self.frame_convs, features)
         distances = torch.cdist(frames.transpose(1, 2).float(), phonemes.transpose(1, 2).float()) ** 2
         scores = -self.config.temperature * distances
         if attention_mask is not None:
@@ -80,6 +81,15 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         if prior is not None:
             scores = log_probs = log_probs + torch.log(prior + 1e-8)
         return PhonemeAlignerOutput(log_probs, scores) if return_dict else (log_probs, scores)
+
+    def _stack(self, convs: nn.ModuleList, states: torch.Tensor) -> torch.Tensor:
+        for index, conv in enumerate(convs):
+            states = torch.relu(states) if index else states
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                states = self._gradient_checkpointing_func(conv, states)
+            else:
+                states = conv(states)
+        return states
 
     @torch.no_grad()
     def align(
@@ -145,9 +155,3 @@ def _lengths(mask: torch.Tensor | None, batch: int, full: int) -> np.ndarray:
 
 def _pointwise(channels_in: int, channels_out: int) -> nn.Conv1d:
     return nn.Conv1d(channels_in, channels_out, 1)
-
-
-def _stack(convs: nn.ModuleList, states: torch.Tensor) -> torch.Tensor:
-    for conv in convs[:-1]:
-        states = torch.relu(conv(states))
-    return convs[-1](states)

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData, create_repo, upload_folder
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
 BODY = """
 # {name}
@@ -85,8 +86,6 @@ class ModelCardMixin:
             )
 
     def _card_for(self, repo_id: str, token: str | None) -> ModelCard:
-        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
-
         try:
             return ModelCard.load(repo_id, token=token)
         except (EntryNotFoundError, RepositoryNotFoundError):

@@ -2,11 +2,8 @@
 
 import re
 
-VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
-CONSONANTS = (
-    *("B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N", "NG", "P"),
-    *("R", "S", "SH", "T", "TH", "V", "W", "Y", "Z", "ZH"),
-)
+VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
+CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
 # A short pause, noise and silence, as forced aligners name them.
 SILENCES = ("sp", "spn", "sil")
 # Sorted as in CMU's list of symbols, which is also the order of ids in what was trained with it.
@@ -14,26 +11,12 @@ SYMBOLS = sorted([*CONSONANTS, *(vowel + stress for vowel in VOWELS for stress i
 SYMBOLS += [*SILENCES, "<s>", "</s>"]
 
 _PHONES = {
-    **{"ɑ": "AA", "æ": "AE", "ʌ": "AH", "ə": "AH", "ɐ": "AH", "ᵊ": "AH", "ɔ": "AO", "W": "AW", "I": "AY"},
-    **{"ɛ": "EH", "A": "EY", "ɪ": "IH", "ᵻ": "IH", "i": "IY", "O": "OW", "Y": "OY", "ʊ": "UH", "u": "UW"},
-    # R-coloured vowels are one phoneme here.
-    **{"ɜɹ": "ER", "əɹ": "ER", "ʌɹ": "ER", "ɜ": "ER"},
-    **{
-        "b": "B",
-        "ʧ": "CH",
-        "d": "D",
-        "ð": "DH",
-        "f": "F",
-        "ɡ": "G",
-        "h": "HH",
-        "ʤ": "JH",
-        "k": "K",
-        "l": "L",
-    },
-    **{"m": "M", "n": "N", "ŋ": "NG", "p": "P", "ɹ": "R", "s": "S", "ʃ": "SH", "t": "T", "θ": "TH", "v": "V"},
-    **{"w": "W", "j": "Y", "z": "Z", "ʒ": "ZH"},
-    # A flapped t is written like any other.
-    **{"T": "T", "ɾ": "T", "ʔ": "T"},
+    **dict(zip("ɑæʌɔWIɛɜAɪiOYʊu", VOWELS, strict=True)),
+    **dict(zip("bʧdðfɡhʤklmnŋpɹsʃtθvwjzʒ", CONSONANTS, strict=True)),
+    # Reduced vowels, r-coloured ones, which are one phoneme here, and other ways to say a t.
+    **{**dict.fromkeys("əɐᵊ", "AH"), "ᵻ": "IH"},
+    **dict.fromkeys(("ɜɹ", "əɹ", "ʌɹ"), "ER"),
+    **dict.fromkeys("Tɾʔ", "T"),
 }
 _STRESS = {"ˈ": "1", "ˌ": "2"}
 # What has no place in the table comes through as it is, for the tokenizer to name.

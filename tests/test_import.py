@@ -1,0 +1,48 @@
+"""`import ns2_diffusers` is light, and needs nothing that only one codec needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ns2_diffusers
+
+WITHOUT = """
+import sys
+for name in {missing!r}:
+    sys.modules[name] = None  # importing it now raises ImportError
+import ns2_diffusers
+for name in ns2_diffusers.__all__:
+    getattr(ns2_diffusers, name)
+try:
+    ns2_diffusers.EncodecCodec(num_filters=2)
+except ImportError as error:
+    print(error)
+ns2_diffusers.VocosCodec(n_mels=8, encoder_dim=8, decoder_dim=8, encoder_layers=1, decoder_layers=1)
+print("the rest works")
+"""
+
+
+def run(program):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_imports_nothing_heavy():
+    heavy = ("torch", "diffusers", "transformers", "encodec", "torchaudio", "hibari", "soundfile", "numpy")
+    program = f"import sys, ns2_diffusers; print([name for name in {heavy} if name in sys.modules])"
+    assert run(program).strip() == "[]"
+
+
+@pytest.mark.parametrize("missing", [["torchaudio"], ["encodec", "torchaudio"]])
+def test_only_encodec_needs_torchaudio(missing):
+    output = run(WITHOUT.format(missing=missing))
+    assert "torchaudio" in output and "pip install" in output
+    assert "the rest works" in output
+
+
+def test_public_names():
+    assert set(ns2_diffusers.__all__) <= set(dir(ns2_diffusers))
+    for name in ns2_diffusers.__all__:
+        assert getattr(ns2_diffusers, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'NaturalSpeech3'"):
+        _ = ns2_diffusers.NaturalSpeech3
