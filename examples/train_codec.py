@@ -12,8 +12,6 @@ import csv
 import itertools
 import json
 import math
-import os
-import shutil
 import time
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from accelerate.utils import set_seed
 
 from ns2_diffusers import EncodecCodec, VocosCodec
 from ns2_diffusers.models.codecs.loading import load_codec
+from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
 from ns2_diffusers.training.codec_losses import (
     MultiResolutionMelLoss,
     adversarial_loss,
@@ -201,45 +200,6 @@ def measure_latents(codec, files, seconds, device):
     return mean, std
 
 
-# -- saving --------------------------------------------------------------------------------------------------
-
-
-def save_codec(codec, output_dir):
-    """Write beside, then rename: who reads meanwhile gets the old file or the new one, never half."""
-    beside = Path(output_dir) / ".saving"
-    codec.save_pretrained(beside)
-    for file in sorted(beside.iterdir()):
-        os.replace(file, Path(output_dir) / file.name)
-    beside.rmdir()
-
-
-def save_checkpoint(accelerator, codec, progress, args):
-    final = Path(args.output_dir) / f"checkpoint-{progress['step']:08d}"
-    beside = final.with_name(f".{final.name}")
-    accelerator.save_state(str(beside))
-    if accelerator.is_main_process:
-        (beside / "progress.json").write_text(json.dumps(progress))
-        accelerator.unwrap_model(codec).save_pretrained(beside / "codec")
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(beside, final)
-        for old in list_checkpoints(args.output_dir)[: -args.checkpoints_total_limit]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def list_checkpoints(output_dir):
-    return sorted(Path(output_dir).glob("checkpoint-*"))
-
-
-def find_checkpoint(args):
-    if not args.resume_from_checkpoint:
-        return None
-    if args.resume_from_checkpoint != "latest":
-        return Path(args.resume_from_checkpoint)
-    checkpoints = list_checkpoints(args.output_dir)
-    return checkpoints[-1] if checkpoints else None
-
-
 # -- training ------------------------------------------------------------------------------------------------
 
 
@@ -295,11 +255,8 @@ def main(args):
     )
 
     progress = {"step": 0, "seconds": 0.0}
-    checkpoint = find_checkpoint(args)
-    if checkpoint:
-        accelerator.load_state(str(checkpoint))
-        progress = json.loads((checkpoint / "progress.json").read_text())
-        accelerator.print(f"resumed from {checkpoint} at step {progress['step']}")
+    checkpoints = Checkpoints(args.output_dir, args.checkpoints_total_limit)
+    progress = checkpoints.resume(accelerator, args.resume_from_checkpoint) or progress
 
     files = find_audio(args.train_data)
     bare_codec = accelerator.unwrap_model(codec)
@@ -357,15 +314,15 @@ def main(args):
             losses = ", ".join(f"{name} {value.item():.3f}" for name, value in parts.items())
             accelerator.print(f"step {step}, {progress['seconds']:.0f} s: {losses}", flush=True)
         if step % args.checkpointing_steps == 0:
-            save_checkpoint(accelerator, codec, progress, args)
+            checkpoints.save(accelerator, progress)
 
-    save_checkpoint(accelerator, codec, progress, args)
+    checkpoints.save(accelerator, progress)
     if accelerator.is_main_process:
         order = np.random.default_rng(args.seed).permutation(len(files))
         shuffled = [files[index] for index in order]
         mean, std = measure_latents(bare_codec, shuffled, args.statistics_seconds, accelerator.device)
         bare_codec.set_latent_statistics(mean, std)
-        save_codec(bare_codec, args.output_dir)
+        save_beside(bare_codec.save_pretrained, args.output_dir)
         accelerator.print(f"codec {bare_codec.fingerprint} saved to {args.output_dir}")
     accelerator.end_training()
     return bare_codec

@@ -11,8 +11,6 @@ paper's unless `--model_config` says otherwise: JSON text, or a file of it, such
 import argparse
 import inspect
 import json
-import os
-import shutil
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +25,7 @@ import ns2_diffusers
 from ns2_diffusers import NaturalSpeech2Pipeline, NaturalSpeech2Tokenizer, load_codec
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
+from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
 from ns2_diffusers.training.losses import standardized_codebooks
 from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective
 
@@ -120,50 +119,6 @@ def build_loader(dataset, tokenizer, codec, args):
     return torch.utils.data.DataLoader(dataset, batch_sampler=sampler, collate_fn=collator)
 
 
-def save_pipeline(pipe, output_dir):
-    """Write beside, then move over what was there, a component at a time."""
-    beside = Path(output_dir) / ".saving"
-    shutil.rmtree(beside, ignore_errors=True)
-    pipe.save_pretrained(beside)
-    for part in sorted(beside.iterdir()):
-        target = Path(output_dir) / part.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        os.replace(part, target)
-    beside.rmdir()
-
-
-def save_checkpoint(accelerator, step, args):
-    final = Path(args.output_dir) / f"checkpoint-{step:08d}"
-    beside = final.with_name(f".{final.name}")
-    accelerator.save_state(str(beside))
-    if accelerator.is_main_process:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(beside, final)
-        for old in list_checkpoints(args)[: -args.checkpoints_total_limit]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def list_checkpoints(args):
-    return sorted(Path(args.output_dir).glob("checkpoint-*"))
-
-
-def resume(accelerator, args):
-    """Load the checkpoint that was asked for, if there is one; the step to go on from."""
-    if not args.resume_from_checkpoint:
-        return 0
-    chosen = Path(args.resume_from_checkpoint)
-    if args.resume_from_checkpoint == "latest":
-        checkpoints = list_checkpoints(args)
-        if not checkpoints:
-            return 0
-        chosen = checkpoints[-1]
-    accelerator.load_state(str(chosen))
-    accelerator.print(f"resumed from {chosen}")
-    return int(chosen.name.split("-")[-1])
-
-
 def endless(loader):
     while True:
         yield from loader
@@ -197,13 +152,15 @@ def main(args):
     ema = EMAModel(parameters, decay=args.ema_decay, use_ema_warmup=True, power=0.75)
     ema.to(accelerator.device)
     accelerator.register_for_checkpointing(ema)
-    first_step = resume(accelerator, args)
+    checkpoints = Checkpoints(args.output_dir, args.checkpoints_total_limit)
+    progress = checkpoints.resume(accelerator, args.resume_from_checkpoint) or {"step": 0}
 
     counts = {name: f"{getattr(pipe, name).num_parameters() / 1e6:.1f} M" for name in (*MODELS, "denoiser")}
     accelerator.print(f"parameters {counts}, {len(dataset)} utterances")
     objective.train()
-    started, step = time.monotonic(), first_step
-    for step, batch in enumerate(endless(loader), first_step + 1):
+    started, step = time.monotonic(), progress["step"]
+    for batch in endless(loader):
+        step += 1
         losses = objective(batch)
         accelerator.backward(losses["loss"])
         accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
@@ -218,7 +175,7 @@ def main(args):
             values = ", ".join(f"{name} {value.item():.4f}" for name, value in losses.items())
             accelerator.print(f"step {step}, {60 * minutes:.0f} s: {values}", flush=True)
         if step % args.checkpointing_steps == 0 or out_of_time:
-            save_checkpoint(accelerator, step, args)
+            checkpoints.save(accelerator, {"step": step})
         if step >= args.max_train_steps or out_of_time:
             break
 
@@ -226,7 +183,7 @@ def main(args):
     if accelerator.is_main_process:
         for name in (*MODELS, "denoiser"):
             getattr(pipe, name).eval()
-        save_pipeline(pipe, args.output_dir)
+        save_beside(pipe.save_pretrained, args.output_dir)
         accelerator.print(f"pipeline saved to {args.output_dir} after {step} steps")
     accelerator.end_training()
 

@@ -44,7 +44,7 @@ def test_python_runs(page, tiny_pipeline, clips, tmp_path, monkeypatch):
 
 def test_shell_commands_parse():
     for arguments in commands("ns2-diffusers "):
-        if arguments[0] in ("generate", "voice"):
+        if arguments[0] in ("generate", "voice", "convert"):
             make_parser().parse_args(arguments)
 
 

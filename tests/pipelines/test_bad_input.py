@@ -139,6 +139,13 @@ def test_components_that_do_not_fit(make_tiny_pipeline):
         NaturalSpeech2Pipeline(**{**make_tiny_pipeline().components, "phoneme_encoder": None})
 
 
+def test_guidance_by_nulls_that_were_never_learned(call, tiny_pipeline):
+    tiny_pipeline.denoiser.register_to_config(learned_nulls=False)
+    assert len(call(guidance_scale=1.0).audios[0])
+    with pytest.raises(ValueError, match="leave it at 1"):
+        call(guidance_scale=2.0)
+
+
 def test_text_for_a_pipeline_that_cannot_read(make_tiny_pipeline, clips):
     with pytest.raises(ValueError, match="length="):
         make_tiny_pipeline(unconditional=True)("Yes.", clips[0])

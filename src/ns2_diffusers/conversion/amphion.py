@@ -93,7 +93,7 @@ _ALWAYS = {
     "phoneme_encoder": {"position_embedding": "none", "prompt_conditioning": True},
     "prompt_encoder": {"position_embedding": "none"},
     "variance_adaptor": {},
-    "denoiser": {"continuous_time": True},
+    "denoiser": {"continuous_time": True, "learned_nulls": False},
     "scheduler": {},
 }
 # Settings that are another model at any other value.

@@ -75,6 +75,8 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         num_stem_layers: WaveNet layers before the blocks (each with FiLM by the prompt), 0 for none.
         continuous_time: embed t in (0, 1] rather than the timestep.
         guidance_embeds: take a distilled guidance scale.
+        learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
+            learn it, but the pipeline refuses to guide by them.
     """
 
     _supports_gradient_checkpointing = True
@@ -94,6 +96,7 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         dropout: float = 0.1,
         continuous_time: bool = False,
         guidance_embeds: bool = False,
+        learned_nulls: bool = True,
     ):
         super().__init__()
         self._init_shared(

@@ -80,6 +80,8 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         cross_attention_every: layers 0, n, 2n … apply the queries by FiLM.
         continuous_time: embed t in (0, 1] rather than the timestep (Amphion's weights).
         guidance_embeds: take a distilled guidance scale.
+        learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
+            learn it, but the pipeline refuses to guide by them.
     """
 
     _supports_gradient_checkpointing = True
@@ -99,6 +101,7 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         dropout: float = 0.2,
         continuous_time: bool = False,
         guidance_embeds: bool = False,
+        learned_nulls: bool = True,
     ):
         super().__init__()
         self._init_shared(

@@ -335,6 +335,13 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
         if not guidance_scale >= 0:
             raise ValueError(f"guidance_scale is {guidance_scale!r}; wanted 1 (no guidance) or more.")
+        denoiser = self.denoiser.config
+        if guidance_scale != 1 and not (denoiser.learned_nulls or denoiser.guidance_embeds):
+            raise ValueError(
+                f"guidance_scale is {guidance_scale} and steers away from what the denoiser says without text and "
+                "prompt, which this one never learned: leave it at 1, or train it further with condition_dropout "
+                "and register_to_config(learned_nulls=True)."
+            )
         if temperature is not None and not temperature > 0:
             raise ValueError(f"temperature is {temperature!r}; wanted a number above 0 (the paper: 1.44).")
         unknown = [name for name in callback_inputs if name not in self._callback_tensor_inputs]
@@ -500,8 +507,8 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
             if len(durations) != wanted:
                 frame = 1 / self.codec.frame_rate
                 raise ValueError(
-                    f"{len(durations)} durations were given and {wanted} are wanted: one for the start, one for each "
-                    f"of the {wanted - 2} phonemes, one for the end (in latent frames of {frame:.4f} s)."
+                    f"{len(durations)} durations were given and {wanted} are wanted: one for each symbol that the "
+                    f"tokenizer makes, start and end included (in latent frames of {frame:.4f} s)."
                 )
             if (durations != durations.round()).any() or (durations < 0).any() or durations.sum() < 1:
                 raise ValueError("durations must be whole latent frames, none negative, and not all zero.")

@@ -342,3 +342,9 @@ def test_without_encodec_the_module_imports_and_the_class_says_what_is_missing(m
 def test_normalising_needs_chunks():
     with pytest.raises(ValueError, match="chunk_length_s"):
         EncodecCodec(**TINY, normalize=True)
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    torch.save({"linear.weight": torch.zeros(2, 2)}, tmp_path / "other.th")
+    with pytest.raises(ValueError, match="no EnCodec quantiser"):
+        EncodecCodec.from_encodec(tmp_path / "other.th")

@@ -403,6 +403,11 @@ def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
     """A codebook a layer → one tensor of all, which is what our quantiser has."""
     kept = {name: value for name, value in weights.items() if not name.startswith("quantizer.")}
     layers = len({name.split(".")[3] for name in weights if name.startswith("quantizer.vq.layers.")})
+    if not layers:
+        raise ValueError(
+            "these weights hold no EnCodec quantiser: wanted a .th file of the encodec package or transformers' "
+            "EncodecModel."
+        )
     for ours, theirs in (("codebooks", "embed"), ("cluster_size", "cluster_size")):
         kept[f"quantizer.{ours}"] = torch.stack(
             [weights[f"quantizer.vq.layers.{layer}._codebook.{theirs}"] for layer in range(layers)]
