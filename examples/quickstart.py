@@ -35,20 +35,25 @@ SAMPLERS = {
     "euler": NaturalSpeech2EulerScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
 }
+# Nothing is dropped out: these few sentences are to be learned by heart, durations and pitch included. Few
+# bins of pitch, or the exact F0 of a frame would give away which frame it is, and predicted F0 would not do.
 MODEL_CONFIG = """{
-    "hidden_size": 192, "num_attention_heads": 3, "kernel_size": 5,
-    "phoneme_encoder": {"num_layers": 3, "filter_size": 512, "dropout": 0.1},
-    "prompt_encoder": {"num_layers": 2, "filter_size": 384, "dropout": 0.1},
-    "variance_adaptor": {"num_predictor_layers": 3, "dropout": 0.2},
-    "denoiser": {"num_layers": 6, "feed_forward_mult": 2, "num_query_tokens": 16, "dropout": 0.05}
+    "hidden_size": 192, "num_attention_heads": 3, "kernel_size": 5, "dropout": 0.0,
+    "phoneme_encoder": {"num_layers": 3, "filter_size": 512},
+    "prompt_encoder": {"num_layers": 2, "filter_size": 384},
+    "variance_adaptor": {"num_predictor_layers": 4, "pitch_bins": 16},
+    "denoiser": {"num_layers": 6, "feed_forward_mult": 2, "num_query_tokens": 16}
 }"""
+MODEL_OPTIONS = """--learning_rate 1.5e-3 --lr_scheduler cosine --lr_warmup_steps 30 --ema_decay 0.98
+    --batch_seconds 20 --condition_dropout 0.05 --prompt_dropout 0.02""".split()
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", default="outputs/quickstart")
-    parser.add_argument("--codec_minutes", type=float, default=5.0)
-    parser.add_argument("--model_minutes", type=float, default=6.0)
+    parser.add_argument("--codec_minutes", type=float, default=4.5)
+    parser.add_argument("--model_minutes", type=float, default=7.0)
+    parser.add_argument("--model_steps", type=int, default=650, help="over which the learning rate falls")
     parser.add_argument("--model_config", default=MODEL_CONFIG)
     parser.add_argument("--codec_config", help="sizes of the codec, if not those of train_codec.py")
     parser.add_argument("--num_inference_steps", type=int, default=32)
@@ -90,8 +95,8 @@ def train(root, args):
     if not (root / "pipeline" / "model_index.json").exists():
         options = ["--dataset_dir", dataset, "--codec", codec, "--output_dir", pipeline]
         options += ["--model_config", args.model_config, "--max_train_time", str(args.model_minutes)]
-        options += ["--learning_rate", "1e-3", "--lr_warmup_steps", "50", "--ema_decay", "0.99"]
-        train_text_to_speech.main(train_text_to_speech.parse_args([*options, "--batch_seconds", "20"]))
+        options += ["--max_train_steps", str(args.model_steps), *MODEL_OPTIONS]
+        train_text_to_speech.main(train_text_to_speech.parse_args(options))
 
 
 def speak_and_read(pipe, clips, folder, steps):

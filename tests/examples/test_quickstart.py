@@ -41,14 +41,13 @@ def test_every_station_is_passed(tmp_path, capsys):
     }
     options = ["--output_dir", str(tmp_path), "--codec_minutes", "0.02", "--model_minutes", "0.02"]
     options += ["--model_config", json.dumps({**sizes, "num_predictor_layers": 1})]
-    options += ["--num_texts", "2", "--num_inference_steps", "2", "--codec_config", json.dumps(CODEC)]
+    options += ["--num_texts", "1", "--num_inference_steps", "2", "--codec_config", json.dumps(CODEC)]
     scores = quickstart.main(quickstart.parse_args(options))
     assert set(scores) == {"ddim", "euler", "dpmsolver++"}
     for sampler in scores:
-        for name in ("at-tone-time-exactly", "cannot-complete-as-dialed"):
-            assert soundfile.info(tmp_path / "speech" / sampler / f"{name}.wav").samplerate == 16000
+        assert soundfile.info(tmp_path / "speech" / sampler / "at-tone-time-exactly.wav").samplerate == 16000
     log = capsys.readouterr().out
-    assert log.count("whisper:") == 6 and "Your call cannot be completed as dialed." in log
+    assert log.count("whisper:") == 3 and "At the sound of the tone, the time will be exactly." in log
 
 
 @pytest.mark.slow
