@@ -27,6 +27,7 @@ def parse_args(argv=None):
     parser.add_argument("--metadata", required=True, help="CSV with file,text[,speaker]")
     parser.add_argument("--codec", required=True, help="directory of a trained codec")
     parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--tokenizer", help="directory of the tokenizer of a pipeline to fine-tune")
     parser.add_argument("--backend", default="english", help="phonemizer: english, espeak or none")
     parser.add_argument("--language", default="en-us")
     parser.add_argument("--aligner_steps", type=int, default=300)
@@ -39,7 +40,10 @@ def parse_args(argv=None):
 def main(args):
     torch.manual_seed(args.seed)
     codec = load_codec(args.codec).eval()
-    tokenizer = NaturalSpeech2Tokenizer(backend=args.backend, language=args.language)
+    if args.tokenizer:
+        tokenizer = NaturalSpeech2Tokenizer.from_pretrained(args.tokenizer)
+    else:
+        tokenizer = NaturalSpeech2Tokenizer(backend=args.backend, language=args.language)
     utterances = read_utterances(args.metadata, codec, tokenizer)
     features = mel_features([u["waveform"] for u in utterances], codec)
     durations = learn_durations(features, [u["input_ids"] for u in utterances], tokenizer, args)

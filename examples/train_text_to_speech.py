@@ -42,6 +42,7 @@ def parse_args(argv=None):
     parser.add_argument("--dataset_dir", required=True, help="from examples/prepare_dataset.py")
     parser.add_argument("--codec", required=True, help="directory of the codec that prepared it")
     parser.add_argument("--output_dir", required=True, help="the pipeline goes here; checkpoints below it")
+    parser.add_argument("--pretrained_pipeline", help="a pipeline to go on from, instead of untrained models")
     parser.add_argument("--denoiser", choices=sorted(DENOISERS), default="transformer")
     parser.add_argument("--model_config", default="{}", help="JSON text or file of sizes")
     parser.add_argument("--prediction_type", choices=["sample", "v_prediction", "epsilon"], default="sample")
@@ -131,7 +132,10 @@ def main(args):
     codec = load_codec(args.codec).eval()
     tokenizer = NaturalSpeech2Tokenizer.from_pretrained(Path(args.dataset_dir) / "tokenizer")
     dataset = load_prepared_dataset(args.dataset_dir, codec, tokenizer)
-    pipe = build_pipeline(codec, tokenizer, args)
+    if args.pretrained_pipeline:
+        pipe = NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, codec=codec, tokenizer=tokenizer)
+    else:
+        pipe = build_pipeline(codec, tokenizer, args)
     objective = build_objective(pipe, args)
     optimizer = torch.optim.AdamW(
         objective.parameters(),

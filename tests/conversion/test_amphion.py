@@ -229,9 +229,10 @@ def test_it_is_a_pipeline_like_any_other(converted, golden):
     assert len(list(converted.stream(story, voice=voice, num_inference_steps=2))) == 3
     converted.scheduler = NaturalSpeech2DDIMScheduler.from_config(converted.scheduler.config)
     assert len(converted("One.", voice=voice, num_inference_steps=2).audios[0])
-    converted.to(dtype=torch.bfloat16)
-    voice = Voice(golden["prompt_latents"][0], converted.codec.fingerprint)
-    assert len(converted("One.", voice=voice, num_inference_steps=2).audios[0])
+    for dtype in (torch.bfloat16, torch.float16):
+        converted.to(dtype=dtype)
+        voice = Voice(golden["prompt_latents"][0], converted.codec.fingerprint)
+        assert len(converted("One.", voice=voice, num_inference_steps=2).audios[0])
 
 
 def test_no_weight_is_left_to_chance_and_all_can_be_trained(amphion, codec):

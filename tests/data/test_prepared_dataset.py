@@ -60,7 +60,7 @@ def test_a_dataset_of_another_tokenizer_is_refused(tmp_path, tiny_codec, tokeniz
     [
         ({"durations": [1, 2, 3, 4, 1, 9]}, "12 frames"),
         ({"f0": [1.0] * 5}, "frames of f0': 5"),
-        ({"phonemes": "hˈI"}, "3 phonemes and 6 durations"),
+        ({"phonemes": "hˈI"}, "5 symbols, start and end included, and 6 durations"),
     ],
 )
 def test_rows_that_disagree_are_refused_and_nothing_is_written(tmp_path, tiny_codec, tokenizer, change, message):

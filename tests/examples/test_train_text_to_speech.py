@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from safetensors.torch import load_file
 
 import prepare_dataset
 import train_text_to_speech as training
-from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
+from ns2_diffusers import EncodecCodec, NaturalSpeech2Pipeline, load_codec
+from ns2_diffusers.conversion.amphion import from_amphion
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
 
 pytest.importorskip("datasets", reason="the train extra is not installed")
@@ -149,3 +151,44 @@ def test_kinds_of_denoiser_and_prediction(prepared, denoiser):
     assert json.loads((folder / "scheduler" / "scheduler_config.json").read_text())["prediction_type"] == (
         "v_prediction"
     )
+
+
+def test_fine_tuning_starts_from_a_pipeline(prepared):
+    first = train(prepared, "--max_train_steps", "2", "--learning_rate", "1e-2", "--lr_warmup_steps", "0")
+    tuned = train(
+        prepared,
+        *("--max_train_steps", "1", "--learning_rate", "1e-6", "--pretrained_pipeline", str(first)),
+        output="tuned",
+    )
+    before, after = weights(first), weights(tuned)
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], atol=1e-5, rtol=0)
+
+
+def test_a_converted_pipeline_can_be_fine_tuned(tmp_path, clips, transcripts):
+    """Amphion's phonemes have no start and end and are words of letters; its codec is EnCodec."""
+    pytest.importorskip("encodec", reason="encodec cannot be imported")
+    fixture = Path(__file__).parents[2] / "../shared/fixtures/amphion_tiny"
+    if not fixture.exists():
+        pytest.skip("the reference checkpoint is not beside the repository")
+    codec = EncodecCodec(
+        sampling_rate=24000, latent_channels=16, num_codebooks=4, codebook_size=32, ratios=(8, 5, 4, 2), num_filters=2
+    )
+    for name, tensor in torch.load(fixture / "pytorch_model.bin", weights_only=True).items():
+        if name.startswith("quantizer") and name.endswith("embed"):
+            codec.codebooks[int(name.split(".")[3])] = tensor
+    pipe = from_amphion(str(fixture / "pytorch_model.bin"), str(fixture / "config.json"), codec)
+    pipe.save_pretrained(tmp_path / "converted")
+    with open(tmp_path / "metadata.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "text"])
+        table.writerows([path, transcripts[path.name]] for path in clips[:3])
+    options = ["--metadata", str(tmp_path / "metadata.csv"), "--codec", str(tmp_path / "converted" / "codec")]
+    options += ["--tokenizer", str(tmp_path / "converted" / "tokenizer"), "--aligner_steps", "2"]
+    prepare_dataset.main(prepare_dataset.parse_args([*options, "--output_dir", str(tmp_path / "dataset")]))
+    options = ["--dataset_dir", str(tmp_path / "dataset"), "--codec", str(tmp_path / "converted" / "codec")]
+    options += ["--pretrained_pipeline", str(tmp_path / "converted"), "--output_dir", str(tmp_path / "tuned")]
+    options += ["--max_train_steps", "2", "--lr_warmup_steps", "1", "--mixed_precision", "no"]
+    training.main(training.parse_args(options))
+    tuned = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "tuned")
+    assert len(tuned("Hello.", clips[5], num_inference_steps=2).audios[0])

@@ -18,7 +18,8 @@ def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path
     """Write rows and card beside `directory`, then rename: it is there whole or not at all.
 
     Args:
-        rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of start, each symbol and end; `codes`
+        rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of each symbol that
+            the tokenizer makes of them; `codes`
             (Q, T); `f0` (T,) in Hz, 0 unvoiced; `n_frames` T.
         directory: replaced if it holds a prepared dataset already.
         codec, tokenizer: what made the codes and the phonemes; their fingerprints go into the card.
@@ -27,7 +28,7 @@ def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path
         ValueError: there are no rows; a row's lengths disagree; `directory` is something else.
     """
     datasets = _import_datasets()
-    rows = [_checked(row) for row in rows]
+    rows = [_checked(row, tokenizer) for row in rows]
     if not rows:
         raise ValueError(f"there is nothing to write to {directory}: no utterance was prepared.")
     directory = Path(directory)
@@ -76,7 +77,7 @@ def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _checked(row: dict[str, Any]) -> dict[str, Any]:
+def _checked(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     missing = [column for column in COLUMNS if column not in row]
     if missing:
         raise ValueError(f"utterance {row.get('id')!r} lacks {missing}: a row has {COLUMNS}.")
@@ -88,10 +89,11 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
     }
     if set(lengths.values()) != {row["n_frames"]}:
         raise ValueError(f"utterance {row['id']!r} has {row['n_frames']} frames, but {lengths}: they must agree.")
-    if len(row["durations"]) != len(row["phonemes"]) + 2:
+    symbols = len(tokenizer(row["phonemes"], is_phonemes=True)["input_ids"])
+    if len(row["durations"]) != symbols:
         raise ValueError(
-            f"utterance {row['id']!r} has {len(row['phonemes'])} phonemes and {len(row['durations'])} durations: "
-            "wanted one for the start, one each, one for the end."
+            f"utterance {row['id']!r} has {symbols} symbols, start and end included, and {len(row['durations'])} "
+            "durations: wanted one each."
         )
     return row
 

@@ -377,7 +377,7 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         generator,
         max_sentence_length,
     ) -> list[Utterance]:
-        """Everything that can be wrong with the input is found here, before anything runs."""
+        """Check the input, encode voices and text: all that can fail before the models run."""
         if self.tokenizer is None:
             raise ValueError(
                 "this pipeline has no encoders and cannot read text: call it with length=… for unconditional audio, "
@@ -390,16 +390,12 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         whole = phonemes is not None or any(given is not None for given in (durations, pitch, latents))
         parts = [[each] if whole else speakable_sentences(each, max_sentence_length) for each in texts]
         encoding = {"is_phonemes": phonemes is not None, "return_tensors": "pt"}
-        rates, shifts = (
-            per_text(speaking_rate, count, "speaking_rate"),
-            per_text(pitch_shift, count, "pitch_shift"),
-        )
+        rates = per_text(speaking_rate, count, "speaking_rate")
+        shifts = per_text(pitch_shift, count, "pitch_shift")
         if not all(0.1 <= rate <= 10 for rate in rates):
             raise ValueError(f"speaking_rate is {speaking_rate!r}; wanted numbers between 0.1 and 10.")
-        durations, pitch = (
-            per_text_tensor(durations, count, "durations"),
-            per_text_tensor(pitch, count, "pitch"),
-        )
+        durations = per_text_tensor(durations, count, "durations")
+        pitch = per_text_tensor(pitch, count, "pitch")
         latents = [None] * count if latents is None else list(latents)
         if len(latents) != count:
             raise ValueError(f"latents are for {len(latents)} texts and there are {count}.")
