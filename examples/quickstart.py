@@ -41,7 +41,7 @@ MODEL_CONFIG = """{
     "hidden_size": 192, "num_attention_heads": 3, "kernel_size": 5, "dropout": 0.0,
     "phoneme_encoder": {"num_layers": 3, "filter_size": 512},
     "prompt_encoder": {"num_layers": 2, "filter_size": 384},
-    "variance_adaptor": {"num_predictor_layers": 4, "pitch_bins": 16},
+    "variance_adaptor": {"num_predictor_layers": 4, "pitch_bins": 8},
     "denoiser": {"num_layers": 6, "feed_forward_mult": 2, "num_query_tokens": 16}
 }"""
 MODEL_OPTIONS = """--learning_rate 1.5e-3 --lr_scheduler cosine --lr_warmup_steps 30 --ema_decay 0.98
@@ -52,8 +52,8 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", default="outputs/quickstart")
     parser.add_argument("--codec_minutes", type=float, default=4.5)
-    parser.add_argument("--model_minutes", type=float, default=7.0)
-    parser.add_argument("--model_steps", type=int, default=650, help="over which the learning rate falls")
+    parser.add_argument("--model_minutes", type=float, default=7.5)
+    parser.add_argument("--model_steps", type=int, default=750, help="over which the learning rate falls")
     parser.add_argument("--model_config", default=MODEL_CONFIG)
     parser.add_argument("--codec_config", help="sizes of the codec, if not those of train_codec.py")
     parser.add_argument("--num_inference_steps", type=int, default=32)
