@@ -1,8 +1,8 @@
 """Log-mel spectrograms of recordings, one above the other, to compare by eye.
 
     python examples/plot_spectrograms.py --output docs/images/quickstart.png \
-        "prompt=examples/asterisk/demo-nomatch.flac" "target=examples/asterisk/confbridge-removed.flac" \
-        "result=outputs/quickstart/speech/ddim/confbridge-removed.wav"
+        "prompt=examples/asterisk/conf-placeintoconf.flac" "target=examples/asterisk/conf-onlyone.flac" \
+        "result=outputs/quickstart/speech/ddim/conf-onlyone.wav"
 """
 
 import argparse
