@@ -70,12 +70,16 @@ def main(args):
     pipe.set_progress_bar_config(disable=True)
     with open(CLIPS / "metadata.csv", newline="", encoding="utf-8") as file:
         clips = list(csv.DictReader(file))[: args.num_texts]
+    reader = Reader()
+    recordings = words_right(reader, clips, [(CLIPS / clip["file"], None) for clip in clips])
     scores = {}
     for name, sampler in SAMPLERS.items():
         pipe.scheduler = sampler.from_config(pipe.scheduler.config)
-        scores[name] = speak_and_read(pipe, clips, root / "speech" / name, args.num_inference_steps)
+        speech = speak(pipe, clips, root / "speech" / name, args.num_inference_steps)
+        scores[name] = words_right(reader, clips, speech)
+    print(f"recordings: {recordings:.1%} of the words right")
     for name, right in scores.items():
-        print(f"{name:12} {args.num_inference_steps} steps: {right:.1%} of the words right")
+        print(f"{name}, {args.num_inference_steps} steps: {right:.1%} of the words right")
     print(f"done after {(time.monotonic() - started) / 60:.1f} min; listen to {root / 'speech'}")
     return scores
 
@@ -99,8 +103,8 @@ def train(root, args):
         train_text_to_speech.main(train_text_to_speech.parse_args(options))
 
 
-def speak_and_read(pipe, clips, folder, steps):
-    """Speak every text with the next clip's voice; the share of its words that whisper reads back."""
+def speak(pipe, clips, folder, steps):
+    """Speak every text with the next clip's voice; pairs of audio and rate, which are in `folder` too."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     prompts = [str(CLIPS / clip["file"]) for clip in clips[1:] + clips[:1]]
@@ -109,15 +113,18 @@ def speak_and_read(pipe, clips, folder, steps):
     generators = [torch.Generator().manual_seed(index) for index in range(len(texts))]
     output = pipe(texts, prompt_audio=prompts, num_inference_steps=steps, generator=generators)
     seconds = sum(len(audio) for audio in output.audios) / output.sampling_rate
-    real_time_factor = (time.monotonic() - started) / seconds
-    reader = Reader()
-    heard = [reader.read(audio, output.sampling_rate) for audio in output.audios]
-    for clip, audio, reading in zip(clips, output.audios, heard, strict=True):
+    print(f"{folder.name}: {seconds:.0f} s of speech, real-time factor {(time.monotonic() - started) / seconds:.2f}")
+    for clip, audio in zip(clips, output.audios, strict=True):
         soundfile.write(folder / Path(clip["file"]).with_suffix(".wav").name, audio, output.sampling_rate)
-        print(f"  {clip['text']}\n    whisper: {reading}")
-    right = 1 - reader.word_error_rate(texts, heard)
-    print(f"{folder.name}: {seconds:.0f} s of speech, real-time factor {real_time_factor:.2f}", flush=True)
-    return right
+    return [(audio, output.sampling_rate) for audio in output.audios]
+
+
+def words_right(reader, clips, speech):
+    """The share of the clips' words that whisper reads in `speech`, pairs of audio and rate: 1 - word error rate."""
+    heard = [reader.read(audio, rate) for audio, rate in speech]
+    for clip, reading in zip(clips, heard, strict=True):
+        print(f"  {clip['text']}\n    whisper: {reading}", flush=True)
+    return 1 - reader.word_error_rate([clip["text"] for clip in clips], heard)
 
 
 if __name__ == "__main__":

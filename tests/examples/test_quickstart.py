@@ -47,7 +47,8 @@ def test_every_station_is_passed(tmp_path, capsys):
     for sampler in scores:
         assert soundfile.info(tmp_path / "speech" / sampler / "at-tone-time-exactly.wav").samplerate == 16000
     log = capsys.readouterr().out
-    assert log.count("whisper:") == 3 and "At the sound of the tone, the time will be exactly." in log
+    assert log.count("whisper:") == 4 and "At the sound of the tone, the time will be exactly." in log
+    assert "recordings: 100.0% of the words right" in log
 
 
 @pytest.mark.slow
