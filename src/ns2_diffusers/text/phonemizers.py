@@ -11,9 +11,9 @@ import os
 import re
 from functools import cache
 
-from ns2_diffusers.text.arpabet import to_arpabet
-from ns2_diffusers.text.heteronyms import apply_heteronyms
-from ns2_diffusers.text.normalization import clean_text, normalize_english, unreadable_characters
+from .arpabet import to_arpabet
+from .heteronyms import apply_heteronyms
+from .normalization import clean_text, normalize_english, unreadable_characters
 
 BACKENDS = ("english", "arpabet", "espeak", "none")
 # Of the backends that do not speak every language espeak knows.

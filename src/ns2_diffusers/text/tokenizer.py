@@ -9,8 +9,8 @@ import warnings
 
 from transformers import BatchEncoding, PreTrainedTokenizer
 
-from ns2_diffusers.text import arpabet
-from ns2_diffusers.text.phonemizers import check_backend, phonemize
+from . import arpabet
+from .phonemizers import check_backend, phonemize
 
 PAD = "$"
 PUNCTUATION = ";:,.!?¡¿—…\"«»“”() '"
