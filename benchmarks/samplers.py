@@ -17,8 +17,8 @@ import torch
 import ns2_diffusers
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from ns2_diffusers.evaluation.words import WordReader
 from quickstart import CLIPS
-from read_back import Reader
 
 SAMPLERS = [
     "NaturalSpeech2DDIMScheduler",
@@ -42,7 +42,7 @@ def main(args):
         clips = list(csv.DictReader(file))
     texts = [clip["text"] for clip in clips]
     voices = [pipe.encode_voice(CLIPS / clip["file"]) for clip in clips[1:] + clips[:1]]
-    reader, factors = Reader(), {}
+    reader, factors = WordReader(), {}
     print("| words right | " + " | ".join(f"{steps} steps" for steps in args.steps) + " |")
     print("|---" * (len(args.steps) + 1) + "|")
     for name in SAMPLERS:

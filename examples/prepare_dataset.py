@@ -1,138 +1,164 @@
-"""Turn recordings with transcripts into a prepared dataset: codes, phonemes, durations, F0.
+"""Turn recordings with transcripts into a prepared dataset: phonemes, codes, F0, and durations where they are known.
 
     python examples/prepare_dataset.py --metadata examples/asterisk/metadata.csv \
         --codec outputs/codec --output_dir outputs/dataset
 
-The metadata is a CSV with the columns `file` (relative to it), `text` and, if there is more than one,
-`speaker`. Durations come from a `PhonemeAligner` that is trained here on these very recordings.
+What cannot be used is listed in `rejected.jsonl`, with the reason. After a kill the same command goes on where it was.
+Several processes: `accelerate launch examples/prepare_dataset.py …`, over a file system that all of them see.
 """
 
 import argparse
-import csv
-import time
-from pathlib import Path
+from dataclasses import fields
+from datetime import timedelta
 
-import torch
+from accelerate import PartialState
+from accelerate.utils import tqdm
+from torch.utils.data import DataLoader
 
-from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
-from ns2_diffusers.audio.loading import check_audible, load_audio
-from ns2_diffusers.audio.mel import LogMelSpectrogram
-from ns2_diffusers.audio.pitch import estimate_f0
-from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
-from ns2_diffusers.training.losses import beta_binomial_prior, binarization_loss, forward_sum_loss
+from ns2_diffusers import NaturalSpeech2Tokenizer, load_codec
+from ns2_diffusers.data.alignments import check_phones_fit
+from ns2_diffusers.data.preparation import (
+    Preparation,
+    RowLimits,
+    RowPreparer,
+    ShardEnd,
+    encode_utterances,
+    sum_latents,
+)
+from ns2_diffusers.data.sources import hub_source, libritts_source, ljspeech_source, table_source, with_textgrids
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--metadata", required=True, help="CSV with file,text[,speaker]")
-    parser.add_argument("--codec", required=True, help="directory of a trained codec")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--metadata", help="CSV or JSONL with audio (or file), text[, id, speaker, phonemes, durations]"
+    )
+    source.add_argument("--dataset_name", help="of the hub, or anything that datasets.load_dataset takes")
+    source.add_argument("--ljspeech_dir", help="folder with metadata.csv and wavs/")
+    source.add_argument("--libritts_dir", help="folder with speaker/chapter/*.normalized.txt")
+    parser.add_argument("--codec", required=True, help="directory or hub id of a trained codec")
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--tokenizer", help="directory of the tokenizer of a pipeline to fine-tune")
-    parser.add_argument("--backend", default="english", help="phonemizer: english, espeak or none")
+    parser.add_argument("--backend", default="english", help="phonemizer: english, arpabet, espeak or none")
     parser.add_argument("--language", default="en-us")
-    parser.add_argument("--aligner_steps", type=int, default=300)
-    parser.add_argument("--aligner_batch_size", type=int, default=10)
-    parser.add_argument("--aligner_learning_rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args(argv)
+
+    parser.add_argument("--audio_path", help="where the audio is if the metadata does not say, e.g. audio/{id}.ogg")
+    parser.add_argument("--dataset_config_name")
+    parser.add_argument("--dataset_split", default="train")
+    parser.add_argument("--dataset_revision", help="commit of the dataset's repository")
+    parser.add_argument("--streaming", action="store_true", help="read the dataset as it comes, without storing it")
+    parser.add_argument("--audio_column", default="audio")
+    parser.add_argument("--text_column", default="text")
+    parser.add_argument("--speaker_column")
+    parser.add_argument("--id_column")
+
+    parser.add_argument("--textgrid_dir", help="take phones and durations from these, as forced aligners write them")
+    parser.add_argument(
+        "--durations_hop_seconds", type=float, help="take durations from the metadata, which counts them in this"
+    )
+    parser.add_argument("--measure_latents", action="store_true", help="even if the codec has its latent statistics")
+
+    parser.add_argument("--min_seconds", type=float, default=RowLimits.min_seconds)
+    parser.add_argument("--max_seconds", type=float, default=RowLimits.max_seconds)
+    parser.add_argument("--min_sampling_rate", type=int, default=RowLimits.min_sampling_rate, help="of a recording")
+    parser.add_argument("--max_clipped", type=float, default=RowLimits.max_clipped, help="share at full scale")
+    parser.add_argument("--trim_db", type=float, help="cut ends that are so much below the loudest part, such as 40")
+
+    parser.add_argument("--shard_size", type=int, default=500, help="rows that are lost by a kill, at most")
+    parser.add_argument("--batch_seconds", type=float, default=60.0, help="of audio in a batch of the codec")
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that read, phonemize and find F0")
+    args = parser.parse_args(argv)
+    if args.durations_hop_seconds is not None and (args.metadata is None or args.textgrid_dir):
+        parser.error("--durations_hop_seconds is for durations in --metadata, without --textgrid_dir.")
+    return args
 
 
 def main(args):
-    torch.manual_seed(args.seed)
-    codec = load_codec(args.codec).eval()
+    # Who is done first may wait long for the others.
+    state = PartialState(timeout=timedelta(days=30))
+    codec = load_codec(args.codec).to(state.device).eval()
     if args.tokenizer:
         tokenizer = NaturalSpeech2Tokenizer.from_pretrained(args.tokenizer)
     else:
         tokenizer = NaturalSpeech2Tokenizer(backend=args.backend, language=args.language)
-    utterances = read_utterances(args.metadata, codec, tokenizer)
-    features = mel_features([u["waveform"] for u in utterances], codec)
-    durations = learn_durations(features, [u["input_ids"] for u in utterances], tokenizer, args)
-    rows = [finish(u, d, codec) for u, d in zip(utterances, durations, strict=True)]
-    write_prepared_dataset(rows, args.output_dir, codec, tokenizer)
-    tokenizer.save_pretrained(Path(args.output_dir) / "tokenizer")
-    seconds = sum(row["n_frames"] for row in rows) / codec.frame_rate
-    print(f"prepared {len(rows)} utterances, {seconds:.0f} s, in {args.output_dir}")
+    source = open_source(args)
+    if args.textgrid_dir:
+        check_phones_fit(tokenizer)
+        source = with_textgrids(source, args.textgrid_dir)
+
+    preparation = Preparation(args.output_dir, what_decides(args, codec, tokenizer, source))
+    if state.is_main_process:
+        preparation.begin()
+    state.wait_for_everyone()
+    if preparation.is_complete():
+        state.print(f"{args.output_dir} is prepared already")
+        return
+    prepare_shards(preparation, source, codec, tokenizer, args, state)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        aligned = args.textgrid_dir is not None or args.durations_hop_seconds is not None
+        card, reasons = preparation.finish(source, codec, tokenizer, aligned)
+        seconds = card["frames"] / codec.frame_rate
+        print(f"prepared {card['utterances']} utterances, {seconds:.0f} s, in {args.output_dir}")
+        print("rejected: " + (", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"))
+    state.wait_for_everyone()
 
 
-def read_utterances(metadata, codec, tokenizer):
-    folder = Path(metadata).parent
-    with open(metadata, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    utterances = []
-    for row in rows:
-        waveform, rate = load_audio(folder / row["file"], target_sampling_rate=codec.sampling_rate)
-        check_audible(waveform, rate, 0.2, row["file"])
-        phonemes = tokenizer.phonemize(row["text"])
-        utterances.append(
-            {
-                "id": Path(row["file"]).stem,
-                "speaker": row.get("speaker") or "speaker",
-                "text": row["text"],
-                "phonemes": phonemes,
-                "waveform": waveform,
-                "input_ids": tokenizer(phonemes, is_phonemes=True, padding=True, return_tensors="pt")["input_ids"][0],
-            }
-        )
-    return utterances
-
-
-def mel_features(waveforms, codec):
-    """Log-mel frames (80, T) at the codec's frame rate, standardised over all recordings."""
-    mel = LogMelSpectrogram(
-        sampling_rate=codec.sampling_rate, n_fft=4 * codec.hop_length, hop_length=codec.hop_length, n_mels=80
+def open_source(args):
+    if args.metadata:
+        return table_source(args.metadata, args.audio_path)
+    if args.ljspeech_dir:
+        return ljspeech_source(args.ljspeech_dir)
+    if args.libritts_dir:
+        return libritts_source(args.libritts_dir)
+    return hub_source(
+        args.dataset_name,
+        args.shard_size,
+        args.dataset_config_name,
+        args.dataset_split,
+        args.dataset_revision,
+        args.streaming,
+        args.audio_column,
+        args.text_column,
+        args.speaker_column,
+        args.id_column,
     )
-    features = [mel(waveform[None])[0] for waveform in waveforms]
-    everything = torch.cat(features, dim=1)
-    mean, std = everything.mean(1, keepdim=True), everything.std(1, keepdim=True)
-    return [(feature - mean) / std for feature in features]
 
 
-def learn_durations(features, input_ids, tokenizer, args, temperature=5e-3, hidden=128):
-    """Train an aligner on the recordings, then align them: a tensor of frames per phoneme each."""
-    aligner = PhonemeAligner(vocab_size=len(tokenizer), hidden_size=hidden, temperature=temperature)
-    optimizer = torch.optim.AdamW(aligner.parameters(), lr=args.aligner_learning_rate)
-    start = time.time()
-    for step in range(1, args.aligner_steps + 1):
-        chosen = torch.randperm(len(features))[: args.aligner_batch_size].tolist()
-        batch = alignment_batch([features[i] for i in chosen], [input_ids[i] for i in chosen])
-        scores, masks = aligner(**batch), (batch["feature_mask"], batch["attention_mask"])
-        loss = forward_sum_loss(scores.scores, *masks)
-        if step > args.aligner_steps // 2:
-            durations = aligner.align(**batch)
-            loss = loss + binarization_loss(scores.log_probs, durations, batch["feature_mask"])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 50 == 0:
-            print(f"aligner step {step} loss {loss.item():.3f} {time.time() - start:.0f} s", flush=True)
-    aligner.eval()
-    return [
-        aligner.align(**alignment_batch([feature], [ids]))[0] for feature, ids in zip(features, input_ids, strict=True)
-    ]
+def what_decides(args, codec, tokenizer, source):
+    """All that the dataset depends on, for its card."""
+    arguments = {key: value for key, value in vars(args).items() if key not in ("output_dir", "num_workers")}
+    fingerprints = {"codec_given": codec.fingerprint, "tokenizer_given": tokenizer.fingerprint}
+    return {**arguments, **fingerprints, "source": source.identity}
 
 
-def alignment_batch(features, input_ids):
-    pad = torch.nn.utils.rnn.pad_sequence
-    frames = torch.tensor([feature.shape[1] for feature in features])
-    phonemes = torch.tensor([len(ids) for ids in input_ids])
-    prior = torch.zeros(len(features), int(frames.max()), int(phonemes.max()))
-    for item, (t, n) in enumerate(zip(frames.tolist(), phonemes.tolist(), strict=True)):
-        prior[item, :t, :n] = beta_binomial_prior(n, t)
-    return {
-        "features": pad([feature.T for feature in features], batch_first=True).transpose(1, 2),
-        "input_ids": pad(input_ids, batch_first=True),
-        "feature_mask": torch.arange(int(frames.max())) < frames[:, None],
-        "attention_mask": torch.arange(int(phonemes.max())) < phonemes[:, None],
-        "prior": prior,
-    }
-
-
-@torch.no_grad()
-def finish(utterance, durations, codec):
-    waveform = utterance["waveform"]
-    _, codes = codec.quantize(codec.encode(waveform[None, None]))
-    f0 = estimate_f0(waveform, codec.sampling_rate, codec.hop_length)
-    return {**utterance, "durations": durations, "codes": codes[0], "f0": f0, "n_frames": codes.shape[2]}
+def prepare_shards(preparation, source, codec, tokenizer, args, state):
+    limits = RowLimits(**{field.name: getattr(args, field.name) for field in fields(RowLimits)})
+    preparer = RowPreparer(tokenizer, codec.sampling_rate, codec.hop_length, limits, args.durations_hop_seconds)
+    measure = args.measure_latents or codec.config.latents_mean is None
+    # What the workers get from the sampler is the rows themselves; they come back in the same order.
+    rows = preparation.pending(source, args.shard_size, state.process_index, state.num_processes)
+    loader = DataLoader(
+        preparer,
+        batch_size=None,
+        sampler=rows,
+        num_workers=args.num_workers,
+        prefetch_factor=16 if args.num_workers else None,
+        collate_fn=lambda item: item,
+    )
+    utterances, rejections = [], []
+    progress = tqdm(desc="preparing", unit=" rows")
+    for name, item in loader:
+        if isinstance(item, ShardEnd):
+            encoded, failed = encode_utterances(codec, utterances, args.batch_seconds)
+            sums = sum_latents(codec, encoded) if measure else None
+            preparation.write(name, item, encoded, rejections + failed, sums)
+            utterances, rejections = [], []
+        else:
+            (rejections if "reason" in item else utterances).append(item)
+            progress.update()
+    progress.close()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import soundfile
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
+import align_dataset
 import prepare_dataset
 import train_codec
 import train_text_to_speech
@@ -27,7 +28,8 @@ from ns2_diffusers import (
     NaturalSpeech2EulerScheduler,
     NaturalSpeech2Pipeline,
 )
-from read_back import Reader
+from ns2_diffusers.data.prepared_dataset import read_card
+from ns2_diffusers.evaluation.words import WordReader
 
 CLIPS = Path(__file__).parent / "asterisk"
 SAMPLERS = {
@@ -52,6 +54,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", default="outputs/quickstart")
     parser.add_argument("--codec_minutes", type=float, default=4.5)
+    parser.add_argument("--aligner_steps", type=int, default=300)
     parser.add_argument("--model_minutes", type=float, default=7.5)
     parser.add_argument("--model_steps", type=int, default=750, help="over which the learning rate falls")
     parser.add_argument("--model_config", default=MODEL_CONFIG)
@@ -70,7 +73,7 @@ def main(args):
     pipe.set_progress_bar_config(disable=True)
     with open(CLIPS / "metadata.csv", newline="", encoding="utf-8") as file:
         clips = list(csv.DictReader(file))[: args.num_texts]
-    reader = Reader()
+    reader = WordReader()
     recordings = words_right(reader, clips, [(CLIPS / clip["file"], None) for clip in clips])
     scores = {}
     for name, sampler in SAMPLERS.items():
@@ -85,7 +88,7 @@ def main(args):
 
 
 def train(root, args):
-    """Codec, dataset, model, one after the other; each is skipped where it is done."""
+    """Codec, dataset, durations, model, one after the other; each is skipped where it is done."""
     metadata = str(CLIPS / "metadata.csv")
     codec, dataset, pipeline = (str(root / name) for name in ("codec", "dataset", "pipeline"))
     if not (root / "codec" / "config.json").exists():
@@ -96,6 +99,9 @@ def train(root, args):
     if not (root / "dataset" / "dataset_card.json").exists():
         options = ["--metadata", metadata, "--codec", codec, "--output_dir", dataset]
         prepare_dataset.main(prepare_dataset.parse_args(options))
+    if not read_card(dataset)["aligned"]:
+        options = ["--dataset_dir", dataset, "--max_train_steps", str(args.aligner_steps), "--batch_seconds", "40"]
+        align_dataset.main(align_dataset.parse_args([*options, "--resume_from_checkpoint", "latest"]))
     if not (root / "pipeline" / "model_index.json").exists():
         options = ["--dataset_dir", dataset, "--codec", codec, "--output_dir", pipeline]
         options += ["--model_config", args.model_config, "--max_train_time", str(args.model_minutes)]

@@ -13,6 +13,7 @@ import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline, Voice
 from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, main, write_audio
+from ns2_diffusers.pipelines import bundled
 
 TEXT = "Hello there."
 
@@ -60,7 +61,7 @@ def test_writes_what_the_pipeline_says(run, tiny_pipeline, clips):
     np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
     assert soundfile.info("out.wav").samplerate == 16000
     assert f"{len(wanted) / 16000:.2f} s of audio" in printed.out
-    assert "real-time factor" in printed.out and "out.wav" in printed.out
+    assert "real-time factor" in printed.out and "s with loading: out.wav" in printed.out
     assert not list(Path().glob("*.partial"))
 
 
@@ -252,8 +253,16 @@ def test_errors_are_one_line(run, clips, capsys, args, message):
     assert set(Path().iterdir()) == before
 
 
-def test_a_model_is_asked_for(run, monkeypatch):
+def test_the_bundled_voice_speaks_where_no_model_is_named(run, tiny_pipeline, tiny_pipeline_dir, clips, monkeypatch):
     monkeypatch.delenv(MODEL_VARIABLE)
+    monkeypatch.setattr(bundled, "FOLDER", tiny_pipeline_dir)
+    assert run("generate", TEXT)[0] == 0
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+
+
+def test_a_model_is_asked_for_where_no_voice_is_bundled(run, monkeypatch, tmp_path):
+    monkeypatch.delenv(MODEL_VARIABLE)
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "empty")
     status, printed = run("generate", TEXT)
     assert status == 2 and "--model" in printed.err and MODEL_VARIABLE in printed.err
 

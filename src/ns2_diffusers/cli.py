@@ -28,7 +28,7 @@ SCHEDULERS = {
     "deis": "DEISMultistepScheduler",
 }
 EXAMPLES = """examples:
-  ns2-diffusers generate "Hello there." --prompt voice.wav -o hello.wav --model my-model
+  ns2-diffusers generate "Hello there." --prompt voice.wav -o hello.wav
   ns2-diffusers voice voice.wav -o voice.safetensors --model my-model
   ns2-diffusers generate --file story.txt --voice voice.safetensors -o story.mp3 --model my-model
   ns2-diffusers convert amphion -o my-model"""
@@ -120,7 +120,9 @@ def add_conversion(parser: argparse.ArgumentParser, published: str, kinds: str) 
 
 def add_common(parser: argparse.ArgumentParser, output_help: str) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help=output_help)
-    parser.add_argument("--model", help=f"directory or hub repository (the environment's {MODEL_VARIABLE})")
+    parser.add_argument(
+        "--model", help=f"directory or hub repository (that of {MODEL_VARIABLE}, or the bundled voice)"
+    )
     parser.add_argument("--device", help="cpu, cuda, mps … (a GPU if there is one)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no report")
@@ -129,6 +131,7 @@ def add_common(parser: argparse.ArgumentParser, output_help: str) -> None:
 def run_generate(args: argparse.Namespace) -> None:
     check_output(args.output, FORMATS)
     text = read_text(args)
+    begun = time.perf_counter()
     pipe = load_pipeline(args)
 
     import torch
@@ -150,9 +153,11 @@ def run_generate(args: argparse.Namespace) -> None:
     audio = output.audios[0]
     write_audio(audio, output.sampling_rate, args.output)
     if not args.quiet:
-        seconds = audio.shape[-1] / output.sampling_rate
-        factor = elapsed / seconds
-        print(f"{seconds:.2f} s of audio in {elapsed:.2f} s (real-time factor {factor:.2f}): {args.output}")
+        seconds, waited = audio.shape[-1] / output.sampling_rate, time.perf_counter() - begun
+        print(
+            f"{seconds:.2f} s of audio in {elapsed:.2f} s (real-time factor {elapsed / seconds:.2f}), "
+            f"{waited:.1f} s with loading: {args.output}"
+        )
 
 
 def run_voice(args: argparse.Namespace) -> None:
@@ -230,12 +235,7 @@ def read_text(args: argparse.Namespace) -> str:
 
 
 def load_pipeline(args: argparse.Namespace) -> Any:
-    model = args.model or os.environ.get(MODEL_VARIABLE)
-    if not model:
-        raise ValueError(
-            "no model was given: name a directory or a hub repository with --model or in the environment "
-            f"variable {MODEL_VARIABLE}; examples/quickstart.py trains a small one in minutes."
-        )
+    model = args.model or os.environ.get(MODEL_VARIABLE) or bundled_voice()
     if not os.path.isdir(model) and model.count("/") != 1:
         raise ValueError(f"there is no directory {model!r}, and it is no hub repository (owner/name).")
     import diffusers
@@ -258,6 +258,18 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     # None: where standard error is no terminal.
     pipe.set_progress_bar_config(disable=args.quiet or None)
     return pipe.to(device, getattr(torch, args.dtype))
+
+
+def bundled_voice() -> str:
+    from .pipelines.bundled import bundled
+
+    try:
+        return str(bundled())
+    except FileNotFoundError as error:
+        raise ValueError(
+            "no model was given: name a directory or a hub repository with --model or in the environment variable "
+            f"{MODEL_VARIABLE} ({error})"
+        ) from error
 
 
 def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:

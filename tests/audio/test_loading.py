@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.audio.loading import find_speech, load_audio
 
 RATE = 16000
 SINE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -75,3 +75,32 @@ def test_what_is_no_audio_is_refused(audio):
     with pytest.raises((TypeError, ValueError)) as raised:
         load_audio(audio, RATE)
     assert "give" in str(raised.value) or "no audio file" in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix):
+    path = tmp_path / f"sine.{suffix}"
+    soundfile.write(path, SINE, RATE)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    for audio in (path, {"bytes": path.read_bytes()}):
+        with pytest.raises(ValueError, match="is cut off|cannot be read as audio"):
+            load_audio(audio)
+
+
+def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(tmp_path):
+    path = tmp_path / "sine.wav"
+    soundfile.write(path, SINE, RATE)
+    content = bytearray(path.read_bytes())
+    content[4:8] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(load_audio(path)[0]) == RATE
+
+
+def test_speech_is_found_between_silences():
+    faint, loud = 0.001 * torch.from_numpy(SINE), torch.from_numpy(SINE)
+    recording = torch.cat([faint, loud, faint[:1600]])
+    # A margin of 100 ms at 16 kHz is 1600 samples; windows are 320, of which 16000 holds a whole number.
+    assert find_speech(recording, RATE, threshold_db=40) == (16000 - 1600, 32000 + 1600)
+    assert find_speech(recording, RATE, threshold_db=40, margin_seconds=0) == (16000, 32000)
+    assert find_speech(recording, RATE, threshold_db=70) == (0, len(recording))

@@ -1,8 +1,11 @@
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
+from ns2_diffusers.training.alignment import speech_clock
+from ns2_diffusers.training.losses import beta_binomial_prior
 
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
 
@@ -26,7 +29,7 @@ ROWS = [make_row("a", "s", 30), make_row("b", "s", 20), make_row("c", "s", 25), 
 
 @pytest.fixture
 def collator():
-    return PromptCollator(datasets.Dataset.from_list(ROWS), NaturalSpeech2Tokenizer(), 5, 10)
+    return collator_of()
 
 
 def test_batches_are_padded_and_masked(collator):
@@ -47,36 +50,130 @@ def test_pitch_has_no_gaps_where_f0_has(collator):
     assert batch["pitch"][0, :6].tolist() == pytest.approx([100, 100, 200, 400, 400, 400])
 
 
+def of(piece):
+    """The index of the row that a piece of codes (Q, T) is from, and which of its frames it is."""
+    frames = piece[0].tolist()
+    assert frames == list(range(frames[0], frames[0] + len(frames)))
+    return frames[0] // 100, frames[0] % 100
+
+
+def prompts(batch):
+    return [of(codes[:, mask]) for codes, mask in zip(batch["prompt_codes"], batch["prompt_mask"], strict=True)]
+
+
+def collator_of(prompt_source="other", seed=0, rows=ROWS):
+    dataset = datasets.Dataset.from_list(rows)
+    return PromptCollator(dataset, NaturalSpeech2Tokenizer(), 5, 10, seed, prompt_source)
+
+
+def epochs(collator, rows, count=40):
+    for epoch in range(count):
+        collator.set_epoch(epoch)
+        yield collator(rows)
+
+
 def test_prompts_are_pieces_of_another_utterance_of_the_speaker(collator):
-    seen = set()
-    for _ in range(30):
-        batch = collator(ROWS[:1])
-        codes, length = batch["prompt_codes"][0], int(batch["prompt_mask"].sum())
-        assert 5 <= length <= 10
-        piece = codes[0, :length]
-        assert torch.equal(piece, torch.arange(piece[0], piece[0] + length))
-        seen.add(int(piece[0]) // 100)
-    assert seen == {1, 2}
+    lengths = set()
+    for batch in epochs(collator, ROWS[:1]):
+        lengths.add(int(batch["prompt_mask"].sum()))
+        assert torch.equal(batch["loss_mask"], batch["frame_mask"])
+    assert lengths == set(range(5, 11))
+    seen = [{prompts(batch)[item][0] for batch in epochs(collator, ROWS[:3])} for item in range(3)]
+    assert seen == [{1, 2}, {0, 2}, {0, 1}]
 
 
-def test_a_lonely_utterance_prompts_itself(collator):
-    assert int(collator(ROWS[3:])["prompt_codes"][0, 0, 0]) // 100 == 3
+@pytest.mark.parametrize(("source", "row"), [("same", 0), ("other", 3)])
+def test_a_prompt_of_the_same_utterance_is_left_out_of_the_loss(source, row):
+    """Where "same" asks for it, and where the speaker has no other."""
+    collator = collator_of(source)
+    for batch in epochs(collator, ROWS[row : row + 1]):
+        (index, start), length = prompts(batch)[0], int(batch["prompt_mask"].sum())
+        assert index == row and length <= ROWS[row]["n_frames"] // 2
+        expected = torch.ones(1, ROWS[row]["n_frames"], dtype=torch.bool)
+        expected[:, start : start + length] = False
+        assert torch.equal(batch["loss_mask"], expected)
+        assert batch["frame_mask"].all()
 
 
-def test_prompts_are_drawn_by_seed():
-    dataset = datasets.Dataset.from_list(ROWS)
-    draw = [
-        PromptCollator(dataset, NaturalSpeech2Tokenizer(), 5, 10, seed)(ROWS[:3])["prompt_codes"] for seed in (1, 1, 2)
-    ]
-    assert torch.equal(draw[0], draw[1])
-    assert draw[0].shape != draw[2].shape or not torch.equal(draw[0], draw[2])
+def test_mixed_prompts_are_of_both_kinds():
+    own = [prompts(batch)[0][0] == 0 for batch in epochs(collator_of("mixed"), ROWS[:1])]
+    assert 8 < sum(own) < 32
+
+
+def test_other_prompt_sources_are_refused():
+    with pytest.raises(ValueError, match="'mine'.*mixed"):
+        collator_of("mine")
+
+
+def test_prompts_depend_on_seed_epoch_and_id_alone():
+    first, second, other = collator_of("mixed"), collator_of("mixed"), collator_of("mixed", seed=1)
+    batch = first(ROWS)
+    for item in (3, 1, 0, 2):  # one by one, in another order
+        assert prompts(second(ROWS[item : item + 1]))[0] == prompts(batch)[item]
+    assert prompts(other(ROWS)) != prompts(batch)
+    first.set_epoch(1)
+    assert prompts(first(ROWS)) != prompts(batch)
+    first.set_epoch(0)
+    assert prompts(first(ROWS)) == prompts(batch)
+
+
+def test_a_batch_names_its_seed():
+    collator = collator_of()
+    seed = collator(ROWS[:2])["seed"]
+    assert seed.dtype == torch.int64 and seed.ndim == 0 and seed > 0
+    assert seed == collator_of()(ROWS[:2])["seed"]
+    others = [collator(ROWS[1:2]), collator(ROWS[1::-1]), collator_of(seed=1)(ROWS[:2])]
+    collator.set_epoch(1)
+    others.append(collator(ROWS[:2]))
+    assert len({int(batch["seed"]) for batch in others} | {int(seed)}) == 5
+
+
+def test_a_dataset_that_is_not_aligned_has_priors():
+    rows = [{**row, "durations": []} for row in ROWS[:2]]
+    batch = collator_of(rows=rows)(rows)
+    assert "durations" not in batch
+    assert batch["alignment_prior"].shape == (2, 30, 5)
+    for item, (row, phonemes) in enumerate(zip(rows, (4, 5), strict=True)):
+        prior = beta_binomial_prior(phonemes, speech_clock(torch.tensor(row["f0"])))
+        assert torch.equal(batch["alignment_prior"][item, : len(prior), :phonemes], prior)
+    assert not batch["alignment_prior"][1, 20:].any()
+
+
+def test_numpy_rows_make_the_same_batch(collator):
+    rows = datasets.Dataset.from_list(ROWS).with_format("numpy")
+    for key, value in collator([rows[index] for index in range(4)]).items():
+        assert torch.equal(value, collator(ROWS)[key]), key
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_makes_the_same_epochs_with_and_without_workers(workers):
+    collator = collator_of("mixed")
+    sampler = FrameBudgetSampler([row["n_frames"] for row in ROWS], 60)
+    loader = torch.utils.data.DataLoader(
+        datasets.Dataset.from_list(ROWS),
+        batch_sampler=sampler,
+        collate_fn=collator,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    for epoch in (3, 0, 7):
+        collator.set_epoch(epoch)
+        sampler.set_epoch(epoch)
+        expected = [collator([ROWS[index] for index in indices]) for indices in sampler]
+        for found, wanted in zip(loader, expected, strict=True):
+            assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in found)
+
+
+LENGTHS = torch.randint(20, 300, (200,), generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def test_batches_keep_to_the_budget_and_miss_nobody():
-    lengths = torch.randint(20, 300, (200,), generator=torch.Generator().manual_seed(0)).tolist() + [5000]
+    lengths = [*LENGTHS, 5000]
     sampler = FrameBudgetSampler(lengths, 1000)
-    for _ in range(3):
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
         batches = list(sampler)
+        assert len(sampler) == len(batches)
         assert sorted(index for batch in batches for index in batch) == list(range(201))
         for batch in batches:
             assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 1000
@@ -84,6 +181,54 @@ def test_batches_keep_to_the_budget_and_miss_nobody():
     assert padding < 1.15  # bucketed: random batches of these lengths would waste about half
 
 
-def test_epochs_differ():
-    sampler = FrameBudgetSampler([100, 110, 90, 105, 95, 100], 220)
-    assert list(sampler) != list(sampler)
+def test_batches_depend_on_seed_and_epoch():
+    one, two, other = (
+        FrameBudgetSampler(LENGTHS, 1000),
+        FrameBudgetSampler(LENGTHS, 1000),
+        FrameBudgetSampler(LENGTHS, 1000, seed=1),
+    )
+    first = list(one)
+    assert first == list(one) == list(two) != list(other)
+    one.set_epoch(1)
+    assert list(one) != first
+    one.set_epoch(0)
+    assert list(one) == first
+
+
+@pytest.mark.parametrize("multiple", [2, 3, 8])
+def test_batches_come_in_multiples_and_still_miss_nobody(multiple):
+    sampler = FrameBudgetSampler(LENGTHS, 1000, multiple_of=multiple)
+    plain = FrameBudgetSampler(LENGTHS, 1000)
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        plain.set_epoch(epoch)
+        assert len(sampler) % multiple == 0 and 0 <= len(sampler) - len(plain) < multiple
+        assert sorted(index for batch in sampler for index in batch) == list(range(200))
+
+
+def test_fewer_utterances_than_processes_are_left_as_they_are():
+    assert sorted(FrameBudgetSampler([10, 10], 100, multiple_of=4)) == [[0], [1]]
+
+
+def test_two_processes_share_out_one_order():
+    sampler = FrameBudgetSampler(LENGTHS, 1000, multiple_of=2)
+    shards = [BatchSamplerShard(sampler, 2, rank, even_batches=False) for rank in range(2)]
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        first, second = (list(shard) for shard in shards)
+        assert len(first) == len(second) == len(shards[0])
+        assert [batch for pair in zip(first, second, strict=True) for batch in pair] == list(sampler)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_accelerates_loader_sets_the_epoch(processes):
+    sampler = FrameBudgetSampler(LENGTHS, 1000, multiple_of=2)
+    loader = torch.utils.data.DataLoader(range(200), batch_sampler=sampler, collate_fn=list)
+    loader = prepare_data_loader(
+        loader, num_processes=processes, process_index=0, put_on_device=False, even_batches=False
+    )
+    expected = FrameBudgetSampler(LENGTHS, 1000, multiple_of=2)
+    for epoch in (5, 2):
+        loader.set_epoch(epoch)
+        expected.set_epoch(epoch)
+        assert list(loader) == list(expected)[::processes]

@@ -3,8 +3,14 @@ import json
 import pytest
 import torch
 
-from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, write_prepared_dataset
+from ns2_diffusers import NaturalSpeech2Tokenizer, load_codec
+from ns2_diffusers.data.prepared_dataset import (
+    load_prepared_dataset,
+    read_card,
+    shards,
+    update_durations,
+    write_prepared_dataset,
+)
 
 pytest.importorskip("datasets", reason="the train extra is not installed")
 
@@ -37,7 +43,19 @@ def test_written_is_loaded(tmp_path, tiny_codec, tokenizer):
             assert back[key] == (value.tolist() if isinstance(value, torch.Tensor) else value)
     card = json.loads((tmp_path / "set" / "dataset_card.json").read_text())
     assert card["utterances"] == 2 and card["frames"] == 32 and card["sampling_rate"] == 16000
+    assert card["aligned"] and card["rejected"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    types = {name: str(feature) for name, feature in loaded.features.items()}
+    assert types["codes"] == "List(List(Value('int16')))" and types["f0"] == "List(Value('float32'))"
+    assert types["durations"] == "List(Value('int32'))" and types["n_frames"] == "Value('int32')"
+
+
+def test_codec_and_tokenizer_lie_with_the_rows(tmp_path, tiny_codec, tokenizer):
+    write_prepared_dataset([make_row()], tmp_path / "set", tiny_codec, tokenizer)
+    codec = load_codec(str(tmp_path / "set" / "codec"))
+    own = NaturalSpeech2Tokenizer.from_pretrained(tmp_path / "set" / "tokenizer")
+    assert codec.config.latents_mean == tiny_codec.config.latents_mean
+    assert len(load_prepared_dataset(tmp_path / "set", codec, own)) == 1
 
 
 def test_a_dataset_of_another_codec_is_refused_with_both_fingerprints(tmp_path, tiny_codec, tokenizer):
@@ -94,3 +112,43 @@ def test_a_dataset_replaces_an_older_one(tmp_path, tiny_codec, tokenizer):
     for name in ("old", "new"):
         write_prepared_dataset([make_row(name)], tmp_path / "set", tiny_codec, tokenizer)
     assert list(load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)["id"]) == ["new"]
+
+
+def test_durations_can_come_later(tmp_path, tiny_codec, tokenizer):
+    rows = [make_row("a") | {"durations": []}, make_row("b", 20) | {"durations": []}]
+    write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
+    before = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
+    assert not read_card(tmp_path / "set")["aligned"] and list(before["durations"]) == [[], []]
+    durations = {"b": [1, 2, 3, 4, 1, 9], "a": torch.tensor([1, 2, 3, 4, 1, 1]), "of another dataset": [1]}
+    update_durations(tmp_path / "set", durations)
+    after = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
+    assert read_card(tmp_path / "set")["aligned"]
+    assert list(after["durations"]) == [[1, 2, 3, 4, 1, 1], [1, 2, 3, 4, 1, 9]]
+    assert after.features == before.features
+    for column in ("id", "phonemes", "codes", "f0", "n_frames"):
+        assert list(after[column]) == list(before[column])
+
+
+@pytest.mark.parametrize(("durations", "message"), [({}, "'a'.*none were given"), ({"a": [1, 2, 3]}, "sum to 6")])
+def test_durations_that_do_not_fit_change_nothing(tmp_path, tiny_codec, tokenizer, durations, message):
+    write_prepared_dataset([make_row()], tmp_path / "set", tiny_codec, tokenizer)
+    before = [path.read_bytes() for path in shards(tmp_path / "set")]
+    with pytest.raises(ValueError, match=message):
+        update_durations(tmp_path / "set", durations)
+    assert before == [path.read_bytes() for path in shards(tmp_path / "set")]
+    assert read_card(tmp_path / "set")["aligned"]
+
+
+def test_durations_for_some_only_are_refused(tmp_path, tiny_codec, tokenizer):
+    with pytest.raises(ValueError, match="all of them durations, or none"):
+        write_prepared_dataset(
+            [make_row("a"), make_row("b") | {"durations": []}], tmp_path / "set", tiny_codec, tokenizer
+        )
+
+
+def test_a_dataset_of_the_first_format_is_refused(tmp_path, tiny_codec, tokenizer):
+    write_prepared_dataset([make_row()], tmp_path / "set", tiny_codec, tokenizer)
+    card = tmp_path / "set" / "dataset_card.json"
+    card.write_text(card.read_text().replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(ValueError, match="format_version 1"):
+        load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)

@@ -76,3 +76,18 @@ def test_half_precision_is_near_single(name, dtype):
     assert result.dtype == (torch.float32 if computed_in_single else dtype)
     error = (result.float() - expected).norm() / expected.norm()
     assert error < (0.03 if dtype == torch.bfloat16 else 0.005)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mixed_precision_gradients_are_near_those_in_single(name):
+    """On a CPU attention takes another way where there are gradients and half precision."""
+    gradients = []
+    for cast in (False, True):
+        model = build(name)
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            found = outputs(model, CASES[name][2])[-1]
+        found.float().square().mean().backward()
+        parameters = [p.grad for p in model.parameters() if p.grad is not None]
+        assert parameters and all(gradient.dtype == torch.float32 for gradient in parameters)
+        gradients.append(torch.cat([gradient.flatten() for gradient in parameters]))
+    assert (gradients[1] - gradients[0]).norm() / gradients[0].norm() < 0.15

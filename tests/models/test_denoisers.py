@@ -85,6 +85,19 @@ def test_guidance_is_an_input_of_models_made_for_it(name):
 
 @pytest.mark.parametrize("name", DENOISERS)
 @torch.no_grad()
+def test_an_estimate_is_an_input_of_models_made_for_it(name):
+    denoiser, estimate = build(name, self_conditioning=True), randn(2, 6, 11, seed=5)
+    none, zeros, other = (
+        denoiser(**DENOISER_INPUT, self_condition=each).sample for each in (None, torch.zeros(2, 6, 11), estimate)
+    )
+    assert torch.equal(none, zeros)
+    assert (none - other).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="self_conditioning"):
+        build(name)(**DENOISER_INPUT, self_condition=estimate)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@torch.no_grad()
 def test_continuous_time_embeds_t(name):
     torch.manual_seed(0)
     continuous, plain = build(name, continuous_time=True), build(name)

@@ -49,9 +49,27 @@ def test_nothing_to_resume(tmp_path, training):
         checkpoints.resume(training[0], str(tmp_path))
 
 
-def test_a_half_written_checkpoint_is_none(tmp_path, training):
+def test_zero_keeps_all(tmp_path, training):
+    checkpoints = Checkpoints(tmp_path, total_limit=0)
+    for number in (1, 2, 3):
+        checkpoints.save(training[0], {"step": number})
+    assert len(checkpoints.all()) == 3
+
+
+def test_a_half_written_checkpoint_is_none_and_goes(tmp_path, training):
+    checkpoints = Checkpoints(tmp_path, total_limit=2)
+    checkpoints.save(training[0], {"step": 4})
     (tmp_path / ".checkpoint-00000005").mkdir()
-    assert Checkpoints(tmp_path, total_limit=2).all() == []
+    (tmp_path / ".checkpoint-00000005" / "model.safetensors").write_text("half")
+    assert checkpoints.resume(training[0], "latest")["step"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000004"]
+
+
+def test_a_run_from_the_beginning_is_refused_where_another_has_been(tmp_path, training):
+    checkpoints = Checkpoints(tmp_path, total_limit=2)
+    checkpoints.save(training[0], {"step": 1})
+    with pytest.raises(ValueError, match="choose another --output_dir"):
+        checkpoints.resume(training[0], None)
 
 
 def write(content):

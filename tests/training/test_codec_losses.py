@@ -4,6 +4,7 @@ import torch
 
 from ns2_diffusers.audio.mel import LogMelSpectrogram
 from ns2_diffusers.training.codec_losses import (
+    LossBalancer,
     MultiResolutionMelLoss,
     adversarial_loss,
     discriminator_loss,
@@ -78,3 +79,40 @@ def test_feature_matching_teaches_only_the_codec():
     feature_matching_loss(real, fake).backward()
     assert real[0][0].grad is None
     torch.testing.assert_close(fake[0][0].grad, torch.full((3,), -1 / 3))
+
+
+def test_balanced_weights_are_shares_of_the_gradient():
+    output = torch.tensor([1.0, 2.0, -1.0], requires_grad=True)
+    losses = {"huge": 1000 * output[0], "tiny": 1e-3 * output[1:].sum()}
+    balancer = LossBalancer({"huge": 1.0, "tiny": 3.0}, total_norm=2.0)
+    (gradient,) = torch.autograd.grad(balancer(losses, output), output)
+    # 2 · 1/4 along the first, 2 · 3/4 along (0, 1, 1)/√2.
+    torch.testing.assert_close(gradient, torch.tensor([0.5, 1.5 / 2**0.5, 1.5 / 2**0.5]))
+
+
+def test_balancer_averages_norms_at_its_interval():
+    output = torch.ones(4, requires_grad=True)
+    balancer = LossBalancer({"a": 1.0, "b": 1.0}, decay=0.9, interval=2)
+
+    def scale_of_a(factor):
+        return torch.autograd.grad(balancer({"a": factor * output[0]}, output), output)[0][0].item()
+
+    assert scale_of_a(1.0) == pytest.approx(1.0)
+    assert scale_of_a(5.0) == pytest.approx(5.0)  # not measured
+    assert scale_of_a(5.0) == pytest.approx(5.0 / (0.9 * 1 + 0.1 * 5))
+    balancer({"a": output[0], "b": 7 * output[0]}, output)  # a new loss is measured at once
+    assert balancer.norms["b"] == pytest.approx(7.0)
+
+    resumed = LossBalancer({"a": 1.0, "b": 1.0}, decay=0.9, interval=2)
+    resumed.load_state_dict(balancer.state_dict())
+    losses = {"a": 2 * output[0], "b": 3 * output[1]}
+    assert resumed(losses, output) == balancer(losses, output)
+    assert resumed.state_dict() == balancer.state_dict()
+
+
+def test_balancer_forgets_what_is_not_finite():
+    output = torch.ones(2, requires_grad=True)
+    balancer = LossBalancer({"a": 1.0}, interval=1)
+    balancer({"a": output.sum() * torch.nan}, output)
+    total = balancer({"a": 4 * output[0]}, output)
+    assert torch.autograd.grad(total, output)[0].tolist() == [1.0, 0.0]

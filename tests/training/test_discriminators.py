@@ -1,8 +1,13 @@
 import pytest
 import torch
 
-from ns2_diffusers.training.codec_losses import discriminator_loss
-from ns2_diffusers.training.discriminators import CodecDiscriminator, PeriodDiscriminator, STFTDiscriminator
+from ns2_diffusers.training.codec_losses import adversarial_loss, discriminator_loss, feature_matching_loss
+from ns2_diffusers.training.discriminators import (
+    CodecDiscriminator,
+    PeriodDiscriminator,
+    SideBySide,
+    STFTDiscriminator,
+)
 
 
 def test_period_scores_depend_on_one_phase_each():
@@ -23,8 +28,8 @@ def test_any_length_fits_a_period(samples):
 
 def test_stft_scores_have_the_rate_of_the_hop():
     scores, features = STFTDiscriminator(n_fft=256, channels=4)(torch.randn(2, 6400))
-    assert scores.shape[0] == 2 and scores.shape[-1] == 100
-    assert all(layer.shape[-1] == 100 for layer in features)
+    assert scores.shape[0] == 2 and scores.shape[-1] == 50
+    assert all(layer.shape[-1] == 50 for layer in features)
 
 
 def test_all_of_them_take_channels_as_items():
@@ -49,3 +54,34 @@ def test_it_learns_to_tell_noise_from_a_tone():
         optimizer.step()
     real, fake = judge(tone)[0], judge(torch.randn(2, 1, 500))[0]
     assert all(r.mean() > f.mean() + 0.5 for r, f in zip(real, fake, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["light", "encodec"])
+def test_each_loss_reaches_what_it_should(kind):
+    if kind == "encodec":
+        judge = pytest.importorskip("encodec.msstftd").MultiScaleSTFTDiscriminator(2)
+    else:
+        judge = CodecDiscriminator(n_ffts=(128, 256), periods=(2,), channels=2)
+    judge = SideBySide(judge)
+    real, made = (0.1 * torch.randn(2, 1, 4000, requires_grad=True) for _ in range(2))
+    (real_scores, real_features), (made_scores, made_features) = judge(real, made)
+    for expected, found in zip(judge.discriminator(made)[0], made_scores, strict=True):
+        torch.testing.assert_close(found, expected)
+    losses = {
+        "adversarial": adversarial_loss(made_scores),
+        "features": feature_matching_loss(real_features, made_features),
+        "discriminator": discriminator_loss(real_scores, made_scores),
+    }
+    # Not their biases: while no hinge is closed, what real and made audio ask of those cancels.
+    last = [
+        (name, parameter) for name, parameter in judge.named_parameters() if ".out." in name or "conv_post" in name
+    ]
+    outputs = [p for name, p in last if not name.endswith("bias")]
+    assert outputs
+    reached = {}
+    for name, loss in losses.items():
+        gradients = torch.autograd.grad(loss, [real, made, *outputs], retain_graph=True, allow_unused=True)
+        reached[name] = [gradient is not None and bool(gradient.abs().max() > 0) for gradient in gradients]
+    assert reached["adversarial"][:2] == [False, True]
+    assert reached["features"][:2] == [False, True] and not any(reached["features"][2:])
+    assert all(reached["discriminator"])

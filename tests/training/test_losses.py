@@ -56,6 +56,50 @@ def test_residual_codebook_loss_ignores_padding():
     assert padded.item() == pytest.approx(cut.item(), rel=1e-5)
 
 
+def plain_codebook_loss(predicted, codes, codebooks, mask):
+    """The same in the plainest words, for autograd to differentiate."""
+    residual, total = predicted.transpose(1, 2)[mask], 0.0
+    for layer, codebook in enumerate(codebooks):
+        wanted = codes[:, layer][mask]
+        distances = (residual[:, None] - codebook).square().sum(-1).sqrt()
+        logits = -distances / codebook.square().mean().sqrt()
+        total = total + torch.nn.functional.cross_entropy(logits, wanted)
+        residual = residual - codebook[wanted]
+    return total / len(codebooks)
+
+
+def codebook_case():
+    codebooks = torch.randn(3, 6, 4) * torch.tensor([1.0, 0.5, 0.2])[:, None, None]
+    mask = torch.arange(200) < torch.tensor([[200], [150]])  # several pieces of the CPU's
+    return torch.randn(2, 4, 200, requires_grad=True), torch.randint(0, 6, (2, 3, 200)), codebooks, mask
+
+
+def test_residual_codebook_loss_has_autograds_gradient():
+    predicted, codes, codebooks, mask = codebook_case()
+    values, found = [], []
+    for loss in (losses.residual_codebook_loss, plain_codebook_loss):
+        value = loss(predicted, codes, codebooks, mask)
+        values.append(value.item())
+        found.append(torch.autograd.grad(3.0 * value, predicted)[0])
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    torch.testing.assert_close(found[0], found[1], atol=1e-7, rtol=1e-4)
+
+
+def test_residual_codebook_loss_is_exact_under_autocast():
+    predicted, codes, codebooks, mask = codebook_case()
+    expected = losses.residual_codebook_loss(predicted, codes, codebooks, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(losses.residual_codebook_loss(predicted, codes, codebooks, mask), expected)
+
+
+def test_residual_codebook_loss_of_the_very_vector_is_finite():
+    predicted, codes, codebooks, mask = codebook_case()
+    exact = sum(book[layer] for book, layer in zip(codebooks, codes.unbind(1), strict=True)).transpose(1, 2)
+    exact = exact.detach().requires_grad_()
+    losses.residual_codebook_loss(exact, codes, codebooks, mask).backward()
+    assert exact.grad.isfinite().all() and exact.grad.abs().sum() > 0
+
+
 def test_standardized_codebooks_sum_to_standardised_latents(tiny_codec):
     codebooks = losses.standardized_codebooks(tiny_codec)
     codes = torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 7))

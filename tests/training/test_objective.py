@@ -1,12 +1,14 @@
 import pytest
 import torch
 
-from ns2_diffusers import NaturalSpeech2DDIMScheduler
-from ns2_diffusers.training.losses import standardized_codebooks
-from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective
+from ns2_diffusers import NaturalSpeech2DDIMScheduler, PhonemeAligner
+from ns2_diffusers.training import objective as objective_module
+from ns2_diffusers.training.losses import beta_binomial_prior, standardized_codebooks
+from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective, sample_times
 
 MODELS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")
 NAMES = ("data", "score", "codebook", "duration", "pitch")
+ALIGNER_NAMES = ("alignment", "binarization")
 
 
 @pytest.fixture
@@ -20,6 +22,7 @@ def batch(tiny_codec):
         "durations": torch.tensor([[2, 3] * 6, [3, 2] * 3 + [4, 1, 1] + [0] * 3]),
         "codes": torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 30)),
         "frame_mask": mask,
+        "loss_mask": mask,
         "f0": f0 * (torch.rand(2, 30) > 0.3) * mask,
         "pitch": f0 * mask,
         "prompt_codes": torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 15)),
@@ -28,14 +31,29 @@ def batch(tiny_codec):
 
 
 @pytest.fixture
-def make_objective(tiny_pipeline):
-    def make(prediction_type="sample", **config):
+def batch_to_align(batch):
+    """The same, of a dataset without durations."""
+    prior = torch.zeros(2, 30, 12)
+    for item, (phonemes, frames) in enumerate([(12, 30), (9, 21)]):
+        prior[item, :frames, :phonemes] = beta_binomial_prior(phonemes, frames)
+    return {key: value for key, value in batch.items() if key != "durations"} | {"alignment_prior": prior}
+
+
+@pytest.fixture
+def make_objective(make_tiny_pipeline):
+    def make(prediction_type="sample", aligner=False, denoiser="transformer", **config):
+        pipe = make_tiny_pipeline(denoiser)
         scheduler = NaturalSpeech2DDIMScheduler(prediction_type=prediction_type)
-        models = {name: getattr(tiny_pipeline, name).eval() for name in MODELS}
+        models = {name: getattr(pipe, name).eval() for name in MODELS}
+        if aligner:
+            # At the paper's temperature a tiny aligner's gradients would be lost in rounding.
+            sizes = {"feature_channels": 16, "hidden_size": 16, "attention_channels": 8, "temperature": 1.0}
+            sizes["dropout"] = 0.0
+            models["aligner"] = PhonemeAligner(vocab_size=len(pipe.tokenizer), **sizes)
         return TrainingObjective(
             **models,
             scheduler=scheduler,
-            codebooks=standardized_codebooks(tiny_pipeline.codec),
+            codebooks=standardized_codebooks(pipe.codec),
             config=ObjectiveConfig(**{"condition_dropout": 0.0, "prompt_dropout": 0.0, **config}),
         )
 
@@ -43,55 +61,120 @@ def make_objective(tiny_pipeline):
 
 
 def only(name, weight=1.0):
-    return {f"{each}_weight": weight if each == name else 0.0 for each in NAMES}
+    return {f"{each}_weight": weight if each == name else 0.0 for each in NAMES + ALIGNER_NAMES}
 
 
 def gradients(objective, batch):
+    """The sum of absolute gradients of every parameter, by name."""
     objective.zero_grad()
     torch.manual_seed(0)
     objective(batch)["loss"].backward()
     return {
-        name: sum(p.grad.abs().sum().item() for p in getattr(objective, name).parameters() if p.grad is not None)
-        for name in MODELS
+        name: 0.0 if parameter.grad is None else parameter.grad.abs().sum().item()
+        for name, parameter in objective.named_parameters()
     }
 
 
+ENCODERS = {"phoneme_encoder", "prompt_encoder"}
+DENOISING = ENCODERS | {"variance_adaptor.pitch_embedding", "denoiser"}
 REACHES = {
-    "data": MODELS,
-    "score": MODELS,
-    "codebook": MODELS,
-    "duration": ("phoneme_encoder", "prompt_encoder", "variance_adaptor"),
-    "pitch": ("phoneme_encoder", "prompt_encoder", "variance_adaptor"),
+    "data": DENOISING,
+    "score": DENOISING,
+    "codebook": DENOISING,
+    "duration": ENCODERS | {"variance_adaptor.duration_predictor"},
+    "pitch": ENCODERS | {"variance_adaptor.pitch_predictor"},
+    "alignment": {"aligner"},
+    "binarization": {"aligner"},
 }
+# What an item without condition or prompt gets in their place, and no item here goes without.
+UNUSED = {"denoiser.null_condition", "denoiser.null_prompt"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_loss_reaches_the_models_it_should(make_objective, batch, name):
-    found = gradients(make_objective(**only(name)), batch)
-    assert {model for model, size in found.items() if size > 0} == set(REACHES[name])
+@pytest.mark.parametrize("denoiser", ["transformer", "wavenet"])
+@pytest.mark.parametrize("name", REACHES)
+def test_each_loss_reaches_every_parameter_that_it_should_and_no_other(make_objective, batch_to_align, name, denoiser):
+    """With that loss on and the others off; the aligner's durations serve all, and their gradients stay apart."""
+    objective = make_objective(aligner=True, denoiser=denoiser, **only(name))
+    found = {parameter for parameter, size in gradients(objective, batch_to_align).items() if size > 0}
+    wanted = {
+        parameter
+        for parameter, _ in objective.named_parameters()
+        if parameter.startswith(tuple(REACHES[name])) and parameter not in UNUSED
+    }
+    assert found == wanted
 
 
-def test_no_loss_no_gradient(make_objective, batch):
-    assert not any(gradients(make_objective(**only(None)), batch).values())
+def test_no_loss_no_gradient(make_objective, batch_to_align):
+    assert not any(gradients(make_objective(aligner=True, **only(None)), batch_to_align).values())
 
 
-def test_the_total_is_the_weighted_sum(make_objective, batch):
-    weights = dict(zip(NAMES, (1.0, 0.3, 0.1, 2.0, 0.5), strict=True))
-    found = make_objective(**{f"{name}_weight": weight for name, weight in weights.items()})(batch)
-    assert set(found) == {*NAMES, "loss"}
-    assert found["loss"].item() == pytest.approx(sum(weights[name] * found[name].item() for name in NAMES))
+def test_the_total_is_the_weighted_sum(make_objective, batch_to_align):
+    names = NAMES + ALIGNER_NAMES
+    weights = dict(zip(names, (1.0, 0.3, 0.1, 2.0, 0.5, 0.7, 0.2), strict=True))
+    objective = make_objective(aligner=True, **{f"{name}_weight": weight for name, weight in weights.items()})
+    found = objective(batch_to_align)
+    assert set(found) == {*names, "loss"}
+    assert found["loss"].item() == pytest.approx(sum(weights[name] * found[name].item() for name in names))
+
+
+def test_binarization_comes_in_by_steps(make_objective, batch_to_align):
+    objective = make_objective(aligner=True, binarization_warmup_steps=10, **only("binarization", 3.0))
+    for step, share in [(0, 0.0), (4, 0.4), (10, 1.0), (99, 1.0), (None, 1.0)]:
+        found = objective(batch_to_align, step)
+        assert found["loss"].item() == pytest.approx(share * 3.0 * found["binarization"].item())
+
+
+def test_the_aligners_durations_are_used(make_objective, batch_to_align):
+    """The losses of a batch that the aligner aligns are those of the batch with these durations given."""
+    objective = make_objective(aligner=True)
+    latents = objective.latents_of(batch_to_align["codes"])
+    keys = ("input_ids", "frame_mask", "attention_mask", "alignment_prior")
+    durations = objective.aligner.align(latents, *(batch_to_align[key] for key in keys))
+    assert durations.sum(1).tolist() == [30, 21]
+    torch.manual_seed(0)
+    aligned = objective(batch_to_align)
+    torch.manual_seed(0)
+    given = objective(batch_to_align | {"durations": durations})
+    for name in set(NAMES) - {"score"}:
+        assert aligned[name].item() == pytest.approx(given[name].item(), rel=1e-6)
+    assert not set(ALIGNER_NAMES) & set(given)
+
+
+def test_without_durations_an_aligner_is_needed(make_objective, batch_to_align):
+    with pytest.raises(ValueError, match="no durations"):
+        make_objective()(batch_to_align)
+
+
+def test_what_the_loss_mask_leaves_out_costs_nothing(make_objective, batch):
+    """Of a prompt cut from the same utterance: neither its codes nor its F0 are asked for."""
+    objective = make_objective(score_weight=1.0)
+    # The denoiser still hears the frames that are left out, as noise: only their targets may not matter.
+    objective.denoiser.forward = lambda noisy, *_, **__: type("Output", (), {"sample": torch.zeros_like(noisy)})
+    left_out = torch.zeros(2, 30, dtype=torch.bool)
+    left_out[0, 5:15] = True
+    batch["loss_mask"] = batch["frame_mask"] & ~left_out
+    other = dict(batch)
+    other["codes"] = torch.where(left_out[:, None], (batch["codes"] + 1) % 32, batch["codes"])
+    other["f0"] = torch.where(left_out, 77.0, batch["f0"])
+    results = []
+    for each in (batch, other, other | {"loss_mask": batch["frame_mask"]}):
+        torch.manual_seed(0)
+        results.append(objective(each))
+    for name in NAMES:
+        assert results[0][name].item() == results[1][name].item()
+        assert name == "duration" or results[2][name].item() != results[1][name].item()
 
 
 @pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])
 def test_padding_changes_no_loss(make_objective, batch, kind, monkeypatch):
-    """The second item alone, cut to its length, has the loss that it has in a padded batch."""
+    """A batch's losses are those of its items alone, cut to their lengths, averaged over frames."""
     objective = make_objective(kind, score_weight=1.0)
     # The same noise level and noise for both, whatever the shape.
-    monkeypatch.setattr(objective, "_draw", lambda latents: torch.full((len(latents),), 0.4))
+    monkeypatch.setattr(objective_module, "sample_times", lambda sampling, count, device: torch.full((count,), 0.4))
     monkeypatch.setattr(torch, "randn_like", lambda tensor: torch.full_like(tensor, 0.5))
     second = {key: value[1:] for key, value in batch.items()}
     cut = dict(second)
-    for key in ("codes", "frame_mask", "f0", "pitch"):
+    for key in ("codes", "frame_mask", "loss_mask", "f0", "pitch"):
         cut[key] = cut[key][..., :21]
     for key in ("input_ids", "attention_mask", "durations"):
         cut[key] = cut[key][:, :9]
@@ -100,16 +183,75 @@ def test_padding_changes_no_loss(make_objective, batch, kind, monkeypatch):
     padded, alone = objective(batch | {}), objective(cut)
     first = objective({key: value[:1] for key, value in batch.items()})
     frames = torch.tensor([30.0, 21.0])
-    for name in ("data", "score", "codebook"):
-        together = (first[name] * frames[0] + alone[name] * frames[1]) / frames.sum()
+    voiced = (batch["f0"] > 0).sum(1)
+    counts = {"duration": torch.tensor([12.0, 9.0]), "pitch": voiced}
+    for name in NAMES:
+        count = counts.get(name, frames)
+        together = (first[name] * count[0] + alone[name] * count[1]) / count.sum()
         assert padded[name].item() == pytest.approx(together.item(), rel=1e-4)
 
 
-def test_dropping_everything_trains_the_nulls(make_objective, batch):
-    objective = make_objective(condition_dropout=1.0, **only("data"))
-    found = gradients(objective, batch)
-    assert found["denoiser"] > 0 and objective.denoiser.null_condition.grad.abs().sum() > 0
-    assert found["phoneme_encoder"] == found["prompt_encoder"] == found["variance_adaptor"] == 0
+def test_dropping_the_condition_trains_the_nulls(make_objective, batch):
+    found = gradients(make_objective(condition_dropout=1.0, **only("data")), batch)
+    reached = {name.split(".")[0] for name, size in found.items() if size > 0}
+    assert reached == {"denoiser"} and all(found[name] > 0 for name in UNUSED)
+
+
+def test_dropping_the_prompt_trains_its_null_and_keeps_the_text(make_objective, batch):
+    found = gradients(make_objective(prompt_dropout=1.0, **only("data")), batch)
+    assert found["denoiser.null_prompt"] > 0 and found["denoiser.null_condition"] == 0
+    assert found["phoneme_encoder.embedding.weight"] > 0
+    assert not any(size for name, size in found.items() if name.startswith("prompt_encoder"))
+
+
+def test_items_are_dropped_as_often_as_asked(make_objective, batch):
+    objective = make_objective(condition_dropout=0.3, prompt_dropout=0.2)
+    drawn = []
+    replace = objective.denoiser.replace_with_nulls
+    objective.denoiser.replace_with_nulls = lambda *inputs: drawn.append(inputs[2:]) or replace(*inputs)
+    with torch.no_grad():
+        for _ in range(150):
+            objective(batch)
+    condition, prompt = (torch.cat(each) for each in zip(*drawn, strict=True))
+    assert condition.float().mean().item() == pytest.approx(0.3, abs=0.09)
+    # The prompt goes with the condition, and in a fifth of the other items.
+    assert prompt[condition].all()
+    assert prompt[~condition].float().mean().item() == pytest.approx(0.2, abs=0.09)
+
+
+def test_stratified_times_have_one_in_each_part():
+    for _ in range(20):
+        times = sample_times("stratified", 8, torch.device("cpu"))
+        assert (times.sort().values * 8).floor().tolist() == list(range(8))
+    places = {int((sample_times("stratified", 8, torch.device("cpu"))[0] * 8).floor()) for _ in range(100)}
+    assert places == set(range(8))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "mean_log_odds", "quartiles"),
+    [("uniform", 0.0, (0.25, 0.75)), ("logit_normal", 0.0, (0.3375, 0.6625)), ("stratified", 0.0, (0.25, 0.75))],
+)
+def test_times_are_distributed_as_named(sampling, mean_log_odds, quartiles):
+    times = sample_times(sampling, 20000, torch.device("cpu"))
+    assert times.shape == (20000,) and times.min() >= 0 and times.max() < 1
+    assert torch.logit(times.double(), eps=1e-6).mean().item() == pytest.approx(mean_log_odds, abs=0.05)
+    # sigmoid(±0.6745) = 0.3375 and 0.6625: the quartiles of a normal distribution, through the sigmoid.
+    found = times.quantile(torch.tensor([0.25, 0.75])).tolist()
+    assert found == pytest.approx(quartiles, abs=0.012)
+
+
+def test_other_samplings_are_refused():
+    with pytest.raises(ValueError, match="'cosine'.*stratified"):
+        ObjectiveConfig(timestep_sampling="cosine")
+
+
+def test_the_seed_decides_all_that_is_drawn(make_objective, batch):
+    objective = make_objective(condition_dropout=0.5, timestep_sampling="stratified").train()
+    results = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        results.append(objective(batch)["loss"].item())
+    assert results[0] == results[1] != results[2]
 
 
 def test_latents_of_codes_are_the_codecs(make_objective, batch, tiny_pipeline):
@@ -135,3 +277,69 @@ def test_a_perfect_denoiser_has_no_data_loss(make_objective, batch):
 
         objective.denoiser.forward = predict
         assert objective(batch)["data"].item() == pytest.approx(0, abs=1e-5)
+
+
+def with_self_conditioning(objective):
+    """The same denoiser with room for its estimate, that does not look at it yet."""
+    denoiser = objective.denoiser
+    wide = type(denoiser).from_config(denoiser.config, self_conditioning=True).eval()
+    weights = denoiser.state_dict()
+    weights["proj_in.weight"] = torch.cat([weights["proj_in.weight"], torch.zeros_like(weights["proj_in.weight"])], 1)
+    wide.load_state_dict(weights)
+    objective.denoiser = wide
+    return objective
+
+
+@pytest.mark.parametrize("denoiser", ["transformer", "wavenet"])
+def test_an_estimate_that_weighs_nothing_changes_nothing(make_objective, batch, denoiser):
+    plain = make_objective(denoiser=denoiser)
+    wide = with_self_conditioning(make_objective(denoiser=denoiser, self_conditioning=0.0))
+    for objective in (plain, wide):
+        torch.manual_seed(0)
+        # The wide one tosses its coin last, so that all else is drawn alike.
+        objective.found = objective(batch)
+    for name, value in plain.found.items():
+        assert wide.found[name].item() == pytest.approx(value.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])
+def test_self_conditioning_feeds_the_detached_estimate_back(make_objective, batch, kind):
+    objective = with_self_conditioning(make_objective(kind, self_conditioning=1.0))
+    calls, forward = [], objective.denoiser.forward
+
+    def record(noisy, timesteps, *inputs, **others):
+        output = forward(noisy, timesteps, *inputs, **others)
+        calls.append((noisy, timesteps, others.get("self_condition"), output.sample))
+        return output
+
+    objective.denoiser.forward = record
+    objective(batch)
+    (noisy, timesteps, nothing, first), (noisy_again, _, estimate, _) = calls
+    assert nothing is None and noisy is noisy_again and not estimate.requires_grad
+    torch.testing.assert_close(estimate, objective.scheduler.predict_original_sample(first, timesteps, noisy))
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_self_conditioning_reaches_the_same_parameters(make_objective, batch, cast):
+    """Also in mixed precision, whose cache of cast weights the first pass must not spoil."""
+    objective = with_self_conditioning(make_objective(self_conditioning=1.0, **only("data")))
+    with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+        found = gradients(objective, batch)
+    reached = {name for name, size in found.items() if size > 0 and name.startswith("denoiser")}
+    assert reached == {name for name in found if name.startswith("denoiser")} - UNUSED
+
+
+def test_mixed_precision_reaches_the_aligner(make_objective, batch_to_align):
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(make_objective(aligner=True, **only("alignment")), batch_to_align)
+    assert all(size > 0 for name, size in found.items() if name.startswith("aligner"))
+
+
+def test_self_conditioning_happens_as_often_as_asked(make_objective, batch):
+    objective = with_self_conditioning(make_objective(self_conditioning=0.5))
+    calls, forward = [], objective.denoiser.forward
+    objective.denoiser.forward = lambda *inputs, **others: calls.append(1) or forward(*inputs, **others)
+    with torch.no_grad():
+        for _ in range(60):
+            objective(batch)
+    assert 75 <= len(calls) <= 105

@@ -41,9 +41,9 @@ def load_audio(
         ValueError: no such file or not audio; no sampling rate; empty, NaN or infinite samples.
     """
     samples, rate = _read(audio, sampling_rate)
-    waveform = _to_mono(_to_float(samples))
-    if not len(waveform):
+    if not samples.size:
         raise ValueError("the audio has no samples: give audio with something in it.")
+    waveform = _to_mono(_to_float(samples))
     if not np.isfinite(waveform).all():
         raise ValueError("the audio has NaN or infinite samples: look at how it was made or decoded.")
     if target_sampling_rate is not None and rate != target_sampling_rate:
@@ -62,6 +62,26 @@ def check_audible(waveform: torch.Tensor, sampling_rate: int, min_seconds: float
     level = waveform.square().mean().sqrt().item()
     if level < SILENCE:
         raise ValueError(f"{what} is silent (its level is {level:.1e} of full scale): give a recording of a voice.")
+
+
+def find_speech(
+    waveform: torch.Tensor, sampling_rate: int, threshold_db: float, margin_seconds: float = 0.1
+) -> tuple[int, int]:
+    """Where the speech is in a recording with silence before and after it.
+
+    Args:
+        waveform: (samples,).
+        threshold_db: a window of 20 ms is silence if it is so many dB below the loudest one; above 0.
+        margin_seconds: of silence that stays on both sides.
+
+    Returns: first sample and the one after the last.
+    """
+    window = max(1, round(0.02 * sampling_rate))
+    padded = torch.nn.functional.pad(waveform.double(), (0, -len(waveform) % window))
+    power = padded.view(-1, window).square().mean(1)
+    loud = (power >= power.max() * 10 ** (-threshold_db / 10)).nonzero()
+    margin = round(margin_seconds * sampling_rate)
+    return max(0, int(loud[0]) * window - margin), min(len(waveform), (int(loud[-1]) + 1) * window + margin)
 
 
 def _read(audio: Any, sampling_rate: int | None) -> tuple[np.ndarray, int]:
@@ -103,17 +123,31 @@ def _read_file(file: Any, name: str, sampling_rate: int | None) -> tuple[np.ndar
     if not isinstance(file, io.BytesIO) and not os.path.isfile(file):
         raise ValueError(f"there is no audio file {name!r}: check the path.")
     try:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(file) as audio:
+            samples, rate, frames = audio.read(dtype="float32", always_2d=True), audio.samplerate, audio.frames
     except soundfile.LibsndfileError as error:
         raise ValueError(
             f"{name!r} cannot be read as audio ({error}): give WAV, FLAC, Ogg or MP3, or convert it first "
             f"(ffmpeg -i in out.wav)."
         ) from error
+    if len(samples) < frames or _is_cut_off(file):
+        raise ValueError(
+            f"{name!r} is cut off: its header promises more audio than there is. Copy or download it again."
+        )
     if sampling_rate is not None and sampling_rate != rate:
         raise ValueError(
             f"{name!r} is sampled at {rate} Hz and {sampling_rate} Hz was given: leave the rate out for files."
         )
     return samples, rate
+
+
+def _is_cut_off(file: Any) -> bool:
+    """Whether a WAV file ends before its header says; libsndfile takes what there is without a word."""
+    with io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb") as opened:
+        header, length = opened.read(8), opened.seek(0, os.SEEK_END)
+    promised = int.from_bytes(header[4:8], "little")
+    # What is piped into a WAV has no length yet, and says one near the largest there is.
+    return header[:4] == b"RIFF" and length < 8 + promised < 0x7FFFF000
 
 
 def _to_float(samples: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -26,7 +28,9 @@ def estimate_f0(
         ImportError: pyworld is not installed.
     """
     try:
-        import pyworld
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pkg_resources that it imports
+            import pyworld
     except ImportError as error:
         raise ImportError('F0 needs pyworld: pip install "ns2-diffusers[train]".') from error
     samples = waveform.double().cpu().numpy()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,93 +14,180 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.pitch import interpolate_unvoiced
+from ..training.alignment import alignment_priors
+
+PROMPT_SOURCES = ("other", "same", "mixed")
 
 
 class PromptCollator:
-    """Pads a batch and gives every item a prompt: a piece of another utterance of its speaker.
+    """Pads a batch and gives every item a prompt (NaturalSpeech 2, section 3.3).
 
-    A speaker with one utterance only is prompted by that utterance itself.
+    The prompt is a piece of another utterance of the speaker, or of the same utterance, at most half of it, which
+    `loss_mask` then leaves out of the target. What is drawn for an utterance depends on the seed, the epoch and its
+    id alone: not on the order of the batches, nor on how many workers and processes make them.
 
     Args:
         dataset: the prepared dataset the prompts come from.
         tokenizer: phonemes to ids.
         min_prompt_frames, max_prompt_frames: between which the prompt's length is drawn.
-        seed: of the random choice of prompts.
+        seed: of all that is drawn.
+        prompt_source: "other", "same" (the paper), or "mixed": either, each half of the time. A speaker with one
+            utterance only is always prompted by a piece of that.
+
+    Raises:
+        ValueError: another `prompt_source`.
     """
 
-    def __init__(self, dataset: Any, tokenizer: Any, min_prompt_frames: int, max_prompt_frames: int, seed: int = 0):
-        self.dataset, self.tokenizer = dataset, tokenizer
+    def __init__(
+        self,
+        dataset: Any,
+        tokenizer: Any,
+        min_prompt_frames: int,
+        max_prompt_frames: int,
+        seed: int = 0,
+        prompt_source: str = "other",
+    ):
+        if prompt_source not in PROMPT_SOURCES:
+            raise ValueError(f"prompt_source is {prompt_source!r}; it must be one of {', '.join(PROMPT_SOURCES)}.")
+        # As Arrow the codes are one buffer; as Python lists they would be ten thousand objects an utterance.
+        self.codes, self.tokenizer = dataset.select_columns("codes").with_format("arrow"), tokenizer
         self.prompt_frames = (min_prompt_frames, max_prompt_frames)
-        self.random = random.Random(seed)
+        self.seed, self.prompt_source = seed, prompt_source
+        # In shared memory, where the loader's workers see it change too.
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.of_speaker = defaultdict(list)
         for index, speaker in enumerate(dataset["speaker"]):
             self.of_speaker[speaker].append(index)
         self.index_of = {id_: index for index, id_ in enumerate(dataset["id"])}
 
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other prompts from now on: those of this epoch."""
+        self.epoch.fill_(epoch)
+
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make a batch.
+        """Make a batch of rows, as Python lists or in the dataset's numpy format.
 
         Returns: `input_ids`, `attention_mask` (bool), `durations` (B, N); `codes` (B, Q, T), `frame_mask` (bool),
-        `f0` (Hz, 0 unvoiced), `pitch` (the same without gaps) (B, T); `prompt_codes` (B, Q, Tp), `prompt_mask`.
+        `loss_mask` (the same without the prompt, if that was cut from here), `f0` (Hz, 0 unvoiced), `pitch` (the
+        same without gaps) (B, T); `prompt_codes` (B, Q, Tp), `prompt_mask`; `seed`, int64, for whatever the training
+        step draws. While the dataset is not aligned, `alignment_prior` (B, T, N) stands in for `durations`.
         """
         text = self.tokenizer([row["phonemes"] for row in rows], is_phonemes=True, padding=True, return_tensors="pt")
-        codes, frame_mask = _pad_codes([np.asarray(row["codes"]) for row in rows])
-        prompt_codes, prompt_mask = _pad_codes([self._prompt(row) for row in rows])
-        f0 = [torch.tensor(row["f0"]) for row in rows]
-        return {
+        codes, frame_mask = _pad_codes([np.stack(row["codes"]) for row in rows])
+        prompts, cuts = zip(*(self._prompt(row, len(row["codes"][0])) for row in rows), strict=True)
+        prompt_codes, prompt_mask = _pad_codes(prompts)
+        loss_mask = frame_mask.clone()
+        for item, cut in enumerate(cuts):
+            loss_mask[item, cut] = False
+        f0 = [torch.as_tensor(row["f0"], dtype=torch.float32) for row in rows]
+        batch = {
             "input_ids": text["input_ids"],
             "attention_mask": text["attention_mask"].bool(),
-            "durations": _pad([torch.tensor(row["durations"]) for row in rows]),
             "codes": codes,
             "frame_mask": frame_mask,
+            "loss_mask": loss_mask,
             "f0": _pad(f0),
             "pitch": _pad([interpolate_unvoiced(item) for item in f0]),
             "prompt_codes": prompt_codes,
             "prompt_mask": prompt_mask,
+            "seed": torch.tensor(self._batch_seed([row["id"] for row in rows])),
         }
+        if all(len(row["durations"]) for row in rows):
+            return batch | {"durations": _pad([torch.as_tensor(row["durations"], dtype=torch.int64) for row in rows])}
+        return batch | {"alignment_prior": alignment_priors(batch["attention_mask"].sum(1).tolist(), f0)}
 
-    def _prompt(self, row: dict[str, Any]) -> np.ndarray:
+    def _prompt(self, row: dict[str, Any], num_frames: int) -> tuple[np.ndarray, slice]:
+        """Codes (Q, Tp), and which frames of the target they are (none if they are another utterance's)."""
+        draw = random.Random(f"{self.seed} {int(self.epoch)} {row['id']}")
         own = self.index_of[row["id"]]
-        others = [index for index in self.of_speaker[row["speaker"]] if index != own] or [own]
-        codes = np.asarray(self.dataset[self.random.choice(others)]["codes"])
-        length = min(self.random.randint(*self.prompt_frames), codes.shape[1])
-        start = self.random.randint(0, codes.shape[1] - length)
-        return codes[:, start : start + length]
+        family = self.of_speaker[row["speaker"]]
+        same = self.prompt_source == "same" or (self.prompt_source == "mixed" and draw.random() < 0.5)
+        if same or len(family) == 1:
+            cut = self._cut(draw, num_frames, max(1, num_frames // 2))
+            return np.stack(row["codes"])[:, cut], cut
+        # One of the others: the last stands in for the utterance itself.
+        other = family[draw.randrange(len(family) - 1)]
+        codes = self._codes(family[-1] if other == own else other)
+        return codes[:, self._cut(draw, codes.shape[1], codes.shape[1])], slice(0)
+
+    def _cut(self, draw: random.Random, num_frames: int, most: int) -> slice:
+        length = min(draw.randint(*self.prompt_frames), most)
+        start = draw.randint(0, num_frames - length)
+        return slice(start, start + length)
+
+    def _codes(self, index: int) -> np.ndarray:
+        column = self.codes[index]["codes"].combine_chunks()
+        return column.flatten().flatten().to_numpy().reshape(len(column[0]), -1)
+
+    def _batch_seed(self, ids: Sequence[str]) -> int:
+        names = "\n".join([str(self.seed), str(int(self.epoch)), *ids])
+        return int.from_bytes(hashlib.sha256(names.encode()).digest()[:8], "little") >> 1
 
 
 class FrameBudgetSampler(torch.utils.data.Sampler):
     """Batches of utterances of like length that together hold at most `max_frames` frames, padding included.
 
+    The batches of an epoch depend on the seed and the epoch alone, so processes that take turns (accelerate's
+    `BatchSamplerShard`, `even_batches=False`) share out one and the same order.
+
     Args:
         n_frames: frames of every utterance.
         max_frames: of a batch; an utterance that is longer by itself makes a batch alone.
-        seed: batches are drawn anew, differently, every epoch.
+        seed: of the batches and their order.
+        multiple_of: the biggest batches are halved until the number of batches is a multiple of this: processes
+            times accumulation steps, so that no process waits for one that has run out.
     """
 
-    def __init__(self, n_frames: Sequence[int], max_frames: int, seed: int = 0):
-        self.n_frames, self.max_frames = list(n_frames), max_frames
-        self.random = random.Random(seed)
+    def __init__(self, n_frames: Sequence[int], max_frames: int, seed: int = 0, multiple_of: int = 1):
+        self.n_frames, self.max_frames = np.asarray(n_frames), max_frames
+        self.seed, self.multiple_of = seed, multiple_of
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Batch differently from the next pass on: as in this epoch."""
+        self.epoch = epoch
+        self.__dict__.pop("batches", None)
+
+    @property
+    def sampler(self) -> FrameBudgetSampler:
+        """Itself: where accelerate's loaders look for `set_epoch`."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    @cached_property
+    def batches(self) -> list[list[int]]:
+        """Of this epoch, in order."""
+        draw = np.random.default_rng([self.seed, self.epoch])
         # Noise of a tenth mixes neighbours, so that the same utterances do not always meet.
-        order = sorted(range(len(self.n_frames)), key=lambda i: self.n_frames[i] * self.random.uniform(0.9, 1.1))
+        order = np.argsort(self.n_frames * draw.uniform(0.9, 1.1, len(self.n_frames)), kind="stable")
         batches, batch, longest = [], [], 0
-        for index in order:
+        for index in order.tolist():
             longest = max(longest, self.n_frames[index])
             if batch and longest * (len(batch) + 1) > self.max_frames:
                 batches.append(batch)
                 batch, longest = [], self.n_frames[index]
             batch.append(index)
         batches.append(batch)
-        self.random.shuffle(batches)
-        return iter(batches)
+        while len(batches) % self.multiple_of and len(biggest := max(batches, key=len)) > 1:
+            half = len(biggest) // 2
+            batches.append(biggest[half:])
+            del biggest[half:]
+        draw.shuffle(batches)
+        return batches
 
 
 def _pad(items: list[torch.Tensor]) -> torch.Tensor:
     return pad_sequence(items, batch_first=True)
 
 
-def _pad_codes(items: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    codes = _pad([torch.from_numpy(np.ascontiguousarray(item.T)) for item in items]).transpose(1, 2)
+def _pad_codes(items: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     lengths = torch.tensor([item.shape[1] for item in items])
-    return codes, torch.arange(codes.shape[2]) < lengths[:, None]
+    codes = np.zeros((len(items), len(items[0]), int(lengths.max())), dtype=np.int64)
+    for row, item in zip(codes, items, strict=True):
+        row[:, : item.shape[1]] = item
+    return torch.from_numpy(codes), torch.arange(codes.shape[2]) < lengths[:, None]

@@ -1,69 +1,125 @@
-"""Prepared datasets: Parquet rows and a card that says which codec and tokenizer made them."""
+"""Prepared datasets: Parquet shards, the codec and tokenizer that made them, and a card written last."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 COLUMNS = ("id", "speaker", "text", "phonemes", "durations", "codes", "f0", "n_frames")
 CARD_NAME = "dataset_card.json"
-PARQUET_NAME = "data.parquet"
-FORMAT_VERSION = 1
+REJECTED_NAME = "rejected.jsonl"
+FORMAT_VERSION = 2
 
 
 def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path, codec: Any, tokenizer: Any) -> None:
-    """Write rows and card beside `directory`, then rename: it is there whole or not at all.
+    """Write a small dataset from memory, beside `directory`, then rename: it is there whole or not at all.
 
     Args:
-        rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of each symbol that
-            the tokenizer makes of them; `codes`
-            (Q, T); `f0` (T,) in Hz, 0 unvoiced; `n_frames` T.
+        rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of each symbol that the tokenizer
+            makes of them, start and end included, or an empty list in every row while nothing is aligned;
+            `codes` (Q, T); `f0` (T,) in Hz, 0 unvoiced; `n_frames` T.
         directory: replaced if it holds a prepared dataset already.
-        codec, tokenizer: what made the codes and the phonemes; their fingerprints go into the card.
+        codec, tokenizer: what made the codes and the phonemes; they are saved with the rows.
 
     Raises:
         ValueError: there are no rows; a row's lengths disagree; `directory` is something else.
     """
-    datasets = _import_datasets()
     rows = [_checked(row, tokenizer) for row in rows]
     if not rows:
         raise ValueError(f"there is nothing to write to {directory}: no utterance was prepared.")
+    aligned = {bool(row["durations"]) for row in rows}
+    if len(aligned) > 1:
+        raise ValueError("some utterances have durations and some have none: give all of them durations, or none.")
     directory = Path(directory)
     if directory.exists() and not (directory / CARD_NAME).exists():
         raise ValueError(f"{directory} exists and is no prepared dataset: choose another directory.")
     beside = directory.with_name(directory.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    datasets.Dataset.from_list(rows).to_parquet(beside / PARQUET_NAME)
-    card = {**describe(codec, tokenizer), "utterances": len(rows), "frames": sum(r["n_frames"] for r in rows)}
-    (beside / CARD_NAME).write_text(json.dumps(card, indent=2) + "\n")
+    write_shard(rows, beside / shard_name(0))
+    (beside / REJECTED_NAME).write_text("")
+    counts = {"utterances": len(rows), "frames": sum(row["n_frames"] for row in rows), "rejected": 0}
+    write_parts_and_card(beside, codec, tokenizer, {"aligned": aligned.pop(), **counts})
     shutil.rmtree(directory, ignore_errors=True)
     beside.rename(directory)
 
 
 def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> Any:
-    """The `datasets.Dataset` in `directory`, if it was made with this codec and this tokenizer.
+    """The `datasets.Dataset` in `directory`, memory-mapped, if it was made with this codec and this tokenizer.
 
     Raises:
         ValueError: there is none, or it was made with others; the message has both fingerprints.
     """
-    datasets = _import_datasets()
-    directory = Path(directory)
-    if not (directory / CARD_NAME).exists():
-        raise ValueError(
-            f"{directory} holds no prepared dataset (no {CARD_NAME}): make one with examples/prepare_dataset.py."
-        )
-    card = json.loads((directory / CARD_NAME).read_text())
+    card = read_card(directory)
     for key, wanted in describe(codec, tokenizer).items():
         if card.get(key) != wanted:
             raise ValueError(
                 f"{directory} was prepared with {key} {card.get(key)!r} and the model has {wanted!r}: prepare it "
                 "again with this model's codec and tokenizer, or train the model that fits it."
             )
-    return datasets.Dataset.from_parquet(str(directory / PARQUET_NAME), keep_in_memory=True)
+    return import_datasets().Dataset.from_parquet([str(shard) for shard in shards(directory)])
+
+
+def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int]]) -> None:
+    """Give every utterance its durations and mark the dataset as aligned.
+
+    Shards are rewritten one by one, each beside and renamed, and the card says `aligned: false` meanwhile: after
+    a kill, call it again.
+
+    Args:
+        directory: a prepared dataset.
+        durations: by id, frames of each symbol that the tokenizer makes of the phonemes, start and end included.
+
+    Raises:
+        ValueError: an utterance has none, or they do not sum to its frames; nothing is changed then.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    card = read_card(directory)
+    for shard in shards(directory):
+        table = pq.read_table(shard, columns=["id", "n_frames"])
+        for id_, n_frames in zip(*(table[name].to_pylist() for name in ("id", "n_frames")), strict=True):
+            given = durations.get(id_)
+            if given is None or sum(given) != n_frames:
+                what = "none were given" if given is None else f"those given sum to {sum(given)}"
+                raise ValueError(f"utterance {id_!r} needs durations that sum to {n_frames} frames; {what}.")
+    _write_card(directory, {**card, "aligned": False})
+    for shard in shards(directory):
+        table = pq.read_table(shard)
+        column = table.schema.get_field_index("durations")
+        values = [[int(frames) for frames in durations[id_]] for id_ in table["id"].to_pylist()]
+        field = table.schema.field(column)
+        table = table.set_column(column, field, pa.array(values, type=field.type))
+        write_beside(shard, lambda beside, table=table: pq.write_table(table, beside))
+    _write_card(directory, {**card, "aligned": True})
+
+
+def read_card(directory: str | Path) -> dict[str, Any]:
+    """The card of a dataset: `describe`, `aligned`, `utterances`, `frames`, `rejected`; of a large one also
+    the `arguments` that it was prepared with.
+
+    Raises:
+        ValueError: there is no whole dataset.
+    """
+    card = Path(directory) / CARD_NAME
+    if not card.exists():
+        raise ValueError(
+            f"{directory} holds no prepared dataset (no {CARD_NAME}): make one with examples/prepare_dataset.py."
+        )
+    return json.loads(card.read_text(encoding="utf-8"))
+
+
+def shards(directory: str | Path) -> list[Path]:
+    """The Parquet files of a dataset, in order."""
+    return sorted(Path(directory).glob("data-*.parquet"))
+
+
+def shard_name(number: int) -> str:
+    return f"data-{number:05d}.parquet"
 
 
 def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
@@ -77,20 +133,65 @@ def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
     }
 
 
+def write_shard(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write rows with `COLUMNS` to a Parquet file, beside, then rename."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = dict.fromkeys(COLUMNS, pa.string()) | {"durations": pa.list_(pa.int32()), "n_frames": pa.int32()}
+    types |= {"codes": pa.list_(pa.list_(pa.int16())), "f0": pa.list_(pa.float32())}
+    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    columns["codes"] = [list(codes) for codes in columns["codes"]]
+    table = pa.table(columns, schema=pa.schema(types))
+    write_beside(path, lambda beside: pq.write_table(table, beside))
+
+
+def write_parts_and_card(directory: Path, codec: Any, tokenizer: Any, contents: dict[str, Any]) -> None:
+    """Save codec and tokenizer into `directory`, then the card, which makes the dataset whole.
+
+    Args:
+        contents: of the card, beyond `describe`.
+    """
+    codec.save_pretrained(directory / "codec")
+    tokenizer.save_pretrained(directory / "tokenizer")
+    _write_card(directory, {**describe(codec, tokenizer), **contents})
+
+
+def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` make a file beside `path`, then rename it: whoever reads finds it whole or not at all."""
+    beside = path.with_name(f"{path.name}.partial")
+    write(beside)
+    beside.replace(path)
+
+
+def write_text_beside(path: Path, text: str) -> None:
+    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def import_datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError('prepared datasets need `datasets`: pip install "ns2-diffusers[train]".') from error
+    return datasets
+
+
+def _write_card(directory: str | Path, card: dict[str, Any]) -> None:
+    write_text_beside(Path(directory) / CARD_NAME, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+
+
 def _checked(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
     missing = [column for column in COLUMNS if column not in row]
     if missing:
         raise ValueError(f"utterance {row.get('id')!r} lacks {missing}: a row has {COLUMNS}.")
     row = {column: _plain(row[column]) for column in COLUMNS}
-    lengths = {
-        "sum of durations": sum(row["durations"]),
-        "frames of codes": len(row["codes"][0]),
-        "frames of f0": len(row["f0"]),
-    }
+    lengths = {"frames of codes": len(row["codes"][0]), "frames of f0": len(row["f0"])}
+    if row["durations"]:
+        lengths["sum of durations"] = sum(row["durations"])
     if set(lengths.values()) != {row["n_frames"]}:
         raise ValueError(f"utterance {row['id']!r} has {row['n_frames']} frames, but {lengths}: they must agree.")
     symbols = len(tokenizer(row["phonemes"], is_phonemes=True)["input_ids"])
-    if len(row["durations"]) != symbols:
+    if row["durations"] and len(row["durations"]) != symbols:
         raise ValueError(
             f"utterance {row['id']!r} has {symbols} symbols, start and end included, and {len(row['durations'])} "
             "durations: wanted one each."
@@ -100,11 +201,3 @@ def _checked(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _import_datasets() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError('prepared datasets need `datasets`: pip install "ns2-diffusers[train]".') from error
-    return datasets

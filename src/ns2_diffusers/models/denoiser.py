@@ -156,6 +156,19 @@ class DenoiserMixin:
             torch.where(drop_prompt[:, None, None], self.null_prompt, prompt_hidden_states),
         )
 
+    def _with_estimate(self, sample: torch.Tensor, self_condition: torch.Tensor | None) -> torch.Tensor:
+        """Put ẑ₀ of the step before behind the noisy latents, of a denoiser that takes it: (B, 2C, T)."""
+        if not self.config.self_conditioning:
+            if self_condition is not None:
+                raise ValueError(
+                    "self_condition was given to a denoiser that takes none: leave it out, or load one with "
+                    "self_conditioning=True."
+                )
+            return sample
+        if self_condition is None:
+            self_condition = torch.zeros_like(sample)
+        return torch.cat([sample, self_condition.to(sample.dtype)], dim=1)
+
     def _check_sample(self, sample: torch.Tensor) -> None:
         if sample.ndim != 3 or sample.shape[1] != self.config.latent_channels:
             raise ValueError(

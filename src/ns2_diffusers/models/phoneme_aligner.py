@@ -14,12 +14,18 @@ from .modeling_outputs import PhonemeAlignerOutput
 class PhonemeAligner(ModelMixin, ConfigMixin):
     """Says which phoneme each frame belongs to, from the distance between their encodings.
 
+    Frames are standardised within each utterance, which takes most of the speaker and the microphone away, and
+    then seen with a little context; the paper has one convolution of 3 frames there.
+
     Args:
         vocab_size: symbols of the tokenizer.
         feature_channels: channels of the frames to align: mel bands or codec latents.
-        hidden_size: width of the phoneme embedding.
+        hidden_size: width of the phoneme embedding and of both stacks of convolutions.
         attention_channels: width in which distances are taken.
-        temperature: factor on the squared distance (the paper's 5e-4).
+        frame_kernel_sizes: of each convolution over frames. The more they see, the surer of the phoneme and the
+            less sure of the moment.
+        temperature: factor on the squared distance (the paper's 5e-4 is for much wider vectors).
+        dropout: between convolutions.
     """
 
     _supports_gradient_checkpointing = True
@@ -29,25 +35,23 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         self,
         vocab_size: int = 227,
         feature_channels: int = 80,
-        hidden_size: int = 512,
+        hidden_size: int = 192,
         attention_channels: int = 80,
-        temperature: float = 5e-4,
+        frame_kernel_sizes: tuple[int, ...] = (5, 5, 5),
+        temperature: float = 0.02,
+        dropout: float = 0.1,
     ):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, hidden_size)
         self.phoneme_convs = nn.ModuleList(
-            [
-                nn.Conv1d(hidden_size, 2 * hidden_size, 3, padding=1),
-                _pointwise(2 * hidden_size, attention_channels),
-            ]
+            [_convolution(hidden_size, hidden_size, 3), _convolution(hidden_size, attention_channels, 1)]
         )
+        widths = [feature_channels] + [hidden_size] * len(frame_kernel_sizes)
         self.frame_convs = nn.ModuleList(
-            [
-                nn.Conv1d(feature_channels, 2 * feature_channels, 3, padding=1),
-                _pointwise(2 * feature_channels, feature_channels),
-                _pointwise(feature_channels, attention_channels),
-            ]
+            _convolution(width, hidden_size, size) for width, size in zip(widths, frame_kernel_sizes, strict=False)
         )
+        self.frame_convs.append(_convolution(hidden_size, attention_channels, 1))
+        self.drop = nn.Dropout(dropout)
         self.gradient_checkpointing = False
 
     def forward(
@@ -62,17 +66,14 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         """Score every phoneme in every frame.
 
         Args:
-            features: (B, C, T) frames, about unit variance.
+            features: (B, C, T) frames.
             input_ids: (B, N) int64.
             feature_mask, attention_mask: (B, T) and (B, N) boolean, True where there is data.
             prior: (B, T, N) probabilities added as logarithms (`training.losses.beta_binomial_prior`).
         """
-        if feature_mask is not None:
-            features = features * feature_mask.unsqueeze(1)
-        embedded = self.embedding(input_ids).transpose(1, 2)
-        if attention_mask is not None:
-            embedded = embedded * attention_mask.unsqueeze(1)
-        phonemes, frames = self._stack(self.phoneme_convs, embedded), self._stack(self.frame_convs, features)
+        features = standardize(features, feature_mask)
+        phonemes = self._stack(self.phoneme_convs, self.embedding(input_ids).transpose(1, 2), attention_mask)
+        frames = self._stack(self.frame_convs, features, feature_mask)
         distances = torch.cdist(frames.transpose(1, 2).float(), phonemes.transpose(1, 2).float()) ** 2
         scores = -self.config.temperature * distances
         if attention_mask is not None:
@@ -82,9 +83,11 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
             scores = log_probs = log_probs + torch.log(prior + 1e-8)
         return PhonemeAlignerOutput(log_probs, scores) if return_dict else (log_probs, scores)
 
-    def _stack(self, convs: nn.ModuleList, states: torch.Tensor) -> torch.Tensor:
+    def _stack(self, convs: nn.ModuleList, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         for index, conv in enumerate(convs):
-            states = torch.relu(states) if index else states
+            states = self.drop(torch.relu(states)) if index else states
+            # Convolutions see beyond the end: there must be nothing.
+            states = states if mask is None else states * mask.unsqueeze(1)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 states = self._gradient_checkpointing_func(conv, states)
             else:
@@ -100,9 +103,19 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
         attention_mask: torch.Tensor | None = None,
         prior: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Frames of each phoneme, (B, N) int64, by monotonic alignment search over the scores."""
-        log_probs = self(features, input_ids, feature_mask, attention_mask, prior).log_probs
+        """Frames of each phoneme, (B, N) int64, by monotonic alignment search over the scores, without dropout."""
+        was_training = self.training
+        log_probs = self.eval()(features, input_ids, feature_mask, attention_mask, prior).log_probs
+        self.train(was_training)
         return monotonic_alignment_search(log_probs, feature_mask, attention_mask)
+
+
+def standardize(features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean 0 and deviation 1 of every channel over the frames of each item, (B, C, T); 0 where `mask` is False."""
+    mask = torch.ones_like(features[:, :1]) if mask is None else mask.unsqueeze(1).to(features.dtype)
+    count = mask.sum(2, keepdim=True)
+    centred = (features - (features * mask).sum(2, keepdim=True) / count) * mask
+    return centred / (centred.square().sum(2, keepdim=True) / count + 1e-5).sqrt()
 
 
 def monotonic_alignment_search(
@@ -153,5 +166,5 @@ def _lengths(mask: torch.Tensor | None, batch: int, full: int) -> np.ndarray:
     return np.full(batch, full) if mask is None else mask.sum(1).cpu().numpy().astype(np.int64)
 
 
-def _pointwise(channels_in: int, channels_out: int) -> nn.Conv1d:
-    return nn.Conv1d(channels_in, channels_out, 1)
+def _convolution(channels_in: int, channels_out: int, kernel_size: int) -> nn.Conv1d:
+    return nn.Conv1d(channels_in, channels_out, kernel_size, padding=kernel_size // 2)

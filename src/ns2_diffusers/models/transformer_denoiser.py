@@ -75,6 +75,10 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         num_stem_layers: WaveNet layers before the blocks (each with FiLM by the prompt), 0 for none.
         continuous_time: embed t in (0, 1] rather than the timestep.
         guidance_embeds: take a distilled guidance scale.
+        self_conditioning: take an earlier estimate of the clean latents (arXiv 2208.04202, section 3.2).
+        guidance_range: least and greatest scale it was distilled for; the pipeline refuses others.
+        student_steps: numbers of steps it was distilled for, each answer a jump of one of them; None for a
+            denoiser that any sampler may ask.
         learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
             learn it, but the pipeline refuses to guide by them.
     """
@@ -96,7 +100,10 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         dropout: float = 0.1,
         continuous_time: bool = False,
         guidance_embeds: bool = False,
+        guidance_range: list[float] | None = None,
+        student_steps: list[int] | None = None,
         learned_nulls: bool = True,
+        self_conditioning: bool = False,
     ):
         super().__init__()
         self._init_shared(
@@ -107,7 +114,7 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
             continuous_time,
             guidance_embeds,
         )
-        self.proj_in = nn.Linear(latent_channels, hidden_size)
+        self.proj_in = nn.Linear((1 + self_conditioning) * latent_channels, hidden_size)
         self.condition_norm = nn.LayerNorm(condition_dim)
         self.condition_proj = nn.Linear(condition_dim, hidden_size)
         self.stem = nn.ModuleList(
@@ -147,6 +154,7 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         prompt_mask: torch.Tensor | None = None,
         guidance: torch.Tensor | float | None = None,
         conditioning: DenoiserConditioning | None = None,
+        self_condition: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> DenoiserOutput | tuple[torch.Tensor]:
         """Denoise; arguments, shapes and errors are those of `WaveNetDenoiser.forward`."""
@@ -160,7 +168,8 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         time = self.time_embedding(timestep, guidance, len(sample), sample)
         keys_values = list(conditioning.prompt_keys_values)
 
-        hidden_states = self.proj_in(sample.transpose(1, 2)) + conditioning.conditions[0]
+        projected = self.proj_in(self._with_estimate(sample, self_condition).transpose(1, 2))
+        hidden_states = projected + conditioning.conditions[0]
         hidden_states = self._run_stem(hidden_states, time, conditioning, mask)
         activated = nn.functional.silu(time)
         rotary = rotary_table(sample.shape[-1], self.head_dim, sample.device)

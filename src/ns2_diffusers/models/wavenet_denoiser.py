@@ -80,6 +80,10 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         cross_attention_every: layers 0, n, 2n … apply the queries by FiLM.
         continuous_time: embed t in (0, 1] rather than the timestep (Amphion's weights).
         guidance_embeds: take a distilled guidance scale.
+        self_conditioning: take an earlier estimate of the clean latents (arXiv 2208.04202, section 3.2).
+        guidance_range: least and greatest scale it was distilled for; the pipeline refuses others.
+        student_steps: numbers of steps it was distilled for, each answer a jump of one of them; None for a
+            denoiser that any sampler may ask.
         learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
             learn it, but the pipeline refuses to guide by them.
     """
@@ -101,7 +105,10 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         dropout: float = 0.2,
         continuous_time: bool = False,
         guidance_embeds: bool = False,
+        guidance_range: list[float] | None = None,
+        student_steps: list[int] | None = None,
         learned_nulls: bool = True,
+        self_conditioning: bool = False,
     ):
         super().__init__()
         self._init_shared(
@@ -112,7 +119,7 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
             continuous_time,
             guidance_embeds,
         )
-        self.proj_in = nn.Conv1d(latent_channels, hidden_size, 1)
+        self.proj_in = nn.Conv1d((1 + self_conditioning) * latent_channels, hidden_size, 1)
         self.condition_norm = nn.LayerNorm(condition_dim)
         self.layers = nn.ModuleList(
             WaveNetLayer(
@@ -151,6 +158,7 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         prompt_mask: torch.Tensor | None = None,
         guidance: torch.Tensor | float | None = None,
         conditioning: DenoiserConditioning | None = None,
+        self_condition: torch.Tensor | None = None,
         return_dict: bool = True,
     ) -> DenoiserOutput | tuple[torch.Tensor]:
         """Denoise.
@@ -163,9 +171,10 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
             sample_mask, prompt_mask: (B, T) and (B, Tp) boolean, True where there is data.
             guidance: distilled guidance scale, a number or (B,).
             conditioning: from `encode_conditioning`, in place of condition and prompt.
+            self_condition: (B, C, T), ẑ₀ of the step before, of models with `self_conditioning`; zeros when None.
 
         Raises:
-            ValueError: latents of another codec; guidance where the model takes none.
+            ValueError: latents of another codec; guidance or an estimate where the model takes none.
         """
         self._check_sample(sample)
         if conditioning is None:
@@ -174,7 +183,7 @@ class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
             )
         keep = 1.0 if sample_mask is None else sample_mask.unsqueeze(1).to(sample.dtype)
         time = self.time_embedding(timestep, guidance, len(sample), sample)
-        hidden_states = F.relu(self.proj_in(sample))
+        hidden_states = F.relu(self.proj_in(self._with_estimate(sample, self_condition)))
         skips = 0.0
         keys_values = iter(conditioning.prompt_keys_values)
         for layer, condition in zip(self.layers, conditioning.conditions, strict=True):

@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.utils import logging
 
 from ..audio.pitch import interpolate_unvoiced
+from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 from ..text.sentences import split_sentences
+
+logger = logging.get_logger(__name__)
 
 
 def check_components_fit(codec, denoiser, readers: dict[str, Any]) -> None:
@@ -28,6 +32,35 @@ def check_components_fit(codec, denoiser, readers: dict[str, Any]) -> None:
     for what, sizes in (("latent channels", channels), ("hidden size", widths)):
         if len(set(sizes.values())) > 1:
             raise ValueError(f"the components do not fit together: {what} are {sizes}; load them from one checkpoint.")
+
+
+def steps_to_take(denoiser, scheduler, wanted: int | None) -> int:
+    """The number of steps of a generation, 32 unless `wanted` or the denoiser says otherwise.
+
+    Raises:
+        ValueError: the denoiser is a distilled student, and the scheduler or the number of steps is not its own.
+    """
+    trained = denoiser.config.student_steps
+    on_grid = isinstance(scheduler, NaturalSpeech2DistilledScheduler)
+    if trained and not on_grid:
+        raise ValueError(
+            f"this denoiser is a student distilled for {trained} steps: each of its answers is a jump over one of "
+            f"them, which {type(scheduler).__name__} would take for something else. Put its own scheduler back, "
+            "NaturalSpeech2DistilledScheduler.from_config(pipe.scheduler.config, student_steps="
+            f"{trained}), or load its teacher."
+        )
+    if trained and wanted is not None and wanted not in trained:
+        raise ValueError(
+            f"num_inference_steps is {wanted} and this denoiser was distilled for {trained}: take one of these (or "
+            "None), or load the student of another rung."
+        )
+    if on_grid and not trained:
+        logger.warning(
+            "NaturalSpeech2DistilledScheduler is for students, and this denoiser was not distilled: it takes the same "
+            "few steps as plain DDIM. A higher-order sampler will do better, such as UniPCMultistepScheduler."
+        )
+        trained = scheduler.config.student_steps
+    return wanted or max(trained or [32])
 
 
 def as_texts(given: Any, name: str) -> list[str]:

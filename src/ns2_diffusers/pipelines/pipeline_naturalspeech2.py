@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ..models.transformer_denoiser import TransformerDenoiser
 from ..models.variance_adaptor import VarianceAdaptor
 from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE
+from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from ..text.sentences import pause_after
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from .inputs import (
@@ -37,7 +39,9 @@ from .inputs import (
     per_text,
     per_text_tensor,
     speakable_sentences,
+    steps_to_take,
 )
+from .lora import LoraMixin
 from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .voice import Voice
@@ -94,7 +98,7 @@ class SamplingOptions:
     callback_inputs: Sequence[str]
 
 
-class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
+class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
     """Zero-shot text to speech by latent diffusion (NaturalSpeech 2, arXiv 2304.09116).
 
     Args:
@@ -195,7 +199,7 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         pitch: Any = None,
         speaking_rate: float | list[float] = 1.0,
         pitch_shift: float | list[float] = 0.0,
-        num_inference_steps: int = 32,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         temperature: float | None = None,
         eta: float = 0.0,
@@ -224,9 +228,10 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
                 predicted when None.
             speaking_rate: 2 is twice as fast; where durations are predicted.
             pitch_shift: in semitones; where pitch is predicted.
-            num_inference_steps: steps of the scheduler.
+            num_inference_steps: steps of the scheduler; when None, the most that a distilled denoiser was trained
+                for, or 32.
             guidance_scale: above 1, each step runs a doubled batch with and without condition and prompt
-                (a denoiser with `guidance_embeds` takes the scale itself).
+                (a distilled denoiser takes the scale itself, within its `guidance_range`, in one call).
             temperature: the latents start from N(0, 1/temperature); the scheduler's own when None.
             eta: of DDIM: 0 deterministic, 1 as much noise as DDPM.
             generator: one for all, or one a text; a text then sounds the same whatever shares its batch.
@@ -286,7 +291,7 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
         voice: Voice | str | None = None,
         speaking_rate: float = 1.0,
         pitch_shift: float = 0.0,
-        num_inference_steps: int = 32,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         temperature: float | None = None,
         eta: float = 0.0,
@@ -329,8 +334,9 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
     def _check_sampling(
         self, steps, guidance_scale, temperature, eta, output_type, callback, callback_inputs
     ) -> SamplingOptions:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise ValueError(f"num_inference_steps is {steps!r}; wanted a whole number of at least 1.")
+        steps = steps_to_take(self.denoiser, self.scheduler, steps)
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
         if not guidance_scale >= 0:
@@ -341,6 +347,12 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
                 f"guidance_scale is {guidance_scale} and steers away from what the denoiser says without text and "
                 "prompt, which this one never learned: leave it at 1, or train it further with condition_dropout "
                 "and register_to_config(learned_nulls=True)."
+            )
+        least, most = denoiser.guidance_range or (0.0, math.inf)
+        if not least <= guidance_scale <= most:
+            raise ValueError(
+                f"guidance_scale is {guidance_scale}, and this denoiser was distilled to guide itself by {least} to "
+                f"{most}: choose a scale in that range, or load its teacher."
             )
         if temperature is not None and not temperature > 0:
             raise ValueError(f"temperature is {temperature!r}; wanted a number above 0 (the paper: 1.44).")
@@ -564,16 +576,24 @@ class NaturalSpeech2Pipeline(ModelCardMixin, DiffusionPipeline):
             extra["generator"] = generators
         sample_mask = torch.cat([mask] * 2) if guided else mask
         guidance = options.guidance_scale if self.denoiser.config.guidance_embeds else None
+        noise_levels = estimate = None
+        if self.denoiser.config.self_conditioning:
+            # Not all of diffusers' schedulers say what ẑ₀ they found; one of ours with their config does.
+            noise_levels = NaturalSpeech2DDIMScheduler.from_config(scheduler.config)
         with self.progress_bar(total=len(scheduler.timesteps)) as progress:
             for step, timestep in enumerate(scheduler.timesteps):
                 sample = scheduler.scale_model_input(latents, timestep).to(self.denoiser.dtype)
+                sample = torch.cat([sample] * 2) if guided else sample
                 predicted = self.denoiser(
-                    torch.cat([sample] * 2) if guided else sample,
+                    sample,
                     timestep,
                     sample_mask=sample_mask,
                     guidance=guidance,
                     conditioning=conditioning,
+                    self_condition=estimate,
                 ).sample.float()
+                if noise_levels is not None:
+                    estimate = noise_levels.predict_original_sample(predicted, timestep, sample)
                 if guided:
                     conditional, unconditional = predicted.chunk(2)
                     predicted = unconditional + options.guidance_scale * (conditional - unconditional)

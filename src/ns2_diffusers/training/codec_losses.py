@@ -6,9 +6,11 @@ arXiv 1910.11480). Adversarial: hinge and relative feature matching (EnCodec, ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from ..audio.mel import LogMelSpectrogram, same_padded_stft
@@ -84,6 +86,56 @@ def feature_matching_loss(
     losses = []
     for real_layers, fake_layers in zip(real_features, fake_features, strict=True):
         for real, fake in zip(real_layers, fake_layers, strict=True):
-            real = real.detach().float()
-            losses.append((real - fake.float()).abs().mean() / real.abs().mean().clamp(min=1e-8))
+            # In the precision of the layer, as these are the largest tensors of a step; means add up in float32.
+            real = real.detach()
+            difference = nn.functional.l1_loss(fake, real).float()
+            losses.append(difference / real.abs().mean().float().clamp(min=1e-8))
     return torch.stack(losses).mean()
+
+
+class LossBalancer:
+    """Makes weights mean shares of the gradient, however large each loss happens to be (EnCodec, section 3.4).
+
+    A loss l with weight λ is scaled to λ / Σλ · total_norm / E‖∂l/∂output‖ times itself, with E a moving average.
+
+    Args:
+        weights: λ of each loss, by name.
+        total_norm: of the gradient, if all losses pulled the same way.
+        decay: of the moving averages, a measurement.
+        interval: calls from one measurement to the next. One costs a backward pass for each loss.
+    """
+
+    def __init__(self, weights: Mapping[str, float], total_norm: float = 1.0, decay: float = 0.9, interval: int = 10):
+        self.weights, self.total_norm, self.decay, self.interval = dict(weights), total_norm, decay, interval
+        self.calls, self.norms = 0, {}
+
+    def __call__(self, losses: Mapping[str, torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        """Sum of the scaled losses: a scalar whose gradient at `output` is balanced.
+
+        Args:
+            losses: scalars that depend on `output`, each with a name in `weights`.
+            output: what they judge, such as a reconstruction.
+        """
+        if self.calls % self.interval == 0 or any(name not in self.norms for name in losses):
+            self._measure(losses, output)
+        self.calls += 1
+        total = sum(self.weights[name] for name in losses)
+        scale = self.total_norm / total
+        # A loss without a norm was never finite, and makes a step that is skipped.
+        return sum(scale * self.weights[name] / self.norms.get(name, 1.0) * loss for name, loss in losses.items())
+
+    def _measure(self, losses, output):
+        gradients = [torch.autograd.grad(loss, output, retain_graph=True)[0] for loss in losses.values()]
+        norms = torch.stack([gradient.float().norm() for gradient in gradients])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(norms)
+            norms /= dist.get_world_size()
+        for name, norm in zip(losses, norms.clamp(min=1e-12).tolist(), strict=True):
+            if math.isfinite(norm):
+                self.norms[name] = self.decay * self.norms.get(name, norm) + (1 - self.decay) * norm
+
+    def state_dict(self) -> dict:
+        return {"calls": self.calls, "norms": dict(self.norms)}
+
+    def load_state_dict(self, state: Mapping) -> None:
+        self.calls, self.norms = state["calls"], dict(state["norms"])

@@ -14,15 +14,22 @@ Judgement = tuple[torch.Tensor, list[torch.Tensor]]
 
 
 class STFTDiscriminator(nn.Module):
-    """Convolutions over real and imaginary parts of an STFT (EnCodec, arXiv 2210.13438, section 3.4)."""
+    """Convolutions over real and imaginary parts of an STFT (EnCodec, arXiv 2210.13438, section 3.4).
+
+    Frequency shrinks by 4, 2, 2 and 2 while time keeps its rate, windows half over each other, and looks ever further.
+    Most of a discriminator's time goes by in its first layer, so that one is narrow and takes long strides.
+    """
 
     def __init__(self, n_fft: int, channels: int = 16):
         super().__init__()
         self.n_fft = n_fft
-        sizes = [2, channels, channels, 2 * channels, 2 * channels]
+        sizes = [2, channels, 2 * channels, 4 * channels, 4 * channels]
         self.layers = nn.ModuleList(
-            # Frequency shrinks by two at each layer, time keeps its rate and looks ever further.
-            weight_norm(nn.Conv2d(a, b, (5, 3), stride=(2, 1), dilation=(1, 2**i), padding=(2, 2**i)))
+            weight_norm(
+                nn.Conv2d(
+                    a, b, (9 if i == 0 else 5, 3), (4 if i == 0 else 2, 1), (4 if i == 0 else 2, 2**i), (1, 2**i)
+                )
+            )
             for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
         )
         self.out = weight_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
@@ -30,7 +37,7 @@ class STFTDiscriminator(nn.Module):
     def forward(self, waveform: torch.Tensor) -> Judgement:
         """(N, samples) → scores, and the hidden layers."""
         with torch.autocast(waveform.device.type, enabled=False):
-            spectrum = same_padded_stft(waveform, self.n_fft, self.n_fft // 4)
+            spectrum = same_padded_stft(waveform, self.n_fft, self.n_fft // 2)
             # Speech spans 60 dB: the square root of the magnitude keeps quiet parts in sight.
             hidden = torch.stack([spectrum.real, spectrum.imag], dim=1)
             hidden = hidden / (spectrum.abs().unsqueeze(1) + 1e-4).sqrt()
@@ -59,7 +66,7 @@ class PeriodDiscriminator(nn.Module):
 def judge(layers: nn.ModuleList, out: nn.Module, hidden: torch.Tensor) -> Judgement:
     features = []
     for layer in layers:
-        hidden = nn.functional.leaky_relu(layer(hidden), 0.1)
+        hidden = nn.functional.leaky_relu(layer(hidden), 0.1, inplace=True)
         features.append(hidden)
     return out(hidden), features
 
@@ -75,7 +82,7 @@ class CodecDiscriminator(nn.Module):
 
     def __init__(
         self,
-        n_ffts: Sequence[int] = (512, 1024, 2048),
+        n_ffts: Sequence[int] = (256, 512, 1024, 2048),
         periods: Sequence[int] = (2, 3, 5),
         channels: int = 16,
     ):
@@ -89,3 +96,20 @@ class CodecDiscriminator(nn.Module):
         """Waveforms (B, channels, samples) → scores and hidden layers of each discriminator."""
         judgements = [judge_one(waveform.flatten(0, 1)) for judge_one in self.discriminators]
         return [scores for scores, _ in judgements], [features for _, features in judgements]
+
+
+class SideBySide(nn.Module):
+    """A discriminator's judgements of real and made waveforms, in the one call that DistributedDataParallel wants.
+
+    Args:
+        discriminator: takes waveforms (B, channels, samples) to scores and hidden layers: `CodecDiscriminator`, or
+            `MultiScaleSTFTDiscriminator` of the encodec package.
+    """
+
+    def __init__(self, discriminator: nn.Module):
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, real: torch.Tensor, fake: torch.Tensor):
+        """Two of (B, channels, samples) → scores and hidden layers of `real`, and of `fake`."""
+        return self.discriminator(real), self.discriminator(fake)

@@ -64,13 +64,45 @@ def residual_codebook_loss(
         mask: (B, T).
     """
     residual = predicted_original.float().transpose(1, 2)[mask]
-    total = 0.0
-    for layer, codebook in enumerate(codebooks.float()):
-        wanted = codes[:, layer][mask]
-        distances = torch.cdist(residual, codebook) / codebook.square().mean().sqrt()
-        total = total + F.cross_entropy(-distances, wanted)
-        residual = residual - codebook[wanted]
-    return total / len(codebooks)
+    total = _CodebookCrossEntropy.apply(residual, codes.transpose(1, 2)[mask], codebooks.float())
+    return total / max(1, len(codebooks) * len(residual))
+
+
+class _CodebookCrossEntropy(torch.autograd.Function):
+    """The sum of `residual_codebook_loss` over frames (M, C) with codes (M, Q), and its gradient in the same pass.
+
+    On a CPU in pieces small enough for the cache: with autograd, writing the (M, K) distances of every layer and
+    all that follows from them to memory and back took a third of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx, residual, codes, codebooks):
+        frames = 128 if residual.device.type == "cpu" else max(1, len(residual))
+        gradient = torch.empty_like(residual)
+        total = residual.new_zeros(())
+        layers = [(book, book.square().sum(1), book.square().mean().sqrt()) for book in codebooks]
+        # Autocast would round the products that distances are differences of.
+        with torch.autocast(residual.device.type, enabled=False):
+            for piece, wanted, out in zip(*(x.split(frames) for x in (residual, codes, gradient)), strict=True):
+                out.zero_()
+                for (book, power, scale), chosen in zip(layers, wanted.T, strict=True):
+                    squares = torch.addmm(power, piece, book.T, alpha=-2).add_(piece.square().sum(1, keepdim=True))
+                    distances = squares.clamp_(min=0).sqrt_()
+                    log_probs = (distances / -scale).log_softmax(1)
+                    total -= log_probs.gather(1, chosen[:, None]).sum()
+                    # ∂/∂r of -d/s is (c - r) / (s d), and each vector's weighs its probability, less 1 if chosen.
+                    # Within rounding of a vector that has no direction: there it fades out.
+                    weights = log_probs.exp_()
+                    weights.scatter_add_(1, chosen[:, None], weights.new_full((len(piece), 1), -1.0))
+                    weights /= distances.clamp_(min=1e-3).mul_(scale)
+                    out.addmm_(weights, book).sub_(weights.sum(1, keepdim=True) * piece)
+                    piece = piece - book[chosen]
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream * ctx.saved_tensors[0], None, None
 
 
 @torch.no_grad()
@@ -83,6 +115,12 @@ def standardized_codebooks(codec: ModelMixin) -> torch.Tensor:
     standardized = codec.normalize_latents(vectors)
     standardized[1:] -= codec.normalize_latents(torch.zeros_like(vectors[:1, :, :1]))
     return standardized.transpose(1, 2)
+
+
+def latents_of(codes: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
+    """Codes (B, Q, T) to standardised latents (B, C, T), by `standardized_codebooks` (Q, K, C)."""
+    vectors = [book[layer] for book, layer in zip(codebooks, codes.unbind(1), strict=True)]
+    return torch.stack(vectors).sum(0).transpose(1, 2)
 
 
 def duration_loss(log_durations: torch.Tensor, durations: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -151,15 +189,19 @@ def binarization_loss(log_probs: torch.Tensor, durations: torch.Tensor, mask: to
     return -masked_mean(log_probs.gather(2, owner.unsqueeze(-1)).squeeze(-1), mask)
 
 
-def beta_binomial_prior(num_phonemes: int, num_frames: int, scaling: float = 1.0) -> torch.Tensor:
-    """Probability of each phoneme in each frame, (num_frames, num_phonemes), near the diagonal.
+def beta_binomial_prior(num_phonemes: int, clock: int | np.ndarray, scaling: float = 1.0) -> torch.Tensor:
+    """Probability of each phoneme in each frame, (T, num_phonemes), near the diagonal.
 
     Frame t of T has the beta-binomial distribution with α = ω t, β = ω (T − t + 1) over the N phonemes
     (arXiv 2108.10447, section 2.2.2); `scaling` is ω.
+
+    Args:
+        clock: T, or what to count as t at the end of each frame, (T,) rising; see `alignment.speech_clock`.
     """
+    t = np.arange(1, clock + 1) if isinstance(clock, int) else np.asarray(clock)
+    t, total = t[:, None], t[-1]
     k = np.arange(num_phonemes)
-    t = np.arange(1, num_frames + 1)[:, None]
-    alpha, beta = scaling * t, scaling * (num_frames - t + 1)
+    alpha, beta = scaling * t, scaling * (total - t + 1)
     n = num_phonemes - 1
     log_choose = _log_gamma(n + 1) - _log_gamma(k + 1) - _log_gamma(n - k + 1)
     log_prob = log_choose + _log_beta(k + alpha, n - k + beta) - _log_beta(alpha, beta)

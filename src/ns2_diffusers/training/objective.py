@@ -5,21 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import nn
 
 from . import losses
+from .alignment import align_batch
+
+TIMESTEP_SAMPLINGS = ("uniform", "logit_normal", "stratified")
 
 
 @dataclass
 class ObjectiveConfig:
-    """Weights of the losses and what is left out at random.
+    """Weights of the losses and what is drawn at random.
 
     Args:
-        data_weight, score_weight, codebook_weight, duration_weight, pitch_weight: factors of the losses.
+        data_weight, score_weight, codebook_weight, duration_weight, pitch_weight, alignment_weight,
+            binarization_weight: factors of the losses; the last two where an aligner learns along.
+        binarization_warmup_steps: steps over which the binarisation loss comes in, from nothing: hard
+            alignments mean little before the soft ones do (arXiv 2108.10447, section 2.3).
+        max_score_weight: most that the score loss weighs an error in ẑ₀, near t = 0.
         min_snr_gamma: γ of the Min-SNR weights on the data loss; 0 weighs all noise levels alike, as the paper does.
+        timestep_sampling: "uniform"; "logit_normal", more of the middle (arXiv 2403.03206, section 3.1);
+            "stratified", uniform with one timestep in each of B equal parts of the range.
         condition_dropout: probability that an item goes without condition and without prompt, which
             guidance needs.
         prompt_dropout: probability that it goes without the prompt alone.
+        self_conditioning: probability that a denoiser made for it sees its own estimate (arXiv 2208.04202).
     """
 
     data_weight: float = 1.0
@@ -27,19 +38,35 @@ class ObjectiveConfig:
     codebook_weight: float = 0.1
     duration_weight: float = 1.0
     pitch_weight: float = 1.0
+    alignment_weight: float = 1.0
+    binarization_weight: float = 1.0
+    binarization_warmup_steps: int = 1000
+    max_score_weight: float = 5.0
     min_snr_gamma: float = 0.0
+    timestep_sampling: str = "uniform"
     condition_dropout: float = 0.1
     prompt_dropout: float = 0.05
+    self_conditioning: float = 0.5
+
+    def __post_init__(self):
+        if self.timestep_sampling not in TIMESTEP_SAMPLINGS:
+            raise ValueError(
+                f"timestep_sampling is {self.timestep_sampling!r}; it must be one of {', '.join(TIMESTEP_SAMPLINGS)}."
+            )
 
 
 class TrainingObjective(nn.Module):
     """The trained models of a pipeline with their losses: one module to prepare, average and save.
 
+    All that is random comes from torch's global generator: seed it with a batch's `seed`, and the losses depend
+    on the batch and the weights alone.
+
     Args:
         phoneme_encoder, prompt_encoder, variance_adaptor, denoiser: the models.
         scheduler: any of this package's; gives noise levels and `prediction_type`.
         codebooks: (Q, K, C), `losses.standardized_codebooks(codec)`.
-        config: weights and dropouts.
+        config: weights and what is random.
+        aligner: a `PhonemeAligner` over the standardised latents; finds the durations of batches without.
     """
 
     def __init__(
@@ -51,6 +78,7 @@ class TrainingObjective(nn.Module):
         scheduler,
         codebooks: torch.Tensor,
         config: ObjectiveConfig | None = None,
+        aligner: nn.Module | None = None,
     ):
         super().__init__()
         self.phoneme_encoder = phoneme_encoder
@@ -59,12 +87,22 @@ class TrainingObjective(nn.Module):
         self.denoiser = denoiser
         self.scheduler = scheduler
         self.config = config or ObjectiveConfig()
+        self.aligner = aligner
         self.register_buffer("codebooks", codebooks, persistent=False)
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Losses of a batch of `PromptCollator`, each a scalar, and `loss`, their weighted sum."""
-        config = self.config
+    def forward(self, batch: dict[str, torch.Tensor], step: int | None = None) -> dict[str, torch.Tensor]:
+        """Losses of a batch of `PromptCollator`, each a scalar, and `loss`, their weighted sum.
+
+        Args:
+            step: how far training is, for losses that come in late; None weighs them in full.
+
+        Raises:
+            ValueError: the batch has no durations and there is no aligner to find them.
+        """
         latents = self.latents_of(batch["codes"]) * batch["frame_mask"].unsqueeze(1)
+        durations, found = batch.get("durations"), {}
+        if durations is None:
+            durations, found = self._align(latents, batch)
         prompt_mask = batch["prompt_mask"]
         prompt = self.prompt_encoder(self.latents_of(batch["prompt_codes"]), prompt_mask)
         prompt = prompt.last_hidden_state
@@ -74,26 +112,46 @@ class TrainingObjective(nn.Module):
             batch["attention_mask"],
             prompt,
             prompt_mask,
-            durations=batch["durations"],
+            durations=durations,
             pitch=batch["pitch"],
         )
-        found = self._denoising_losses(latents, adapted.condition, prompt, batch)
-        found["duration"] = losses.duration_loss(adapted.log_durations, batch["durations"], batch["attention_mask"])
-        found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["frame_mask"])
-        found["loss"] = sum(getattr(config, f"{name}_weight") * value for name, value in found.items())
+        found |= self._denoising_losses(latents, adapted.condition, prompt, batch)
+        found["duration"] = losses.duration_loss(adapted.log_durations, durations, batch["attention_mask"])
+        found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["loss_mask"])
+        found["loss"] = sum(self._weight(name, step) * value for name, value in found.items())
         return found
 
+    def _weight(self, name: str, step: int | None) -> float:
+        weight, warmup = getattr(self.config, f"{name}_weight"), self.config.binarization_warmup_steps
+        if name == "binarization" and step is not None and step < warmup:
+            return weight * step / warmup
+        return weight
+
+    def _align(self, latents, batch):
+        """Durations (B, N), and the losses of the aligner, whose gradient ends with it: codes have none."""
+        if self.aligner is None:
+            raise ValueError(
+                "the batch has no durations: align the dataset first (examples/align_dataset.py), or train with an "
+                "aligner beside the model."
+            )
+        return align_batch(self.aligner, latents, batch)
+
     def _denoising_losses(self, latents, condition, prompt, batch):
-        config, mask = self.config, batch["frame_mask"]
-        drop_condition = self._draw(latents) < config.condition_dropout
-        drop_prompt = drop_condition | (self._draw(latents) < config.prompt_dropout)
+        config, mask, device = self.config, batch["loss_mask"], latents.device
+        drop_condition, drop_prompt = torch.rand(2, len(latents), device=device).unbind()
+        drop_condition = drop_condition < config.condition_dropout
+        drop_prompt = drop_condition | (drop_prompt < config.prompt_dropout)
         condition, prompt = self.denoiser.replace_with_nulls(condition, prompt, drop_condition, drop_prompt)
         noise = torch.randn_like(latents)
-        timesteps = self._draw(latents) * (self.scheduler.config.num_train_timesteps - 1)
+        times = sample_times(config.timestep_sampling, len(latents), device)
+        timesteps = times * (self.scheduler.config.num_train_timesteps - 1)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        predicted = self.denoiser(
-            noisy, timesteps, condition, prompt, sample_mask=mask, prompt_mask=batch["prompt_mask"]
-        ).sample
+        inputs = {"sample_mask": batch["frame_mask"], "prompt_mask": batch["prompt_mask"]}
+        if self.denoiser.config.self_conditioning and torch.rand(()) < config.self_conditioning:
+            # Not under no_grad: autocast would remember the weights as cast there, without gradients.
+            first = self.denoiser(noisy, timesteps, condition, prompt, **inputs).sample.detach()
+            inputs["self_condition"] = self.scheduler.predict_original_sample(first, timesteps, noisy)
+        predicted = self.denoiser(noisy, timesteps, condition, prompt, **inputs).sample
 
         kind = self.scheduler.config.prediction_type
         wanted = self._target(kind, latents, noise, timesteps)
@@ -105,21 +163,29 @@ class TrainingObjective(nn.Module):
         original = self.scheduler.predict_original_sample(predicted, timesteps, noisy)
         if config.score_weight:
             alpha, sigma = self.scheduler.alpha_sigma(timesteps)
-            found["score"] = losses.score_loss(original, latents, alpha, sigma, mask)
+            found["score"] = losses.score_loss(original, latents, alpha, sigma, mask, config.max_score_weight)
         if config.codebook_weight:
             found["codebook"] = losses.residual_codebook_loss(original, batch["codes"], self.codebooks, mask)
         return found
 
     def latents_of(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (B, Q, T) to standardised latents (B, C, T)."""
-        vectors = [book[layer] for book, layer in zip(self.codebooks, codes.unbind(1), strict=True)]
-        return torch.stack(vectors).sum(0).transpose(1, 2)
+        return losses.latents_of(codes, self.codebooks)
 
     def _target(self, kind, latents, noise, timesteps):
         if kind == "sample":
             return latents
         return noise if kind == "epsilon" else self.scheduler.get_velocity(latents, noise, timesteps)
 
-    @staticmethod
-    def _draw(latents: torch.Tensor) -> torch.Tensor:
-        return torch.rand(len(latents), device=latents.device)
+
+def sample_times(sampling: str, batch_size: int, device: torch.device) -> torch.Tensor:
+    """Draw times (B,) in [0, 1); see `ObjectiveConfig.timestep_sampling`."""
+    if sampling == "logit_normal":
+        return compute_density_for_timestep_sampling(
+            sampling, batch_size, logit_mean=0.0, logit_std=1.0, device=device
+        )
+    times = torch.rand(batch_size, device=device)
+    if sampling == "stratified":
+        # Shuffled, so that no part of the range belongs to a place in the batch.
+        times = (torch.randperm(batch_size, device=device) + times) / batch_size
+    return times

@@ -108,6 +108,21 @@ def test_padding_counts_for_nothing(train):
         torch.testing.assert_close(batched.cluster_size, alone.cluster_size)
 
 
+@pytest.mark.parametrize("initialized", [True, False])
+def test_a_nan_teaches_the_codebooks_nothing(initialized):
+    frames = torch.randn(1, 4, 12)
+    spoilt = torch.cat([frames, torch.full((1, 4, 1), torch.nan), torch.full((1, 4, 1), torch.inf)], dim=2)
+    clean = ResidualVectorQuantizer(4, 2, 8, dead_code_threshold=0.0).train()
+    clean.initialized.fill_(initialized)
+    damaged = copy.deepcopy(clean)
+    for rvq, latents in ((clean, frames), (damaged, spoilt)):
+        torch.manual_seed(3)
+        output = rvq(latents)
+    assert not output.commitment_loss.isfinite()
+    torch.testing.assert_close(damaged.codebooks, clean.codebooks)
+    torch.testing.assert_close(damaged.cluster_size, clean.cluster_size)
+
+
 def test_quantizer_dropout_stops_at_a_random_codebook():
     rvq = quantizer(torch.randn(4, 16, 3).tolist(), quantizer_dropout=1.0, decay=1.0, dead_code_threshold=0.0)
     latents = torch.randn(64, 3, 2)

@@ -109,12 +109,15 @@ class ResidualVectorQuantizer(nn.Module):
         initialize = learns and not bool(self.initialized)
         codebooks_used = self._draw_codebooks_used(batch, frames, inputs.device)
 
+        # One NaN would stay in the averages for ever.
+        finite = inputs.detach().isfinite().all(dim=1)
+
         residual, quantized = inputs, torch.zeros_like(inputs)
         codes, losses = [], []
         for level in range(self.num_codebooks):
             weight = valid * (level < codebooks_used)
             if initialize:
-                self._initialize(level, residual.detach()[weight > 0])
+                self._initialize(level, residual.detach()[(weight > 0) & finite])
             codebook = self.codebooks[level].float()
             with torch.no_grad():
                 index = nearest(residual, codebook)
@@ -122,7 +125,8 @@ class ResidualVectorQuantizer(nn.Module):
             distance = (residual - chosen).square().mean(dim=1)
             losses.append((distance * weight).sum() / weight.sum().clamp(min=1))
             if learns:
-                self._update(level, residual.detach(), index, weight)
+                vectors = residual.detach().masked_fill(~finite.unsqueeze(1), 0)
+                self._update(level, vectors, index, weight * finite)
             residual, quantized = residual - chosen, quantized + chosen
             codes.append(index.masked_fill(valid == 0, 0).view(batch, frames))
         if initialize:

@@ -1,0 +1,327 @@
+"""The score table of the bundled voice: words, speaker, naturalness, melody and speed on voices it never heard.
+
+    pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
+    python benchmarks/bundled_voice.py
+    python benchmarks/bundled_voice.py --num_sentences 20 --steps 8 --schedulers ddim    # a small part
+
+Speaks `benchmarks/sentences.txt`, which are in no training data, each sentence once with a voice of
+`benchmarks/prompts/kokoro` and once with one of `benchmarks/prompts/real`, in turn. Writes `results.json` (every
+utterance), `table.md` and, on request, examples as audio and pictures.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from statistics import mean, median
+
+import diffusers
+import soundfile
+import torch
+from tqdm import tqdm
+
+import ns2_diffusers
+from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.cli import SCHEDULERS
+from ns2_diffusers.evaluation.intelligibility import stoi
+from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
+from ns2_diffusers.evaluation.prosody import f0_correlation, f0_range
+from ns2_diffusers.evaluation.speaker import SpeakerJudge, VoiceFilterJudge
+from ns2_diffusers.evaluation.words import WordReader
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import plot_spectrograms
+
+HERE = Path(__file__).parent
+CLIPS = HERE.parent / "examples" / "asterisk"
+# Title, key of a cell, format.
+COLUMNS = [
+    ("word errors", "word_error_rate", ".1%"),
+    ("cosine to the prompt", "cosine", ".3f"),
+    ("to other prompts", "cosine_to_others", ".3f"),
+    ("second cosine", "second_cosine", ".3f"),
+    ("to others", "second_cosine_to_others", ".3f"),
+    ("DistilMOS", "distilmos", ".2f"),
+    ("STOI", "stoi", ".3f"),
+    ("F0 correlation", "f0_correlation", ".3f"),
+    ("F0 range, semitones", "f0_range", ".1f"),
+    ("real-time factor", "real_time_factor", ".3f"),
+    ("utterances", "utterances", "d"),
+]
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a pipeline directory (the bundled voice)")
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument(
+        "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc"]
+    )
+    parser.add_argument("--num_sentences", type=int, default=100, help="with the first of the schedulers")
+    parser.add_argument("--num_sentences_others", type=int, default=25, help="with each of the other schedulers")
+    parser.add_argument("--prompts", default=HERE / "prompts", type=Path, help="a folder of audio a kind of voice")
+    parser.add_argument(
+        "--references",
+        default="outputs/unseen",
+        type=Path,
+        help="what `examples/corpus/make_corpus.py --unseen` made: the same voices, for the level to reach",
+    )
+    parser.add_argument("--num_recordings", type=int, default=30, help="of a kind, for that level")
+    parser.add_argument("--guidance_scale", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
+    parser.add_argument("--num_examples", type=int, default=0, help="utterances to keep as audio and pictures")
+    parser.add_argument("--examples_dir", type=Path, help="where to (OUTPUT_DIR/examples)")
+    parser.add_argument("--output_dir", default="outputs/bundled_voice", type=Path)
+    return parser.parse_args(argv)
+
+
+def main(args):
+    torch.set_num_threads(args.num_threads)
+    model = args.model or ns2_diffusers.bundled()
+    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model).to(args.device)
+    pipe.set_progress_bar_config(disable=True)
+    judges = Judges(pipe.codec.hop_length)
+    prompts = read_prompts(args.prompts, judges)
+    sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    results = {
+        "model": Path(model).name,
+        "num_threads": args.num_threads,
+        "device": args.device,
+        "guidance_scale": args.guidance_scale,
+        "levels": [
+            recordings_level(kind, voices, judges, args, codec)
+            for kind, voices in prompts.items()
+            for codec in (None, pipe.codec)
+        ],
+        "cells": [],
+    }
+    own, most_steps = pipe.scheduler, max(args.steps)
+    for name in args.schedulers:
+        pipe.scheduler = own if name == "own" else scheduler_class(name).from_config(own.config)
+        is_first = name == args.schedulers[0]
+        chosen = sentences[: args.num_sentences if is_first else args.num_sentences_others]
+        for steps in args.steps:
+            for kind, voices in prompts.items():
+                keep = args.num_examples if is_first and steps == most_steps else 0
+                folder = args.examples_dir or args.output_dir / "examples"
+                spoken = list(tqdm(speak(pipe, chosen, voices, steps, args), f"{name} {steps} {kind}", len(chosen)))
+                results["cells"].append(
+                    score(spoken, voices, judges) | {"scheduler": name, "steps": steps, "kind": kind}
+                )
+                keep_examples(spoken[: math.ceil(keep / len(prompts))], kind, folder)
+                write_results(results, args.output_dir)
+    print((args.output_dir / "table.md").read_text(encoding="utf-8"))
+    return results
+
+
+class Judges:
+    """Who listens: loaded once, before anything is spoken, so that what is missing is missed at once."""
+
+    def __init__(self, hop_length):
+        self.words, self.naturalness = WordReader(), NaturalnessJudge()
+        self.speakers = {"cosine": SpeakerJudge(), "second_cosine": VoiceFilterJudge()}
+        self.hop_length = hop_length
+
+    def listen(self, audio, rate):
+        """What does not depend on a prompt: what is heard, scores, d-vectors by judge; and the F0."""
+        waveform, rate = load_audio(audio, rate)
+        f0 = estimate_f0(waveform, rate, self.hop_length)
+        return {
+            "heard": self.words.read(waveform, rate),
+            "vectors": self.embed(waveform, rate),
+            "distilmos": self.naturalness.score(waveform, rate),
+            "f0_range": f0_range(f0),
+        }, f0
+
+    def embed(self, audio, rate=None):
+        return {name: judge.embed(audio, rate) for name, judge in self.speakers.items()}
+
+    def cosines(self, vectors, own, others):
+        """Mean cosines of d-vectors to those of voices that should be near, and of voices that should not."""
+        found = {}
+        for name, judge in self.speakers.items():
+            for key, voices in ((name, own), (f"{name}_to_others", others)):
+                near = [judge.similarity(vectors[name], voice["vectors"][name]) for voice in voices]
+                found[key] = mean_or_nan(near)
+        return found
+
+
+def scheduler_class(name):
+    name = SCHEDULERS[name]
+    return getattr(diffusers if hasattr(diffusers, name) else ns2_diffusers, name)
+
+
+def read_prompts(folder, judges):
+    """Voices by kind, a kind a folder: name, speaker (the name up to a full stop), path and d-vectors of each."""
+    kinds = {}
+    for path in sorted(folder.glob("*/*.*")):
+        voice = {"name": path.stem, "speaker": path.stem.split(".")[0], "path": path}
+        kinds.setdefault(path.parent.name, []).append(voice | {"vectors": judges.embed(path)})
+    if not kinds:
+        raise ValueError(
+            f"there are no prompts at {str(folder)!r}: wanted folders of recordings, one a kind of voice."
+        )
+    return kinds
+
+
+def speak(pipe, sentences, voices, steps, args):
+    """Speak a sentence at a time with the next voice, as a user does; yields a dict each."""
+    options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
+    # What is done once a process is not a sentence's time.
+    pipe("Ready.", str(voices[0]["path"]), **options | {"num_inference_steps": 1})
+    for index, text in enumerate(sentences):
+        voice, generator = voices[index % len(voices)], torch.Generator().manual_seed(index)
+        started = time.perf_counter()
+        output = pipe(text, str(voice["path"]), generator=generator, **options)
+        yield {
+            "text": text,
+            "voice": voice,
+            "elapsed": time.perf_counter() - started,
+            "audio": output.audios[0],
+            "rate": output.sampling_rate,
+            "planned_f0": output.f0[0],
+        }
+
+
+def score(spoken, voices, judges):
+    """What the judges say of utterances: a cell of the table."""
+    utterances = []
+    for each in tqdm(spoken, "judged", leave=False):
+        judged, f0 = judges.listen(each["audio"], each["rate"])
+        others = [voice for voice in voices if voice["speaker"] != each["voice"]["speaker"]]
+        planned = torch.as_tensor(each["planned_f0"])
+        each["heard"] = judged["heard"]
+        utterances.append(
+            {
+                "text": each["text"],
+                "prompt": each["voice"]["name"],
+                **judges.cosines(judged.pop("vectors"), [each["voice"]], others),
+                # Does the melody that was planned come out? A text of several sentences has pauses in between.
+                "f0_correlation": f0_correlation(f0, planned) if len(f0) == len(planned) else float("nan"),
+                **judged,
+            }
+        )
+    seconds = sum(len(each["audio"]) / each["rate"] for each in spoken)
+    return summary(utterances, judges) | {
+        "real_time_factor": sum(each["elapsed"] for each in spoken) / seconds,
+        "utterances": len(utterances),
+        "details": utterances,
+    }
+
+
+def summary(utterances, judges):
+    """Word error rate over all words, medians of the ranges, means of the rest."""
+    texts, heard = ([utterance[key] for utterance in utterances] for key in ("text", "heard"))
+    numbers = {key for utterance in utterances for key, value in utterance.items() if isinstance(value, float)}
+    averages = {key: mean_or_nan([utterance[key] for utterance in utterances]) for key in sorted(numbers)}
+    ranges = [utterance["f0_range"] for utterance in utterances if not math.isnan(utterance["f0_range"])]
+    f0 = median(ranges) if ranges else float("nan")
+    return averages | {"word_error_rate": judges.words.word_error_rate(texts, heard), "f0_range": f0}
+
+
+def mean_or_nan(values):
+    values = [value for value in values if not math.isnan(value)]
+    return mean(values) if values else float("nan")
+
+
+def recordings_level(kind, voices, judges, args, codec=None):
+    """The same judges on recordings of the same voices, or on what a codec makes of them: what there is to reach."""
+    recordings = {
+        "kokoro": lambda: read_references(args.references),
+        "real": lambda: [(CLIPS / file, text, "allison") for file, text in transcripts()],
+    }.get(kind, list)()
+    name, utterances, elapsed, seconds = "codec" if codec else "recordings", [], 0.0, 0.0
+    for path, text, speaker in tqdm(recordings[: args.num_recordings], f"{name} {kind}"):
+        audio, rate = load_audio(path, None, codec.sampling_rate if codec else None)
+        extra = {}
+        if codec:
+            started = time.perf_counter()
+            original, audio = audio, reconstruct(codec, audio)
+            elapsed += time.perf_counter() - started
+            extra["stoi"] = stoi(audio, original, rate)
+        seconds += len(audio) / rate
+        judged, _ = judges.listen(audio, rate)
+        same = [voice for voice in voices if voice["speaker"] == speaker]
+        others = [voice for voice in voices if voice["speaker"] != speaker]
+        cosines = judges.cosines(judged.pop("vectors"), same, others)
+        utterances.append({"text": text, **cosines, **extra, **judged})
+    level = summary(utterances, judges) if utterances else {}
+    if codec and utterances:
+        level["real_time_factor"] = elapsed / seconds
+    return level | {"kind": kind, "scheduler": name, "utterances": len(utterances)}
+
+
+@torch.no_grad()
+def reconstruct(codec, waveform):
+    latents, _ = codec.quantize(codec.encode(waveform.expand(1, codec.channels, -1).to(codec.device)))
+    return codec.decode(latents)[0, :, : len(waveform)].mean(0).cpu()
+
+
+def read_references(folder):
+    """All but the first utterance of each voice, which is its prompt."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.exists():
+        print(
+            f"no recordings of the Kokoro voices at {folder}: make them with examples/corpus/make_corpus.py --unseen"
+        )
+        return []
+    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    return [
+        (folder / "audio" / f"{row['id']}.ogg", row["text"], row["speaker"])
+        for row in rows
+        if not row["id"].endswith("_0")
+    ]
+
+
+def transcripts():
+    lines = (CLIPS / "metadata.csv").read_text(encoding="utf-8").splitlines()[1:]
+    return [(file, text.strip('"')) for file, text in (line.split(",", 1) for line in lines)]
+
+
+def write_results(results, folder):
+    """Both files anew after every cell, beside first: a long run that is stopped has not been for nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {"results.json": json.dumps(results, indent=1), "table.md": table(results)}.items():
+        beside = folder / f"{name}.partial"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(folder / name)
+
+
+def table(results):
+    lines = ["| prompts | scheduler | steps | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
+    lines.append("|---" * (3 + len(COLUMNS)) + "|")
+    for cell in sorted(results["levels"] + results["cells"], key=lambda cell: cell["kind"]):
+        values = [shown(cell.get(key), form) for _, key, form in COLUMNS]
+        lines.append(f"| {cell['kind']} | {cell['scheduler']} | {cell.get('steps', '')} | {' | '.join(values)} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(value, form):
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def keep_examples(spoken, kind, folder):
+    """Audio, a picture of prompt and result, and a list of the texts."""
+    if not spoken:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"\n## {kind}\n", "| prompt | text | whisper heard | audio |", "|---|---|---|---|"]
+    for number, each in enumerate(spoken, 1):
+        voice = each["voice"]
+        audio = folder / f"{kind}-{number:02d}-{voice['name']}.ogg"
+        peak = max(abs(each["audio"]).max(), 1)
+        soundfile.write(audio, each["audio"] / peak, each["rate"], format="OGG", subtype="OPUS")
+        pictures = [f"prompt={voice['path']}", f"result={audio}", "--output", str(audio.with_suffix(".png"))]
+        plot_spectrograms.main(plot_spectrograms.parse_args(pictures))
+        links = f"[listen]({audio.name}), [look]({audio.with_suffix('.png').name})"
+        lines.append(f"| {voice['name']} | {each['text']} | {each['heard']} | {links} |")
+    (folder / f"{kind}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(parse_args())

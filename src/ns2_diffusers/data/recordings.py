@@ -1,0 +1,155 @@
+"""Recordings without a word of text: found, and cut at random."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
+
+
+def find_recordings(place: str | Path) -> list[Path]:
+    """Paths of all audio below a folder, or of a CSV's column `file`, relative to the CSV.
+
+    Raises:
+        ValueError: there is none, or no such column.
+    """
+    path = Path(place)
+    if path.is_file():
+        with open(path, newline="", encoding="utf-8") as handle:
+            rows = csv.DictReader(handle)
+            if "file" not in (rows.fieldnames or []):
+                raise ValueError(f"{path} has the columns {rows.fieldnames}: it needs one named `file`.")
+            files = [path.parent / row["file"] for row in rows]
+    else:
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise ValueError(f"no audio in {place}: wanted files with {', '.join(sorted(AUDIO_SUFFIXES))}.")
+    return files
+
+
+def read_span(
+    file: str | Path,
+    sampling_rate: int,
+    channels: int = 1,
+    start: float = 0.0,
+    seconds: float | None = None,
+    speed: float = 1.0,
+) -> np.ndarray:
+    """(channels, samples) float32 of a part of a recording, at `sampling_rate`; fewer samples where it ends.
+
+    Args:
+        start: seconds into the recording.
+        seconds: of the result; None is all there is.
+        speed: 1.1 plays it 10 % faster, pitch and all.
+    """
+    with soundfile.SoundFile(file) as audio:
+        rate = audio.samplerate
+        audio.seek(min(int(start * rate), audio.frames))
+        frames = -1 if seconds is None else math.ceil(speed * seconds * rate)
+        samples = audio.read(frames, dtype="float32", always_2d=True)
+    if samples.shape[1] != channels:
+        samples = samples.mean(axis=1, keepdims=True).repeat(channels, axis=1)
+    if speed * rate != sampling_rate:
+        samples = soxr.resample(samples, speed * rate, sampling_rate)
+    return samples.T if seconds is None else samples.T[:, : round(seconds * sampling_rate)]
+
+
+class RandomCrops(torch.utils.data.Dataset):
+    """Crops of recordings, without end; item i is the same in every run with the same seed.
+
+    An item has `waveform` (channels, samples), zeros where a recording is too short, and `sample_mask` (samples,).
+    Longer recordings come up more often, so that every second of audio counts alike.
+
+    Args:
+        files: the recordings. Those that cannot be read are left out, see `unreadable`.
+        sampling_rate: Hz wanted.
+        channels: wanted.
+        seconds: of a crop.
+        seed: of what is drawn.
+        first_item: where a resumed run goes on.
+        speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
+
+    Attributes:
+        files, durations: what is left, and how long each is in seconds.
+        unreadable: paths left out.
+
+    Raises:
+        ValueError: none can be read.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str | Path],
+        sampling_rate: int,
+        channels: int,
+        seconds: float,
+        seed: int = 0,
+        first_item: int = 0,
+        speed_perturbation: float = 0.0,
+    ):
+        self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
+        self.seed, self.first_item, self.speed_perturbation = seed, first_item, speed_perturbation
+        durations = {file: _duration(file) for file in files}
+        self.files = [file for file in files if durations[file] > 0]
+        self.unreadable = [file for file in files if not durations[file] > 0]
+        if not self.files:
+            raise ValueError(f"none of the {len(files)} recordings can be read, {self.unreadable[0]} among them.")
+        self.durations = np.array([durations[file] for file in self.files])
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        random = np.random.default_rng([self.seed, self.first_item + item])
+        index = random.choice(len(self.files), p=self.durations / self.durations.sum())
+        speed = 1 + random.uniform(-1, 1) * self.speed_perturbation
+        start = random.uniform(0, max(0.0, self.durations[index] - speed * self.seconds))
+        # A recorder's gain is nothing to learn by heart.
+        gain = np.float32(random.uniform(0.5, 1.0))
+        audio = read_span(self.files[index], self.sampling_rate, self.channels, start, self.seconds, speed)
+        length = round(self.seconds * self.sampling_rate)
+        waveform = np.zeros((self.channels, length), dtype=np.float32)
+        waveform[:, : audio.shape[1]] = gain * audio
+        return {"waveform": torch.from_numpy(waveform), "sample_mask": torch.arange(length) < audio.shape[1]}
+
+
+def _duration(file: str | Path) -> float:
+    """Seconds; 0 where there is nothing to read."""
+    try:
+        return soundfile.info(file).duration
+    except (OSError, soundfile.LibsndfileError):
+        return 0.0
+
+
+class RandomCodeCrops(torch.utils.data.Dataset):
+    """The same of a prepared dataset: `codes` (Q, T), zeros where an utterance is too short, and `frame_mask` (T,).
+
+    Args:
+        dataset: rows with `codes` and `n_frames`.
+        frames: T.
+        seed, first_item: see `RandomCrops`.
+    """
+
+    def __init__(self, dataset, frames: int, seed: int = 0, first_item: int = 0):
+        self.dataset, self.frames, self.seed, self.first_item = dataset, frames, seed, first_item
+        self.lengths = np.array(dataset["n_frames"])
+
+    def __len__(self) -> int:
+        return 2**40
+
+    def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
+        random = np.random.default_rng([self.seed, self.first_item + item])
+        index = int(random.choice(len(self.lengths), p=self.lengths / self.lengths.sum()))
+        start = random.integers(0, max(0, self.lengths[index] - self.frames) + 1)
+        cut = np.asarray(self.dataset[index]["codes"], dtype=np.int64)[:, start : start + self.frames]
+        codes = np.zeros((len(cut), self.frames), dtype=np.int64)
+        codes[:, : cut.shape[1]] = cut
+        return {"codes": torch.from_numpy(codes), "frame_mask": torch.arange(self.frames) < cut.shape[1]}

@@ -1,0 +1,254 @@
+"""Where utterances come from: every source reads plain rows.
+
+A row has `id`, `speaker`, `text` and `audio` (a path, or a dict with bytes), and may have `phonemes`, `durations`
+and `textgrid`. A row that its source cannot read is `{"id": ..., "error": why}`: it is reported with the others
+that turn out to be damaged, and the next one is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .prepared_dataset import import_datasets
+
+Row = dict[str, Any]
+SPEAKER = "speaker"  # who speaks where nobody is named
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows, in parts that can be read one without the other.
+
+    Args:
+        read: number of a part → its rows, the same ones in the same order every time.
+        identity: a text that changes when the list of rows does.
+        num_parts: how many there are.
+    """
+
+    read: Callable[[int], Iterator[Row]]
+    identity: str
+    num_parts: int = 1
+
+
+def table_source(path: str | Path, audio_path: str | None = None) -> Source:
+    """A CSV, or JSONL (any other suffix), of `audio` or `file`, `text`[, `id`, `speaker`, `phonemes`, `durations`].
+
+    Audio paths are relative to the file. `id` is the path of the audio without suffix unless given; `durations`
+    are a list, or in a CSV numbers with spaces between them.
+
+    Args:
+        audio_path: where the audio of a row without `audio` and `file` is, such as `audio/{id}.ogg`.
+
+    Raises:
+        ValueError: there is no such file, or the header of the CSV lacks a column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no {path}: give a CSV or JSONL file of your recordings.")
+    read = _csv_lines if path.suffix.lower() == ".csv" else _json_lines
+    if read is _csv_lines:
+        _check_header(path, audio_path)
+
+    def rows(part: int) -> Iterator[Row]:
+        for line, fields in read(path):
+            try:
+                yield _table_row(fields, path.parent, audio_path)
+            except (LookupError, TypeError, ValueError) as error:
+                yield {"id": f"{path.name}:{line}", "error": f"line {line} of {path.name}: {error}"}
+
+    return Source(rows, _digest(path.read_bytes()))
+
+
+def ljspeech_source(directory: str | Path) -> Source:
+    """`metadata.csv` with `id|text|normalised text` a line, and `wavs/id.wav`. One speaker.
+
+    Raises:
+        ValueError: there is no `metadata.csv`.
+    """
+    directory = Path(directory)
+    metadata = directory / "metadata.csv"
+    if not metadata.is_file():
+        raise ValueError(f"{directory} has no metadata.csv: give the folder that LJSpeech unpacks to.")
+
+    def rows(part: int) -> Iterator[Row]:
+        with open(metadata, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    fields = line.decode("utf-8-sig").strip().split("|")
+                except UnicodeDecodeError as error:
+                    yield {"id": f"{metadata.name}:{number}", "error": f"line {number} is not UTF-8 ({error})"}
+                    continue
+                text = next((field for field in fields[:0:-1] if field.strip()), "")
+                yield {"id": fields[0], "speaker": SPEAKER, "text": text, "audio": f"{directory}/wavs/{fields[0]}.wav"}
+
+    return Source(rows, _digest(metadata.read_bytes()))
+
+
+def libritts_source(directory: str | Path) -> Source:
+    """`speaker/chapter/*.wav` (or flac) with `.normalized.txt` beside, at any depth.
+
+    Raises:
+        ValueError: there is no such text.
+    """
+    directory = Path(directory)
+    suffixes = (".normalized.txt", ".wav", ".flac")
+    stems = {}
+    for path in directory.rglob("*"):
+        suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
+        if suffix:
+            stems.setdefault(str(path)[: -len(suffix)], set()).add(suffix)
+    if not any(suffixes[0] in found for found in stems.values()):
+        raise ValueError(f"{directory} has no *.normalized.txt: give a folder of LibriTTS, such as train-clean-100.")
+    order = sorted(stems)
+
+    def rows(part: int) -> Iterator[Row]:
+        for stem in order:
+            row = {"id": Path(stem).name, "speaker": Path(stem).parent.parent.name or SPEAKER}
+            audio = stem + (".flac" if ".flac" in stems[stem] else ".wav")
+            try:
+                yield {**row, "audio": audio, "text": Path(stem + suffixes[0]).read_text(encoding="utf-8").strip()}
+            except (OSError, UnicodeDecodeError) as error:
+                yield {**row, "error": f"{stem}{suffixes[0]} cannot be read ({error})"}
+
+    listing = "\n".join(str(Path(stem).relative_to(directory)) for stem in order)
+    return Source(rows, _digest(os.fsencode(listing)))
+
+
+def hub_source(
+    name: str,
+    rows_per_part: int,
+    config_name: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+    streaming: bool = False,
+    audio_column: str = "audio",
+    text_column: str = "text",
+    speaker_column: str | None = None,
+    id_column: str | None = None,
+) -> Source:
+    """A dataset of the hub, or whatever else `datasets.load_dataset` takes.
+
+    Its parts are slices of `rows_per_part` rows; of a stream, its own files.
+
+    Args:
+        revision: commit of the hub's repository; without one it may change within a preparation of days.
+        streaming: read the audio as it is needed, instead of downloading all of it first.
+        id_column: ids are made of part and row if None.
+
+    Raises:
+        ValueError: a column does not exist.
+    """
+    datasets = import_datasets()
+    dataset = datasets.load_dataset(name, config_name, split=split, revision=revision, streaming=streaming)
+    columns = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
+    columns = {key: column for key, column in columns.items() if column is not None}
+    known = dataset.column_names or next(iter(dataset)).keys()
+    unknown = sorted(set(columns.values()) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has the columns {sorted(known)} and no {', '.join(unknown)}: name the right ones.")
+    # Undecoded audio: one file that cannot be decoded would end the iteration here.
+    dataset = dataset.select_columns(list(columns.values())).cast_column(audio_column, datasets.Audio(decode=False))
+    num_parts = dataset.num_shards if streaming else max(1, -(-len(dataset) // rows_per_part))
+
+    def rows(part: int) -> Iterator[Row]:
+        for index, fields in enumerate(dataset.shard(num_parts, part, contiguous=True)):
+            row = {key: fields[column] for key, column in columns.items()}
+            yield {"id": f"{split}-{part:05d}-{index:06d}", "speaker": SPEAKER, **row}
+
+    return Source(rows, _digest(f"{num_parts} {dataset.info.splits}".encode()), num_parts)
+
+
+def with_textgrids(source: Source, directory: str | Path) -> Source:
+    """The same rows, each with the TextGrid in `directory`, at any depth, that is named as its id ends.
+
+    Raises:
+        ValueError: there is none at all.
+    """
+    directory = Path(directory)
+    found = defaultdict(list)
+    for path in sorted(directory.rglob("*.TextGrid")):
+        found[path.stem].append(path)
+    if not found:
+        raise ValueError(f"{directory} has no *.TextGrid: give the folder that the aligner wrote.")
+
+    def find(row: Row) -> Row:
+        id_ = str(row["id"])
+        paths = found.get(id_.rsplit("/", 1)[-1], [])
+        if len(paths) > 1:
+            paths = [path for path in paths if str(path.with_suffix("")).endswith(f"/{id_}")]
+        if len(paths) != 1:
+            return {"error": f"{len(paths)} files in {directory} are named {id_}.TextGrid: one is needed", **row}
+        return {**row, "textgrid": str(paths[0])}
+
+    identity = _digest(os.fsencode("\n".join([source.identity, *sorted(found)])))
+    return replace(source, read=lambda part: map(find, source.read(part)), identity=identity)
+
+
+def _check_header(path: Path, audio_path: str | None) -> None:
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        header = next(csv.reader(file), [])
+    if "text" not in header or not ({"audio", "file"} & set(header) or audio_path):
+        raise ValueError(f"{path} has the columns {header}; wanted `text` and `audio` (or `file`).")
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[int, Row]]:
+    """Number of the line that a row ends on, and its fields; bytes that are not UTF-8 as surrogates."""
+    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        reader = csv.DictReader(file)
+        while True:
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                fields = error
+            else:
+                if any("\n" in value for value in fields.values() if isinstance(value, str)):
+                    fields = ValueError("a text goes over several lines: is a quotation mark not closed?")
+            yield reader.line_num, fields
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line.decode("utf-8-sig"))
+                except ValueError as error:
+                    yield number, error
+
+
+def _table_row(fields: Any, folder: Path, audio_path: str | None) -> Row:
+    if isinstance(fields, Exception):
+        raise ValueError(f"it cannot be read ({fields})")
+    if not isinstance(fields, dict):
+        raise ValueError(f"it holds a {type(fields).__name__}: wanted an object with `audio` and `text`")
+    if None in fields:
+        raise ValueError("it has more fields than the header: put a text with commas in quotation marks")
+    audio = fields.get("audio") or fields.get("file")
+    if not audio and audio_path:
+        audio = audio_path.format_map(fields)
+    if not audio:
+        raise ValueError("it names no audio: wanted a path in `audio` or `file`")
+    # Files in folders of speakers often have the same names.
+    name = Path(audio).stem if Path(audio).is_absolute() else Path(audio).with_suffix("").as_posix()
+    row = {"id": fields.get("id") or name, "speaker": fields.get("speaker") or SPEAKER, "text": fields.get("text")}
+    row |= {"audio": str(folder / audio)}
+    row |= {key: fields[key] for key in ("phonemes", "durations") if fields.get(key)}
+    if isinstance(row.get("durations"), str):
+        row["durations"] = [float(value) for value in row["durations"].split()]
+    return row
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,48 @@
+"""How melodies compare: F0 contours (T,) in Hz at one frame rate, 0 where there is no voice."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+Contour = np.ndarray | torch.Tensor
+
+
+def f0_correlation(f0: Contour, reference: Contour) -> float:
+    """Pearson's correlation of log F0 over the frames that are voiced in both; NaN where it is undefined.
+
+    Raises:
+        ValueError: contours of different lengths.
+    """
+    ours, theirs = _log2_where_both_voiced(f0, reference)
+    if len(ours) < 2 or np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return float("nan")
+    return float(np.corrcoef(ours, theirs)[0, 1])
+
+
+def f0_median_error(f0: Contour, reference: Contour) -> float:
+    """Median distance in cents (100 a semitone) over the frames that are voiced in both; NaN without any.
+
+    Raises:
+        ValueError: contours of different lengths.
+    """
+    ours, theirs = _log2_where_both_voiced(f0, reference)
+    return float(np.median(1200 * np.abs(ours - theirs))) if len(ours) else float("nan")
+
+
+def f0_range(f0: Contour) -> float:
+    """Semitones from the 5th to the 95th percentile of the voiced frames; NaN without any."""
+    f0 = np.asarray(f0, dtype=np.float64)
+    voiced = f0[f0 > 0]
+    return float(12 * np.ptp(np.log2(np.percentile(voiced, [5, 95])))) if len(voiced) else float("nan")
+
+
+def _log2_where_both_voiced(f0, reference):
+    f0, reference = np.asarray(f0, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if f0.shape != reference.shape or f0.ndim != 1:
+        raise ValueError(
+            f"F0 contours have shapes {f0.shape} and {reference.shape}; wanted two of one length: estimate both with "
+            "the same hop length and cut them to the shorter."
+        )
+    both = (f0 > 0) & (reference > 0)
+    return np.log2(f0[both]), np.log2(reference[both])

@@ -1,0 +1,23 @@
+"""The voice in the box."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "bundled"
+
+
+def bundled() -> Path:
+    """The pipeline directory that comes with the package: English, zero-shot, speaks offline.
+
+        NaturalSpeech2Pipeline.from_pretrained(ns2_diffusers.bundled())
+
+    What it was trained on and how well it speaks is in the README.md in it.
+
+    Raises:
+        FileNotFoundError: this copy of the package has no weights in it.
+    """
+    if not (FOLDER / "model_index.json").exists():
+        raise FileNotFoundError(
+            f"this installation of ns2_diffusers has no voice at {str(FOLDER)!r}: install a release, or train a "
+            "pipeline (docs/bundled_voice.md) and put it there with examples/corpus/pack_voice.py."
+        )
+    return FOLDER

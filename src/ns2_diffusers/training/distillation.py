@@ -1,0 +1,287 @@
+"""What distillation teaches: answers that are each worth several of the teacher's.
+
+Progressive distillation (Salimans & Ho, arXiv 2202.00512), guidance distillation before it (Meng et al., arXiv
+2210.03142), and two shorter ways for the last rungs: consistency distillation (CoMoSpeech, arXiv 2305.06908) and
+self-distillation (ZipVoice-Distill, arXiv 2506.13053).
+
+Denoisers come as functions of noisy latents z_t (B, C, T) and timesteps (B,), which answer as the scheduler's
+`prediction_type` says; `answering` makes one of a model. Only `two_step_target` and `ddim_step` know how far a step
+goes; all of it is float32 whatever the denoiser computes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from ..models.denoiser import DenoiserConditioning
+from .losses import data_loss
+
+Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+WEIGHTINGS = ("truncated_snr", "snr_plus_one")
+# Of ZipVoice-Distill: neither of the two steps that a student learns to take at once is longer, of t in [0, 1].
+LONGEST_LEAP = 0.3
+
+
+class Lesson(NamedTuple):
+    """What a student is asked, and what it should answer.
+
+    Args:
+        noisy: z_t, (B, C, T).
+        timesteps: (B,) floats.
+        target: (B, C, T), of the scheduler's `prediction_type`.
+    """
+
+    noisy: torch.Tensor
+    timesteps: torch.Tensor
+    target: torch.Tensor
+
+
+class Utterances(NamedTuple):
+    """What a pipeline's encoders make of a batch: latents (B, C, T), condition (B, T, D), prompt states (B, Tp, D)."""
+
+    latents: torch.Tensor
+    condition: torch.Tensor
+    prompt: torch.Tensor
+
+
+@torch.no_grad()
+def read_batch(pipe, batch: dict[str, torch.Tensor]) -> Utterances:
+    """Run a pipeline's encoders, which distillation leaves as they are, on a batch of `PromptCollator`.
+
+    Durations and pitch are the true ones: a student learns to denoise and nothing else.
+
+    Raises:
+        ValueError: the dataset has no durations.
+    """
+    if "durations" not in batch:
+        raise ValueError("the dataset has no durations: align it first, with examples/align_dataset.py.")
+    mask, prompt_mask = batch["attention_mask"], batch["prompt_mask"]
+    latents = pipe.codec.codes_to_latents(batch["codes"]) * batch["frame_mask"].unsqueeze(1)
+    prompt = pipe.prompt_encoder(pipe.codec.codes_to_latents(batch["prompt_codes"]), prompt_mask).last_hidden_state
+    phonemes = pipe.phoneme_encoder(batch["input_ids"], mask, prompt, prompt_mask).last_hidden_state
+    known = {"durations": batch["durations"], "pitch": batch["pitch"]}
+    adapted = pipe.variance_adaptor(phonemes, mask, prompt, prompt_mask, **known)
+    return Utterances(latents, adapted.condition, prompt)
+
+
+def answering(
+    denoiser: torch.nn.Module,
+    conditioning: DenoiserConditioning,
+    sample_mask: torch.Tensor | None = None,
+    guidance: torch.Tensor | float | None = None,
+) -> Denoise:
+    """A denoiser with its condition (of `encode_conditioning`) and guidance scale, as a function."""
+
+    def denoise(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        answer = denoiser(noisy, timesteps, sample_mask=sample_mask, guidance=guidance, conditioning=conditioning)
+        return answer.sample.float()
+
+    return denoise
+
+
+def guided(conditional: Denoise, unconditional: Denoise, scale: torch.Tensor) -> Denoise:
+    """Both put together by classifier-free guidance; `scale` (B,), 1 being none (w + 1 of arXiv 2210.03142)."""
+    scale = scale.reshape(-1, 1, 1)
+
+    def denoise(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        without = unconditional(noisy, timesteps)
+        return without + scale * (conditional(noisy, timesteps) - without)
+
+    return denoise
+
+
+def make_student(
+    teacher: torch.nn.Module,
+    student_steps: list[int] | None = None,
+    guidance_range: tuple[float, float] | None = None,
+) -> torch.nn.Module:
+    """A copy of a denoiser to teach.
+
+    A new input for guidance begins as no change at all, so the student starts where its teacher is. A teacher that
+    sees its own estimates (self-conditioning) has a student that does not: few steps leave none to see.
+
+    Args:
+        teacher: the denoiser.
+        student_steps: the numbers of steps that the student is going to know, for its config; None for all.
+        guidance_range: least and greatest scale that it is going to take, if its teacher takes none.
+
+    Raises:
+        ValueError: guidance is wanted of a teacher that never was without its condition.
+    """
+    config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
+    config["student_steps"], state = student_steps, teacher.state_dict()
+    if guidance_range is not None and not teacher.config.guidance_embeds:
+        if not teacher.config.learned_nulls:
+            raise ValueError(
+                "guidance steers away from what the teacher says without text and prompt, which this one never "
+                "learned: train it further with condition_dropout, or distill with --guidance_max 1."
+            )
+        config |= {"guidance_embeds": True, "guidance_range": list(guidance_range)}
+    if teacher.config.self_conditioning:
+        config["self_conditioning"] = False
+        state["proj_in.weight"] = state["proj_in.weight"][:, : teacher.config.latent_channels]
+    student = type(teacher)(**config)
+    if student.load_state_dict(state, strict=False).missing_keys:
+        torch.nn.init.zeros_(student.time_embedding.guidance_mlp.linear_2.weight)
+        torch.nn.init.zeros_(student.time_embedding.guidance_mlp.linear_2.bias)
+    return student.to(teacher.device).eval()
+
+
+# Steps and targets
+
+
+def ddim_step(scheduler, original: torch.Tensor, noisy: torch.Tensor, start, end) -> torch.Tensor:
+    """z at `end` from ẑ_0 and z at `start`, without new noise; all (B, C, T), timesteps (B,), -1 being clean."""
+    (alpha, sigma), (alpha_end, sigma_end) = _levels(scheduler, start), _levels(scheduler, end)
+    return alpha_end * original + sigma_end / sigma * (noisy - alpha * original)
+
+
+def two_step_target(teacher: Denoise, scheduler, noisy: torch.Tensor, start, middle, end) -> torch.Tensor:
+    """The ẑ_0 that takes a student in one DDIM step where the teacher's two arrive.
+
+    The paper's x̃ = (z'' − (σ''/σ) z) / (α'' − (σ''/σ) α) (arXiv 2202.00512, equation 8 and appendix G), put as what
+    it is, a mean of the teacher's two answers: x̃ = λ x̂ + (1 − λ) x̂', with
+    λ = σ'' (α'σ − ασ') / (σ' (α''σ − ασ'')) between 0 and 1. So nothing is lost to cancellation between levels that
+    lie close, and nothing is divided by what may vanish: at clean data λ is 0, at pure noise all terms are finite.
+
+    Args:
+        teacher: the denoiser.
+        scheduler: of this package.
+        noisy: z at `start`, (B, C, T).
+        start, middle, end: timesteps (B,), each less than the one before; the last may be -1, clean data.
+
+    Returns: x̃, (B, C, T).
+    """
+    first = scheduler.predict_original_sample(teacher(noisy, start), start, noisy)
+    arrived = ddim_step(scheduler, first, noisy, start, middle)
+    second = scheduler.predict_original_sample(teacher(arrived, middle), middle, arrived)
+    (alpha, sigma), (alpha1, sigma1), (alpha2, sigma2) = (_levels(scheduler, t) for t in (start, middle, end))
+    weight = sigma2 * (alpha1 * sigma - alpha * sigma1) / (sigma1 * (alpha2 * sigma - alpha * sigma2))
+    return torch.lerp(second, first, weight.to(second))
+
+
+def as_prediction(scheduler, original: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """What a denoiser must answer at z_t for its ẑ_0 to be `original`: the inverse of `predict_original_sample`."""
+    alpha, sigma = _levels(scheduler, timesteps)
+    if scheduler.config.prediction_type == "epsilon":
+        return (noisy - alpha * original) / sigma
+    if scheduler.config.prediction_type == "v_prediction":
+        return (alpha * noisy - original) / sigma
+    return original
+
+
+def _levels(scheduler, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    alpha, sigma = scheduler.alpha_sigma(timesteps)
+    return alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
+
+
+# Lessons
+
+
+def guidance_lesson(teacher: Denoise, scheduler, latents: torch.Tensor) -> Lesson:
+    """What a guided teacher says, at any noise level (arXiv 2210.03142, section 3, stage one).
+
+    Args:
+        teacher: from `guided`; the student is told the scale instead.
+        latents: clean ones, (B, C, T).
+    """
+    times = torch.rand(len(latents), device=latents.device)
+    timesteps = times * (scheduler.config.num_train_timesteps - 1)
+    noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
+    return Lesson(noisy, timesteps, teacher(noisy, timesteps))
+
+
+def halving_lesson(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps: int) -> Lesson:
+    """Two steps of the teacher as one of a student that takes `num_steps` (arXiv 2202.00512, algorithm 2)."""
+    index = torch.randint(1, num_steps + 1, (len(latents),), device=latents.device)
+    start, middle, end = (_timesteps(scheduler, (index - part) / num_steps) for part in (0.0, 0.5, 1.0))
+    noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
+    original = two_step_target(teacher, scheduler, noisy, start, middle, end)
+    return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
+
+
+def consistency_lesson(
+    teacher: Denoise, averaged: Denoise, scheduler, latents: torch.Tensor, num_steps: int
+) -> Lesson:
+    """Say at z_t what the averaged student says after one step of the teacher (arXiv 2305.06908, algorithm 1).
+
+    The teacher takes `num_steps` steps. Where its step ends at clean data, that is the answer: the boundary
+    condition that consistency models otherwise need a parametrisation for.
+
+    Args:
+        teacher: the denoiser that moves along the trajectory.
+        averaged: the student with its moving average for weights.
+        latents: clean ones, (B, C, T).
+        num_steps: of the teacher's grid.
+    """
+    index = torch.randint(1, num_steps + 1, (len(latents),), device=latents.device)
+    start, end = (_timesteps(scheduler, (index - part) / num_steps) for part in (0.0, 1.0))
+    noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
+    original = scheduler.predict_original_sample(teacher(noisy, start), start, noisy)
+    arrived = ddim_step(scheduler, original, noisy, start, end)
+    # Asked about clean data too, for the sake of one batch; that answer is not used.
+    asked = end.clamp(min=0)
+    consistent = scheduler.predict_original_sample(averaged(arrived, asked), asked, arrived)
+    original = torch.where((end < 0).reshape(-1, 1, 1), arrived, consistent)
+    return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
+
+
+def self_distillation_lesson(averaged: Denoise, scheduler, latents: torch.Tensor) -> Lesson:
+    """Two steps of the averaged student as one, from anywhere, of any length (arXiv 2506.13053, section III-C).
+
+    Args:
+        averaged: the student with its moving average for weights.
+        latents: clean ones, (B, C, T).
+    """
+    # Counted in training timesteps, so that no step is too short for its levels to be told apart.
+    most = scheduler.config.num_train_timesteps
+    longest = torch.tensor(LONGEST_LEAP * most, device=latents.device)
+    start, first, second = torch.rand(3, len(latents), device=latents.device)
+    start = (start * (most - 1)).floor() + 1
+    middle = start - 1 - (first * start.clamp(max=longest)).floor()
+    end = middle - 1 - (second * (middle + 1).clamp(max=longest)).floor()
+    noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
+    original = two_step_target(averaged, scheduler, noisy, start, middle, end)
+    return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
+
+
+def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
+    return scheduler.config.num_train_timesteps * times - 1
+
+
+# Loss
+
+
+def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str = "truncated_snr") -> torch.Tensor:
+    """Weights on squared errors of what is predicted (arXiv 2202.00512, section 4).
+
+    On errors of ẑ_0 they are max(SNR, 1), `truncated_snr`, or SNR + 1; an error of v is √(SNR + 1) times as large,
+    one of ε √SNR times. Both keep pure noise in, where SNR is 0 and where a student of one step is asked.
+
+    Args:
+        snr: (B,).
+        prediction_type: `sample`, `v_prediction` or `epsilon`.
+        weighting: one of `WEIGHTINGS`.
+
+    Raises:
+        ValueError: for another weighting or prediction type.
+    """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting is {weighting!r}; it must be one of {', '.join(WEIGHTINGS)}.")
+    scales = {"sample": torch.ones_like(snr), "v_prediction": snr + 1, "epsilon": snr}
+    if prediction_type not in scales:
+        raise ValueError(f"prediction_type is {prediction_type!r}; it must be one of {', '.join(scales)}.")
+    return (snr.clamp(min=1) if weighting == "truncated_snr" else snr + 1) / scales[prediction_type]
+
+
+def distillation_loss(
+    predicted: torch.Tensor, lesson: Lesson, scheduler, mask: torch.Tensor, weighting: str = "truncated_snr"
+) -> torch.Tensor:
+    """Weighted squared error of a student's answers (B, C, T) to a lesson, over the frames of `mask` (B, T)."""
+    snr = scheduler.signal_to_noise_ratio(lesson.timesteps)
+    weights = distillation_weights(snr, scheduler.config.prediction_type, weighting)
+    return data_loss(predicted, lesson.target, mask, weights)

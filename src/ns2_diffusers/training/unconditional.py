@@ -1,0 +1,47 @@
+"""Training a denoiser on latents alone: no text, no prompt."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .losses import data_loss, min_snr_weights
+from .objective import sample_times
+
+
+def unconditional_loss(
+    denoiser: nn.Module,
+    scheduler,
+    latents: torch.Tensor,
+    mask: torch.Tensor,
+    min_snr_gamma: float = 0.0,
+    timestep_sampling: str = "uniform",
+    self_conditioning: bool = False,
+) -> torch.Tensor:
+    """Squared error of what the denoiser predicts, from noise and timesteps of torch's global generator.
+
+    Args:
+        denoiser: with a learned null for the condition; wrapped for several processes or not.
+        scheduler: any of this package's; gives noise levels and what is predicted.
+        latents: (B, C, T), standardised.
+        mask: (B, T), True where there is audio.
+        min_snr_gamma, timestep_sampling: see `ObjectiveConfig`.
+        self_conditioning: show the denoiser its own first estimate (arXiv 2208.04202), if it was made for that.
+    """
+    kind = scheduler.config.prediction_type
+    latents = latents * mask.unsqueeze(1)
+    noise = torch.randn_like(latents)
+    times = sample_times(timestep_sampling, len(latents), latents.device)
+    timesteps = times * (scheduler.config.num_train_timesteps - 1)
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    inputs = {"sample_mask": mask}
+    if self_conditioning:
+        # Not under no_grad: autocast would remember the weights as cast there, without gradients.
+        first = denoiser(noisy, timesteps, **inputs).sample.detach()
+        inputs["self_condition"] = scheduler.predict_original_sample(first, timesteps, noisy)
+    targets = {"sample": lambda: latents, "epsilon": lambda: noise}
+    target = targets.get(kind, lambda: scheduler.get_velocity(latents, noise, timesteps))()
+    weights = None
+    if min_snr_gamma:
+        weights = min_snr_weights(scheduler.signal_to_noise_ratio(timesteps), kind, min_snr_gamma)
+    return data_loss(denoiser(noisy, timesteps, **inputs).sample, target, mask, weights)

@@ -1,0 +1,122 @@
+"""The score table, spoken by an untrained pipeline and judged by stand-ins whose numbers are known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import soundfile
+
+bundled_voice = pytest.importorskip("bundled_voice", reason="the train and eval extras are not installed")
+
+
+class Words:
+    def word_error_rate(self, texts, heard):
+        return sum(text != reading for text, reading in zip(texts, heard, strict=True)) / len(texts)
+
+
+class Speaker:
+    """A voice is a number of its own axis."""
+
+    axes = {}
+
+    def embed(self, audio, rate=None):
+        return np.eye(8, dtype=np.float32)[self.axes.setdefault(str(audio), len(self.axes))]
+
+    @staticmethod
+    def similarity(a, b):
+        return float(a @ b)
+
+
+class StubJudges(bundled_voice.Judges):
+    """What is spoken sounds 0.6 like the first voice of its kind and 0.8 like the second, and is heard as "yes"."""
+
+    def __init__(self, hop_length):
+        self.words, self.speakers, self.hop_length = Words(), {"cosine": Speaker()}, hop_length
+
+    def listen(self, audio, rate):
+        f0 = np.linspace(100, 200, math.ceil(len(audio) / self.hop_length))
+        judged = {"heard": "Yes.", "distilmos": 3.0, "f0_range": 12.0}
+        return judged | {"vectors": {"cosine": 0.6 * np.eye(8)[0] + 0.8 * np.eye(8)[1]}}, f0
+
+
+@pytest.fixture
+def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch):
+    prompts = tmp_path / "prompts" / "kind"
+    prompts.mkdir(parents=True)
+    for name, clip in zip(("anna.one", "ben"), clips, strict=False):
+        (prompts / f"{name}.flac").write_bytes(clip.read_bytes())
+    monkeypatch.setattr(bundled_voice, "Judges", StubJudges)
+    monkeypatch.setattr(Speaker, "axes", {})
+    monkeypatch.setattr(bundled_voice, "HERE", tmp_path)
+    (tmp_path / "sentences.txt").write_text("Yes.\nNo.\nYes.\n", encoding="utf-8")
+
+    def run(*options):
+        options += ("--model", str(tiny_pipeline_dir), "--prompts", str(prompts.parent), "--num_threads", "1")
+        options += ("--output_dir", str(tmp_path / "scores"), "--references", str(tmp_path / "none"))
+        return bundled_voice.main(bundled_voice.parse_args(list(options)))
+
+    return run
+
+
+def test_cells_by_hand(run, tmp_path):
+    results = run("--steps", "1", "2", "--schedulers", "ddim", "euler", "--num_sentences_others", "2")
+    cells = {(cell["scheduler"], cell["steps"]): cell for cell in results["cells"]}
+    assert list(cells) == [("ddim", 1), ("ddim", 2), ("euler", 1), ("euler", 2)]
+    cell = cells["ddim", 2]
+    assert [each["prompt"] for each in cell["details"]] == ["anna.one", "ben", "anna.one"]
+    assert cell["utterances"] == 3 and cells["euler", 1]["utterances"] == 2
+    assert cell["word_error_rate"] == pytest.approx(1 / 3)
+    assert cell["cosine"] == pytest.approx((0.6 + 0.8 + 0.6) / 3)
+    assert cell["cosine_to_others"] == pytest.approx((0.8 + 0.6 + 0.8) / 3)
+    assert (cell["distilmos"], cell["f0_range"]) == (3, 12)
+    assert -1 <= cell["f0_correlation"] <= 1 and cell["real_time_factor"] > 0
+    written = json.loads((tmp_path / "scores" / "results.json").read_text(encoding="utf-8"))
+    assert [each["heard"] for each in written["cells"][0]["details"]] == ["Yes."] * 3
+    table = (tmp_path / "scores" / "table.md").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 2 + 2 + 4 and len({line.count("|") for line in table}) == 1
+    assert "| kind | ddim | 2 | 33.3% | 0.667 | 0.733 |  |  | 3.00 |" in table[5]
+
+
+def test_examples_are_kept(run, tmp_path):
+    run("--steps", "1", "--schedulers", "own", "--num_examples", "2")
+    folder = tmp_path / "scores" / "examples"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "kind-01-anna.one.ogg",
+        "kind-01-anna.one.png",
+        "kind-02-ben.ogg",
+        "kind-02-ben.png",
+        "kind.md",
+    ]
+    assert soundfile.info(folder / "kind-02-ben.ogg").duration > 0.1
+    assert "| ben | No. | Yes. | [listen](kind-02-ben.ogg)" in (folder / "kind.md").read_text(encoding="utf-8")
+
+
+def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
+    """Like the prompt of its own voice, and like the others': the first utterance is the prompt and left out."""
+    rows = [{"id": f"ben_{number}", "text": "Yes.", "speaker": "ben"} for number in range(3)]
+    (tmp_path / "audio").mkdir()
+    for row in rows:
+        (tmp_path / "audio" / f"{row['id']}.ogg").write_bytes(clips[0].read_bytes())
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    voices = [{"speaker": name, "vectors": {"cosine": np.eye(8)[index]}} for index, name in enumerate(("anna", "ben"))]
+    args = bundled_voice.parse_args(["--references", str(tmp_path)])
+    for codec in (None, tiny_codec):
+        level = bundled_voice.recordings_level("kokoro", voices, StubJudges(320), args, codec)
+        assert level["utterances"] == 2 and level["word_error_rate"] == 0
+        assert level["cosine"] == pytest.approx(0.8) and level["cosine_to_others"] == pytest.approx(0.6)
+    # An untrained codec keeps little of the speech.
+    assert level["scheduler"] == "codec" and 0 < level["stoi"] < 0.7 and level["real_time_factor"] > 0
+
+
+def test_no_prompts_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="there are no prompts"):
+        bundled_voice.read_prompts(tmp_path, StubJudges(320))
+
+
+def test_the_prompts_that_ship():
+    prompts = {path.stem for path in (bundled_voice.HERE / "prompts" / "kokoro").glob("*.ogg")}
+    assert prompts == {"af_bella", "am_michael", "bf_emma", "bm_george", "am_puck"}
+    every = list((bundled_voice.HERE / "prompts").glob("*/*.ogg"))
+    assert len(every) == 9 and sum(path.stat().st_size for path in every) < 1e6
+    assert all(5 < soundfile.info(path).duration < 10 for path in every)

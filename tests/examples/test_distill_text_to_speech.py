@@ -1,0 +1,193 @@
+"""The ladder on a tiny pipeline and real clips, as a user runs it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+import distill_text_to_speech as script
+from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
+from ns2_diffusers.training.checkpoints import Checkpoints
+
+pytest.importorskip("datasets", reason="the train extra is not installed")
+
+LADDER = ["guidance", "steps-04", "steps-02", "steps-01"]
+NEW_IN_CONFIG = ("guidance_range", "student_steps")
+FROZEN = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "codec")
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def folder(tmp_path, make_tiny_pipeline, clips):
+    """A teacher's pipeline and a dataset of its voice, three clips of a second and a half."""
+    pipe = make_tiny_pipeline()
+    pipe.save_pretrained(tmp_path / "teacher")
+    # As it was saved before there were students.
+    path = tmp_path / "teacher" / "denoiser" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in config.items() if name not in NEW_IN_CONFIG}))
+    rows = []
+    for path in clips[:3]:
+        waveform, rate = load_audio(path)
+        with torch.no_grad():
+            _, codes = pipe.codec.quantize(pipe.codec.encode(waveform[None, None, : 3 * rate // 2]))
+        phonemes = pipe.tokenizer.phonemize("Hello there.")
+        symbols, frames = len(pipe.tokenizer(phonemes, is_phonemes=True)["input_ids"]), codes.shape[2]
+        durations = np.diff(np.linspace(0, frames, symbols + 1).round().astype(int))
+        row = {"id": path.stem, "speaker": "s", "text": "Hello there.", "phonemes": phonemes, "n_frames": frames}
+        rows.append(row | {"durations": durations, "codes": codes[0].numpy(), "f0": np.full(frames, 150.0)})
+    write_prepared_dataset(rows, tmp_path / "dataset", pipe.codec, pipe.tokenizer)
+    return tmp_path
+
+
+def distill(folder, *options, output="distilled", teacher="teacher"):
+    options = ["--pretrained_pipeline", str(folder / teacher), "--dataset_dir", str(folder / "dataset"), *options]
+    options += ["--output_dir", str(folder / output), "--mixed_precision", "no", "--batch_seconds", "4"]
+    options += ["--teacher_steps", "8"] if teacher == "teacher" else []
+    options += ["--max_train_steps", "3"] if "--max_train_steps" not in options else []
+    script.main(script.parse_args(options))
+    return folder / output
+
+
+def weights(folder, part="denoiser"):
+    name = "diffusion_pytorch_model.safetensors"
+    return load_file(folder / part / name)
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def speak(folder, clips, **options):
+    pipe = NaturalSpeech2Pipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    calls = []
+    pipe.denoiser.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    generator = torch.Generator().manual_seed(0)
+    return pipe("Hello.", clips[5], generator=generator, **options).audios[0], calls
+
+
+def test_the_whole_ladder(folder, clips):
+    prompts = ["--validation_texts", "Hello.", "--validation_prompts", str(clips[4])]
+    output = distill(folder, *prompts, "--logging_steps", "1")
+    assert sorted(path.name for path in output.iterdir() if (path / "model_index.json").exists()) == sorted(LADDER)
+    for rung, steps in zip(LADDER, (None, 4, 2, 1), strict=True):
+        audio, calls = speak(output / rung, clips, guidance_scale=3.0)
+        # Three calls of one item each: guidance costs nothing any more.
+        assert calls == [1] * (steps or 32) and np.isfinite(audio).all()
+        config = json.loads((output / rung / "denoiser" / "config.json").read_text())
+        scheduler = json.loads((output / rung / "scheduler" / "scheduler_config.json").read_text())
+        assert config["guidance_range"] == [1.0, 4.0]
+        assert config["student_steps"] == scheduler.get("student_steps") == (steps and [steps])
+        for part in FROZEN:
+            assert same(weights(output / rung, part), weights(folder / "teacher", part)), part
+        assert list((output / "samples" / rung).glob("*.wav"))
+        log = [json.loads(line) for line in (output / "logs" / rung / "log.jsonl").read_text().splitlines()]
+        assert [row["step"] for row in log] == [1, 2, 3] and all(row["loss"] > 0 for row in log)
+    assert not same(weights(output / "steps-01"), weights(output / "steps-02"))
+
+
+def test_a_student_learns_what_its_teacher_says(folder):
+    """The error of the second half of a rung is well below that of the first, and so is that of what is saved."""
+    output = distill(
+        folder, "--guidance_max", "1", "--last_steps", "4", "--max_train_steps", "40", "--learning_rate", "3e-3",
+        "--logging_steps", "1", "--ema_decay", "0.9",
+    )  # fmt: skip
+    assert not (output / "guidance").exists()
+    config = json.loads((output / "steps-04" / "denoiser" / "config.json").read_text())
+    assert config["student_steps"] == [4] and config["guidance_range"] is None
+    log = [json.loads(line)["loss"] for line in (output / "logs" / "steps-04" / "log.jsonl").read_text().splitlines()]
+    assert np.mean(log[-10:]) < 0.7 * np.mean(log[:10])
+
+
+class Killed(Exception):
+    pass
+
+
+def test_resuming_at_any_rung_ends_where_an_uninterrupted_run_does(folder, monkeypatch):
+    options = ["--checkpointing_steps", "2"]
+    whole = distill(folder, *options, output="whole")
+    save = Checkpoints.save
+    for rung, resume in (("guidance", []), ("steps-02", ["--resume_from_checkpoint", "latest"])):
+
+        def killed_after_saving(self, accelerator, progress, rung=rung):
+            save(self, accelerator, progress)
+            if self.directory.name == rung:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "save", killed_after_saving)
+            with pytest.raises(Killed):
+                distill(folder, *options, *resume, output="killed")
+        assert not (folder / "killed" / rung).exists()
+        assert list((folder / "killed" / "checkpoints" / rung).glob("checkpoint-*"))
+        AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(ValueError, match="--resume_from_checkpoint latest"):
+        distill(folder, *options, output="killed")
+    distill(folder, *options, "--resume_from_checkpoint", "latest", output="killed")
+    for name in LADDER:
+        assert same(weights(folder / "killed" / name), weights(whole / name)), name
+    assert not list((folder / "killed" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("method", ["consistency", "self_distillation"])
+def test_shorter_ways(folder, clips, method):
+    output = distill(folder, "--method", method)
+    student = output / method.replace("_", "-")
+    for steps in (4, 2, 1):
+        _, calls = speak(student, clips, num_inference_steps=steps, guidance_scale=2.0)
+        assert calls == [1] * steps
+    assert len(speak(student, clips)[1]) == 4
+    assert not same(weights(student), weights(output / "guidance"))
+
+
+def test_going_on_from_a_rung(folder, clips):
+    first = distill(folder, "--last_steps", "4")
+    shutil.copytree(first / "steps-04", folder / "student")
+    output = distill(folder, "--last_steps", "2", output="further", teacher="student")
+    assert [path.name for path in output.iterdir() if (path / "model_index.json").exists()] == ["steps-02"]
+    assert len(speak(output / "steps-02", clips, guidance_scale=4.0)[1]) == 2
+    with pytest.raises(ValueError, match=r"student of \[4\] steps"):
+        distill(folder, "--method", "self_distillation", output="no", teacher="student")
+
+
+def test_lora(folder, clips):
+    pytest.importorskip("peft", reason="peft is not installed")
+    output = distill(folder, "--lora_rank", "2", "--learning_rate", "1e-2", "--last_steps", "4")
+    before, after = weights(output / "guidance"), weights(output / "steps-04")
+    assert (
+        before.keys()
+        == after.keys()
+        == weights(folder / "teacher").keys() | {name for name in before if "guidance_mlp" in name}
+    )
+    changed = {name: after[name] - before[name] for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(torch.linalg.matrix_rank(each.flatten(1), rtol=1e-2) <= 2 for each in changed.values())
+    assert len(speak(output / "steps-04", clips)[1]) == 4
+
+
+def test_time_is_shared_by_the_rungs(folder, capsys):
+    output = distill(folder, "--max_train_time", "0.004", "--max_train_steps", "100000", "--logging_steps", "1")
+    assert all((output / rung / "model_index.json").exists() for rung in LADDER)
+    assert capsys.readouterr().out.count("saved after") == 4
+
+
+def test_few_steps_must_be_on_the_grid(folder):
+    with pytest.raises(ValueError, match="must divide the teacher's 8 steps"):
+        distill(folder, "--method", "consistency", "--few_steps", "3")
+
+
+def test_a_dataset_without_durations(folder, tiny_pipeline):
+    batch = {"attention_mask": None, "prompt_mask": None}
+    with pytest.raises(ValueError, match="no durations.*align_dataset"):
+        script.distillation.read_batch(tiny_pipeline, batch)
