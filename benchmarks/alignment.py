@@ -12,6 +12,7 @@ away from the rest. For comparison, the lag of known and of learned durations is
 against the recording itself: by how much to move them so that symbols tell most about which frames are voiced.
 """
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,7 +21,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-import align_dataset
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
@@ -28,6 +28,9 @@ from ns2_diffusers.models.phoneme_aligner import monotonic_alignment_search
 from ns2_diffusers.training.alignment import AlignmentObjective
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.losses import standardized_codebooks
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+import align_dataset
 
 
 def main(args):

@@ -139,7 +139,7 @@ class Judges:
         }, f0
 
     def embed(self, audio, rate=None):
-        return {name: judge.embed(audio, rate) for name, judge in self.speakers.items()}
+        return {name: embed_or_nobody(judge, audio, rate) for name, judge in self.speakers.items()}
 
     def cosines(self, vectors, own, others):
         """Mean cosines of d-vectors to those of voices that should be near, and of voices that should not."""
@@ -149,6 +149,14 @@ class Judges:
                 near = [judge.similarity(vectors[name], voice["vectors"][name]) for voice in voices]
                 found[key] = mean_or_nan(near)
         return found
+
+
+def embed_or_nobody(judge, audio, rate):
+    """A d-vector; of what is no speech, which a bad model may well make, one that is like nobody's (cosine 0)."""
+    try:
+        return judge.embed(audio, rate)
+    except ValueError:
+        return torch.zeros(256).numpy()
 
 
 def scheduler_class(name):

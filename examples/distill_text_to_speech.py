@@ -145,8 +145,7 @@ def distill(pipe, rung, num_rungs, args):
     blank = type(student).from_config(student.config)
     for part in (pipe.codec, pipe.phoneme_encoder, pipe.prompt_encoder, pipe.variance_adaptor, pipe.denoiser):
         part.to(accelerator.device).requires_grad_(False).eval()
-    parameters = trainable(student)
-    optimizer = torch.optim.AdamW(parameters, lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(trainable(student), args.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True)
     student, optimizer = accelerator.prepare(student, optimizer)
     average = WeightAverage(accelerator, student, args.ema_decay)
 
@@ -166,31 +165,15 @@ def distill(pipe, rung, num_rungs, args):
     )
     clock = TrainingClock(accelerator, args.max_train_time and args.max_train_time / num_rungs, progress["seconds"])
     guard, means, step = NonFiniteGuard(skipped=progress["skipped"]), RunningMeans(), progress["step"]
-    teach = Teacher(pipe, averaged and averaged.to(accelerator.device), rung)
-    accelerator.print(f"{rung.name}: {sum(p.numel() for p in parameters) / 1e6:.2f} M weights in training", flush=True)
+    teacher = Teacher(pipe, averaged and averaged.to(accelerator.device), rung)
+    accelerator.print(f"{rung.name}: {sum(p.numel() for p in trainable(student)) / 1e6:.2f} M weights in training")
     source = iter(batches)
     while (done := fraction_done(clock, step, args)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * min(1.0, (step + 1) / max(1, args.lr_warmup_steps)) * (1 - done)
         if averaged is not None:
             average.ema.copy_to(trainable(averaged))
-        losses = []
-        for _ in range(args.gradient_accumulation_steps):
-            batch = next(source)
-            with accelerator.accumulate(student):
-                # Noise and guidance belong to the batch: to whichever process and run it comes.
-                torch.manual_seed(int(batch["seed"]))
-                loss = teach.loss(accelerator, student, send_to_device(batch, accelerator.device), args)
-                accelerator.backward(loss)
-                losses.append(loss.detach())
-        norm = accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
-        skipped = guard.skips(norm)
-        # The scaler of half precision skips by itself, and learns from it.
-        if not skipped or accelerator.scaler is not None:
-            optimizer.step()
-        if not skipped:
-            means.add({"loss": torch.stack(losses).mean(), "gradient_norm": norm})
-        optimizer.zero_grad()
+        train_step(accelerator, student, optimizer, source, teacher, guard, means, args)
         average.step()
         step += 1
         if step % args.logging_steps == 0:
@@ -204,16 +187,41 @@ def distill(pipe, rung, num_rungs, args):
 
     state = average.state_dict()
     if accelerator.is_main_process:
-        made = assemble(pipe, blank, state, rung, args)
-        if args.validation_texts:
-            made.to(accelerator.device)
-            folder = Path(args.output_dir) / "samples" / rung.name
-            speak_samples(accelerator, made, args.validation_texts, args.validation_prompts, None, folder, step)
-        save_beside(lambda beside: made.save_pretrained(beside / rung.name), args.output_dir)
+        finish(accelerator, assemble(pipe, blank, state, rung, args), rung, step, args)
         shutil.rmtree(checkpoints.directory, ignore_errors=True)
-        accelerator.print(f"{rung.name} saved after {step} steps", flush=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def train_step(accelerator, student, optimizer, batches, teacher, guard, means, args):
+    """One step of the optimizer: as many micro-batches as are accumulated."""
+    losses = []
+    for _ in range(args.gradient_accumulation_steps):
+        batch = next(batches)
+        with accelerator.accumulate(student):
+            # Noise and guidance belong to the batch: to whichever process and run it comes.
+            torch.manual_seed(int(batch["seed"]))
+            loss = teacher.loss(accelerator, student, send_to_device(batch, accelerator.device), args)
+            accelerator.backward(loss)
+            losses.append(loss.detach())
+    norm = accelerator.clip_grad_norm_(trainable(student), args.max_grad_norm)
+    skipped = guard.skips(norm)
+    # The scaler of half precision skips by itself, and learns from it.
+    if not skipped or accelerator.scaler is not None:
+        optimizer.step()
+    optimizer.zero_grad()
+    if not skipped:
+        means.add({"loss": torch.stack(losses).mean(), "gradient_norm": norm})
+
+
+def finish(accelerator, made, rung, step, args):
+    """Let the student speak, and write its pipeline."""
+    if args.validation_texts:
+        made.to(accelerator.device)
+        folder = Path(args.output_dir) / "samples" / rung.name
+        speak_samples(accelerator, made, args.validation_texts, args.validation_prompts, None, folder, step)
+    save_beside(lambda beside: made.save_pretrained(beside / rung.name), args.output_dir)
+    accelerator.print(f"{rung.name} saved after {step} steps", flush=True)
 
 
 def load_data(pipe, args):

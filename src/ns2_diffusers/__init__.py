@@ -26,6 +26,7 @@ _HOMES = {
     "NaturalSpeech2DDPMScheduler": "schedulers.scheduling_ddpm",
     "NaturalSpeech2DDIMScheduler": "schedulers.scheduling_ddim",
     "NaturalSpeech2EulerScheduler": "schedulers.scheduling_euler",
+    "NaturalSpeech2DistilledScheduler": "schedulers.scheduling_distilled",
     "NaturalSpeech2Tokenizer": "text.tokenizer",
 }
 # diffusers' loader looks for these base classes on the top-level package of a component.

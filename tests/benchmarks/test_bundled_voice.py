@@ -109,6 +109,15 @@ def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
     assert level["scheduler"] == "codec" and 0 < level["stoi"] < 0.7 and level["real_time_factor"] > 0
 
 
+def test_what_is_no_speech_is_like_nobody():
+    class Deaf:
+        def embed(self, audio, rate):
+            raise ValueError("no speech was found")
+
+    nobody = bundled_voice.embed_or_nobody(Deaf(), np.zeros(16000), 16000)
+    assert bundled_voice.SpeakerJudge.similarity(nobody, np.eye(256, dtype=np.float32)[0]) == 0
+
+
 def test_no_prompts_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="there are no prompts"):
         bundled_voice.read_prompts(tmp_path, StubJudges(320))

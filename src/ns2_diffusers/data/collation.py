@@ -79,7 +79,7 @@ class PromptCollator:
         loss_mask = frame_mask.clone()
         for item, cut in enumerate(cuts):
             loss_mask[item, cut] = False
-        f0 = [torch.as_tensor(row["f0"], dtype=torch.float32) for row in rows]
+        f0 = [torch.tensor(row["f0"], dtype=torch.float32) for row in rows]
         batch = {
             "input_ids": text["input_ids"],
             "attention_mask": text["attention_mask"].bool(),
