@@ -13,6 +13,7 @@ _HOMES = {
     "NaturalSpeech2Pipeline": "pipelines.pipeline_naturalspeech2",
     "NaturalSpeech2PipelineOutput": "pipelines.pipeline_output",
     "Voice": "pipelines.voice",
+    "bundled": "pipelines.bundled",
     "PhonemeEncoder": "models.phoneme_encoder",
     "SpeechPromptEncoder": "models.speech_prompt_encoder",
     "VarianceAdaptor": "models.variance_adaptor",

@@ -3,9 +3,8 @@ import torch
 from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
+from ns2_diffusers.data.alignment_prior import beta_binomial_prior, speech_clock
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
-from ns2_diffusers.training.alignment import speech_clock
-from ns2_diffusers.training.losses import beta_binomial_prior
 
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
 

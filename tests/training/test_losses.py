@@ -3,7 +3,6 @@ import math
 
 import pytest
 import torch
-from scipy.stats import betabinom
 
 from ns2_diffusers.training import losses
 
@@ -176,11 +175,3 @@ def test_binarization_loss_is_the_log_probability_of_the_path():
     loss = losses.binarization_loss(log_probs, torch.tensor([[1, 2, 1]]), mask)
     path = [log_probs[0, 0, 0], log_probs[0, 1, 1], log_probs[0, 2, 1], log_probs[0, 3, 2]]
     assert loss.item() == pytest.approx(-sum(path).item() / 4, rel=1e-5)
-
-
-@pytest.mark.parametrize(("phonemes", "frames", "scaling"), [(5, 9, 1.0), (12, 40, 0.5), (1, 3, 1.0)])
-def test_prior_is_beta_binomial(phonemes, frames, scaling):
-    prior = losses.beta_binomial_prior(phonemes, frames, scaling)
-    for t in range(1, frames + 1):
-        expected = betabinom(phonemes - 1, scaling * t, scaling * (frames - t + 1)).pmf(range(phonemes))
-        assert prior[t - 1].numpy() == pytest.approx(expected, abs=1e-6)

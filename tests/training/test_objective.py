@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from ns2_diffusers import NaturalSpeech2DDIMScheduler, PhonemeAligner
+from ns2_diffusers.data.alignment_prior import beta_binomial_prior
 from ns2_diffusers.training import objective as objective_module
-from ns2_diffusers.training.losses import beta_binomial_prior, standardized_codebooks
+from ns2_diffusers.training.losses import standardized_codebooks
 from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective, sample_times
 
 MODELS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")

@@ -14,7 +14,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.pitch import interpolate_unvoiced
-from ..training.alignment import alignment_priors
+from .alignment_prior import alignment_priors
 
 PROMPT_SOURCES = ("other", "same", "mixed")
 

@@ -69,7 +69,7 @@ class PhonemeAligner(ModelMixin, ConfigMixin):
             features: (B, C, T) frames.
             input_ids: (B, N) int64.
             feature_mask, attention_mask: (B, T) and (B, N) boolean, True where there is data.
-            prior: (B, T, N) probabilities added as logarithms (`training.losses.beta_binomial_prior`).
+            prior: (B, T, N) probabilities added as logarithms (`data.alignment_prior`).
         """
         features = standardize(features, feature_mask)
         phonemes = self._stack(self.phoneme_convs, self.embedding(input_ids).transpose(1, 2), attention_mask)

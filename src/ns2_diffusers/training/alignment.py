@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import numpy as np
 import torch
 from torch import nn
 
-from .losses import beta_binomial_prior, binarization_loss, forward_sum_loss, latents_of
-
-
-def speech_clock(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
-    """How much speech has gone by at the end of each frame, (T,), in frames; nearly none does in a pause.
-
-    A pause is a stretch of more than `longest_gap` unvoiced frames, but for half of that next to voiced ones: there
-    are consonants. Phonemes are spread evenly over speech, not over time, so a prior that goes by this clock starts
-    out much nearer the truth where recordings begin or end in silence.
-
-    Args:
-        f0: (T,) Hz, 0 where unvoiced.
-    """
-    voiced = np.flatnonzero(f0.cpu().numpy() > 0)
-    edges = np.concatenate([[-1], voiced, [len(f0)]])
-    speech = np.ones(len(f0))
-    for before, after in zip(edges[:-1], edges[1:], strict=True):
-        if after - before - 1 > longest_gap:
-            begin = before + 1 + (longest_gap // 2 if before >= 0 else 0)
-            end = after - (longest_gap // 2 if after < len(f0) else 0)
-            speech[begin:end] = 0.02
-    # Where nothing is voiced there is no telling.
-    return np.arange(1.0, len(f0) + 1) if len(voiced) == 0 else speech.cumsum()
-
-
-def alignment_priors(num_phonemes: Iterable[int], f0: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Beta-binomial priors by the speech clock, padded with zeros: (B, T, N) probabilities.
-
-    Args:
-        num_phonemes: symbols of each item.
-        f0: (T,) of each item, Hz.
-    """
-    priors = [beta_binomial_prior(n, speech_clock(item)) for n, item in zip(num_phonemes, f0, strict=True)]
-    padded = torch.zeros(len(priors), max(len(p) for p in priors), max(p.shape[1] for p in priors))
-    for row, prior in zip(padded, priors, strict=True):
-        row[: prior.shape[0], : prior.shape[1]] = prior
-    return padded
+from .losses import binarization_loss, forward_sum_loss, latents_of
 
 
 def align_batch(

@@ -5,7 +5,6 @@ Masked means are over the elements that the mask keeps, so padding and batch com
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.modeling_utils import ModelMixin
@@ -187,30 +186,3 @@ def binarization_loss(log_probs: torch.Tensor, durations: torch.Tensor, mask: to
     frames = torch.arange(log_probs.shape[1], device=log_probs.device).expand(len(ends), -1).contiguous()
     owner = torch.searchsorted(ends, frames, right=True).clamp(max=durations.shape[1] - 1)
     return -masked_mean(log_probs.gather(2, owner.unsqueeze(-1)).squeeze(-1), mask)
-
-
-def beta_binomial_prior(num_phonemes: int, clock: int | np.ndarray, scaling: float = 1.0) -> torch.Tensor:
-    """Probability of each phoneme in each frame, (T, num_phonemes), near the diagonal.
-
-    Frame t of T has the beta-binomial distribution with α = ω t, β = ω (T − t + 1) over the N phonemes
-    (arXiv 2108.10447, section 2.2.2); `scaling` is ω.
-
-    Args:
-        clock: T, or what to count as t at the end of each frame, (T,) rising; see `alignment.speech_clock`.
-    """
-    t = np.arange(1, clock + 1) if isinstance(clock, int) else np.asarray(clock)
-    t, total = t[:, None], t[-1]
-    k = np.arange(num_phonemes)
-    alpha, beta = scaling * t, scaling * (total - t + 1)
-    n = num_phonemes - 1
-    log_choose = _log_gamma(n + 1) - _log_gamma(k + 1) - _log_gamma(n - k + 1)
-    log_prob = log_choose + _log_beta(k + alpha, n - k + beta) - _log_beta(alpha, beta)
-    return log_prob.exp().float()
-
-
-def _log_gamma(values: int | np.ndarray) -> torch.Tensor:
-    return torch.lgamma(torch.as_tensor(values, dtype=torch.float64))
-
-
-def _log_beta(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
-    return _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)

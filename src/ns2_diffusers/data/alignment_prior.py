@@ -1,0 +1,71 @@
+"""Where each phoneme may be expected before anything is learned (arXiv 2108.10447, section 2.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+
+def speech_clock(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
+    """How much speech has gone by at the end of each frame, (T,), in frames; nearly none does in a pause.
+
+    A pause is a stretch of more than `longest_gap` unvoiced frames, but for half of that next to voiced ones: there
+    are consonants. Phonemes are spread evenly over speech, not over time, so a prior that goes by this clock starts
+    out much nearer the truth where recordings begin or end in silence.
+
+    Args:
+        f0: (T,) Hz, 0 where unvoiced.
+    """
+    voiced = np.flatnonzero(f0.cpu().numpy() > 0)
+    edges = np.concatenate([[-1], voiced, [len(f0)]])
+    speech = np.ones(len(f0))
+    for before, after in zip(edges[:-1], edges[1:], strict=True):
+        if after - before - 1 > longest_gap:
+            begin = before + 1 + (longest_gap // 2 if before >= 0 else 0)
+            end = after - (longest_gap // 2 if after < len(f0) else 0)
+            speech[begin:end] = 0.02
+    # Where nothing is voiced there is no telling.
+    return np.arange(1.0, len(f0) + 1) if len(voiced) == 0 else speech.cumsum()
+
+
+def alignment_priors(num_phonemes: Iterable[int], f0: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Beta-binomial priors by the speech clock, padded with zeros: (B, T, N) probabilities.
+
+    Args:
+        num_phonemes: symbols of each item.
+        f0: (T,) of each item, Hz.
+    """
+    priors = [beta_binomial_prior(n, speech_clock(item)) for n, item in zip(num_phonemes, f0, strict=True)]
+    padded = torch.zeros(len(priors), max(len(p) for p in priors), max(p.shape[1] for p in priors))
+    for row, prior in zip(padded, priors, strict=True):
+        row[: prior.shape[0], : prior.shape[1]] = prior
+    return padded
+
+
+def beta_binomial_prior(num_phonemes: int, clock: int | np.ndarray, scaling: float = 1.0) -> torch.Tensor:
+    """Probability of each phoneme in each frame, (T, num_phonemes), near the diagonal.
+
+    Frame t of T has the beta-binomial distribution with α = ω t, β = ω (T − t + 1) over the N phonemes
+    (arXiv 2108.10447, section 2.2.2); `scaling` is ω.
+
+    Args:
+        clock: T, or what to count as t at the end of each frame, (T,) rising; see `speech_clock`.
+    """
+    t = np.arange(1, clock + 1) if isinstance(clock, int) else np.asarray(clock)
+    t, total = t[:, None], t[-1]
+    k = np.arange(num_phonemes)
+    alpha, beta = scaling * t, scaling * (total - t + 1)
+    n = num_phonemes - 1
+    log_choose = _log_gamma(n + 1) - _log_gamma(k + 1) - _log_gamma(n - k + 1)
+    log_prob = log_choose + _log_beta(k + alpha, n - k + beta) - _log_beta(alpha, beta)
+    return log_prob.exp().float()
+
+
+def _log_gamma(values: int | np.ndarray) -> torch.Tensor:
+    return torch.lgamma(torch.as_tensor(values, dtype=torch.float64))
+
+
+def _log_beta(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
+    return _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)
