@@ -3,6 +3,7 @@
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/few_steps.py --teacher outputs/pipeline --students outputs/distilled/steps-*
     python benchmarks/few_steps.py --teacher outputs/pipeline --samplers unipc --steps 8 --num_sentences 20   # a part
+    python benchmarks/few_steps.py --teacher outputs/pipeline --distances --num_sentences 3    # a minute, no judges
 
 Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. Writes `results.json`
 and `table.md` after every row, so that a long run that is stopped was not for nothing, and at last `few_steps.png`.
@@ -33,6 +34,7 @@ import matplotlib.pyplot as plt
 HERE = Path(__file__).parent
 # Beyond so many steps all spacings are fine enough.
 MOST_RESPACED_STEPS = 16
+CONVERGED_STEPS = 200
 # Title, key of a row, format.
 COLUMNS = [
     ("word errors", "word_error_rate", ".1%"),
@@ -56,6 +58,7 @@ def parse_args(argv=None):
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
+    parser.add_argument("--distances", action="store_true", help="only how far latents end from the converged ones")
     parser.add_argument("--output_dir", default="outputs/few_steps", type=Path)
     return parser.parse_args(argv)
 
@@ -120,12 +123,15 @@ def respace(scheduler, spacing):
 
 def main(args):
     torch.set_num_threads(args.num_threads)
+    if args.distances:
+        rows = distances(args)
+        print(table(rows, [("distance", "distance", ".3f")]))
+        return rows
     judges = {"words": WordReader(), "speaker": SpeakerJudge(), "naturalness": NaturalnessJudge()}
     voices = [(path, judges["speaker"].embed(path)) for path in sorted(args.prompts.glob("*/*.*"))]
     if not voices:
         raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
-    sentences = args.sentences.read_text(encoding="utf-8").splitlines()[: args.num_sentences]
-    rows = []
+    sentences, rows = read_sentences(args), []
     for row, pipe in tqdm(list(plan(args)), "rows"):
         pipe = pipe()
         spoken = list(speak(pipe, sentences, voices, row["steps"], args))
@@ -133,6 +139,28 @@ def main(args):
         write_results(rows, args)
     plot(rows, args.output_dir / "few_steps.png")
     print((args.output_dir / "table.md").read_text(encoding="utf-8"))
+    return rows
+
+
+def read_sentences(args):
+    return args.sentences.read_text(encoding="utf-8").splitlines()[: args.num_sentences]
+
+
+def distances(args):
+    """How far latents end from those of many steps of the teacher, root mean square, relative to theirs."""
+    voices = [(path, None) for path in sorted(args.prompts.glob("*/*.*"))]
+
+    def latents(pipe, steps):
+        spoken = speak(pipe, read_sentences(args), voices, steps, args, output_type="latent")
+        return torch.cat([each["audio"].flatten() for each in spoken])
+
+    teacher = load(args.teacher, args)
+    teacher.scheduler = diffusers.UniPCMultistepScheduler.from_config(teacher.scheduler.config)
+    converged = latents(teacher, CONVERGED_STEPS)
+    rows = []
+    for row, pipe in plan(args):
+        error = latents(pipe(), row["steps"]) - converged
+        rows.append(row | {"distance": (error.square().mean() / converged.square().mean()).sqrt().item()})
     return rows
 
 
@@ -173,9 +201,10 @@ def load(folder, args):
     return pipe
 
 
-def speak(pipe, sentences, voices, steps, args):
+def speak(pipe, sentences, voices, steps, args, output_type="np"):
     """Speak a sentence at a time with the next voice, as a user does; yields what `score` judges."""
     options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
+    options["output_type"] = output_type
     # What is done once a process is not a sentence's time.
     pipe("Ready.", str(voices[0][0]), **options)
     for index, text in enumerate(sentences):
@@ -218,12 +247,12 @@ def write_results(rows, args):
     (args.output_dir / "table.md").write_text(table(rows), encoding="utf-8")
 
 
-def table(rows):
-    lines = ["| model | sampler | spacing | steps | calls | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
-    lines.append("|---" * (5 + len(COLUMNS)) + "|")
+def table(rows, columns=COLUMNS):
+    lines = ["| model | sampler | spacing | steps | calls | " + " | ".join(title for title, _, _ in columns) + " |"]
+    lines.append("|---" * (5 + len(columns)) + "|")
     for row in rows:
         values = [str(row[key]) for key in ("model", "sampler", "spacing", "steps", "calls")]
-        values += [format(row[key], form) for _, key, form in COLUMNS]
+        values += [format(row[key], form) for _, key, form in columns]
         lines.append(f"| {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 

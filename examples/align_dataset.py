@@ -8,6 +8,7 @@ folder. An aligner that was trained on another dataset of the same codec can ali
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--dataset_dir", required=True, help="from examples/prepare_dataset.py")
     add("--aligner", help="directory of a trained aligner to go on from; --max_train_steps 0 takes it as it is")
-    add("--max_train_steps", type=int, default=1000)
+    add("--max_train_steps", type=int, default=500)
     add("--max_train_time", type=float, help="minutes")
     add("--batch_seconds", type=float, default=80.0, help="speech a batch, padding included")
     add("--learning_rate", type=float, default=3e-3)
@@ -63,18 +64,20 @@ def main(args):
     else:
         aligner = PhonemeAligner(vocab_size=len(tokenizer), feature_channels=codec.latent_channels)
     objective = AlignmentObjective(aligner, standardized_codebooks(codec))
-    train(accelerator, objective, EndlessBatches(dataset, sampler, collator), args)
+    train(accelerator, objective, EndlessBatches(dataset, sampler, collator), root / "alignment", args)
     if accelerator.is_main_process:
         save_beside(aligner.eval().save_pretrained, root / "aligner")
     durations = align(accelerator, objective, dataset, sampler, collator)
     if accelerator.is_main_process:
         update_durations(root, durations)
+        # Checkpoints of a run that nobody has to go on with.
+        shutil.rmtree(root / "alignment", ignore_errors=True)
         accelerator.print(f"aligned {len(durations)} utterances of {root}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
-def train(accelerator, objective, batches, args):
+def train(accelerator, objective, batches, directory, args):
     optimizer = torch.optim.AdamW(objective.parameters(), lr=args.learning_rate)
     schedule = get_scheduler(
         args.lr_scheduler,
@@ -84,7 +87,7 @@ def train(accelerator, objective, batches, args):
     )
     objective, optimizer = accelerator.prepare(objective, optimizer)
     accelerator.register_for_checkpointing(schedule)
-    checkpoints = Checkpoints(Path(args.dataset_dir) / "alignment", total_limit=1)
+    checkpoints = Checkpoints(directory, total_limit=1)
     progress = {"step": 0, "epoch": 0, "position": 0, "seconds": 0.0, "skipped": 0}
     progress |= checkpoints.resume(accelerator, args.resume_from_checkpoint) or {}
     batches.epoch, batches.position = progress["epoch"], progress["position"] + accelerator.process_index

@@ -95,15 +95,17 @@ def train(root, args):
         options = ["--train_data", metadata, "--output_dir", codec, "--crop_seconds", "0.5"]
         options += ["--learning_rate", "1e-3", "--max_train_time", str(args.codec_minutes)]
         options += ["--codec_config", args.codec_config] if args.codec_config else []
+        options += ["--resume_from_checkpoint", "latest"]
         train_codec.main(train_codec.parse_args(options))
     if not (root / "dataset" / "dataset_card.json").exists():
         options = ["--metadata", metadata, "--codec", codec, "--output_dir", dataset]
         prepare_dataset.main(prepare_dataset.parse_args(options))
     if not read_card(dataset)["aligned"]:
         options = ["--dataset_dir", dataset, "--max_train_steps", str(args.aligner_steps), "--batch_seconds", "40"]
-        align_dataset.main(align_dataset.parse_args([*options, "--resume_from_checkpoint", "latest"]))
+        options += ["--mixed_precision", "bf16", "--resume_from_checkpoint", "latest"]
+        align_dataset.main(align_dataset.parse_args(options))
     if not (root / "pipeline" / "model_index.json").exists():
-        options = ["--dataset_dir", dataset, "--codec", codec, "--output_dir", pipeline]
+        options = ["--dataset_dir", dataset, "--output_dir", pipeline, "--resume_from_checkpoint", "latest"]
         options += ["--model_config", args.model_config, "--max_train_time", str(args.model_minutes)]
         options += ["--max_train_steps", str(args.model_steps), *MODEL_OPTIONS]
         train_text_to_speech.main(train_text_to_speech.parse_args(options))

@@ -96,7 +96,10 @@ def test_table_of_teacher_and_student(tiny_pipeline, clips, tmp_path, monkeypatc
     options = ["--teacher", tmp_path / "teacher", "--students", tmp_path / "student", "--samplers", "ddim", "euler"]
     options += ["--spacings", "uniform", "sway", "--steps", 2, 20, "--num_threads", 1, "--output_dir", tmp_path]
     options += ["--sentences", tmp_path / "sentences.txt", "--prompts", tmp_path / "prompts"]
-    few_steps.main(few_steps.parse_args([str(option) for option in options]))
+    options = [str(option) for option in options]
+    distances = few_steps.main(few_steps.parse_args([*options, "--distances"]))
+    assert distances[3]["distance"] < 0.5 * distances[2]["distance"], "ten times the steps end nearer"
+    few_steps.main(few_steps.parse_args(options))
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     found = [(row["model"], row["sampler"], row["spacing"], row["calls"]) for row in rows]
     assert found == [

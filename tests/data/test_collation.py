@@ -1,6 +1,5 @@
 import pytest
 import torch
-from accelerate.data_loader import BatchSamplerShard, prepare_data_loader
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
 from ns2_diffusers.data.alignment_prior import beta_binomial_prior, speech_clock
@@ -192,42 +191,3 @@ def test_batches_depend_on_seed_and_epoch():
     assert list(one) != first
     one.set_epoch(0)
     assert list(one) == first
-
-
-@pytest.mark.parametrize("multiple", [2, 3, 8])
-def test_batches_come_in_multiples_and_still_miss_nobody(multiple):
-    sampler = FrameBudgetSampler(LENGTHS, 1000, multiple_of=multiple)
-    plain = FrameBudgetSampler(LENGTHS, 1000)
-    for epoch in range(4):
-        sampler.set_epoch(epoch)
-        plain.set_epoch(epoch)
-        assert len(sampler) % multiple == 0 and 0 <= len(sampler) - len(plain) < multiple
-        assert sorted(index for batch in sampler for index in batch) == list(range(200))
-
-
-def test_fewer_utterances_than_processes_are_left_as_they_are():
-    assert sorted(FrameBudgetSampler([10, 10], 100, multiple_of=4)) == [[0], [1]]
-
-
-def test_two_processes_share_out_one_order():
-    sampler = FrameBudgetSampler(LENGTHS, 1000, multiple_of=2)
-    shards = [BatchSamplerShard(sampler, 2, rank, even_batches=False) for rank in range(2)]
-    for epoch in range(2):
-        sampler.set_epoch(epoch)
-        first, second = (list(shard) for shard in shards)
-        assert len(first) == len(second) == len(shards[0])
-        assert [batch for pair in zip(first, second, strict=True) for batch in pair] == list(sampler)
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_accelerates_loader_sets_the_epoch(processes):
-    sampler = FrameBudgetSampler(LENGTHS, 1000, multiple_of=2)
-    loader = torch.utils.data.DataLoader(range(200), batch_sampler=sampler, collate_fn=list)
-    loader = prepare_data_loader(
-        loader, num_processes=processes, process_index=0, put_on_device=False, even_batches=False
-    )
-    expected = FrameBudgetSampler(LENGTHS, 1000, multiple_of=2)
-    for epoch in (5, 2):
-        loader.set_epoch(epoch)
-        expected.set_epoch(epoch)
-        assert list(loader) == list(expected)[::processes]

@@ -127,31 +127,24 @@ class PromptCollator:
 class FrameBudgetSampler(torch.utils.data.Sampler):
     """Batches of utterances of like length that together hold at most `max_frames` frames, padding included.
 
-    The batches of an epoch depend on the seed and the epoch alone, so processes that take turns (accelerate's
-    `BatchSamplerShard`, `even_batches=False`) share out one and the same order.
+    The batches of an epoch depend on the seed and the epoch alone, so processes that take turns share out one and the
+    same order (`training.batches.EndlessBatches`).
 
     Args:
         n_frames: frames of every utterance.
         max_frames: of a batch; an utterance that is longer by itself makes a batch alone.
         seed: of the batches and their order.
-        multiple_of: the biggest batches are halved until the number of batches is a multiple of this: processes
-            times accumulation steps, so that no process waits for one that has run out.
     """
 
-    def __init__(self, n_frames: Sequence[int], max_frames: int, seed: int = 0, multiple_of: int = 1):
+    def __init__(self, n_frames: Sequence[int], max_frames: int, seed: int = 0):
         self.n_frames, self.max_frames = np.asarray(n_frames), max_frames
-        self.seed, self.multiple_of = seed, multiple_of
+        self.seed = seed
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Batch differently from the next pass on: as in this epoch."""
         self.epoch = epoch
         self.__dict__.pop("batches", None)
-
-    @property
-    def sampler(self) -> FrameBudgetSampler:
-        """Itself: where accelerate's loaders look for `set_epoch`."""
-        return self
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -173,10 +166,6 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
                 batch, longest = [], self.n_frames[index]
             batch.append(index)
         batches.append(batch)
-        while len(batches) % self.multiple_of and len(biggest := max(batches, key=len)) > 1:
-            half = len(biggest) // 2
-            batches.append(biggest[half:])
-            del biggest[half:]
         draw.shuffle(batches)
         return batches
 
