@@ -181,7 +181,7 @@ def speak(pipe, sentences, voices, steps, args):
     """Speak a sentence at a time with the next voice, as a user does; yields a dict each."""
     options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
     # What is done once a process is not a sentence's time.
-    pipe("Ready.", str(voices[0]["path"]), **options | {"num_inference_steps": 1})
+    pipe("Ready.", str(voices[0]["path"]), **options)
     for index, text in enumerate(sentences):
         voice, generator = voices[index % len(voices)], torch.Generator().manual_seed(index)
         started = time.perf_counter()

@@ -48,7 +48,17 @@ def test_shell_commands_parse():
             make_parser().parse_args(arguments)
 
 
-@pytest.mark.parametrize("script", ["train_codec", "prepare_dataset", "train_text_to_speech"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "train_codec",
+        "prepare_dataset",
+        "align_dataset",
+        "train_text_to_speech",
+        "train_unconditional",
+        "distill_text_to_speech",
+    ],
+)
 def test_training_commands_parse(script, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
     for arguments in commands(f"python examples/{script}.py"):

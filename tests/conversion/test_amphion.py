@@ -272,6 +272,7 @@ def test_training_goes_on_from_it(converted, golden):
         "durations": golden["train_durations"],
         "codes": golden["train_codes"],
         "frame_mask": torch.ones(1, 32, dtype=torch.bool),
+        "loss_mask": torch.ones(1, 32, dtype=torch.bool),
         "f0": golden["train_pitch"],
         "pitch": golden["train_pitch"],
         "prompt_codes": golden["prompt_codes"],

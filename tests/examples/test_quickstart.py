@@ -40,6 +40,7 @@ def test_every_station_is_passed(tmp_path, capsys):
         "kernel_size": 3,
     }
     options = ["--output_dir", str(tmp_path), "--codec_minutes", "0.02", "--model_minutes", "0.02"]
+    options += ["--aligner_steps", "3"]
     options += ["--model_config", json.dumps({**sizes, "num_predictor_layers": 1})]
     options += ["--num_texts", "1", "--num_inference_steps", "2", "--codec_config", json.dumps(CODEC)]
     scores = quickstart.main(quickstart.parse_args(options))
