@@ -32,9 +32,11 @@ def main(args):
     # A validation loss is drawn with the loss it is of.
     found = {name: None for rows in runs.values() for row in rows for name in row if name not in NOT_LOSSES}
     names = args.names or [name for name in found if not name.startswith("validation_")]
-    columns = min(4, len(names))
+    columns = min(5, len(names))
     figure = Figure(figsize=(4 * columns, 3 * -(-len(names) // columns)), layout="tight")
-    panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False).flat
+    panels = list(figure.subplots(-(-len(names) // columns), columns, squeeze=False).flat)
+    for axes in panels[len(names) :]:
+        axes.remove()
     for name, axes in zip(names, panels, strict=False):
         for index, (title, rows) in enumerate(runs.items()):
             draw(axes, rows, name, args.smooth, color=f"C{index}", label=title)
