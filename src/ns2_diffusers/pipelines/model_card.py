@@ -12,7 +12,7 @@ BODY = """
 # {name}
 
 A NaturalSpeech 2 pipeline ([arXiv 2304.09116](https://arxiv.org/abs/2304.09116)): zero-shot speech from a few
-seconds of a voice, made with [ns2_diffusers](https://pypi.org/project/ns2-diffusers/).
+seconds of a voice, made with `ns2_diffusers` (`pip install ns2-diffusers`).
 
 ```python
 from ns2_diffusers import NaturalSpeech2Pipeline
