@@ -25,7 +25,14 @@ from ns2_diffusers.data.preparation import (
     encode_utterances,
     sum_latents,
 )
-from ns2_diffusers.data.sources import hub_source, libritts_source, ljspeech_source, table_source, with_textgrids
+from ns2_diffusers.data.sources import (
+    hub_source,
+    libritts_source,
+    ljspeech_source,
+    table_source,
+    with_speeds,
+    with_textgrids,
+)
 
 
 def parse_args(argv=None):
@@ -65,6 +72,9 @@ def parse_args(argv=None):
     parser.add_argument("--max_clipped", type=float, default=RowLimits.max_clipped, help="share at full scale")
     parser.add_argument("--trim_db", type=float, help="cut ends that are so much below the loudest part, such as 40")
 
+    parser.add_argument(
+        "--speeds", type=float, nargs="*", default=[], help="add every recording at these too, as further speakers"
+    )
     parser.add_argument("--shard_size", type=int, default=500, help="rows that are lost by a kill, at most")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="of audio in a batch of the codec")
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read, phonemize and find F0")
@@ -86,6 +96,8 @@ def main(args):
     if args.textgrid_dir:
         check_phones_fit(tokenizer)
         source = with_textgrids(source, args.textgrid_dir)
+    if args.speeds:
+        source = with_speeds(source, args.speeds)
 
     preparation = Preparation(args.output_dir, what_decides(args, codec, tokenizer, source))
     if state.is_main_process:

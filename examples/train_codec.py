@@ -31,6 +31,7 @@ from ns2_diffusers.training.codec_losses import (
 )
 from ns2_diffusers.training.codec_validation import measure_latents, reconstruct_samples
 from ns2_diffusers.training.discriminators import CodecDiscriminator, SideBySide
+from ns2_diffusers.training.losses import pitch_loss
 from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import log_numbers, rewind_log, start_tracking
 
@@ -71,9 +72,11 @@ def parse_args(argv=None):
     add("--mel_weight", type=float, default=1.0)
     add("--stft_weight", type=float, default=0.0)
     add("--commitment_weight", type=float, default=0.25)
+    add("--quantizer_start_step", type=int, default=0, help="no codes before: a trained encoder makes good codebooks")
+    add("--f0_weight", type=float, default=1.0, help="of log F0, where the decoder says it (head_type harmonic)")
     add("--adversarial_weight", type=float, default=0.0, help="0 switches discriminators off")
     add("--feature_matching_weight", type=float, default=2.0)
-    add("--balance_losses", action="store_true", help="weights, but commitment's, are shares of the gradient")
+    add("--balance_losses", action="store_true", help="weights of what is heard are shares of the gradient")
     add("--adversarial_start_step", type=int, default=0)
     add("--freeze_encoder", action="store_true", help="train the decoder alone: codes stay what they are")
     add("--discriminator", choices=["light", "encodec"], default="light", help="ours, or the encodec package's")
@@ -175,6 +178,7 @@ class Trainer:
 
     def __init__(self, accelerator, codec, args):
         self.accelerator, self.bare_codec, self.args = accelerator, codec, args
+        self.says_f0 = codec.config.get("head_type") == "harmonic"
         if args.gradient_checkpointing:
             codec.enable_gradient_checkpointing()
         if args.freeze_encoder:
@@ -211,6 +215,7 @@ class Trainer:
             args.seed,
             self.progress["step"] * args.train_batch_size * processes,
             args.speed_perturbation,
+            codec.hop_length if self.says_f0 else None,
         )
         self.accelerator.print(
             f"{codec.num_parameters() / 1e6:.1f} M parameters, {len(crops.files)} recordings of "
@@ -249,7 +254,10 @@ class Trainer:
         set_learning_rates((self.optimizer, self.judges_optimizer), step, self.clock.seconds, args)
         adversarial = args.adversarial_weight > 0 and step >= args.adversarial_start_step
         with accelerator.autocast():
-            output = self.codec(batch["waveform"], batch["sample_mask"])
+            # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
+            inputs = {"f0": batch["f0"]} if self.says_f0 else {}
+            inputs["quantize"] = step >= args.quantizer_start_step
+            output = self.codec(batch["waveform"], batch["sample_mask"], **inputs)
         # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
         made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
         losses = reconstruction_losses(made, real, self.mel_loss, args)
@@ -260,9 +268,10 @@ class Trainer:
             losses["feature_matching"] = feature_matching_loss(real_features, made_features)
         total = self.balancer(losses, made) if self.balancer else weighted_sum(losses, self.weights)
         (gradient,) = torch.autograd.grad(total, made, retain_graph=adversarial)
-        losses["commitment"] = output.commitment_loss
+        losses |= self.inner_losses(output, batch)
         carried = (output.waveform.float() * gradient).sum()
-        accelerator.backward(carried + args.commitment_weight * losses["commitment"])
+        weights = {"commitment": args.commitment_weight, "f0": args.f0_weight}
+        accelerator.backward(carried + sum(weights[name] * losses[name] for name in weights if name in losses))
         norm = accelerator.clip_grad_norm_(self.codec.parameters(), args.max_grad_norm)
 
         optimizers = [self.optimizer]
@@ -277,6 +286,16 @@ class Trainer:
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.progress |= {"step": step + 1, "skipped": self.guard.skipped}
+        return losses
+
+    def inner_losses(self, output, batch):
+        """Of what is not heard: the codes, and the F0 that the decoder says."""
+        losses = {}
+        if output.commitment_loss is not None:
+            losses["commitment"] = output.commitment_loss
+        if self.says_f0:
+            mask = self.bare_codec.latent_mask(batch["sample_mask"])
+            losses["f0"] = pitch_loss(output.log_f0, batch["f0"], mask)
         return losses
 
     def log(self, losses):

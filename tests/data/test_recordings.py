@@ -5,6 +5,7 @@ import pytest
 import soundfile
 import torch
 
+from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.data.recordings import RandomCodeCrops, RandomCrops, find_recordings, read_span
 
 
@@ -79,3 +80,18 @@ def test_code_crops_are_cut_from_utterances():
         assert torch.equal(codes[1], codes[0] + 50)
     again = RandomCodeCrops(Dataset(rows), 8, seed=1, first_item=7)
     assert torch.equal(again[3]["codes"], crops[10]["codes"])
+
+
+def test_crops_know_their_f0_at_any_speed(tmp_path):
+    time = np.arange(3 * 16000) / 16000
+    voice = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 20))
+    soundfile.write(tmp_path / "voice.wav", 0.1 * voice, 16000)
+    crops = RandomCrops([tmp_path / "voice.wav"], 16000, 1, 0.5, speed_perturbation=0.2, f0_hop_length=320)
+    seen = []
+    for item in range(4):
+        crop = crops[item]
+        assert crop["f0"].shape == (25,)
+        alone = estimate_f0(crop["waveform"][0], 16000, 320)
+        torch.testing.assert_close(crop["f0"][3:-3], alone[3:-3], rtol=0.01, atol=0)
+        seen.append(crop["f0"][12].item())
+    assert max(seen) - min(seen) > 5

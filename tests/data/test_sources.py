@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ns2_diffusers.data.sources import hub_source, libritts_source, ljspeech_source, table_source, with_textgrids
+from ns2_diffusers.data.sources import hub_source, libritts_source, ljspeech_source, table_source, with_speeds, with_textgrids
 
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
 pa = pytest.importorskip("pyarrow")
@@ -136,6 +136,20 @@ def test_textgrids_are_found_by_id(tmp_path):
     assert "0 files" in found[3]["error"]
     with pytest.raises(ValueError, match="no \\*.TextGrid"):
         with_textgrids(table_source(tmp_path / "a.csv"), tmp_path / "wavs")
+
+
+def test_speeds_are_further_speakers(tmp_path):
+    (tmp_path / "a.csv").write_text("id,speaker,file,text\nx,ann,x.wav,Hello.\ny,bob,,None.\n")
+    source = table_source(tmp_path / "a.csv")
+    rows = list(with_speeds(source, [0.9, 1.1]).read(0))
+    assert [row["id"] for row in rows if "error" not in row] == ["x", "x@0.9", "x@1.1"]
+    assert [row["speaker"] for row in rows if "error" not in row] == ["ann", "ann@0.9", "ann@1.1"]
+    assert [row.get("speed") for row in rows if "error" not in row] == [None, 0.9, 1.1]
+    assert sum("error" in row for row in rows) == 1
+    assert len({with_speeds(source, speeds).identity for speeds in ([0.9], [0.9, 1.1])} | {source.identity}) == 3
+    for speeds in ([1.0], [0.1], [0.9, 0.9]):
+        with pytest.raises(ValueError, match="speeds are"):
+            with_speeds(source, speeds)
 
 
 def test_identity_changes_with_the_rows(tmp_path):

@@ -74,6 +74,19 @@ CASES = {
         {**SIZES, "latent_channels": 6, "condition_dim": 16, "num_layers": 4, "num_query_tokens": 3},
         DENOISER_INPUT,
     ),
+    "transformer_denoiser_in_patches": (
+        TransformerDenoiser,
+        {
+            **SIZES,
+            "latent_channels": 6,
+            "condition_dim": 16,
+            "num_layers": 2,
+            "num_query_tokens": 3,
+            "patch_size": 2,
+            "prompt_modulation": True,
+        },
+        DENOISER_INPUT,
+    ),
     "transformer_denoiser": (
         TransformerDenoiser,
         {**SIZES, "latent_channels": 6, "condition_dim": 16, "num_layers": 2, "num_query_tokens": 3},

@@ -56,6 +56,7 @@ def test_cached_conditioning_is_exact(denoiser):
         DENOISER_INPUT["encoder_hidden_states"],
         DENOISER_INPUT["prompt_hidden_states"],
         DENOISER_INPUT["prompt_mask"],
+        sample_mask=DENOISER_INPUT["sample_mask"],
     )
     for timestep in (0.0, 499.5, 999.0):
         inputs = {**DENOISER_INPUT, "timestep": timestep}

@@ -123,9 +123,11 @@ class RowPreparer(torch.utils.data.Dataset):
             if _as_utf8(value) != value:
                 raise Rejection("unreadable row", f"its {key} is not UTF-8: save the file in that encoding")
         phonemes, seconds, symbols = self._read_text(row, text)
-        waveform, start, total = self._read_speech(row["audio"])
+        speed = row.get("speed", 1.0)
+        waveform, start, total = self._read_speech(row["audio"], speed)
         frames = math.ceil(len(waveform) / self.hop_length)
         if seconds is not None:
+            seconds = np.asarray(seconds) / speed
             _check_durations(seconds, symbols, total / self.sampling_rate)
         elif frames < symbols:
             detail = f"{symbols} symbols in {frames} frames: text and recording do not belong together"
@@ -160,7 +162,7 @@ class RowPreparer(torch.utils.data.Dataset):
         # As the tokenizer writes them: some signs have two spellings.
         return self.tokenizer.decode(ids), seconds, len(ids)
 
-    def _read_speech(self, audio):
+    def _read_speech(self, audio, speed):
         """Speech at the codec's rate (samples,), its first sample, and how many there were before trimming."""
         limits = self.limits
         # A lecture is not read into memory to find that it is one; with silence trimmed it may be no lecture.
@@ -177,8 +179,8 @@ class RowPreparer(torch.utils.data.Dataset):
         clipped = (waveform.abs() >= FULL_SCALE).double().mean().item()
         if clipped > limits.max_clipped:
             raise Rejection("clipped", f"{clipped:.2%} of the samples are at full scale")
-        if rate != self.sampling_rate:
-            waveform = torch.from_numpy(soxr.resample(waveform.numpy(), rate, self.sampling_rate))
+        if rate * speed != self.sampling_rate:
+            waveform = torch.from_numpy(soxr.resample(waveform.numpy(), rate * speed, self.sampling_rate))
         total, start = len(waveform), 0
         if limits.trim_db is not None and total:
             start, stop = find_speech(waveform, self.sampling_rate, limits.trim_db)

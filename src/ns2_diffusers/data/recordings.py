@@ -12,6 +12,8 @@ import soundfile
 import soxr
 import torch
 
+from ..audio.pitch import estimate_f0
+
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
 
 
@@ -76,6 +78,7 @@ class RandomCrops(torch.utils.data.Dataset):
         seed: of what is drawn.
         first_item: where a resumed run goes on.
         speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
+        f0_hop_length: samples a frame of `f0` (T,) in Hz, which an item then also has; 0 where there is no voice.
 
     Attributes:
         files, durations: what is left, and how long each is in seconds.
@@ -94,7 +97,9 @@ class RandomCrops(torch.utils.data.Dataset):
         seed: int = 0,
         first_item: int = 0,
         speed_perturbation: float = 0.0,
+        f0_hop_length: int | None = None,
     ):
+        self.f0_hop_length, self._f0 = f0_hop_length, {}
         self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
         self.seed, self.first_item, self.speed_perturbation = seed, first_item, speed_perturbation
         durations = {file: _duration(file) for file in files}
@@ -118,7 +123,21 @@ class RandomCrops(torch.utils.data.Dataset):
         length = round(self.seconds * self.sampling_rate)
         waveform = np.zeros((self.channels, length), dtype=np.float32)
         waveform[:, : audio.shape[1]] = gain * audio
-        return {"waveform": torch.from_numpy(waveform), "sample_mask": torch.arange(length) < audio.shape[1]}
+        crop = {"waveform": torch.from_numpy(waveform), "sample_mask": torch.arange(length) < audio.shape[1]}
+        if self.f0_hop_length:
+            middles = (np.arange(math.ceil(length / self.f0_hop_length)) + 0.5) * self.f0_hop_length
+            crop["f0"] = self._f0_at(index, start + speed * middles / self.sampling_rate) * speed
+        return crop
+
+    def _f0_at(self, index: int, seconds: np.ndarray) -> torch.Tensor:
+        """F0 in Hz of a recording as it is, at some times; found once a recording, as WORLD is slow."""
+        hop = self.f0_hop_length // 2
+        if index not in self._f0:
+            samples = torch.from_numpy(read_span(self.files[index], self.sampling_rate).mean(axis=0))
+            self._f0[index] = estimate_f0(samples, self.sampling_rate, hop)
+        frames = torch.from_numpy(seconds * self.sampling_rate / hop).long()
+        f0 = self._f0[index]
+        return torch.where(frames < len(f0), f0[frames.clamp(max=len(f0) - 1)], 0.0)
 
 
 def _duration(file: str | Path) -> float:

@@ -20,10 +20,12 @@ class DenoiserConditioning(NamedTuple):
     Args:
         conditions: the condition as each layer takes it; a length of 1 stands for every frame.
         prompt_keys_values: keys and values of the prompt queries, a pair for each attention.
+        prompt_embedding: (B, D) to add to the time embedding, of denoisers that modulate by the prompt.
     """
 
     conditions: tuple[torch.Tensor, ...]
     prompt_keys_values: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    prompt_embedding: torch.Tensor | None = None
 
 
 class TimeEmbedding(nn.Module):
@@ -115,6 +117,7 @@ class DenoiserMixin:
         prompt_hidden_states: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
         batch_size: int = 1,
+        sample_mask: torch.Tensor | None = None,
     ) -> DenoiserConditioning:
         """Compute once what every step needs of the condition and the prompt.
 
@@ -122,6 +125,7 @@ class DenoiserMixin:
             encoder_hidden_states: (B, T, D), the variance adaptor's condition; the null when None.
             prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean; the null when None.
             batch_size: used when both are None.
+            sample_mask: (B, T) boolean; what a condition says of padding is not looked at.
 
         Returns: pass it to `forward` as `conditioning`; the result is the same to the last bit.
         """
@@ -129,7 +133,10 @@ class DenoiserMixin:
             if given is not None:
                 batch_size = len(given)
         if encoder_hidden_states is None:
-            encoder_hidden_states = self.null_condition.expand(batch_size, 1, -1)
+            frames = 1 if sample_mask is None else sample_mask.shape[1]
+            encoder_hidden_states = self.null_condition.expand(batch_size, frames, -1)
+        if sample_mask is not None:
+            encoder_hidden_states = encoder_hidden_states * sample_mask.unsqueeze(-1)
         if prompt_hidden_states is None:
             prompt_hidden_states, prompt_mask = self.null_prompt.expand(batch_size, 1, -1), None
         queries = self.prompt_queries(prompt_hidden_states, prompt_mask)

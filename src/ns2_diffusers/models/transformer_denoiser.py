@@ -73,6 +73,8 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         kernel_size: of the depthwise convolution before each self-attention.
         num_query_tokens: learned queries over the prompt.
         num_stem_layers: WaveNet layers before the blocks (each with FiLM by the prompt), 0 for none.
+        patch_size: neighbouring frames that the blocks see as one (DiT, section 3.2), for that many times less work.
+        prompt_modulation: the prompt's mean query scales and shifts every norm, as the time does.
         continuous_time: embed t in (0, 1] rather than the timestep.
         guidance_embeds: take a distilled guidance scale.
         self_conditioning: take an earlier estimate of the clean latents (arXiv 2208.04202, section 3.2).
@@ -97,6 +99,8 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         kernel_size: int = 5,
         num_query_tokens: int = 32,
         num_stem_layers: int = 0,
+        patch_size: int = 1,
+        prompt_modulation: bool = False,
         dropout: float = 0.1,
         continuous_time: bool = False,
         guidance_embeds: bool = False,
@@ -114,9 +118,10 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
             continuous_time,
             guidance_embeds,
         )
-        self.proj_in = nn.Linear((1 + self_conditioning) * latent_channels, hidden_size)
+        self.proj_in = nn.Linear(patch_size * (1 + self_conditioning) * latent_channels, hidden_size)
         self.condition_norm = nn.LayerNorm(condition_dim)
-        self.condition_proj = nn.Linear(condition_dim, hidden_size)
+        self.condition_proj = nn.Linear(patch_size * condition_dim, hidden_size)
+        self.prompt_proj = nn.Linear(hidden_size, hidden_size) if prompt_modulation else None
         self.stem = nn.ModuleList(
             WaveNetLayer(hidden_size, hidden_size, 3, 2 ** (index % 2), True, num_attention_heads, dropout)
             for index in range(num_stem_layers)
@@ -128,21 +133,32 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         self.head_dim = hidden_size // num_attention_heads
         self.norm_out = nn.RMSNorm(hidden_size, eps=1e-6)
         self.modulation_out = nn.Linear(hidden_size, 2 * hidden_size)
-        self.proj_out = nn.Linear(hidden_size, latent_channels)
+        self.proj_out = nn.Linear(hidden_size, patch_size * latent_channels)
         for layer in (self.modulation_out, self.proj_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.gradient_checkpointing = False
 
     def _encode_conditioning(self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor) -> DenoiserConditioning:
-        condition = self.condition_proj(self.condition_norm(encoder_hidden_states))
+        if encoder_hidden_states.shape[1] == 1:
+            encoder_hidden_states = encoder_hidden_states.expand(-1, self.config.patch_size, -1)
+        condition = self.condition_proj(self._fold(self.condition_norm(self._pad(encoder_hidden_states))))
         stem_condition = condition.transpose(1, 2)
         attentions = [layer.attention for layer in self.stem]
         attentions += [block.cross_attention for block in self.blocks]
         return DenoiserConditioning(
             (condition, *(layer.condition_proj(stem_condition) for layer in self.stem)),
             tuple(attention.keys_values(queries) for attention in attentions),
+            None if self.prompt_proj is None else self.prompt_proj(queries.mean(1)),
         )
+
+    def _pad(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) → as many frames as whole patches have, the last of them zero."""
+        return nn.functional.pad(states, (0, 0, 0, -states.shape[1] % self.config.patch_size))
+
+    def _fold(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, T, D) of whole patches → (B, patches, patch_size * D)."""
+        return states.unflatten(1, (-1, self.config.patch_size)).flatten(2)
 
     def forward(
         self,
@@ -161,18 +177,22 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
         self._check_sample(sample)
         if conditioning is None:
             conditioning = self.encode_conditioning(
-                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample)
+                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample), sample_mask
             )
-        mask = None if sample_mask is None else sample_mask.bool()
-        keep = 1.0 if mask is None else mask.unsqueeze(-1).to(sample.dtype)
+        frames, patch = sample.shape[-1], self.config.patch_size
+        keep, mask = 1.0, None
+        if sample_mask is not None:
+            keep, mask = sample_mask.unsqueeze(-1).to(sample.dtype), sample_mask.bool()[:, ::patch]
         time = self.time_embedding(timestep, guidance, len(sample), sample)
+        if conditioning.prompt_embedding is not None:
+            time = time + conditioning.prompt_embedding
         keys_values = list(conditioning.prompt_keys_values)
 
-        projected = self.proj_in(self._with_estimate(sample, self_condition).transpose(1, 2))
-        hidden_states = projected + conditioning.conditions[0]
+        states = self._with_estimate(sample, self_condition).transpose(1, 2) * keep
+        hidden_states = self.proj_in(self._fold(self._pad(states))) + conditioning.conditions[0]
         hidden_states = self._run_stem(hidden_states, time, conditioning, mask)
         activated = nn.functional.silu(time)
-        rotary = rotary_table(sample.shape[-1], self.head_dim, sample.device)
+        rotary = rotary_table(hidden_states.shape[1], self.head_dim, sample.device)
         for block, pair in zip(self.blocks, keys_values[len(self.stem) :], strict=True):
             arguments = (hidden_states, activated, pair, mask, rotary)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
@@ -181,7 +201,8 @@ class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
                 hidden_states = block(*arguments)
         scale, shift = self.modulation_out(activated).unsqueeze(1).chunk(2, dim=-1)
         hidden_states = self.norm_out(hidden_states) * (1 + scale) + shift
-        output = (self.proj_out(hidden_states) * keep).transpose(1, 2)
+        output = self.proj_out(hidden_states).unflatten(-1, (patch, -1)).flatten(1, 2)[:, :frames]
+        output = (output * keep).transpose(1, 2)
         return DenoiserOutput(output) if return_dict else (output,)
 
     def _run_stem(self, hidden_states, time, conditioning, mask):

@@ -471,7 +471,8 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             prompt_mask = torch.cat([prompt_mask] * 2)
             without = torch.arange(len(condition), device=condition.device) >= len(utterances)
             condition, prompt = self.denoiser.replace_with_nulls(condition, prompt, without, without)
-        conditioning = self.denoiser.encode_conditioning(condition, prompt, prompt_mask)
+        sample_mask = torch.cat([mask] * 2) if guided else mask
+        conditioning = self.denoiser.encode_conditioning(condition, prompt, prompt_mask, sample_mask=sample_mask)
         generators = [torch.Generator().manual_seed(utterance.seed) for utterance in utterances]
         noise = self._initial_noise(frames, generators, [utterance.latents for utterance in utterances])
         latents = self._denoise(noise, mask, conditioning, guided, generators, options)

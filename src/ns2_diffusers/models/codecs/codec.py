@@ -22,18 +22,20 @@ class CodecOutput(BaseOutput):
         waveform: (B, channels, samples) as long as the input.
         codes: (B, Q, T) int64.
         commitment_loss: scalar of the quantiser.
+        log_f0: (B, T) log of Hz, of decoders that predict it.
     """
 
     waveform: torch.Tensor
     codes: torch.Tensor | None = None
     commitment_loss: torch.Tensor | None = None
+    log_f0: torch.Tensor | None = None
 
 
 class CodecMixin:
     """The interface of every codec, over a `quantizer` and two methods that a codec brings.
 
     `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> (B, channels,
-    samples)` work on raw latents. What leaves `encode`, `quantize` and `codes_to_latents` is standardised per
+    samples), log F0 (B, T) or None` work on raw latents. What leaves `encode`, `quantize` and `codes_to_latents` is standardised per
     channel with the config's `latents_mean` and `latents_std` (None: as it is), the way diffusers' VAEs do
     it, and `decode` takes the same.
 
@@ -163,13 +165,14 @@ class CodecMixin:
         """
         self._check_latents(latents)
         latents = apply_mask(self.denormalize_latents(latents), latent_mask)
-        return self._decode(latents, latent_mask)
+        return self._decode(latents, latent_mask)[0]
 
     def forward(
         self,
         waveform: torch.Tensor,
         sample_mask: torch.Tensor | None = None,
         return_dict: bool = True,
+        quantize: bool = True,
         **decoder_inputs,
     ) -> CodecOutput | tuple:
         """Through the codes and back; in training mode the codebooks learn.
@@ -177,15 +180,20 @@ class CodecMixin:
         Args:
             waveform: (B, channels, samples) in [-1, 1].
             sample_mask: (B, samples) boolean.
+            quantize: False decodes the latents as they are, without codes: how training starts.
             decoder_inputs: whatever else the codec's `_decode` takes.
         """
         self._check_waveform(waveform, sample_mask)
         mask = self.latent_mask(sample_mask)
-        quantized = self.quantizer(self._encode(waveform, sample_mask), mask)
-        reconstruction = self._decode(quantized.latents, mask, **decoder_inputs)[..., : waveform.shape[-1]]
+        latents, codes, commitment_loss = self._encode(waveform, sample_mask), None, None
+        if quantize:
+            quantized = self.quantizer(latents, mask)
+            latents, codes, commitment_loss = quantized.latents, quantized.codes, quantized.commitment_loss
+        reconstruction, log_f0 = self._decode(latents, mask, **decoder_inputs)
+        reconstruction = reconstruction[..., : waveform.shape[-1]]
         if sample_mask is not None:
             reconstruction = apply_mask(reconstruction, sample_mask)
-        output = CodecOutput(reconstruction, quantized.codes, quantized.commitment_loss)
+        output = CodecOutput(reconstruction, codes, commitment_loss, log_f0)
         return output if return_dict else output.to_tuple()
 
     def latent_mask(self, sample_mask: torch.Tensor | None) -> torch.Tensor | None:

@@ -207,18 +207,18 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
         A model with `chunk_length_s` gives what its overlapping chunks span, less than T * hop_length.
         """
         self._check_latents(latents)
-        return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales)
+        return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales)[0]
 
     def forward(
-        self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None, return_dict: bool = True
+        self,
+        waveform: torch.Tensor,
+        sample_mask: torch.Tensor | None = None,
+        return_dict: bool = True,
+        quantize: bool = True,
     ) -> CodecOutput | tuple:
-        """Through the codes and back, at the volume it had; in training mode the codebooks learn.
-
-        Args:
-            waveform: (B, channels, samples) in [-1, 1].
-            sample_mask: (B, samples) boolean.
-        """
-        return super().forward(waveform, sample_mask, return_dict, scales=self.encode_scales(waveform, sample_mask))
+        """Through the codes and back, at the volume it had; arguments are those of every codec."""
+        scales = self.encode_scales(waveform, sample_mask)
+        return super().forward(waveform, sample_mask, return_dict, quantize, scales=scales)
 
     # -- chunks --
 
@@ -285,7 +285,7 @@ class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
     def _decode(self, latents, latent_mask, scales=None):
         extras = () if scales is None else (scales.to(latents.dtype),)
         samples = self._decoded_length(latents.shape[-1])
-        return run_each_length(self._decode_unpadded, latents, latent_mask, samples, *extras)
+        return run_each_length(self._decode_unpadded, latents, latent_mask, samples, *extras), None
 
     def _decoded_length(self, frames):
         if self.config.chunk_length_s is None:

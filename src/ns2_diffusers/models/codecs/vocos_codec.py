@@ -12,6 +12,7 @@ from torch import nn
 from ...audio.mel import LogMelSpectrogram
 from .codec import CodecMixin, apply_mask
 from .convnext import ConvNeXtBackbone
+from .harmonic_head import HarmonicHead
 from .istft_head import ISTFTHead
 from .residual_vector_quantizer import ResidualVectorQuantizer
 
@@ -27,12 +28,13 @@ class MelEncoder(nn.Module):
 
     def forward(self, waveform: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, 1, samples), mask of frames (B, T) → (B, C, T)."""
-        features = self.mel(waveform[:, 0]).to(self.out.weight.dtype)
+        # From about -11.5, the floor, to 1: roughly standardised, since a large mean is all a first layer would see.
+        features = ((self.mel(waveform[:, 0]) + 6) / 3).to(self.out.weight.dtype)
         return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
 
 
 class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
-    """Mel (or SEANet) encoder, residual vector quantiser, ConvNeXt backbone with an inverse-STFT head.
+    """Mel (or SEANet) encoder, residual vector quantiser, ConvNeXt backbone with an inverse-STFT or harmonic head.
 
     Vocos (arXiv 2306.00814) made a codec: everything after the spectrogram runs at the latent frame rate,
     many times quicker than convolutions at the sampling rate. Mono.
@@ -40,13 +42,15 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
     Args:
         sampling_rate: Hz.
         hop_length: samples per latent frame.
-        n_fft: window of both spectrograms, samples.
+        n_fft: window of the mel encoder's spectrogram, and of the inverse STFT, samples.
         n_mels: bands the mel encoder sees.
         latent_channels: C.
         num_codebooks, codebook_size: Q and K.
         encoder_type: "mel", "seanet" (EnCodec's encoder, see `seanet_config`), or None for a decoder alone.
         encoder_dim, encoder_intermediate_dim, encoder_layers: ConvNeXt blocks of the mel encoder.
         decoder_dim, decoder_intermediate_dim, decoder_layers: ConvNeXt blocks of the decoder.
+        head_type: "istft" (Vocos), or "harmonic" (`HarmonicHead`: pulses and noise through filters, for speech alone).
+        head_config: keyword arguments of `HarmonicHead` other than its first three.
         seanet_config: keyword arguments of `encodec.modules.SEANetEncoder` other than `dimension`.
         quantizer_decay, dead_code_threshold, quantizer_dropout: see `ResidualVectorQuantizer`.
         latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
@@ -73,6 +77,8 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
         decoder_dim: int = 384,
         decoder_intermediate_dim: int = 1152,
         decoder_layers: int = 8,
+        head_type: str = "istft",
+        head_config: dict | None = None,
         seanet_config: dict | None = None,
         quantizer_decay: float = 0.99,
         dead_code_threshold: float = 0.05,
@@ -93,7 +99,16 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
             quantizer_dropout,
         )
         self.backbone = ConvNeXtBackbone(latent_channels, decoder_dim, decoder_intermediate_dim, decoder_layers)
-        self.head = ISTFTHead(decoder_dim, n_fft, hop_length)
+        self.head = self._build_head()
+
+    def _build_head(self) -> nn.Module:
+        config = self.config
+        if config.head_type == "istft":
+            return ISTFTHead(config.decoder_dim, config.n_fft, config.hop_length)
+        if config.head_type == "harmonic":
+            sizes = config.head_config or {}
+            return HarmonicHead(config.decoder_dim, config.sampling_rate, config.hop_length, **sizes)
+        raise ValueError(f"head_type must be 'istft' or 'harmonic', got {config.head_type!r}.")
 
     def _build_encoder(self) -> nn.Module | None:
         config = self.config
@@ -134,11 +149,14 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
             return run_each_length(self.encoder, waveform, sample_mask, frames)
         return self.encoder(waveform, self.latent_mask(sample_mask))
 
-    def _decode(self, latents, latent_mask):
+    def _decode(self, latents, latent_mask, f0=None):
         hidden_states = self.backbone(latents.to(self.dtype), latent_mask)
+        given, log_f0 = {} if f0 is None else {"f0": f0}, None
         with torch.autocast(latents.device.type, enabled=False):
-            waveform = self.head(hidden_states.to(self.dtype), latent_mask)
-        return waveform.unsqueeze(1).to(latents.dtype)
+            waveform = self.head(hidden_states.to(self.dtype), latent_mask, **given)
+        if self.config.head_type == "harmonic":
+            waveform, log_f0 = waveform
+        return waveform.unsqueeze(1).to(latents.dtype), log_f0
 
     @classmethod
     def from_vocos(
