@@ -225,8 +225,12 @@ class Trainer:
 
     def run(self):
         args = self.args
+        # A generator of its own: a loader draws a seed when it starts, which a resumed run does once more.
         loader = torch.utils.data.DataLoader(
-            self.crops, args.train_batch_size, num_workers=args.dataloader_num_workers
+            self.crops,
+            args.train_batch_size,
+            num_workers=args.dataloader_num_workers,
+            generator=torch.Generator().manual_seed(args.seed),
         )
         batches = iter(self.accelerator.prepare(loader))
         over = self.clock.is_over()

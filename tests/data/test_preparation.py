@@ -75,6 +75,18 @@ def test_silence_is_trimmed_and_durations_with_it(tmp_path, clips):
     np.testing.assert_allclose(trimmed["seconds"], seconds)
 
 
+def test_another_speed_is_heard_and_shortens_durations(clips):
+    total = soundfile.info(clips[0]).duration
+    durations = np.array([0.1, 0.5, 0.2, 0.2]) * total / 0.02
+    make = preparer(durations_hop_seconds=0.02)
+    given = row(str(clips[0]), phonemes="hI", durations=durations)
+    plain, fast = make[("", given)][1], make[("", {**given, "speed": 1.25})][1]
+    assert len(fast["waveform"]) == pytest.approx(len(plain["waveform"]) / 1.25, abs=2)
+    np.testing.assert_allclose(fast["seconds"], plain["seconds"] / 1.25)
+    pitch = [np.median(utterance["f0"][utterance["f0"] > 0]) for utterance in (plain, fast)]
+    assert pitch[1] == pytest.approx(1.25 * pitch[0], rel=0.03)
+
+
 def test_durations_are_ignored_unless_asked_for(clips):
     assert preparer()[("", row(str(clips[0]), durations=[1]))][1]["seconds"] is None
 

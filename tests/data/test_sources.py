@@ -2,7 +2,14 @@ import json
 
 import pytest
 
-from ns2_diffusers.data.sources import hub_source, libritts_source, ljspeech_source, table_source, with_speeds, with_textgrids
+from ns2_diffusers.data.sources import (
+    hub_source,
+    libritts_source,
+    ljspeech_source,
+    table_source,
+    with_speeds,
+    with_textgrids,
+)
 
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
 pa = pytest.importorskip("pyarrow")

@@ -296,8 +296,10 @@ def test_durations_of_the_synthetic_corpus(tmp_path, codec):
     rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text("utf-8").splitlines()[:3]]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
     options = ("--audio_path", corpus / "audio" / "{id}.ogg", "--durations_hop_seconds", 0.025)
-    prepare(codec, tmp_path / "set", "--metadata", tmp_path / "manifest.jsonl", *options)
-    for given, row in zip(rows, load(tmp_path / "set"), strict=True):
+    prepare(codec, tmp_path / "set", "--metadata", tmp_path / "manifest.jsonl", *options, "--speeds", "0.9")
+    prepared = list(load(tmp_path / "set"))
+    assert [row["id"] for row in prepared] == [id_ for row in rows for id_ in (row["id"], row["id"] + "@0.9")]
+    for given, row in zip(rows, prepared[::2], strict=True):
         assert row["phonemes"] == given["phonemes"] and row["speaker"] == given["speaker"]
         # 600 samples at 24 kHz are 25 ms, a frame is 20 ms.
         ends = np.cumsum(given["durations"]) * 0.025

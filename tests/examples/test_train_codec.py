@@ -109,13 +109,18 @@ def test_it_learns_and_leaves_a_codec_with_statistics(train_codec, recordings, t
     assert moving.any()
 
 
-@pytest.mark.parametrize("kind", ["vocos", "encodec"])
+HARMONIC = {"head_type": "harmonic", "head_config": {"n_fft": 256, "fine_dim": 8, "fine_layers": 1}}
+
+
+@pytest.mark.parametrize("kind", ["vocos", "encodec", "harmonic"])
 def test_a_resumed_run_ends_where_an_unbroken_one_does(train_codec, recordings, tmp_path, kind):
     steps = ["--max_train_steps", "6", "--checkpointing_steps", "2", "--mixed_precision", "no", "--balance_losses"]
     steps += ["--adversarial_weight", "1", "--adversarial_start_step", "1", "--stft_weight", "1"]
     steps += ["--discriminator_channels", "2"]
     if kind == "encodec":
         steps += ["--codec_type", kind, "--codec_config", json.dumps(TINY_ENCODEC), "--discriminator", "encodec"]
+    if kind == "harmonic":
+        steps += ["--codec_config", json.dumps(TINY | HARMONIC), "--quantizer_start_step", "2"]
     unbroken = run(train_codec, recordings, tmp_path / "unbroken", *steps)
     checkpoints = sorted(path.name for path in (tmp_path / "unbroken").glob("checkpoint-*"))
     assert checkpoints == ["checkpoint-00000004", "checkpoint-00000006"]
@@ -132,6 +137,28 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(train_codec, recordings, 
     assert not torch.equal(early["quantizer.codebooks"], unbroken.codebooks)
     early = load_file(tmp_path / "unbroken" / checkpoints[0] / "model_1.safetensors")
     assert not all(torch.equal(early[name], judges[name]) for name in judges)
+
+
+def test_a_harmonic_decoder_learns_f0_and_codes_start_late(train_codec, recordings, tmp_path):
+    output = tmp_path / "codec"
+    config = TINY | HARMONIC | {"n_mels": 64}
+    extra = [
+        "--codec_config",
+        json.dumps(config),
+        "--f0_weight",
+        "5",
+        "--quantizer_start_step",
+        "90",
+        "--logging_steps",
+        "1",
+    ]
+    run(train_codec, recordings, output, *extra, "--max_train_steps", "100", "--learning_rate", "5e-3")
+    rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert ["commitment" in row for row in rows] == [False] * 90 + [True] * 10
+    for name, share in (("f0", 0.8), ("mel", 0.8)):
+        assert np.mean([row[name] for row in rows[-10:]]) < share * np.mean([row[name] for row in rows[:10]])
+    codec = VocosCodec.from_pretrained(output)
+    assert codec.config.head_type == "harmonic" and codec.config.latents_std is not None
 
 
 def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, tmp_path):
