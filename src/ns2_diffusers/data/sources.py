@@ -1,8 +1,8 @@
 """Where utterances come from: every source reads plain rows.
 
 A row has `id`, `speaker`, `text` and `audio` (a path, or a dict with bytes), and may have `phonemes`, `durations`,
-`textgrid` and `speed`. A row that its source cannot read is `{"id": ..., "error": why}`: it is reported with the others
-that turn out to be damaged, and the next one is read.
+`textgrid` and `speed`. A row that its source cannot read is `{"id": ..., "error": why}`: it is reported with the
+others that turn out to be damaged, and the next one is read.
 """
 
 from __future__ import annotations

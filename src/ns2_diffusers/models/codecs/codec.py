@@ -34,10 +34,10 @@ class CodecOutput(BaseOutput):
 class CodecMixin:
     """The interface of every codec, over a `quantizer` and two methods that a codec brings.
 
-    `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> (B, channels,
-    samples), log F0 (B, T) or None` work on raw latents. What leaves `encode`, `quantize` and `codes_to_latents` is standardised per
-    channel with the config's `latents_mean` and `latents_std` (None: as it is), the way diffusers' VAEs do
-    it, and `decode` takes the same.
+    `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> (B, channels, samples),
+    log F0 (B, T) or None` work on raw latents. What leaves `encode`, `quantize` and `codes_to_latents` is
+    standardised per channel with the config's `latents_mean` and `latents_std` (None: as it is), the way
+    diffusers' VAEs do it, and `decode` takes the same.
 
     Masks are boolean, True where there is audio, and must be a run of True followed by padding.
     """

@@ -61,7 +61,7 @@ class HarmonicHead(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None, f0: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, dim) → waveforms (B, T * hop_length), zero where mask (B, T) is False, and log F0 (B, T) as predicted.
+        """(B, T, dim) → waveforms (B, T * hop_length), zero where mask (B, T) is False, and predicted log F0 (B, T).
 
         Args:
             f0: (B, T) in Hz, instead of what is predicted; 0 where that is to be used.
