@@ -56,7 +56,10 @@ class HarmonicHead(nn.Module):
         self.upsample = nn.Linear(dim, fine_dim * (hop_length // fine_hop_length))
         self.backbone = ConvNeXtBackbone(fine_dim, fine_dim, 3 * fine_dim, fine_layers)
         self.out = nn.Linear(fine_dim, n_fft + 2)
-        nn.init.constant_(self.out.bias, -4.0)
+        # Voices are pulses below 2 kHz and breath above 5: starting as either alone, spectral losses confuse them.
+        breath = ((torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1) - 2000) / 3000).clamp(0, 1)
+        with torch.no_grad():
+            self.out.bias.copy_(torch.cat([-4 - 3 * breath, -7 + 3 * breath]))
 
     def forward(
         self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None, f0: torch.Tensor | None = None
