@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import ModelCard
 
-from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
 from ns2_diffusers.pipelines.bundled import FOLDER
 
 HERE = Path(__file__).parent
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline", required=True, help="directory that the training wrote")
+    parser.add_argument("--codec", help="a codec of the same codes to put in place of the pipeline's")
     parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
     parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="float16")
     parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")
@@ -36,6 +37,14 @@ def parse_args(argv=None):
 
 def main(args):
     pipe = NaturalSpeech2Pipeline.from_pretrained(args.pipeline)
+    if args.codec:
+        codec = load_codec(args.codec).eval()
+        if codec.fingerprint != pipe.codec.fingerprint:
+            raise ValueError(
+                f"{args.codec} has codes of its own ({codec.fingerprint}, the pipeline's {pipe.codec.fingerprint}): "
+                "give one that was trained from the pipeline's with --freeze_encoder."
+            )
+        pipe.register_modules(codec=codec)
     pipe.set_progress_bar_config(disable=True)
     voice = pipe.encode_voice(args.prompt)
     before = speak(pipe, voice)

@@ -1,5 +1,6 @@
 """The corpus recipe with a stand-in for Kokoro, the texts, and packing a voice."""
 
+import copy
 import itertools
 import json
 import os
@@ -248,6 +249,22 @@ def test_packed_it_is_half_as_large_and_speaks_the_same(tiny_pipeline, tiny_pipe
     card = (output / "README.md").read_text(encoding="utf-8")
     assert "for 7 steps" in card and "| a score |" in card and "consent" in card
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_another_decoder_of_the_same_codes_is_packed(tiny_pipeline, tiny_pipeline_dir, tmp_path, clips):
+    codec = copy.deepcopy(tiny_pipeline.codec)
+    with torch.no_grad():
+        codec.head.out.bias += 0.25
+    codec.save_pretrained(tmp_path / "natural")
+    options = ["--prompt", str(clips[0]), "--codec", str(tmp_path / "natural")]
+    pack(tiny_pipeline_dir, tmp_path / "bundled", *options)
+    packed = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "bundled")
+    assert torch.equal(packed.codec.head.out.bias, codec.head.out.bias.half().float())
+
+    codec.codebooks[0, 0, 0] += 1
+    codec.save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="has codes of its own"):
+        pack(tiny_pipeline_dir, tmp_path / "bundled", "--codec", str(tmp_path / "other"))
 
 
 def test_too_large_is_refused_and_what_was_there_stays(tiny_pipeline_dir, tmp_path, clips):
