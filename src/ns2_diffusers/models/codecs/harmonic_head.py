@@ -9,6 +9,7 @@ from torch import nn
 
 from .codec import apply_mask
 from .convnext import ConvNeXtBackbone
+from .istft_head import overlap_add
 
 
 class HarmonicHead(nn.Module):
@@ -81,7 +82,8 @@ class HarmonicHead(nn.Module):
             pulses, noise = pulses * sample_mask, noise * sample_mask
         harmonic_filter, noise_filter = self._filters(hidden_states, mask)
         spectrum = self._spectra(pulses) * harmonic_filter + self._spectra(noise) * noise_filter
-        waveform = self._overlap_add(torch.fft.irfft(spectrum, self.n_fft, dim=1))
+        filtered = torch.fft.irfft(spectrum, self.n_fft, dim=1)
+        waveform = overlap_add(filtered, self.fine_hop_length, self.fine_hop_length // 2)
         return waveform if sample_mask is None else waveform * sample_mask, log_f0
 
     @torch.no_grad()
@@ -122,13 +124,6 @@ class HarmonicHead(nn.Module):
         frames = nn.functional.pad(waveform, (hop // 2, hop // 2)).unfold(1, 2 * hop, hop)
         window = torch.hann_window(2 * hop, device=waveform.device)
         return torch.fft.rfft(frames * window, self.n_fft, dim=2).transpose(1, 2)
-
-    def _overlap_add(self, frames: torch.Tensor) -> torch.Tensor:
-        count, hop = frames.shape[2], self.fine_hop_length
-        summed = nn.functional.fold(
-            frames, output_size=(1, (count - 1) * hop + self.n_fft), kernel_size=(1, self.n_fft), stride=(1, hop)
-        )[:, 0, 0]
-        return summed[:, hop // 2 : hop // 2 + count * hop]
 
 
 def minimum_phase(log_magnitude: torch.Tensor, dim: int) -> torch.Tensor:

@@ -35,22 +35,24 @@ class ISTFTHead(nn.Module):
     def _istft(self, spectrum: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         batch, _, frames = spectrum.shape
         window = torch.hann_window(self.n_fft, device=spectrum.device).view(1, -1, 1)
-        waveform = self._overlap_add(torch.fft.irfft(spectrum, self.n_fft, dim=1) * window)
+        skip = (self.n_fft - self.hop_length) // 2
+        waveform = overlap_add(torch.fft.irfft(spectrum, self.n_fft, dim=1) * window, self.hop_length, skip)
         # Masked frames must not count in the windows' sum either: the last real frame would fade out.
         present = window.new_ones(1, 1, frames) if mask is None else mask.unsqueeze(1).to(window.dtype)
-        envelope = self._overlap_add(window.square() * present)
+        envelope = overlap_add(window.square() * present, self.hop_length, skip)
         waveform = waveform / envelope.clamp(min=1e-11)
         if mask is not None:
             waveform = waveform * mask.repeat_interleave(self.hop_length, dim=1)
         return waveform
 
-    def _overlap_add(self, frames: torch.Tensor) -> torch.Tensor:
-        count = frames.shape[-1]
-        summed = nn.functional.fold(
-            frames,
-            output_size=(1, (count - 1) * self.hop_length + self.n_fft),
-            kernel_size=(1, self.n_fft),
-            stride=(1, self.hop_length),
-        )[:, 0, 0]
-        start = (self.n_fft - self.hop_length) // 2
-        return summed[:, start : start + count * self.hop_length]
+
+def overlap_add(frames: torch.Tensor, hop_length: int, skip: int) -> torch.Tensor:
+    """Sum frames (B, n, T), a hop from one to the next, and cut: (B, T * hop_length) after `skip` samples."""
+    length, count = frames.shape[1:]
+    summed = nn.functional.fold(
+        frames,
+        output_size=(1, (count - 1) * hop_length + length),
+        kernel_size=(1, length),
+        stride=(1, hop_length),
+    )[:, 0, 0]
+    return summed[:, skip : skip + count * hop_length]
