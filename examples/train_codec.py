@@ -178,7 +178,7 @@ class Trainer:
 
     def __init__(self, accelerator, codec, args):
         self.accelerator, self.bare_codec, self.args = accelerator, codec, args
-        self.says_f0 = codec.config.get("head_type") == "harmonic"
+        self.says_f0 = codec.takes_f0
         if args.gradient_checkpointing:
             codec.enable_gradient_checkpointing()
         if args.freeze_encoder:

@@ -314,3 +314,17 @@ def test_bad_masks_latents_and_sizes(codec):
         VocosCodec(**{**TINY, "n_fft": 40})
     with pytest.raises(ValueError, match="mono"):
         VocosCodec(**TINY, channels=2)
+
+
+def test_f0_is_for_decoders_that_take_it(codec):
+    latents, f0 = torch.randn(1, 6, 30), torch.full((1, 30), 220.0)
+    if codec.config.head_type == "istft":
+        assert not codec.takes_f0
+        with pytest.raises(ValueError, match="takes none"):
+            codec.decode(latents, f0=f0)
+        return
+    predicted, told = codec.decode(latents), codec.decode(latents, f0=f0)
+    assert (predicted - told).norm() > 0.01 * predicted.norm()
+    assert torch.equal(codec.decode(latents, f0=0 * f0), predicted)
+    with pytest.raises(ValueError, match=r"wanted a value in Hz a latent frame, \(1, 30\)"):
+        codec.decode(latents, f0=f0[:, :20])

@@ -82,6 +82,11 @@ class CodecMixin:
         """Latent frames a second."""
         return self.sampling_rate / self.hop_length
 
+    @property
+    def takes_f0(self) -> bool:
+        """Whether `decode` can be told the F0."""
+        return False
+
     def latent_length(self, samples: int) -> int:
         """Latent frames of so many samples."""
         return math.ceil(samples / self.hop_length)
@@ -157,15 +162,26 @@ class CodecMixin:
         return self.normalize_latents(self.quantizer.decode(codes))
 
     @apply_forward_hook
-    def decode(self, latents: torch.Tensor, latent_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def decode(
+        self, latents: torch.Tensor, latent_mask: torch.Tensor | None = None, f0: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Standardised latents (B, C, T), quantised or not → waveform (B, channels, T * hop_length).
 
         Args:
             latent_mask: (B, T) boolean; samples of masked frames come out zero.
+            f0: (B, T) Hz to speak at, whatever the latents say; 0 where they shall say it. For decoders that
+                `takes_f0`.
+
+        Raises:
+            ValueError: latents of another codec, F0 of another length, or for a decoder that takes none.
         """
         self._check_latents(latents)
+        inputs = {}
+        if f0 is not None:
+            self._check_f0(f0, latents)
+            inputs["f0"] = f0
         latents = apply_mask(self.denormalize_latents(latents), latent_mask)
-        return self._decode(latents, latent_mask)[0]
+        return self._decode(latents, latent_mask, **inputs)[0]
 
     def forward(
         self,
@@ -210,6 +226,15 @@ class CodecMixin:
             raise ValueError(
                 f"sample_mask has shape {tuple(sample_mask.shape)}; wanted (batch, samples) = "
                 f"{(waveform.shape[0], waveform.shape[2])}."
+            )
+
+    def _check_f0(self, f0, latents):
+        if not self.takes_f0:
+            raise ValueError("f0 was given to a codec whose decoder takes none: leave it out.")
+        if f0.shape != (latents.shape[0], latents.shape[2]):
+            raise ValueError(
+                f"f0 has shape {tuple(f0.shape)}; wanted a value in Hz a latent frame, "
+                f"{(latents.shape[0], latents.shape[2])}."
             )
 
     def _check_latents(self, latents):

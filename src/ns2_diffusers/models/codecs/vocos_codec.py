@@ -110,6 +110,10 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
             return HarmonicHead(config.decoder_dim, config.sampling_rate, config.hop_length, **sizes)
         raise ValueError(f"head_type must be 'istft' or 'harmonic', got {config.head_type!r}.")
 
+    @property
+    def takes_f0(self) -> bool:
+        return self.config.head_type == "harmonic"
+
     def _build_encoder(self) -> nn.Module | None:
         config = self.config
         if config.encoder_type == "mel":
