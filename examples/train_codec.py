@@ -43,9 +43,9 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--train_data", required=True, help="folder of audio, or a csv with a column `file`")
     add("--output_dir", required=True, help="the codec goes here; checkpoints, log and samples below it")
-    add("--pretrained_codec", help="folder of a codec to start from; its config is kept")
+    add("--pretrained_codec", help="folder of a codec to start from")
     add("--codec_type", choices=sorted(CODECS), default="vocos")
-    add("--codec_config", help="the codec's config: a json file or json text; wins over the sizes below")
+    add("--codec_config", help="json file or text: the codec's config, or what grows in a pretrained one")
     add("--sampling_rate", type=int, default=16000)
     add("--hop_length", type=int, default=320)
     add("--latent_channels", type=int, default=64)
@@ -103,13 +103,17 @@ def parse_args(argv=None):
 
 
 def build_codec(args):
-    if args.pretrained_codec:
-        return load_codec(args.pretrained_codec)
-    codec_class = CODECS[args.codec_type]
+    config = {}
     if args.codec_config:
         text = args.codec_config
         config = json.loads(Path(text).read_text() if not text.lstrip().startswith("{") else text)
-        return codec_class.from_config({key: v for key, v in config.items() if not key.startswith("_")})
+        config = {key: v for key, v in config.items() if not key.startswith("_")}
+    if args.pretrained_codec:
+        codec = load_codec(args.pretrained_codec)
+        return grow(codec, config) if config else codec
+    codec_class = CODECS[args.codec_type]
+    if config:
+        return codec_class.from_config(config)
     sizes = {
         name: getattr(args, name) for name in ("sampling_rate", "latent_channels", "num_codebooks", "codebook_size")
     }
@@ -127,6 +131,23 @@ def build_codec(args):
         decoder_intermediate_dim=3 * args.dim,
         decoder_layers=args.decoder_layers,
     )
+
+
+def grow(codec, changes):
+    """The codec with a config that gives it more to see; what is new starts at zero, where it changes nothing."""
+    config = {key: value for key, value in codec.config.items() if not key.startswith("_")}
+    grown = type(codec).from_config(config | changes)
+    state = grown.state_dict()
+    for name, old in codec.state_dict().items():
+        new = state.get(name)
+        fits = new is not None and new.shape[:1] + new.shape[2:] == old.shape[:1] + old.shape[2:]
+        if not fits or new.numel() < old.numel():
+            raise ValueError(
+                f"--codec_config changes {name} of --pretrained_codec, {tuple(old.shape)}, in more than the number of "
+                "its inputs: leave the other sizes as they are."
+            )
+        new.zero_()[tuple(slice(size) for size in old.shape)] = old
+    return grown
 
 
 def set_learning_rates(optimizers, step, seconds, args):

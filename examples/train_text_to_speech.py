@@ -72,7 +72,7 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--dataset_dir", required=True, help="from examples/prepare_dataset.py")
     add("--output_dir", required=True, help="the pipeline goes here; checkpoints, log and samples below it")
-    add("--codec", help="directory of the codec that prepared the dataset, if not the one inside it")
+    add("--codec", help="that prepared the dataset: its directory, if it is not inside it or not the pipeline's")
     add("--pretrained_pipeline", help="a pipeline to go on from, instead of untrained models; its noise stays")
     add("--denoiser", choices=sorted(DENOISERS), default="transformer")
     add("--model_config", default="{}", help="JSON text or file of sizes")
@@ -163,7 +163,8 @@ def start(args):
 def load_pipeline(args):
     """The pipeline to train: a published one, or an untrained one for the dataset's codec and tokenizer."""
     if args.pretrained_pipeline:
-        return NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline)
+        changed = {"codec": load_codec(args.codec).eval()} if args.codec else {}
+        return NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, **changed)
     codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec")).eval()
     return build_pipeline(codec, NaturalSpeech2Tokenizer.from_pretrained(Path(args.dataset_dir) / "tokenizer"), args)
 

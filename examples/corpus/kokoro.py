@@ -33,7 +33,7 @@ class Speech:
 
 
 class Kokoro:
-    """Speaks phonemes in any mix of its voices.
+    """Speaks phonemes in any mix of its voices, and in voices of nobody.
 
     Args:
         voices: kokoro-js-1.2.1.tgz, as `npm pack kokoro-js@1.2.1` leaves it.
@@ -56,11 +56,32 @@ class Kokoro:
         """Whether every symbol is known and there is a style for so many."""
         return 0 < len(phonemes) <= 510 and set(phonemes) <= set(self.vocabulary)
 
-    def speak(self, phonemes, voice, voice2=None, mix=1.0, speed=1.0):
-        """Speak misaki's symbols with the style mix · voice + (1 − mix) · voice2."""
-        style = self.voices[voice][len(phonemes) - 1]
-        if voice2 is not None:
-            style = mix * style + (1 - mix) * self.voices[voice2][len(phonemes) - 1]
+    def mixed(self, voice, voice2=None, mix=1.0):
+        """The style mix · voice + (1 − mix) · voice2, (510, 256): one for each number of symbols."""
+        if voice2 is None:
+            return self.voices[voice]
+        return mix * self.voices[voice] + (1 - mix) * self.voices[voice2]
+
+    def drawn(self, timbres, manners, spread, seed):
+        """A style (510, 256) of nobody, which lies about the voices as they lie about one another.
+
+        Each half is mean + spread · Σ εᵢ (voiceᵢ − mean) / √(n − 1) with normal εᵢ: of the voices' own mean, and at a
+        spread of 1 of their own covariance.
+
+        Args:
+            timbres, manners: names of the voices for the first half of a style, the sound of a voice, and for the
+                second, its melody and pace.
+        """
+        generator, halves = np.random.default_rng(seed), []
+        for names, half in ((timbres, slice(0, 128)), (manners, slice(128, 256))):
+            styles = np.stack([self.voices[name][:, half] for name in names])
+            mean, weights = styles.mean(0), generator.standard_normal(len(names)) / np.sqrt(len(names) - 1)
+            halves.append(mean + spread * np.tensordot(weights, styles - mean, axes=1))
+        return np.concatenate(halves, axis=1)
+
+    def speak(self, phonemes, style, speed=1.0):
+        """Speak misaki's symbols with a style, (510, 256)."""
+        style = style[len(phonemes) - 1]
         tokens = [0, *(self.vocabulary[symbol] for symbol in phonemes), 0]
         inputs = {
             "tokens": np.array([tokens], dtype=np.int64),

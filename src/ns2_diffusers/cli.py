@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     whose = generate.add_mutually_exclusive_group(required=True)
     whose.add_argument("--prompt", type=Path, help="a recording of the voice")
     whose.add_argument("--voice", type=Path, help="a voice made with `ns2-diffusers voice`")
-    generate.add_argument("--steps", type=int, help="of the sampler (a distilled model's own number, or 32)")
+    generate.add_argument("--steps", type=int, help="of the sampler (the model's own number)")
     generate.add_argument("--scheduler", choices=SCHEDULERS, help="the sampler (the model's own)")
     generate.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast")
     generate.add_argument("--pitch-shift", type=float, default=0.0, help="in semitones")

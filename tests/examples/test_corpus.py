@@ -27,6 +27,9 @@ VOICES = [*make_corpus.UNSEEN, *make_corpus.NEAR_DUPLICATES, "af_sky", "af_nova"
 VOICES += ["bm_lewis", "zf_xiaobei", "zm_yunxi"]
 
 
+DRAWN = []
+
+
 class Stub:
     """Speaks a tone; a frame a symbol."""
 
@@ -35,7 +38,13 @@ class Stub:
     def can_speak(self, phonemes):
         return "mˈɛʒ" not in phonemes
 
-    def speak(self, phonemes, voice, voice2, mix, speed):
+    def mixed(self, voice, voice2, mix):
+        assert voice in VOICES and (voice2 is None or 0 < mix < 1)
+
+    def drawn(self, timbres, manners, spread, seed):
+        DRAWN.append((timbres, manners, spread, seed))
+
+    def speak(self, phonemes, style, speed):
         durations = np.full(len(phonemes) + 2, 1)
         samples = kokoro.FRAME * durations.sum()
         audio = np.sin(np.arange(samples) * 2 * np.pi * 200 * speed / 24000).astype(np.float32) / 2
@@ -124,6 +133,37 @@ def test_speakers():
     assert set(Counter(job["text"] for job in jobs).values()) == {60}
     assert len({job["speaker"] for job in jobs if job["text"] == "text 7"}) > 30
     assert jobs == list(itertools.islice(make_corpus.plan(texts, VOICES, args), 6000))
+
+
+def test_drawn_speakers(make):
+    """Nobody's voice: of one sex, of no unseen voice, with the manners of English; the same in every utterance."""
+    DRAWN.clear()
+    options = ["--speakers", "drawn", "--utterances_per_speaker", "2", "--max_utterances", "80"]
+    rows = rows_of(make("drawn", *options))
+    assert Counter(row["voice"] for row in rows).keys() == {"drawn_f", "drawn_m"}
+    assert {row["lang"] for row in rows} == {"en-us", "en-gb"}
+    for row, (timbres, manners, spread, seed) in zip(rows, DRAWN, strict=True):
+        assert {voice[1] for voice in timbres} == {row["voice"][-1]} and 0.4 <= spread == row["mix"] <= 0.9
+        assert not set(timbres) & {*make_corpus.UNSEEN, *make_corpus.NEAR_DUPLICATES}
+        assert manners == [voice for voice in timbres if voice[0] in "ab"] != timbres
+        assert seed == list(row["speaker"].encode())
+    assert DRAWN[0] == DRAWN[1] != DRAWN[2]
+
+
+def test_a_drawn_style_has_the_mean_and_covariance_of_the_voices():
+    model, random = object.__new__(kokoro.Kokoro), np.random.default_rng(0)
+    names = list("abcd")
+    model.voices = {name: random.standard_normal((2, 256)) + 3 for name in names}
+    drawn = np.stack([model.drawn(names, names[:2], 0.5, seed) for seed in range(4000)])
+    assert drawn.shape == (4000, 2, 256)
+    for part, those in ((slice(0, 128), names), (slice(128, 256), names[:2])):
+        voices = np.stack([model.voices[name][:, part] for name in those])
+        np.testing.assert_allclose(drawn[..., part].mean(0), voices.mean(0), atol=0.1)
+        wanted = np.cov(voices[:, 0, :5], rowvar=False) / 4
+        np.testing.assert_allclose(np.cov(drawn[:, 0, part][:, :5], rowvar=False), wanted, atol=0.05)
+    assert np.array_equal(drawn[7], model.drawn(names, names[:2], 0.5, 7))
+    assert np.array_equal(model.mixed("a"), model.voices["a"])
+    np.testing.assert_allclose(model.mixed("a", "b", 0.25), 0.25 * model.voices["a"] + 0.75 * model.voices["b"])
 
 
 def test_prompts_and_references_of_the_unseen(make):

@@ -171,6 +171,19 @@ def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, t
     assert changed == {"backbone", "head"}
 
 
+def test_a_pretrained_codec_can_be_given_more_to_see(train_codec, recordings, tmp_path):
+    first = run(train_codec, recordings, tmp_path / "first", "--max_train_steps", "1").eval()
+    start = ["--train_data", "x", "--output_dir", "y", "--max_train_steps", "1"]
+    start += ["--pretrained_codec", str(tmp_path / "first"), "--codec_config"]
+    grown = train_codec.build_codec(train_codec.parse_args([*start, '{"fine_hop_length": 40}'])).eval()
+    waveform = 0.1 * torch.randn(1, 1, 4000)
+    assert grown.num_parameters() > first.num_parameters()
+    torch.testing.assert_close(grown.encode(waveform), first.encode(waveform), atol=1e-5, rtol=0)
+    assert torch.equal(grown.codebooks, first.codebooks)
+    with pytest.raises(ValueError, match="number of its inputs"):
+        train_codec.build_codec(train_codec.parse_args([*start, '{"encoder_dim": 32}']))
+
+
 def test_a_nan_is_left_out_and_many_end_the_run(train_codec, recordings, tmp_path, monkeypatch):
     extra = ["--max_train_steps", "3", "--checkpointing_steps", "1", "--adversarial_weight", "1"]
     extra += ["--mixed_precision", "no", "--logging_steps", "1", "--discriminator_channels", "2"]

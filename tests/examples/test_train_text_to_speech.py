@@ -1,5 +1,6 @@
 """Training on a few real clips, as a user runs the script."""
 
+import copy
 import importlib.util
 import json
 import os
@@ -368,6 +369,20 @@ def test_fine_tuning_starts_from_a_pipeline_and_keeps_its_noise(root):
     assert isinstance(scheduler, DPMSolverMultistepScheduler)
     assert scheduler.config.prediction_type == "v_prediction"
     assert "fine-tuned from" in (tuned / "README.md").read_text()
+
+
+def test_a_pipeline_goes_on_with_a_better_codec(root, tiny_codec, clips, transcripts):
+    first = train(root, "--max_train_steps", 1)
+    better = copy.deepcopy(tiny_codec)
+    with torch.no_grad():
+        better.quantizer.codebooks *= 1.1
+    write_dataset(root / "again", better, NaturalSpeech2Tokenizer(), clips[:6], transcripts)
+    again = ("--max_train_steps", 1, "--pretrained_pipeline", first, "--dataset_dir", root / "again")
+    with pytest.raises(ValueError, match=better.fingerprint):
+        train(root, *again, output="refused")
+    went_on = train(root, *again, "--codec", root / "again" / "codec", "--learning_rate", 1e-6, output="went_on")
+    assert NaturalSpeech2Pipeline.from_pretrained(went_on).codec.fingerprint == better.fingerprint
+    assert moved(first, went_on)["denoiser"] < 1e-5
 
 
 @pytest.mark.parametrize("denoiser", ["wavenet", "transformer"])

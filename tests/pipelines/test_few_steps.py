@@ -7,6 +7,7 @@ import torch
 
 from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.pipelines import inputs
+from ns2_diffusers.training.assembly import with_components
 from ns2_diffusers.training.distillation import make_student
 
 TEXT = "Hello there."
@@ -94,7 +95,14 @@ def test_the_students_sampler_on_an_undistilled_denoiser_warns(tiny_pipeline, cl
     assert len(warnings) == 1 and "not distilled" in warnings[0]
 
 
-def test_an_undistilled_pipeline_takes_32_steps(tiny_pipeline, clips):
+def test_an_undistilled_pipeline_takes_32_steps_or_its_own_number(tiny_pipeline, clips, tmp_path):
     calls = calls_of(tiny_pipeline)
     speak(tiny_pipeline, clips)
     assert len(calls) == 32
+    tiny_pipeline.register_to_config(default_num_inference_steps=3)
+    tiny_pipeline.save_pretrained(tmp_path / "quick")
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "quick")
+    for quick in (loaded, with_components(loaded, scheduler=loaded.scheduler)):
+        calls = calls_of(quick)
+        speak(quick, clips)
+        assert len(calls) == 3

@@ -34,8 +34,8 @@ def check_components_fit(codec, denoiser, readers: dict[str, Any]) -> None:
             raise ValueError(f"the components do not fit together: {what} are {sizes}; load them from one checkpoint.")
 
 
-def steps_to_take(denoiser, scheduler, wanted: int | None) -> int:
-    """The number of steps of a generation, 32 unless `wanted` or the denoiser says otherwise.
+def steps_to_take(denoiser, scheduler, wanted: int | None, usual: int) -> int:
+    """The number of steps of a generation: `wanted`, else the most that a student knows, else `usual`.
 
     Raises:
         ValueError: the denoiser is a distilled student, and the scheduler or the number of steps is not its own.
@@ -60,7 +60,7 @@ def steps_to_take(denoiser, scheduler, wanted: int | None) -> int:
             "few steps as plain DDIM. A higher-order sampler will do better, such as UniPCMultistepScheduler."
         )
         trained = scheduler.config.student_steps
-    return wanted or max(trained or [32])
+    return wanted or max(trained or [usual])
 
 
 def as_texts(given: Any, name: str) -> list[str]:

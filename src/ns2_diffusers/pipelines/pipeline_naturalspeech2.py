@@ -110,6 +110,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             only generates unconditionally, none.
         max_prompt_seconds: longer prompts are cut to their first so many seconds.
         min_prompt_seconds: shorter ones are refused.
+        default_num_inference_steps: where a call does not say how many.
     """
 
     model_cpu_offload_seq = "prompt_encoder->phoneme_encoder->variance_adaptor->denoiser->codec"
@@ -127,6 +128,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         variance_adaptor: VarianceAdaptor | None = None,
         max_prompt_seconds: float = 10.0,
         min_prompt_seconds: float = 0.5,
+        default_num_inference_steps: int = 32,
     ):
         super().__init__()
         readers = {
@@ -143,7 +145,11 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             )
         check_components_fit(codec, denoiser, readers)
         self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler, **readers)
-        self.register_to_config(max_prompt_seconds=max_prompt_seconds, min_prompt_seconds=min_prompt_seconds)
+        self.register_to_config(
+            max_prompt_seconds=max_prompt_seconds,
+            min_prompt_seconds=min_prompt_seconds,
+            default_num_inference_steps=default_num_inference_steps,
+        )
 
     @property
     def sampling_rate(self) -> int:
@@ -230,7 +236,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             speaking_rate: 2 is twice as fast; where durations are predicted.
             pitch_shift: in semitones; where pitch is predicted.
             num_inference_steps: steps of the scheduler; when None, the most that a distilled denoiser was trained
-                for, or 32.
+                for, or `default_num_inference_steps` of the pipeline's config.
             guidance_scale: above 1, each step runs a doubled batch with and without condition and prompt
                 (a distilled denoiser takes the scale itself, within its `guidance_range`, in one call).
             temperature: the latents start from N(0, 1/temperature); the scheduler's own when None.
@@ -337,7 +343,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
     ) -> SamplingOptions:
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise ValueError(f"num_inference_steps is {steps!r}; wanted a whole number of at least 1.")
-        steps = steps_to_take(self.denoiser, self.scheduler, steps)
+        steps = steps_to_take(self.denoiser, self.scheduler, steps, self.config.default_num_inference_steps)
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
         if not guidance_scale >= 0:

@@ -30,7 +30,7 @@ class Blueprint:
 
 def with_components(pipe: NaturalSpeech2Pipeline, **components: nn.Module) -> NaturalSpeech2Pipeline:
     """A pipeline like `pipe` but for some components."""
-    limits = {name: pipe.config[name] for name in ("min_prompt_seconds", "max_prompt_seconds")}
-    made = type(pipe)(**(pipe.components | components), **limits)
+    kept = ("min_prompt_seconds", "max_prompt_seconds", "default_num_inference_steps")
+    made = type(pipe)(**(pipe.components | components), **{name: pipe.config[name] for name in kept})
     made.set_progress_bar_config(disable=True)
     return made

@@ -31,7 +31,10 @@ HARMONIC = {
 }
 
 
-@pytest.fixture(params=[{}, HARMONIC], ids=["istft", "harmonic"])
+FINE = {"fine_hop_length": 8, "fine_n_mels": 4}
+
+
+@pytest.fixture(params=[{}, HARMONIC, FINE], ids=["istft", "harmonic", "fine"])
 def codec(request):
     made = VocosCodec(sampling_rate=8000, **TINY, **request.param)
     made.train()(0.1 * torch.randn(2, 1, 8000))
@@ -49,6 +52,25 @@ def ragged_batch():
     mask[1, 611:] = False
     waveform[1, :, 611:] = 5.0  # padding may hold anything
     return waveform, mask
+
+
+def test_a_fine_spectrogram_tells_clicks_within_a_frame_apart():
+    """Two clicks that the long window sees almost alike; and the frames of both spectrograms go together."""
+    codec = VocosCodec(sampling_rate=8000, **TINY, **FINE)
+    seen = []
+    codec.encoder.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for place in (32 * 5 + 3, 32 * 5 + 27):
+        waveform = torch.zeros(1, 1, 32 * 10 - 7)
+        waveform[..., place] = 1.0
+        codec.encode(waveform)
+    coarse, fine = (torch.stack(seen).squeeze(1)[:, part] for part in (slice(0, 8), slice(8, None)))
+    assert fine.shape == (2, 4 * 4, 10)
+    # Band by band, the fine frames of frame 5: most is where the click is.
+    loudest = fine[:, :, 5].unflatten(1, (4, 4)).mean(1).argmax(1)
+    assert loudest.tolist() == [0, 3]
+    assert (coarse[0, :, 5] - coarse[1, :, 5]).abs().max() < (fine[0, :, 5] - fine[1, :, 5]).abs().max() / 2
+    with pytest.raises(ValueError, match="fine_hop_length"):
+        VocosCodec(sampling_rate=8000, **TINY, fine_hop_length=12)
 
 
 def test_properties(codec):

@@ -18,18 +18,42 @@ from .residual_vector_quantizer import ResidualVectorQuantizer
 
 
 class MelEncoder(nn.Module):
-    """Log-mel spectrogram → ConvNeXt blocks → latents."""
+    """Log-mel spectrogram, and perhaps a finer one beside it, → ConvNeXt blocks → latents.
 
-    def __init__(self, mel: LogMelSpectrogram, n_mels: int, latent_channels: int, dim, intermediate_dim, num_layers):
+    A window long enough to tell harmonics apart blurs what happens within a frame; a second, short one sees that.
+
+    Args:
+        mel: a frame each latent frame.
+        fine_mel: several frames each latent frame, or None.
+    """
+
+    def __init__(
+        self,
+        mel: LogMelSpectrogram,
+        fine_mel: LogMelSpectrogram | None,
+        latent_channels: int,
+        dim: int,
+        intermediate_dim: int,
+        num_layers: int,
+    ):
         super().__init__()
-        self.mel = mel
-        self.backbone = ConvNeXtBackbone(n_mels, dim, intermediate_dim, num_layers)
+        self.mel, self.fine_mel = mel, fine_mel
+        features = len(mel.filters)
+        if fine_mel is not None:
+            features += len(fine_mel.filters) * (mel.hop_length // fine_mel.hop_length)
+        self.backbone = ConvNeXtBackbone(features, dim, intermediate_dim, num_layers)
         self.out = nn.Linear(dim, latent_channels)
 
     def forward(self, waveform: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, 1, samples), mask of frames (B, T) → (B, C, T)."""
+        waveform, hop = waveform[:, 0], self.mel.hop_length
+        features = self.mel(waveform)
+        if self.fine_mel is not None:
+            whole = nn.functional.pad(waveform, (0, -waveform.shape[-1] % hop))
+            fine = self.fine_mel(whole).unflatten(2, (-1, hop // self.fine_mel.hop_length))
+            features = torch.cat([features, fine.transpose(2, 3).flatten(1, 2)], dim=1)
         # From about -11.5, the floor, to 1: roughly standardised, since a large mean is all a first layer would see.
-        features = ((self.mel(waveform[:, 0]) + 6) / 3).to(self.out.weight.dtype)
+        features = ((features + 6) / 3).to(self.out.weight.dtype)
         return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
 
 
@@ -44,6 +68,8 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
         hop_length: samples per latent frame.
         n_fft: window of the mel encoder's spectrogram, and of the inverse STFT, samples.
         n_mels: bands the mel encoder sees.
+        fine_hop_length, fine_n_mels: samples from frame to frame and bands of a second spectrogram of the mel encoder,
+            in windows four times as long; divides `hop_length`; None for none.
         latent_channels: C.
         num_codebooks, codebook_size: Q and K.
         encoder_type: "mel", "seanet" (EnCodec's encoder, see `seanet_config`), or None for a decoder alone.
@@ -66,6 +92,8 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
         hop_length: int = 320,
         n_fft: int = 1280,
         n_mels: int = 100,
+        fine_hop_length: int | None = None,
+        fine_n_mels: int = 32,
         channels: int = 1,
         latent_channels: int = 128,
         num_codebooks: int = 8,
@@ -117,9 +145,14 @@ class VocosCodec(CodecMixin, ModelMixin, ConfigMixin):
     def _build_encoder(self) -> nn.Module | None:
         config = self.config
         if config.encoder_type == "mel":
+            fine, hop = None, config.fine_hop_length
+            if hop is not None:
+                if config.hop_length % hop:
+                    raise ValueError(f"fine_hop_length ({hop}) must divide hop_length ({config.hop_length}).")
+                fine = LogMelSpectrogram(config.sampling_rate, 4 * hop, hop, config.fine_n_mels)
             return MelEncoder(
                 LogMelSpectrogram(config.sampling_rate, config.n_fft, config.hop_length, config.n_mels),
-                config.n_mels,
+                fine,
                 config.latent_channels,
                 config.encoder_dim,
                 config.encoder_intermediate_dim,
