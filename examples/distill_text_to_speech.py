@@ -5,14 +5,15 @@
 
 Each rung is a pipeline directory below `--output_dir`: `guidance`, `steps-16`, `steps-08` … A run that was stopped
 goes on with `--resume_from_checkpoint latest`: rungs that are there stay, the one it was at continues.
-`--method consistency` and `self_distillation` go straight from the guided teacher to students of 4, 2 and 1 steps.
+`--method consistency`, `self_distillation` and `distribution_matching` go straight from the guided teacher to students
+of 4, 2 and 1 steps.
 """
 
 import argparse
 import copy
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import RunningMeans, log_numbers, rewind_log, start_tracking
 from ns2_diffusers.training.validation import speak_samples
 
-METHODS = ("halving", "consistency", "self_distillation")
+METHODS = ("halving", "consistency", "self_distillation", "distribution_matching")
 TEACHER_STEPS = 32
 
 
@@ -50,6 +51,7 @@ def parse_args(argv=None):
     add("--last_steps", type=int, default=1, help="of the last rung, when halving")
     add("--method", choices=METHODS, default="halving")
     add("--few_steps", type=int, nargs="+", default=[4, 2, 1], help="of the student, when not halving")
+    add("--fake_steps", type=int, default=2, help="of the fake denoiser to one of the student's; DMD2 takes 5")
     add("--weighting", choices=distillation.WEIGHTINGS, default="truncated_snr")
     add("--lora_rank", type=int, help="train adapters of this rank instead of the weights")
     add("--lora_alpha", type=float, help="strength of the adapters; the rank if not given")
@@ -80,6 +82,10 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if bool(args.validation_texts) != bool(args.validation_prompts):
         parser.error("--validation_texts and --validation_prompts go together: what to speak, and whose voice.")
+    if args.fake_steps < 1:
+        parser.error(
+            "--fake_steps must be at least 1: a fake denoiser that does not follow the student teaches nothing."
+        )
     return args
 
 
@@ -97,7 +103,7 @@ def plan(teacher, args):
     """The rungs from a teacher's config down."""
     known = teacher.student_steps
     steps = args.teacher_steps or max(known or [TEACHER_STEPS])
-    if known and (steps not in known or args.method == "self_distillation"):
+    if known and (steps not in known or args.method in ("self_distillation", "distribution_matching")):
         raise ValueError(
             f"the teacher is a student of {known} steps and knows no noise levels between theirs: leave out "
             "--teacher_steps and choose --method halving or consistency, or start from the undistilled pipeline."
@@ -109,7 +115,8 @@ def plan(teacher, args):
         while steps % 2 == 0 and steps // 2 >= args.last_steps:
             rungs.append(Rung(f"steps-{steps // 2:02d}", "halving", [steps // 2], steps))
             steps //= 2
-    elif any(steps % few for few in args.few_steps):
+    # Distribution matching asks nothing of the teacher's own steps.
+    elif args.method != "distribution_matching" and any(steps % few for few in args.few_steps):
         raise ValueError(f"--few_steps {args.few_steps} must divide the teacher's {steps} steps.")
     else:
         rungs.append(Rung(args.method.replace("_", "-"), args.method, sorted(args.few_steps, reverse=True), steps))
@@ -142,12 +149,14 @@ def distill(pipe, rung, num_rungs, args):
     start_tracking(accelerator, args.tracker_project_name, args)
     dataset, sampler, collator = load_data(pipe, args)
     student, averaged = build_student(pipe.denoiser, rung, args)
+    fake = build_copy(pipe.denoiser, args) if rung.method == "distribution_matching" else None
     blank = type(student).from_config(student.config)
     for part in (pipe.codec, pipe.phoneme_encoder, pipe.prompt_encoder, pipe.variance_adaptor, pipe.denoiser):
         part.to(accelerator.device).requires_grad_(False).eval()
-    optimizer = torch.optim.AdamW(trainable(student), args.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True)
-    student, optimizer = accelerator.prepare(student, optimizer)
-    average = WeightAverage(accelerator, student, args.ema_decay)
+    student = make_learner(accelerator, student, args)
+    fake = fake and make_learner(accelerator, fake, args)
+    learners = [student] if fake is None else [student, fake]
+    average = WeightAverage(accelerator, student.model, args.ema_decay)
 
     checkpoints = Checkpoints(Path(args.output_dir) / "checkpoints" / rung.name, args.checkpoints_total_limit)
     progress = checkpoints.resume(accelerator, args.resume_from_checkpoint)
@@ -164,16 +173,23 @@ def distill(pipe, rung, num_rungs, args):
         progress["position"],
     )
     clock = TrainingClock(accelerator, args.max_train_time and args.max_train_time / num_rungs, progress["seconds"])
-    guard, means, step = NonFiniteGuard(skipped=progress["skipped"]), RunningMeans(), progress["step"]
-    teacher = Teacher(pipe, averaged and averaged.to(accelerator.device), rung)
-    accelerator.print(f"{rung.name}: {sum(p.numel() for p in trainable(student)) / 1e6:.2f} M weights in training")
+    student.guard.skipped = progress["skipped"]
+    means, step = RunningMeans(), progress["step"]
+    if fake is None:
+        teacher = Teacher(pipe, averaged and averaged.to(accelerator.device), rung)
+    else:
+        teacher = DistributionMatchingTeacher(pipe, rung, student.model, fake.model)
+    size = sum(parameter.numel() for learner in learners for parameter in trainable(learner.model))
+    accelerator.print(f"{rung.name}: {size / 1e6:.2f} M weights in training")
     source = iter(batches)
     while (done := fraction_done(clock, step, args)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = args.learning_rate * min(1.0, (step + 1) / max(1, args.lr_warmup_steps)) * (1 - done)
+        rate = args.learning_rate * min(1.0, (step + 1) / max(1, args.lr_warmup_steps)) * (1 - done)
+        for learner in learners:
+            for group in learner.optimizer.param_groups:
+                group["lr"] = rate
         if averaged is not None:
             average.ema.copy_to(trainable(averaged))
-        train_step(accelerator, student, optimizer, source, teacher, guard, means, args)
+        train_step(accelerator, student, fake, source, teacher, means, args)
         average.step()
         step += 1
         if step % args.logging_steps == 0:
@@ -182,7 +198,7 @@ def distill(pipe, rung, num_rungs, args):
             said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             accelerator.print(f"{rung.name} step {step}, {clock.seconds:.0f} s: {said}", flush=True)
         if step % args.checkpointing_steps == 0:
-            progress = {"step": step, "seconds": clock.seconds, "skipped": guard.skipped}
+            progress = {"step": step, "seconds": clock.seconds, "skipped": student.guard.skipped}
             checkpoints.save(accelerator, progress | {"epoch": batches.epoch, "position": batches.position})
 
     state = average.state_dict()
@@ -193,25 +209,46 @@ def distill(pipe, rung, num_rungs, args):
     accelerator.end_training()
 
 
-def train_step(accelerator, student, optimizer, batches, teacher, guard, means, args):
-    """One step of the optimizer: as many micro-batches as are accumulated."""
+@dataclass
+class Learner:
+    """A denoiser in training with its optimizer, as accelerate prepared them."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    guard: NonFiniteGuard = field(default_factory=NonFiniteGuard)
+
+
+def make_learner(accelerator, model, args):
+    optimizer = torch.optim.AdamW(trainable(model), args.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True)
+    return Learner(*accelerator.prepare(model, optimizer))
+
+
+def train_step(accelerator, student, fake, batches, teacher, means, args):
+    """One step of the student, after those that the fake denoiser takes to follow it, if there is one."""
+    for _ in range(args.fake_steps if fake else 0):
+        found = update(accelerator, fake, batches, teacher.fake_loss, args)
+        means.add({f"fake_{name}": value for name, value in found.items()})
+    means.add(update(accelerator, student, batches, teacher.loss, args))
+
+
+def update(accelerator, learner, batches, loss_of, args):
+    """One step of an optimizer: as many micro-batches as are accumulated. Returns what to log; nothing if skipped."""
     losses = []
     for _ in range(args.gradient_accumulation_steps):
         batch = next(batches)
-        with accelerator.accumulate(student):
+        with accelerator.accumulate(learner.model):
             # Noise and guidance belong to the batch: to whichever process and run it comes.
             torch.manual_seed(int(batch["seed"]))
-            loss = teacher.loss(accelerator, student, send_to_device(batch, accelerator.device), args)
+            loss = loss_of(accelerator, learner.model, send_to_device(batch, accelerator.device), args)
             accelerator.backward(loss)
             losses.append(loss.detach())
-    norm = accelerator.clip_grad_norm_(trainable(student), args.max_grad_norm)
-    skipped = guard.skips(norm)
+    norm = accelerator.clip_grad_norm_(trainable(learner.model), args.max_grad_norm)
+    skipped = learner.guard.skips(norm)
     # The scaler of half precision skips by itself, and learns from it.
     if not skipped or accelerator.scaler is not None:
-        optimizer.step()
-    optimizer.zero_grad()
-    if not skipped:
-        means.add({"loss": torch.stack(losses).mean(), "gradient_norm": norm})
+        learner.optimizer.step()
+    learner.optimizer.zero_grad()
+    return {} if skipped else {"loss": torch.stack(losses).mean(), "gradient_norm": norm}
 
 
 def finish(accelerator, made, rung, step, args):
@@ -233,23 +270,29 @@ def load_data(pipe, args):
 
 
 def build_student(teacher, rung, args):
-    """The student, and a second one for its moving average where the method asks that too.
-
-    Both stay in evaluation mode: dropout would only blur what the teacher says.
-    """
+    """The student, and a second one for its moving average where the method asks that too."""
     wanted = (args.guidance_min, args.guidance_max) if rung.method == "guidance" else None
-    student = distillation.make_student(teacher, rung.student_steps, wanted)
-    # Nothing is asked without condition and prompt any more.
-    student.null_condition.requires_grad_(False)
-    student.null_prompt.requires_grad_(False)
+    student = build_copy(teacher, args, rung.student_steps, wanted)
     if args.lora_rank is not None:
         add_lora({"denoiser": student}, ["denoiser"], args.lora_rank, args.lora_alpha or args.lora_rank)
         if rung.method == "guidance":
             student.time_embedding.guidance_mlp.requires_grad_(True)
-    if args.gradient_checkpointing:
-        student.enable_gradient_checkpointing()
     averaged = rung.method in ("consistency", "self_distillation")
     return student, copy.deepcopy(student) if averaged else None
+
+
+def build_copy(teacher, args, *changes):
+    """A copy of the teacher to train, with the changes of `make_student`; without, the start of a fake denoiser.
+
+    It stays in evaluation mode: dropout would only blur what it is taught.
+    """
+    model = distillation.make_student(teacher, *changes)
+    # Nothing is asked without condition and prompt any more.
+    model.null_condition.requires_grad_(False)
+    model.null_prompt.requires_grad_(False)
+    if args.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    return model
 
 
 def trainable(model):
@@ -268,16 +311,7 @@ class Teacher:
             utterances = distillation.read_batch(self.pipe, batch)
             guidance = self.draw_guidance(utterances.latents, args)
             lesson = self.lesson(utterances, batch, guidance)
-        answer = student(
-            lesson.noisy,
-            lesson.timesteps,
-            utterances.condition,
-            utterances.prompt,
-            sample_mask=batch["frame_mask"],
-            prompt_mask=batch["prompt_mask"],
-            guidance=guidance,
-            return_dict=False,
-        )[0]
+        answer = self.asking(student, utterances, batch, guidance)(lesson.noisy, lesson.timesteps)
         return distillation.distillation_loss(answer, lesson, self.scheduler, batch["frame_mask"], args.weighting)
 
     def draw_guidance(self, latents, args):
@@ -309,6 +343,74 @@ class Teacher:
     def answering(denoiser, utterances, batch, guidance=None):
         conditioning = denoiser.encode_conditioning(utterances.condition, utterances.prompt, batch["prompt_mask"])
         return distillation.answering(denoiser, conditioning, batch["frame_mask"], guidance)
+
+    @staticmethod
+    def asking(model, utterances, batch, guidance):
+        """A denoiser that accelerate prepared, which may be called and nothing else, as a function."""
+
+        def denoise(noisy, timesteps):
+            answer = model(
+                noisy,
+                timesteps,
+                utterances.condition,
+                utterances.prompt,
+                sample_mask=batch["frame_mask"],
+                prompt_mask=batch["prompt_mask"],
+                guidance=guidance,
+                return_dict=False,
+            )
+            return answer[0].float()
+
+        return denoise
+
+
+class DistributionMatchingTeacher(Teacher):
+    """Compares what the student says with what a fake denoiser expects of it, and teaches that one what is said.
+
+    The fake one is told the guidance scale too, for what the student says depends on it. It learns all its weights
+    where the student has adapters: it must be able to follow, and is not kept.
+    """
+
+    def __init__(self, pipe, rung, student, fake):
+        super().__init__(pipe, None, rung)
+        self.student, self.fake = student, fake
+
+    def loss(self, accelerator, student, batch, args):
+        mask = batch["frame_mask"]
+        with torch.no_grad(), accelerator.autocast():
+            utterances, guidance, noisy, timesteps = self.simulate(batch, args)
+        # Asked once, with its gradient: the lesson is made of the answer.
+        answer = self.asking(student, utterances, batch, guidance)(noisy, timesteps)
+        with torch.no_grad(), accelerator.autocast():
+            real = self.answering(self.pipe.denoiser, utterances, batch, guidance)
+            fake = self.asking(self.fake, utterances, batch, guidance)
+            lesson = distillation.distribution_matching_lesson(
+                real, fake, self.scheduler, answer.detach(), noisy, timesteps, mask
+            )
+        return distillation.distillation_loss(answer, lesson, self.scheduler, mask, args.weighting)
+
+    def fake_loss(self, accelerator, fake, batch, args):
+        with torch.no_grad(), accelerator.autocast():
+            utterances, guidance, noisy, timesteps = self.simulate(batch, args)
+            answer = self.asking(self.student, utterances, batch, guidance)(noisy, timesteps)
+            original = self.scheduler.predict_original_sample(answer, timesteps, noisy)
+            lesson = distillation.denoising_lesson(self.scheduler, original)
+        answer = self.asking(fake, utterances, batch, guidance)(lesson.noisy, lesson.timesteps)
+        return distillation.distillation_loss(answer, lesson, self.scheduler, batch["frame_mask"], args.weighting)
+
+    def simulate(self, batch, args):
+        """Read a batch, and let the student say some of it: utterances, guidance, z_t and timesteps."""
+        utterances = distillation.read_batch(self.pipe, batch)
+        guidance = self.draw_guidance(utterances.latents, args)
+        # Of the main process for all: sharded models wait for each other at every call.
+        drawn = broadcast(torch.rand(2, device=utterances.latents.device)).tolist()
+        num_steps = self.rung.student_steps[int(drawn[0] * len(self.rung.student_steps))]
+        student = self.asking(self.student, utterances, batch, guidance)
+        noise = torch.randn_like(utterances.latents)
+        simulated = distillation.backward_simulation(
+            student, self.scheduler, noise, num_steps, int(drawn[1] * num_steps)
+        )
+        return utterances, guidance, *simulated
 
 
 def fraction_done(clock, step, args):

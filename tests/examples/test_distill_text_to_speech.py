@@ -115,11 +115,19 @@ class Killed(Exception):
     pass
 
 
-def test_resuming_at_any_rung_ends_where_an_uninterrupted_run_does(folder, monkeypatch):
-    options = ["--checkpointing_steps", "2"]
+@pytest.mark.parametrize(
+    "method, rungs, killed",
+    [
+        ("halving", LADDER, ["guidance", "steps-02"]),
+        ("distribution_matching", ["guidance", "distribution-matching"], ["distribution-matching"]),
+    ],
+)
+def test_resuming_at_any_rung_ends_where_an_uninterrupted_run_does(folder, monkeypatch, method, rungs, killed):
+    options = ["--checkpointing_steps", "2", "--method", method]
     whole = distill(folder, *options, output="whole")
     save = Checkpoints.save
-    for rung, resume in (("guidance", []), ("steps-02", ["--resume_from_checkpoint", "latest"])):
+    for rung in killed:
+        resume = [] if rung == killed[0] else ["--resume_from_checkpoint", "latest"]
 
         def killed_after_saving(self, accelerator, progress, rung=rung):
             save(self, accelerator, progress)
@@ -136,12 +144,12 @@ def test_resuming_at_any_rung_ends_where_an_uninterrupted_run_does(folder, monke
     with pytest.raises(ValueError, match="--resume_from_checkpoint latest"):
         distill(folder, *options, output="killed")
     distill(folder, *options, "--resume_from_checkpoint", "latest", output="killed")
-    for name in LADDER:
+    for name in rungs:
         assert same(weights(folder / "killed" / name), weights(whole / name)), name
     assert not list((folder / "killed" / "checkpoints").iterdir())
 
 
-@pytest.mark.parametrize("method", ["consistency", "self_distillation"])
+@pytest.mark.parametrize("method", ["consistency", "self_distillation", "distribution_matching"])
 def test_shorter_ways(folder, clips, method):
     output = distill(folder, "--method", method)
     student = output / method.replace("_", "-")
@@ -152,20 +160,48 @@ def test_shorter_ways(folder, clips, method):
     assert not same(weights(student), weights(output / "guidance"))
 
 
+def test_the_fake_denoiser_follows(folder, monkeypatch):
+    """It is asked what the student says and takes its steps first; the student's first has a gradient for that."""
+    turns, update = [], script.update
+
+    def watched(accelerator, learner, *others):
+        before = [parameter.detach().clone() for parameter in script.trainable(learner.model)]
+        found = update(accelerator, learner, *others)
+        after = script.trainable(learner.model)
+        turns.append((id(learner), sum((a - b).abs().sum() for a, b in zip(after, before, strict=True)).item()))
+        return found
+
+    monkeypatch.setattr(script, "update", watched)
+    options = ["--method", "distribution_matching", "--guidance_max", "1", "--few_steps", "3", "--fake_steps", "3"]
+    output = distill(folder, *options, "--max_train_steps", "2", "--logging_steps", "1")
+    fake, student = turns[0][0], turns[-1][0]
+    assert fake != student and [who for who, _ in turns] == [fake, fake, fake, student] * 2
+    assert all(moved > 0 for _, moved in turns)
+    log = (output / "logs" / "distribution-matching" / "log.jsonl").read_text().splitlines()
+    assert all(json.loads(line)[name] > 0 for line in log for name in ("loss", "fake_loss", "fake_gradient_norm"))
+    config = json.loads((output / "distribution-matching" / "denoiser" / "config.json").read_text())
+    assert config["student_steps"] == [3] and config["guidance_range"] is None
+    with pytest.raises(SystemExit):
+        script.parse_args(["--pretrained_pipeline", "p", "--dataset_dir", "d", "--output_dir", "o", "--fake_steps=0"])
+
+
 def test_going_on_from_a_rung(folder, clips):
     first = distill(folder, "--last_steps", "4")
     shutil.copytree(first / "steps-04", folder / "student")
     output = distill(folder, "--last_steps", "2", output="further", teacher="student")
     assert [path.name for path in output.iterdir() if (path / "model_index.json").exists()] == ["steps-02"]
     assert len(speak(output / "steps-02", clips, guidance_scale=4.0)[1]) == 2
-    with pytest.raises(ValueError, match=r"student of \[4\] steps"):
-        distill(folder, "--method", "self_distillation", output="no", teacher="student")
+    for method in ("self_distillation", "distribution_matching"):
+        with pytest.raises(ValueError, match=r"student of \[4\] steps"):
+            distill(folder, "--method", method, output="no", teacher="student")
 
 
-def test_lora(folder, clips):
+@pytest.mark.parametrize("method, rung", [("halving", "steps-04"), ("distribution_matching", "distribution-matching")])
+def test_lora(folder, clips, method, rung):
     pytest.importorskip("peft", reason="peft is not installed")
-    output = distill(folder, "--lora_rank", "2", "--learning_rate", "1e-2", "--last_steps", "4")
-    before, after = weights(output / "guidance"), weights(output / "steps-04")
+    options = ["--lora_rank", "2", "--learning_rate", "1e-2", "--last_steps", "4", "--method", method]
+    output = distill(folder, *options)
+    before, after = weights(output / "guidance"), weights(output / rung)
     assert (
         before.keys()
         == after.keys()
@@ -173,7 +209,7 @@ def test_lora(folder, clips):
     )
     changed = {name: after[name] - before[name] for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(torch.linalg.matrix_rank(each.flatten(1), rtol=1e-2) <= 2 for each in changed.values())
-    assert len(speak(output / "steps-04", clips)[1]) == 4
+    assert len(speak(output / rung, clips)[1]) == 4
 
 
 def test_time_is_shared_by_the_rungs(folder, capsys):

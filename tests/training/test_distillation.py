@@ -12,6 +12,8 @@ PREDICTION_TYPES = ["sample", "v_prediction", "epsilon"]
 every_type = pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 MEAN = torch.tensor([0.7, -0.4]).reshape(1, 2, 1)
 STD = torch.tensor([0.6, 1.2]).reshape(1, 2, 1)
+OTHER_MEAN = torch.tensor([-0.2, 0.9]).reshape(1, 2, 1)
+OTHER_STD = torch.tensor([1.1, 0.4]).reshape(1, 2, 1)
 
 
 def levels(timesteps):
@@ -24,15 +26,15 @@ def levels(timesteps):
     return torch.exp(-integral / 2), torch.sqrt(-torch.expm1(-integral))
 
 
-def exact(noisy, timesteps):
-    """E[z_0 | z_t] for latents from N(MEAN, STD²)."""
+def exact(noisy, timesteps, mean=MEAN, std=STD):
+    """E[z_0 | z_t] for latents from N(mean, std²)."""
     alpha, sigma = levels(timesteps)
-    return MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (noisy - alpha * MEAN)
+    return mean + alpha * std**2 / (alpha**2 * std**2 + sigma**2) * (noisy - alpha * mean)
 
 
-def exact_teacher(scheduler, mean=MEAN):
+def exact_teacher(scheduler, mean=MEAN, std=STD):
     def teacher(noisy, timesteps):
-        original = exact(noisy - levels(timesteps)[0] * (mean - MEAN), timesteps) + mean - MEAN
+        original = exact(noisy, timesteps, mean, std)
         return distillation.as_prediction(scheduler, original, noisy, timesteps).float()
 
     return teacher
@@ -256,6 +258,124 @@ def test_self_distillation_leaps_anywhere(monkeypatch):
     for longer, shorter in ((start, middle), (middle, end)):
         assert (longer - shorter).min() >= 1 and 280 < (longer - shorter).max() <= 300
     assert start.max() > 990 and start.min() < 20 and end.min() == -1 and end.max() > 900
+
+
+@every_type
+@pytest.mark.parametrize("steps", [4, 3])
+def test_backward_simulation_takes_the_samplers_steps(prediction_type, steps):
+    scheduler = make_scheduler(prediction_type, student_steps=[steps])
+    scheduler.set_timesteps()
+    student, noise = exact_teacher(scheduler), torch.randn(3, 2, 5)
+    expected = noise
+    for taken, timestep in enumerate(scheduler.timesteps):
+        noisy, timesteps = distillation.backward_simulation(student, scheduler, noise, steps, taken)
+        torch.testing.assert_close(timesteps, timestep.expand(3))
+        torch.testing.assert_close(noisy, expected, rtol=1e-4, atol=1e-4)
+        expected = scheduler.step(student(expected, timestep.reshape(1)), timestep, expected).prev_sample
+
+
+def matching_lesson(scheduler, answer, noisy, mask=None, timestep=749.0, real=None, fake=None):
+    """The lesson of a student whose answers are from N(OTHER_MEAN, OTHER_STD²), both denoisers being exact."""
+    real = real or exact_teacher(scheduler)
+    fake = fake or exact_teacher(scheduler, OTHER_MEAN, OTHER_STD)
+    mask = torch.ones(len(answer), answer.shape[2], dtype=torch.bool) if mask is None else mask
+    timesteps = torch.full((len(answer),), timestep)
+    return distillation.distribution_matching_lesson(real, fake, scheduler, answer, noisy, timesteps, mask)
+
+
+@every_type
+def test_distribution_matching_follows_the_scores(prediction_type):
+    """σ²/α (s_fake - s_real), s = -(z - αm) / (α²s² + σ²), over the mean distance to what the teacher sees."""
+    scheduler, seen = make_scheduler(prediction_type), []
+
+    def real(noised, timesteps):
+        seen.append((noised, timesteps))
+        return exact_teacher(scheduler)(noised, timesteps)
+
+    noisy, original = torch.randn(64, 2, 5), OTHER_MEAN + OTHER_STD * torch.randn(64, 2, 5)
+    start = torch.full((64,), 749.0)
+    answer = distillation.as_prediction(scheduler, original, noisy, start)
+    lesson = matching_lesson(scheduler, answer, noisy, real=real)
+    assert torch.equal(lesson.noisy, noisy) and torch.equal(lesson.timesteps, start)
+    (noised, compared), (alpha, sigma) = seen[0], levels(seen[0][1])
+    assert 19 <= compared.min() < 100 and 900 < compared.max() <= 979 and len(compared.unique()) == 64
+    scores = [
+        -(noised - alpha * mean) / (alpha**2 * std**2 + sigma**2)
+        for mean, std in ((OTHER_MEAN, OTHER_STD), (MEAN, STD))
+    ]
+    distance = (original - exact(noised, compared)).abs().mean((1, 2), keepdim=True)
+    expected = sigma**2 / alpha * (scores[0] - scores[1]) / distance
+    moved = original - scheduler.predict_original_sample(lesson.target, start, noisy)
+    torch.testing.assert_close(moved.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@every_type
+def test_a_student_that_says_what_its_teacher_does_is_left_alone(prediction_type):
+    scheduler = make_scheduler(prediction_type)
+    answer, noisy = torch.randn(2, 8, 2, 5)
+    lesson = matching_lesson(scheduler, answer, noisy, fake=exact_teacher(scheduler))
+    torch.testing.assert_close(lesson.target, answer, rtol=0, atol=2e-6)
+
+
+def test_masked_frames_teach_nothing():
+    scheduler, noisy, answer = make_scheduler(), torch.randn(3, 2, 6), torch.randn(3, 2, 6)
+    mask = torch.arange(6) < torch.tensor([[6], [4], [0]])
+    found = []
+    for padding in (0.0, 50.0):
+        answer = torch.where(mask.unsqueeze(1), answer.detach(), padding).requires_grad_()
+        torch.manual_seed(5)
+        lesson = matching_lesson(scheduler, answer.detach(), noisy, mask)
+        distillation.distillation_loss(answer, lesson, scheduler, mask).backward()
+        assert (answer.grad * ~mask.unsqueeze(1) == 0).all() and answer.grad[:2].any(2).any(1).all()
+        found.append(answer.grad)
+    assert torch.equal(*found) and lesson.target.isfinite().all()
+    # An item's frames are measured by themselves: what another one says changes nothing.
+    torch.manual_seed(5)
+    louder = answer.detach() * torch.tensor([1.0, 9.0, 1.0]).reshape(3, 1, 1)
+    assert torch.equal(matching_lesson(scheduler, louder, noisy, mask).target[0], lesson.target[0])
+
+
+@every_type
+def test_denoising_lesson(prediction_type):
+    scheduler, latents = make_scheduler(prediction_type), torch.randn(200, 2, 3)
+    lesson = distillation.denoising_lesson(scheduler, latents)
+    assert 0 <= lesson.timesteps.min() < 50 and 950 < lesson.timesteps.max() < 1000
+    (alpha, sigma), noisy = levels(lesson.timesteps), lesson.noisy.double()
+    noise = (noisy - alpha * latents) / sigma
+    assert noise.mean().abs() < 0.1 and 0.9 < noise.std() < 1.1
+    expected = {"sample": latents.double(), "epsilon": noise, "v_prediction": alpha * noise - sigma * latents}
+    torch.testing.assert_close(lesson.target.double(), expected[prediction_type], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("prediction_type", ["sample", "v_prediction"])
+def test_distribution_matching_ends_at_the_real_distribution(prediction_type):
+    """A student ẑ_0 = a + b z, and a fake denoiser that knows a mean and a deviation, both taught as in a run."""
+    scheduler, mask, start = make_scheduler(prediction_type), torch.ones(64, 4).bool(), torch.full((64,), 999.0)
+    real, moments = exact_teacher(scheduler), torch.tensor([[-1.0, 1.0], [1.5, 0.5]]).reshape(2, 1, 2, 1)
+    said, expected = moments.clone().requires_grad_(), moments.clone().requires_grad_()
+    optimizers = {of: torch.optim.Adam([of], 0.05, (0.5, 0.9)) for of in (said, expected)}
+    schedules = [torch.optim.lr_scheduler.LinearLR(each, 1.0, 0.0, 200) for each in optimizers.values()]
+    student = as_teacher(lambda noisy, timesteps: said[0] + said[1] * noisy, scheduler)
+    for _ in range(200):
+        for learns in (expected, expected, said):
+            fake, noisy = exact_teacher(scheduler, *expected), torch.randn(64, 2, 4)
+            answer = student(noisy, start)
+            if learns is said:
+                with torch.no_grad():
+                    lesson = distillation.distribution_matching_lesson(
+                        real, fake, scheduler, answer, noisy, start, mask
+                    )
+            else:
+                original = scheduler.predict_original_sample(answer.detach(), start, noisy)
+                lesson = distillation.denoising_lesson(scheduler, original)
+                answer = fake(lesson.noisy, lesson.timesteps)
+            distillation.distillation_loss(answer, lesson, scheduler, mask).backward()
+            optimizers[learns].step()
+            optimizers[learns].zero_grad()
+        for schedule in schedules:
+            schedule.step()
+    for found in (said, expected):
+        torch.testing.assert_close(found.detach(), torch.stack([MEAN, STD]), rtol=0, atol=0.08)
 
 
 def test_a_student_begins_as_its_teacher(tiny_pipeline):
