@@ -11,6 +11,7 @@ import argparse
 from dataclasses import fields
 from datetime import timedelta
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import tqdm
 from torch.utils.data import DataLoader
@@ -85,8 +86,8 @@ def parse_args(argv=None):
 
 
 def main(args):
-    # Who is done first may wait long for the others.
-    state = PartialState(timeout=timedelta(days=30))
+    # Unless told of the CPU, processes without a GPU take themselves to be alone. Who is done first may wait long.
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=30))
     codec = load_codec(args.codec).to(state.device).eval()
     if args.tokenizer:
         tokenizer = NaturalSpeech2Tokenizer.from_pretrained(args.tokenizer)
