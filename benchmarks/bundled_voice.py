@@ -70,7 +70,7 @@ def parse_args(argv=None):
         help="what `examples/corpus/make_corpus.py --unseen` made: the same voices, for the level to reach",
     )
     parser.add_argument("--num_recordings", type=int, default=30, help="of a kind, for that level")
-    parser.add_argument("--guidance_scale", type=float, default=1.0)
+    parser.add_argument("--guidance_scale", type=float, help="in place of the pipeline's own")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
@@ -92,7 +92,7 @@ def main(args):
         "model": Path(model).name,
         "num_threads": args.num_threads,
         "device": args.device,
-        "guidance_scale": args.guidance_scale,
+        "guidance_scale": args.guidance_scale or pipe.config.default_guidance_scale,
         "levels": [
             recordings_level(kind, voices, judges, args, codec)
             for kind, voices in prompts.items()

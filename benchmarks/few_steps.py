@@ -1,11 +1,12 @@
 """Quality against calls of the denoiser: distilled students beside their teacher with each sampler and spacing.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
-    python benchmarks/few_steps.py --teacher outputs/pipeline --students outputs/distilled/steps-*
-    python benchmarks/few_steps.py --teacher outputs/pipeline --samplers unipc --steps 8 --num_sentences 20   # a part
-    python benchmarks/few_steps.py --teacher outputs/pipeline --distances --num_sentences 3    # a minute, no judges
+    python benchmarks/few_steps.py --teachers outputs/pipeline --students outputs/distilled/steps-*
+    python benchmarks/few_steps.py --teachers outputs/pipeline --samplers unipc --steps 8 --num_sentences 20   # a part
+    python benchmarks/few_steps.py --teachers outputs/pipeline --distances --num_sentences 3    # a minute, no judges
 
-Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. Writes `results.json`
+Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. The spectral variance
+is relative to that of the prompts, once through the codec: less is smoother than speech. Writes `results.json`
 and `table.md` after every row, so that a long run that is stopped was not for nothing, and at last `few_steps.png`.
 """
 
@@ -26,6 +27,7 @@ from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.cli import SCHEDULERS
 from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
 from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.spectrum import global_variance, relative_variance
 from ns2_diffusers.evaluation.words import WordReader
 
 matplotlib.use("Agg")
@@ -40,13 +42,14 @@ COLUMNS = [
     ("word errors", "word_error_rate", ".1%"),
     ("cosine to the prompt", "cosine", ".3f"),
     ("DistilMOS", "distilmos", ".2f"),
+    ("spectral variance", "relative_variance", ".2f"),
     ("real-time factor", "real_time_factor", ".3f"),
 ]
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", required=True, help="pipeline directory of the undistilled model")
+    parser.add_argument("--teachers", nargs="+", required=True, help="pipeline directories of undistilled models")
     parser.add_argument("--students", nargs="*", default=[], help="pipeline directories of students")
     parser.add_argument("--samplers", nargs="*", choices=SCHEDULERS, default=["ddim", "euler", "dpm", "unipc"])
     parser.add_argument("--spacings", nargs="+", choices=SPACINGS, default=list(SPACINGS))
@@ -54,7 +57,7 @@ def parse_args(argv=None):
     parser.add_argument("--sentences", type=Path, default=HERE / "sentences.txt", help="a text file, one a line")
     parser.add_argument("--num_sentences", type=int, default=50)
     parser.add_argument("--prompts", type=Path, default=HERE / "prompts", help="a folder of audio a kind of voice")
-    parser.add_argument("--guidance_scale", type=float, default=1.0)
+    parser.add_argument("--guidance_scale", type=float, help="where the pipelines do not have their own")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
@@ -132,14 +135,21 @@ def main(args):
     if not voices:
         raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
     sentences, rows = read_sentences(args), []
+    lively = recorded_variances(load(args.teachers[0], args), voices)
     for row, pipe in tqdm(list(plan(args)), "rows"):
         pipe = pipe()
         spoken = list(speak(pipe, sentences, voices, row["steps"], args))
-        rows.append(row | score(spoken, judges))
+        rows.append(row | score(spoken, lively, judges))
         write_results(rows, args)
     plot(rows, args.output_dir / "few_steps.png")
     print((args.output_dir / "table.md").read_text(encoding="utf-8"))
     return rows
+
+
+def recorded_variances(pipe, voices):
+    """Of the prompts, as well as the codec can say them."""
+    latents = [pipe.encode_voice(path).latents[None] for path, _ in voices]
+    return [global_variance(pipe.codec.decode(each.to(pipe.device))[0], pipe.sampling_rate) for each in latents]
 
 
 def read_sentences(args):
@@ -154,7 +164,7 @@ def distances(args):
         spoken = speak(pipe, read_sentences(args), voices, steps, args, output_type="latent")
         return torch.cat([each["audio"].flatten() for each in spoken])
 
-    teacher = load(args.teacher, args)
+    teacher = load(args.teachers[0], args)
     teacher.scheduler = diffusers.UniPCMultistepScheduler.from_config(teacher.scheduler.config)
     converged = latents(teacher, CONVERGED_STEPS)
     rows = []
@@ -171,11 +181,15 @@ def plan(args):
         for steps in sorted(student.denoiser.config.student_steps):
             row = {"model": Path(folder).name, "sampler": "distilled", "spacing": "", "steps": steps, "calls": steps}
             yield row, lambda student=student: student
-    if not args.samplers:
-        return
-    teacher = load(args.teacher, args)
+    for folder in args.teachers:
+        yield from plan_teacher(folder, args)
+
+
+def plan_teacher(folder, args):
+    teacher = load(folder, args)
     own = teacher.scheduler
-    guided = args.guidance_scale != 1 and not teacher.denoiser.config.guidance_embeds
+    scale = args.guidance_scale or teacher.config.default_guidance_scale
+    guided = scale != 1 and not teacher.denoiser.config.guidance_embeds
     for sampler in args.samplers:
         # The paper's sampler has the middles of its steps for timesteps, and no other.
         spacings = [spacing for spacing in args.spacings if spacing == "uniform" or sampler != "euler"]
@@ -183,7 +197,7 @@ def plan(args):
             for steps in args.steps:
                 if spacing != "uniform" and steps > MOST_RESPACED_STEPS:
                     continue
-                row = {"model": Path(args.teacher).name, "sampler": sampler, "spacing": spacing, "steps": steps}
+                row = {"model": Path(folder).name, "sampler": sampler, "spacing": spacing, "steps": steps}
 
                 def make(sampler=sampler, spacing=spacing):
                     name = SCHEDULERS[sampler]
@@ -221,20 +235,22 @@ def speak(pipe, sentences, voices, steps, args, output_type="np"):
         }
 
 
-def score(spoken, judges):
+def score(spoken, lively, judges):
     """What the judges say: word errors over all words, means over utterances of the rest."""
     words, speaker, naturalness = judges.values()
-    heard, cosines, opinions = [], [], []
+    heard, cosines, opinions, variances = [], [], [], []
     for each in spoken:
         recording = each["audio"], each["rate"]
         heard.append(words.read(*recording))
         cosines.append(speaker.similarity(speaker.embed(*recording), each["vector"]))
         opinions.append(naturalness.score(*recording))
+        variances.append(global_variance(*recording))
     texts, seconds = [each["text"] for each in spoken], sum(len(each["audio"]) / each["rate"] for each in spoken)
     return {
         "word_error_rate": words.word_error_rate(texts, heard),
         "cosine": mean(cosines),
         "distilmos": mean(opinions),
+        "relative_variance": relative_variance(variances, lively),
         "real_time_factor": sum(each["elapsed"] for each in spoken) / seconds,
         "heard": heard,
     }
@@ -258,11 +274,11 @@ def table(rows, columns=COLUMNS):
 
 
 def plot(rows, path):
-    """One panel a judge, one line a sampler with its spacing; all students are one line."""
-    figure, panels = plt.subplots(1, 3, figsize=(15, 5), layout="constrained")
+    """One panel a judge, one line a model with its sampler and spacing; all students are one line."""
+    figure, panels = plt.subplots(1, 4, figsize=(20, 5), layout="constrained")
     lines = {}
     for row in sorted(rows, key=lambda row: row["calls"]):
-        name = "distilled" if row["sampler"] == "distilled" else f"{row['sampler']}, {row['spacing']}"
+        name = "distilled" if row["sampler"] == "distilled" else f"{row['model']}: {row['sampler']}, {row['spacing']}"
         lines.setdefault(name, []).append(row)
     for panel, (title, key, _) in zip(panels, COLUMNS, strict=False):
         for name, points in lines.items():

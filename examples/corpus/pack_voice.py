@@ -26,6 +26,7 @@ def parse_args(argv=None):
     parser.add_argument("--codec", help="a codec of the same codes to put in place of the pipeline's")
     parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
     parser.add_argument("--num_inference_steps", type=int, default=4, help="that it takes where nobody says how many")
+    parser.add_argument("--guidance_scale", type=float, default=2.0, help="the same of guidance")
     parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="float16")
     parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")
     parser.add_argument("--scores", type=Path, help="table.md of benchmarks/bundled_voice.py, for the card")
@@ -46,7 +47,9 @@ def main(args):
                 "give one that was trained from the pipeline's with --freeze_encoder."
             )
         pipe.register_modules(codec=codec)
-    pipe.register_to_config(default_num_inference_steps=args.num_inference_steps)
+    pipe.register_to_config(
+        default_num_inference_steps=args.num_inference_steps, default_guidance_scale=args.guidance_scale
+    )
     pipe.set_progress_bar_config(disable=True)
     voice = pipe.encode_voice(args.prompt)
     before = speak(pipe, voice)

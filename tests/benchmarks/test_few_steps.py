@@ -93,7 +93,7 @@ def test_table_of_teacher_and_student(tiny_pipeline, clips, tmp_path, monkeypatc
     (tmp_path / "sentences.txt").write_text("One.\nTwo.\n")
     for name in ("WordReader", "SpeakerJudge", "NaturalnessJudge"):
         monkeypatch.setattr(few_steps, name, Judge)
-    options = ["--teacher", tmp_path / "teacher", "--students", tmp_path / "student", "--samplers", "ddim", "euler"]
+    options = ["--teachers", tmp_path / "teacher", "--students", tmp_path / "student", "--samplers", "ddim", "euler"]
     options += ["--spacings", "uniform", "sway", "--steps", 2, 20, "--num_threads", 1, "--output_dir", tmp_path]
     options += ["--sentences", tmp_path / "sentences.txt", "--prompts", tmp_path / "prompts"]
     options = [str(option) for option in options]
@@ -112,5 +112,6 @@ def test_table_of_teacher_and_student(tiny_pipeline, clips, tmp_path, monkeypatc
         ("teacher", "euler", "uniform", 20),
     ]
     assert all(row["word_error_rate"] == 0.5 and row["real_time_factor"] > 0 for row in rows)
+    assert all(0 < row["relative_variance"] for row in rows)
     assert "| student | distilled |  | 1 | 1 | 50.0% | 1.000 | 3.00 |" in capsys.readouterr().out
     assert (tmp_path / "few_steps.png").stat().st_size > 10_000

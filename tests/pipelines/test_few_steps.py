@@ -106,3 +106,14 @@ def test_an_undistilled_pipeline_takes_32_steps_or_its_own_number(tiny_pipeline,
         calls = calls_of(quick)
         speak(quick, clips)
         assert len(calls) == 3
+
+
+def test_a_pipeline_may_have_its_own_guidance_scale(tiny_pipeline, clips, tmp_path):
+    plain, guided = (speak(tiny_pipeline, clips, num_inference_steps=2, guidance_scale=scale) for scale in (1.0, 2.0))
+    assert not torch.equal(plain, guided)
+    tiny_pipeline.register_to_config(default_guidance_scale=2.0)
+    tiny_pipeline.save_pretrained(tmp_path / "guided")
+    loaded = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "guided")
+    for own in (loaded, with_components(loaded, scheduler=loaded.scheduler)):
+        assert torch.equal(speak(own, clips, num_inference_steps=2), guided)
+        assert torch.equal(speak(own, clips, num_inference_steps=2, guidance_scale=1.0), plain)

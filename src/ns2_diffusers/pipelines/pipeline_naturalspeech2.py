@@ -111,6 +111,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         max_prompt_seconds: longer prompts are cut to their first so many seconds.
         min_prompt_seconds: shorter ones are refused.
         default_num_inference_steps: where a call does not say how many.
+        default_guidance_scale: where a call does not say which.
     """
 
     model_cpu_offload_seq = "prompt_encoder->phoneme_encoder->variance_adaptor->denoiser->codec"
@@ -129,6 +130,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         max_prompt_seconds: float = 10.0,
         min_prompt_seconds: float = 0.5,
         default_num_inference_steps: int = 32,
+        default_guidance_scale: float = 1.0,
     ):
         super().__init__()
         readers = {
@@ -149,6 +151,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             max_prompt_seconds=max_prompt_seconds,
             min_prompt_seconds=min_prompt_seconds,
             default_num_inference_steps=default_num_inference_steps,
+            default_guidance_scale=default_guidance_scale,
         )
 
     @property
@@ -207,7 +210,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         speaking_rate: float | list[float] = 1.0,
         pitch_shift: float | list[float] = 0.0,
         num_inference_steps: int | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         temperature: float | None = None,
         eta: float = 0.0,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -238,7 +241,8 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             num_inference_steps: steps of the scheduler; when None, the most that a distilled denoiser was trained
                 for, or `default_num_inference_steps` of the pipeline's config.
             guidance_scale: above 1, each step runs a doubled batch with and without condition and prompt
-                (a distilled denoiser takes the scale itself, within its `guidance_range`, in one call).
+                (a distilled denoiser takes the scale itself, within its `guidance_range`, in one call);
+                `default_guidance_scale` of the pipeline's config when None.
             temperature: the latents start from N(0, 1/temperature); the scheduler's own when None.
             eta: of DDIM: 0 deterministic, 1 as much noise as DDPM.
             generator: one for all, or one a text; a text then sounds the same whatever shares its batch.
@@ -299,7 +303,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         speaking_rate: float = 1.0,
         pitch_shift: float = 0.0,
         num_inference_steps: int | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         temperature: float | None = None,
         eta: float = 0.0,
         generator: torch.Generator | None = None,
@@ -346,6 +350,8 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         steps = steps_to_take(self.denoiser, self.scheduler, steps, self.config.default_num_inference_steps)
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
+        if guidance_scale is None:
+            guidance_scale = self.config.default_guidance_scale
         if not guidance_scale >= 0:
             raise ValueError(f"guidance_scale is {guidance_scale!r}; wanted 1 (no guidance) or more.")
         denoiser = self.denoiser.config
