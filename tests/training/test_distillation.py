@@ -159,19 +159,19 @@ def test_pure_noise_without_any_signal():
 @every_type
 def test_weights(prediction_type):
     """A unit error of ẑ_0 costs the same, however it was predicted: as v it is 1/σ, as ε α/σ."""
-    snr = torch.tensor([1e-4, 0.5, 1.0, 30.0], dtype=torch.float64)
+    snr = torch.tensor([1e-4, 0.5, 1.0, 30.0, 9999.0], dtype=torch.float64)
     sigma = (1 / (1 + snr)).sqrt()
-    error = {"sample": torch.ones(4), "v_prediction": 1 / sigma, "epsilon": (1 - sigma**2).sqrt() / sigma}
+    error = {"sample": torch.ones(5), "v_prediction": 1 / sigma, "epsilon": (1 - sigma**2).sqrt() / sigma}
     squared = error[prediction_type].double() ** 2
     truncated = distillation.distillation_weights(snr, prediction_type)
-    torch.testing.assert_close(truncated * squared, torch.tensor([1.0, 1.0, 1.0, 30.0]).double())
+    torch.testing.assert_close(truncated * squared, torch.tensor([1.0, 1.0, 1.0, 30.0, 100.0]).double())
     plus_one = distillation.distillation_weights(snr, prediction_type, "snr_plus_one")
-    torch.testing.assert_close(plus_one * squared, torch.tensor([1.0001, 1.5, 2.0, 31.0], dtype=torch.float64))
+    torch.testing.assert_close(plus_one * squared, torch.tensor([1.0001, 1.5, 2.0, 31.0, 101.0], dtype=torch.float64))
 
 
 def test_loss_by_hand():
     scheduler = make_scheduler("v_prediction")
-    lesson = distillation.Lesson(torch.zeros(2, 1, 2), torch.tensor([999.0, 9.0]), torch.zeros(2, 1, 2))
+    lesson = distillation.Lesson(torch.zeros(2, 1, 2), torch.tensor([999.0, 99.0]), torch.zeros(2, 1, 2))
     mask = torch.tensor([[True, True], [True, False]])
     snr = scheduler.signal_to_noise_ratio(lesson.timesteps)
     loss = distillation.distillation_loss(torch.full((2, 1, 2), 2.0), lesson, scheduler, mask)

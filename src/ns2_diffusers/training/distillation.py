@@ -23,6 +23,8 @@ from .losses import data_loss
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 WEIGHTINGS = ("truncated_snr", "snr_plus_one")
+# No error of ẑ_0 weighs more than at this SNR: beyond it, what bfloat16 rounds away would drown the rest.
+MOST_SNR = 100.0
 # Of ZipVoice-Distill: neither of the two steps that a student learns to take at once is longer, of t in [0, 1].
 LONGEST_LEAP = 0.3
 # Of DMD: between which noise levels real and fake are compared, of t in [0, 1].
@@ -218,7 +220,8 @@ def guidance_lesson(teacher: Denoise, scheduler, latents: torch.Tensor) -> Lesso
         teacher: from `guided`; the student is told the scale instead.
         latents: clean ones, (B, C, T).
     """
-    times = torch.rand(len(latents), device=latents.device)
+    # Spread evenly over a batch, whose items are few.
+    times = (torch.rand(1, device=latents.device) + torch.linspace(0, 1, len(latents) + 1)[1:].to(latents.device)) % 1
     timesteps = times * (scheduler.config.num_train_timesteps - 1)
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
     return Lesson(noisy, timesteps, teacher(noisy, timesteps))
@@ -333,8 +336,9 @@ def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
 def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str = "truncated_snr") -> torch.Tensor:
     """Weights on squared errors of what is predicted (arXiv 2202.00512, section 4).
 
-    On errors of ẑ_0 they are max(SNR, 1), `truncated_snr`, or SNR + 1; an error of v is √(SNR + 1) times as large,
-    one of ε √SNR times. Both keep pure noise in, where SNR is 0 and where a student of one step is asked.
+    On errors of ẑ_0 they are max(SNR, 1), `truncated_snr`, or SNR + 1, and no more than at an SNR of 100; an error of
+    v is √(SNR + 1) times as large, one of ε √SNR times. Both keep pure noise in, where SNR is 0 and where a student of
+    one step is asked.
 
     Args:
         snr: (B,).
@@ -349,7 +353,8 @@ def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str
     scales = {"sample": torch.ones_like(snr), "v_prediction": snr + 1, "epsilon": snr}
     if prediction_type not in scales:
         raise ValueError(f"prediction_type is {prediction_type!r}; it must be one of {', '.join(scales)}.")
-    return (snr.clamp(min=1) if weighting == "truncated_snr" else snr + 1) / scales[prediction_type]
+    bounded = snr.clamp(max=MOST_SNR)
+    return (bounded.clamp(min=1) if weighting == "truncated_snr" else bounded + 1) / scales[prediction_type]
 
 
 def distillation_loss(
