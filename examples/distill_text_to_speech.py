@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast, send_to_device, set_seed
 
 from ns2_diffusers import NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
@@ -133,6 +133,7 @@ def main(args):
         elif not args.resume_from_checkpoint:
             raise ValueError(f"{folder} is there already: go on with --resume_from_checkpoint latest, or remove it.")
         pipe = NaturalSpeech2Pipeline.from_pretrained(folder)
+    PartialState().destroy_process_group()
 
 
 def distill(pipe, rung, num_rungs, args):
@@ -206,7 +207,9 @@ def distill(pipe, rung, num_rungs, args):
         finish(accelerator, assemble(pipe, blank, state, rung, args), rung, step, args)
         shutil.rmtree(checkpoints.directory, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.end_training()
+    # Not end_training: it would part the processes, which the next rung needs together.
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 @dataclass

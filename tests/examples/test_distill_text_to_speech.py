@@ -1,7 +1,10 @@
 """The ladder on a tiny pipeline and real clips, as a user runs it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,12 +54,15 @@ def folder(tmp_path, make_tiny_pipeline, clips):
     return tmp_path
 
 
-def distill(folder, *options, output="distilled", teacher="teacher"):
+def as_arguments(folder, *options, output="distilled", teacher="teacher"):
     options = ["--pretrained_pipeline", str(folder / teacher), "--dataset_dir", str(folder / "dataset"), *options]
     options += ["--output_dir", str(folder / output), "--mixed_precision", "no", "--batch_seconds", "4"]
     options += ["--teacher_steps", "8"] if teacher == "teacher" else []
-    options += ["--max_train_steps", "3"] if "--max_train_steps" not in options else []
-    script.main(script.parse_args(options))
+    return options + (["--max_train_steps", "3"] if "--max_train_steps" not in options else [])
+
+
+def distill(folder, *options, output="distilled", **others):
+    script.main(script.parse_args(as_arguments(folder, *options, output=output, **others)))
     return folder / output
 
 
@@ -147,6 +153,20 @@ def test_resuming_at_any_rung_ends_where_an_uninterrupted_run_does(folder, monke
     for name in rungs:
         assert same(weights(folder / "killed" / name), weights(whole / name)), name
     assert not list((folder / "killed" / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_two_processes_go_down_the_ladder_as_one_does_in_two_micro_batches(folder):
+    one = distill(folder, "--gradient_accumulation_steps", "2", output="one")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29614"]
+    command += [script.__file__, *as_arguments(folder, output="two")]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rung in LADDER:
+        ours, theirs = weights(folder / "two" / rung), weights(one / rung)
+        for name, tensor in ours.items():
+            torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-5, msg=f"{rung}: {name}")
 
 
 @pytest.mark.parametrize("method", ["consistency", "self_distillation", "distribution_matching"])
