@@ -32,10 +32,17 @@ from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.lora import add_lora, split_lora
 from ns2_diffusers.training.stability import NonFiniteGuard
-from ns2_diffusers.training.tracking import RunningMeans, log_numbers, rewind_log, start_tracking
+from ns2_diffusers.training.tracking import (
+    RunningMeans,
+    describe_hardware,
+    log_numbers,
+    read_log,
+    rewind_log,
+    start_tracking,
+)
 from ns2_diffusers.training.validation import speak_samples
 
-METHODS = ("halving", "consistency", "self_distillation", "distribution_matching")
+METHODS = ("guidance", "halving", "consistency", "self_distillation", "distribution_matching")
 TEACHER_STEPS = 32
 
 
@@ -70,6 +77,7 @@ def parse_args(argv=None):
     add("--gradient_checkpointing", action="store_true")
     add("--dataloader_num_workers", type=int, default=0)
     add("--seed", type=int, default=0)
+    add("--license", default="apache-2.0", help="of the weights, for the cards of the rungs")
 
     add("--checkpointing_steps", type=int, default=1000)
     add("--checkpoints_total_limit", type=int, default=1)
@@ -111,14 +119,19 @@ def plan(teacher, args):
     rungs = []
     if args.guidance_max > max(1.0, args.guidance_min) and not teacher.guidance_embeds and not known:
         rungs.append(Rung("guidance", "guidance", None, steps))
+    if args.method == "guidance" and not rungs:
+        raise ValueError(
+            "--method guidance teaches a denoiser to guide itself, and nothing is left to teach: this one does already, or "
+            "is a student, or --guidance_max is not above 1."
+        )
     if args.method == "halving":
         while steps % 2 == 0 and steps // 2 >= args.last_steps:
             rungs.append(Rung(f"steps-{steps // 2:02d}", "halving", [steps // 2], steps))
             steps //= 2
     # Distribution matching asks nothing of the teacher's own steps.
-    elif args.method != "distribution_matching" and any(steps % few for few in args.few_steps):
+    elif args.method not in ("guidance", "distribution_matching") and any(steps % few for few in args.few_steps):
         raise ValueError(f"--few_steps {args.few_steps} must divide the teacher's {steps} steps.")
-    else:
+    elif args.method != "guidance":
         rungs.append(Rung(args.method.replace("_", "-"), args.method, sorted(args.few_steps, reverse=True), steps))
     return rungs
 
@@ -204,7 +217,8 @@ def distill(pipe, rung, num_rungs, args):
 
     state = average.state_dict()
     if accelerator.is_main_process:
-        finish(accelerator, assemble(pipe, blank, state, rung, args), rung, step, args)
+        made, facts = assemble(pipe, blank, state, rung, args), training_facts(accelerator, rung, step, clock, args)
+        finish(accelerator, made, rung, step, facts, args)
         shutil.rmtree(checkpoints.directory, ignore_errors=True)
     accelerator.wait_for_everyone()
     # Not end_training: it would part the processes, which the next rung needs together.
@@ -254,13 +268,33 @@ def update(accelerator, learner, batches, loss_of, args):
     return {} if skipped else {"loss": torch.stack(losses).mean(), "gradient_norm": norm}
 
 
-def finish(accelerator, made, rung, step, args):
-    """Let the student speak, and write its pipeline."""
+def training_facts(accelerator, rung, step, clock, args):
+    """What a model card says of this rung."""
+    log = read_log(Path(args.output_dir) / "logs" / rung.name)
+    losses = {name: value for name, value in (log[-1] if log else {}).items() if name.endswith("loss")}
+    return {
+        "data": Path(args.dataset_dir).name,
+        "distilled from": Path(args.pretrained_pipeline).name,
+        "method": rung.method.replace("_", " "),
+        "steps": f"{step:,}",
+        "last losses": ", ".join(f"{name} {value:.4g}" for name, value in losses.items()),
+        "hardware": f"{describe_hardware(accelerator)}, {args.mixed_precision}, {clock.seconds / 60:.0f} minutes",
+        "licence": args.license,
+    }
+
+
+def finish(accelerator, made, rung, step, facts, args):
+    """Let the student speak, and write its pipeline with its card."""
     if args.validation_texts:
         made.to(accelerator.device)
         folder = Path(args.output_dir) / "samples" / rung.name
         speak_samples(accelerator, made, args.validation_texts, args.validation_prompts, None, folder, step)
-    save_beside(lambda beside: made.save_pretrained(beside / rung.name), args.output_dir)
+
+    def save(beside):
+        made.save_pretrained(beside / rung.name)
+        made.model_card(rung.name, args.license, facts).save(beside / rung.name / "README.md")
+
+    save_beside(save, args.output_dir)
     accelerator.print(f"{rung.name} saved after {step} steps", flush=True)
 
 

@@ -99,6 +99,8 @@ def test_the_whole_ladder(folder, clips):
         for part in FROZEN:
             assert same(weights(output / rung, part), weights(folder / "teacher", part)), part
         assert list((output / "samples" / rung).glob("*.wav"))
+        card = (output / rung / "README.md").read_text()
+        assert f"| method | {'halving' if steps else 'guidance'} |" in card and "| steps | 3 |" in card
         log = [json.loads(line) for line in (output / "logs" / rung / "log.jsonl").read_text().splitlines()]
         assert [row["step"] for row in log] == [1, 2, 3] and all(row["loss"] > 0 for row in log)
     assert not same(weights(output / "steps-01"), weights(output / "steps-02"))
@@ -230,6 +232,16 @@ def test_lora(folder, clips, method, rung):
     changed = {name: after[name] - before[name] for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(torch.linalg.matrix_rank(each.flatten(1), rtol=1e-2) <= 2 for each in changed.values())
     assert len(speak(output / rung, clips)[1]) == 4
+
+
+def test_guidance_alone(folder):
+    output = distill(folder, "--method", "guidance", "--guidance_max", "3")
+    assert [path.name for path in output.iterdir() if (path / "model_index.json").exists()] == ["guidance"]
+    config = json.loads((output / "guidance" / "denoiser" / "config.json").read_text())
+    assert config["guidance_range"] == [1.0, 3.0] and config["student_steps"] is None
+    shutil.copytree(output / "guidance", folder / "guided")
+    with pytest.raises(ValueError, match="this one does already"):
+        distill(folder, "--method", "guidance", output="again", teacher="guided")
 
 
 def test_time_is_shared_by_the_rungs(folder, capsys):
