@@ -121,8 +121,8 @@ def plan(teacher, args):
         rungs.append(Rung("guidance", "guidance", None, steps))
     if args.method == "guidance" and not rungs:
         raise ValueError(
-            "--method guidance teaches a denoiser to guide itself, and there is nothing to teach: this one does already, "
-            "or is a student, or --guidance_max is not above 1."
+            "--method guidance teaches a denoiser to guide itself, and there is nothing to teach: this one does so "
+            "already, or is a student, or --guidance_max is not above 1."
         )
     if args.method == "halving":
         while steps % 2 == 0 and steps // 2 >= args.last_steps:
