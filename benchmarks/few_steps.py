@@ -274,17 +274,20 @@ def table(rows, columns=COLUMNS):
 
 
 def plot(rows, path):
-    """One panel a judge, one line a model with its sampler and spacing; all students are one line."""
+    """One panel a judge, one line a model with its sampler and spacing; the rungs of a ladder are one line."""
     figure, panels = plt.subplots(1, 4, figsize=(20, 5), layout="constrained")
     lines = {}
     for row in sorted(rows, key=lambda row: row["calls"]):
-        name = "distilled" if row["sampler"] == "distilled" else f"{row['model']}: {row['sampler']}, {row['spacing']}"
+        name = f"{row['model']}: {row['sampler']}, {row['spacing']}"
+        if row["sampler"] == "distilled":
+            name = "halving" if row["model"].startswith("steps-") else row["model"]
         lines.setdefault(name, []).append(row)
     for panel, (title, key, _) in zip(panels, COLUMNS, strict=False):
         for name, points in lines.items():
-            style = {"linewidth": 3, "color": "black"} if name == "distilled" else {"linewidth": 1}
-            style["linestyle"] = "-" if name.endswith(("distilled", "uniform")) else "--"
-            panel.plot([row["calls"] for row in points], [row[key] for row in points], "o", label=name, **style)
+            is_student = points[0]["sampler"] == "distilled"
+            style = {"linewidth": 3 if is_student else 1, "marker": "o"}
+            style["linestyle"] = "-" if is_student or name.endswith("uniform") else "--"
+            panel.plot([row["calls"] for row in points], [row[key] for row in points], label=name, **style)
         panel.set_xscale("log", base=2)
         panel.set_xlabel("calls of the denoiser")
         panel.set_title(title)
