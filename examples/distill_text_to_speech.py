@@ -12,7 +12,6 @@ of 4, 2 and 1 steps.
 import argparse
 import copy
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from accelerate.utils import broadcast, send_to_device, set_seed
 from ns2_diffusers import NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
-from ns2_diffusers.pipelines.lora import save_lora_weights
+from ns2_diffusers.pipelines.lora import merge_lora_weights, save_lora_weights
 from ns2_diffusers.training import distillation
 from ns2_diffusers.training.assembly import with_components
 from ns2_diffusers.training.averaging import WeightAverage
@@ -60,7 +59,7 @@ def parse_args(argv=None):
     add("--few_steps", type=int, nargs="+", default=[4, 2, 1], help="of the student, when not halving")
     add("--fake_steps", type=int, default=2, help="of the fake denoiser to one of the student's; DMD2 takes 5")
     add("--weighting", choices=distillation.WEIGHTINGS, default="truncated_snr")
-    add("--lora_rank", type=int, help="train adapters of this rank instead of the weights")
+    add("--lora_rank", type=int, help="train adapters of this rank instead of the weights; they are saved too")
     add("--lora_alpha", type=float, help="strength of the adapters; the rank if not given")
     add("--min_prompt_seconds", type=float, default=1.0)
     add("--max_prompt_seconds", type=float, default=5.0)
@@ -217,8 +216,8 @@ def distill(pipe, rung, num_rungs, args):
 
     state = average.state_dict()
     if accelerator.is_main_process:
-        made, facts = assemble(pipe, blank, state, rung, args), training_facts(accelerator, rung, step, clock, args)
-        finish(accelerator, made, rung, step, facts, args)
+        facts = training_facts(accelerator, rung, step, clock, args)
+        finish(accelerator, assemble(pipe, blank, state, rung), split_lora(state)[1], rung, step, facts, args)
         shutil.rmtree(checkpoints.directory, ignore_errors=True)
     accelerator.wait_for_everyone()
     # Not end_training: it would part the processes, which the next rung needs together.
@@ -283,8 +282,11 @@ def training_facts(accelerator, rung, step, clock, args):
     }
 
 
-def finish(accelerator, made, rung, step, facts, args):
-    """Let the student speak, and write its pipeline with its card."""
+def finish(accelerator, made, adapters, rung, step, facts, args):
+    """Let the student speak, and write its pipeline with its card, and its adapters beside."""
+    alpha = args.lora_alpha or args.lora_rank
+    adapters = {f"denoiser.{name}": tensor for name, tensor in adapters.items()}
+    merge_lora_weights({"denoiser": made.denoiser}, adapters, alpha)
     if args.validation_texts:
         made.to(accelerator.device)
         folder = Path(args.output_dir) / "samples" / rung.name
@@ -293,6 +295,9 @@ def finish(accelerator, made, rung, step, facts, args):
     def save(beside):
         made.save_pretrained(beside / rung.name)
         made.model_card(rung.name, args.license, facts).save(beside / rung.name / "README.md")
+        # Adapters alone do not bring the input for guidance.
+        if adapters and rung.method != "guidance":
+            save_lora_weights(adapters, alpha, beside / rung.name, rung.student_steps)
 
     save_beside(save, args.output_dir)
     accelerator.print(f"{rung.name} saved after {step} steps", flush=True)
@@ -459,20 +464,13 @@ def fraction_done(clock, step, args):
     return done
 
 
-def assemble(pipe, blank, state, rung, args):
-    """The teacher's pipeline with the student in its place, on the CPU."""
-    state, adapters = split_lora(state)
-    blank.load_state_dict(state)
+def assemble(pipe, blank, state, rung):
+    """The teacher's pipeline with the student in its place, adapters not yet merged, on the CPU."""
+    blank.load_state_dict(split_lora(state)[0])
     scheduler = pipe.scheduler
     if rung.student_steps:
         scheduler = NaturalSpeech2DistilledScheduler.from_config(scheduler.config, student_steps=rung.student_steps)
-    made = with_components(pipe, denoiser=blank.eval(), scheduler=scheduler)
-    if adapters:
-        adapters = {f"denoiser.{name}": tensor for name, tensor in adapters.items()}
-        with tempfile.TemporaryDirectory() as folder:
-            save_lora_weights(adapters, args.lora_alpha or args.lora_rank, folder)
-            made.load_lora_weights(folder)
-    return made
+    return with_components(pipe, denoiser=blank.eval(), scheduler=scheduler)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,22 @@ def test_lora(folder, clips, method, rung):
     )
     changed = {name: after[name] - before[name] for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(torch.linalg.matrix_rank(each.flatten(1), rtol=1e-2) <= 2 for each in changed.values())
-    assert len(speak(output / rung, clips)[1]) == 4
+    audio, calls = speak(output / rung, clips)
+    assert len(calls) == 4
+    # The adapters alone make the same student of its teacher, and its teacher of it again.
+    pipe = NaturalSpeech2Pipeline.from_pretrained(output / "guidance")
+    teacher = weights(output / "guidance")
+    pipe.load_lora_weights(output / rung)
+    pipe.set_progress_bar_config(disable=True)
+    again = pipe("Hello.", clips[5], generator=torch.Generator().manual_seed(0)).audios[0]
+    np.testing.assert_allclose(again, audio, atol=1e-5)
+    with pytest.raises(ValueError, match="give 1, or -1"):
+        pipe.load_lora_weights(output / rung, scale=0.5)
+    pipe.load_lora_weights(output / rung, scale=-1.0)
+    assert pipe.denoiser.config.student_steps is None
+    assert type(pipe.scheduler).__name__ == "NaturalSpeech2DDIMScheduler"
+    for name, tensor in pipe.denoiser.state_dict().items():
+        torch.testing.assert_close(tensor, teacher[name], rtol=0, atol=1e-6)
 
 
 def test_guidance_alone(folder):
