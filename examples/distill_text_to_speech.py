@@ -5,14 +5,13 @@
 
 Each rung is a pipeline directory below `--output_dir`: `guidance`, `steps-16`, `steps-08` … A run that was stopped
 goes on with `--resume_from_checkpoint latest`: rungs that are there stay, the one it was at continues.
-`--method consistency`, `self_distillation` and `distribution_matching` go straight from the guided teacher to students
-of 4, 2 and 1 steps.
+`--method consistency` goes straight from the guided teacher to one student of 4, 2 and 1 steps.
 """
 
 import argparse
 import copy
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -41,7 +40,7 @@ from ns2_diffusers.training.tracking import (
 )
 from ns2_diffusers.training.validation import speak_samples
 
-METHODS = ("guidance", "halving", "consistency", "self_distillation", "distribution_matching")
+METHODS = ("guidance", "halving", "consistency")
 TEACHER_STEPS = 32
 
 
@@ -57,7 +56,6 @@ def parse_args(argv=None):
     add("--last_steps", type=int, default=1, help="of the last rung, when halving")
     add("--method", choices=METHODS, default="halving")
     add("--few_steps", type=int, nargs="+", default=[4, 2, 1], help="of the student, when not halving")
-    add("--fake_steps", type=int, default=2, help="of the fake denoiser to one of the student's; DMD2 takes 5")
     add("--weighting", choices=distillation.WEIGHTINGS, default="truncated_snr")
     add("--lora_rank", type=int, help="train adapters of this rank instead of the weights; they are saved too")
     add("--lora_alpha", type=float, help="strength of the adapters; the rank if not given")
@@ -89,10 +87,6 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if bool(args.validation_texts) != bool(args.validation_prompts):
         parser.error("--validation_texts and --validation_prompts go together: what to speak, and whose voice.")
-    if args.fake_steps < 1:
-        parser.error(
-            "--fake_steps must be at least 1: a fake denoiser that does not follow the student teaches nothing."
-        )
     return args
 
 
@@ -110,10 +104,10 @@ def plan(teacher, args):
     """The rungs from a teacher's config down."""
     known = teacher.student_steps
     steps = args.teacher_steps or max(known or [TEACHER_STEPS])
-    if known and (steps not in known or args.method in ("self_distillation", "distribution_matching")):
+    if known and steps not in known:
         raise ValueError(
             f"the teacher is a student of {known} steps and knows no noise levels between theirs: leave out "
-            "--teacher_steps and choose --method halving or consistency, or start from the undistilled pipeline."
+            "--teacher_steps, or start from the undistilled pipeline."
         )
     rungs = []
     if args.guidance_max > max(1.0, args.guidance_min) and not teacher.guidance_embeds and not known:
@@ -127,11 +121,10 @@ def plan(teacher, args):
         while steps % 2 == 0 and steps // 2 >= args.last_steps:
             rungs.append(Rung(f"steps-{steps // 2:02d}", "halving", [steps // 2], steps))
             steps //= 2
-    # Distribution matching asks nothing of the teacher's own steps.
-    elif args.method not in ("guidance", "distribution_matching") and any(steps % few for few in args.few_steps):
-        raise ValueError(f"--few_steps {args.few_steps} must divide the teacher's {steps} steps.")
-    elif args.method != "guidance":
-        rungs.append(Rung(args.method.replace("_", "-"), args.method, sorted(args.few_steps, reverse=True), steps))
+    if args.method == "consistency":
+        if any(steps % few for few in args.few_steps):
+            raise ValueError(f"--few_steps {args.few_steps} must divide the teacher's {steps} steps.")
+        rungs.append(Rung("consistency", "consistency", sorted(args.few_steps, reverse=True), steps))
     return rungs
 
 
@@ -162,14 +155,12 @@ def distill(pipe, rung, num_rungs, args):
     start_tracking(accelerator, args.tracker_project_name, args)
     dataset, sampler, collator = load_data(pipe, args)
     student, averaged = build_student(pipe.denoiser, rung, args)
-    fake = build_copy(pipe.denoiser, args) if rung.method == "distribution_matching" else None
     blank = type(student).from_config(student.config)
     for part in (pipe.codec, pipe.phoneme_encoder, pipe.prompt_encoder, pipe.variance_adaptor, pipe.denoiser):
         part.to(accelerator.device).requires_grad_(False).eval()
-    student = make_learner(accelerator, student, args)
-    fake = fake and make_learner(accelerator, fake, args)
-    learners = [student] if fake is None else [student, fake]
-    average = WeightAverage(accelerator, student.model, args.ema_decay)
+    optimizer = torch.optim.AdamW(trainable(student), args.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True)
+    student, optimizer = accelerator.prepare(student, optimizer)
+    average = WeightAverage(accelerator, student, args.ema_decay)
 
     checkpoints = Checkpoints(Path(args.output_dir) / "checkpoints" / rung.name, args.checkpoints_total_limit)
     progress = checkpoints.resume(accelerator, args.resume_from_checkpoint)
@@ -186,23 +177,20 @@ def distill(pipe, rung, num_rungs, args):
         progress["position"],
     )
     clock = TrainingClock(accelerator, args.max_train_time and args.max_train_time / num_rungs, progress["seconds"])
-    student.guard.skipped = progress["skipped"]
+    guard = NonFiniteGuard()
+    guard.skipped = progress["skipped"]
     means, step = RunningMeans(), progress["step"]
-    if fake is None:
-        teacher = Teacher(pipe, averaged and averaged.to(accelerator.device), rung)
-    else:
-        teacher = DistributionMatchingTeacher(pipe, rung, student.model, fake.model)
-    size = sum(parameter.numel() for learner in learners for parameter in trainable(learner.model))
+    teacher = Teacher(pipe, averaged and averaged.to(accelerator.device), rung)
+    size = sum(parameter.numel() for parameter in trainable(student))
     accelerator.print(f"{rung.name}: {size / 1e6:.2f} M weights in training")
     source = iter(batches)
     while (done := fraction_done(clock, step, args)) < 1:
         rate = args.learning_rate * min(1.0, (step + 1) / max(1, args.lr_warmup_steps)) * (1 - done)
-        for learner in learners:
-            for group in learner.optimizer.param_groups:
-                group["lr"] = rate
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         if averaged is not None:
             average.ema.copy_to(trainable(averaged))
-        train_step(accelerator, student, fake, source, teacher, means, args)
+        means.add(train_step(accelerator, student, optimizer, guard, source, teacher, args))
         average.step()
         step += 1
         if step % args.logging_steps == 0:
@@ -211,7 +199,7 @@ def distill(pipe, rung, num_rungs, args):
             said = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             accelerator.print(f"{rung.name} step {step}, {clock.seconds:.0f} s: {said}", flush=True)
         if step % args.checkpointing_steps == 0:
-            progress = {"step": step, "seconds": clock.seconds, "skipped": student.guard.skipped}
+            progress = {"step": step, "seconds": clock.seconds, "skipped": guard.skipped}
             checkpoints.save(accelerator, progress | {"epoch": batches.epoch, "position": batches.position})
 
     state = average.state_dict()
@@ -225,45 +213,23 @@ def distill(pipe, rung, num_rungs, args):
         tracker.finish()
 
 
-@dataclass
-class Learner:
-    """A denoiser in training with its optimizer, as accelerate prepared them."""
-
-    model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    guard: NonFiniteGuard = field(default_factory=NonFiniteGuard)
-
-
-def make_learner(accelerator, model, args):
-    optimizer = torch.optim.AdamW(trainable(model), args.learning_rate, (0.9, 0.98), weight_decay=0.0, fused=True)
-    return Learner(*accelerator.prepare(model, optimizer))
-
-
-def train_step(accelerator, student, fake, batches, teacher, means, args):
-    """One step of the student, after those that the fake denoiser takes to follow it, if there is one."""
-    for _ in range(args.fake_steps if fake else 0):
-        found = update(accelerator, fake, batches, teacher.fake_loss, args)
-        means.add({f"fake_{name}": value for name, value in found.items()})
-    means.add(update(accelerator, student, batches, teacher.loss, args))
-
-
-def update(accelerator, learner, batches, loss_of, args):
-    """One step of an optimizer: as many micro-batches as are accumulated. Returns what to log; nothing if skipped."""
+def train_step(accelerator, student, optimizer, guard, batches, teacher, args):
+    """One step: as many micro-batches as are accumulated. Returns what to log; nothing if it was skipped."""
     losses = []
     for _ in range(args.gradient_accumulation_steps):
         batch = next(batches)
-        with accelerator.accumulate(learner.model):
+        with accelerator.accumulate(student):
             # Noise and guidance belong to the batch: to whichever process and run it comes.
             torch.manual_seed(int(batch["seed"]))
-            loss = loss_of(accelerator, learner.model, send_to_device(batch, accelerator.device), args)
+            loss = teacher.loss(accelerator, student, send_to_device(batch, accelerator.device), args)
             accelerator.backward(loss)
             losses.append(loss.detach())
-    norm = accelerator.clip_grad_norm_(trainable(learner.model), args.max_grad_norm)
-    skipped = learner.guard.skips(norm)
+    norm = accelerator.clip_grad_norm_(trainable(student), args.max_grad_norm)
+    skipped = guard.skips(norm)
     # The scaler of half precision skips by itself, and learns from it.
     if not skipped or accelerator.scaler is not None:
-        learner.optimizer.step()
-    learner.optimizer.zero_grad()
+        optimizer.step()
+    optimizer.zero_grad()
     return {} if skipped else {"loss": torch.stack(losses).mean(), "gradient_norm": norm}
 
 
@@ -274,7 +240,7 @@ def training_facts(accelerator, rung, step, clock, args):
     return {
         "data": Path(args.dataset_dir).name,
         "distilled from": Path(args.pretrained_pipeline).name,
-        "method": rung.method.replace("_", " "),
+        "method": rung.method,
         "steps": f"{step:,}",
         "last losses": ", ".join(f"{name} {value:.4g}" for name, value in losses.items()),
         "hardware": f"{describe_hardware(accelerator)}, {args.mixed_precision}, {clock.seconds / 60:.0f} minutes",
@@ -312,29 +278,22 @@ def load_data(pipe, args):
 
 
 def build_student(teacher, rung, args):
-    """The student, and a second one for its moving average where the method asks that too."""
+    """The student, and a second one for its moving average where the method asks that too.
+
+    It stays in evaluation mode: dropout would only blur what it is taught.
+    """
     wanted = (args.guidance_min, args.guidance_max) if rung.method == "guidance" else None
-    student = build_copy(teacher, args, rung.student_steps, wanted)
+    student = distillation.make_student(teacher, rung.student_steps, wanted)
+    # Nothing is asked without condition and prompt any more.
+    student.null_condition.requires_grad_(False)
+    student.null_prompt.requires_grad_(False)
+    if args.gradient_checkpointing:
+        student.enable_gradient_checkpointing()
     if args.lora_rank is not None:
         add_lora({"denoiser": student}, ["denoiser"], args.lora_rank, args.lora_alpha or args.lora_rank)
         if rung.method == "guidance":
             student.time_embedding.guidance_mlp.requires_grad_(True)
-    averaged = rung.method in ("consistency", "self_distillation")
-    return student, copy.deepcopy(student) if averaged else None
-
-
-def build_copy(teacher, args, *changes):
-    """A copy of the teacher to train, with the changes of `make_student`; without, the start of a fake denoiser.
-
-    It stays in evaluation mode: dropout would only blur what it is taught.
-    """
-    model = distillation.make_student(teacher, *changes)
-    # Nothing is asked without condition and prompt any more.
-    model.null_condition.requires_grad_(False)
-    model.null_prompt.requires_grad_(False)
-    if args.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
-    return model
+    return student, copy.deepcopy(student) if rung.method == "consistency" else None
 
 
 def trainable(model):
@@ -353,7 +312,17 @@ class Teacher:
             utterances = distillation.read_batch(self.pipe, batch)
             guidance = self.draw_guidance(utterances.latents, args)
             lesson = self.lesson(utterances, batch, guidance)
-        answer = self.asking(student, utterances, batch, guidance)(lesson.noisy, lesson.timesteps)
+        # Whole, not as a function: what accelerate prepared may be called and nothing else.
+        answer = student(
+            lesson.noisy,
+            lesson.timesteps,
+            utterances.condition,
+            utterances.prompt,
+            sample_mask=batch["frame_mask"],
+            prompt_mask=batch["prompt_mask"],
+            guidance=guidance,
+            return_dict=False,
+        )[0].float()
         return distillation.distillation_loss(answer, lesson, self.scheduler, batch["frame_mask"], args.weighting)
 
     def draw_guidance(self, latents, args):
@@ -372,9 +341,6 @@ class Teacher:
             unconditional = distillation.answering(self.pipe.denoiser, nothing, batch["frame_mask"])
             teacher = distillation.guided(conditional, unconditional, guidance)
             return distillation.guidance_lesson(teacher, scheduler, latents)
-        if rung.method == "self_distillation":
-            averaged = self.answering(self.averaged, utterances, batch, guidance)
-            return distillation.self_distillation_lesson(averaged, scheduler, latents)
         teacher = self.answering(self.pipe.denoiser, utterances, batch, guidance)
         if rung.method == "consistency":
             averaged = self.answering(self.averaged, utterances, batch, guidance)
@@ -385,74 +351,6 @@ class Teacher:
     def answering(denoiser, utterances, batch, guidance=None):
         conditioning = denoiser.encode_conditioning(utterances.condition, utterances.prompt, batch["prompt_mask"])
         return distillation.answering(denoiser, conditioning, batch["frame_mask"], guidance)
-
-    @staticmethod
-    def asking(model, utterances, batch, guidance):
-        """A denoiser that accelerate prepared, which may be called and nothing else, as a function."""
-
-        def denoise(noisy, timesteps):
-            answer = model(
-                noisy,
-                timesteps,
-                utterances.condition,
-                utterances.prompt,
-                sample_mask=batch["frame_mask"],
-                prompt_mask=batch["prompt_mask"],
-                guidance=guidance,
-                return_dict=False,
-            )
-            return answer[0].float()
-
-        return denoise
-
-
-class DistributionMatchingTeacher(Teacher):
-    """Compares what the student says with what a fake denoiser expects of it, and teaches that one what is said.
-
-    The fake one is told the guidance scale too, for what the student says depends on it. It learns all its weights
-    where the student has adapters: it must be able to follow, and is not kept.
-    """
-
-    def __init__(self, pipe, rung, student, fake):
-        super().__init__(pipe, None, rung)
-        self.student, self.fake = student, fake
-
-    def loss(self, accelerator, student, batch, args):
-        mask = batch["frame_mask"]
-        with torch.no_grad(), accelerator.autocast():
-            utterances, guidance, noisy, timesteps = self.simulate(batch, args)
-        # Asked once, with its gradient: the lesson is made of the answer.
-        answer = self.asking(student, utterances, batch, guidance)(noisy, timesteps)
-        with torch.no_grad(), accelerator.autocast():
-            real = self.answering(self.pipe.denoiser, utterances, batch, guidance)
-            fake = self.asking(self.fake, utterances, batch, guidance)
-            lesson = distillation.distribution_matching_lesson(
-                real, fake, self.scheduler, answer.detach(), noisy, timesteps, mask
-            )
-        return distillation.distillation_loss(answer, lesson, self.scheduler, mask, args.weighting)
-
-    def fake_loss(self, accelerator, fake, batch, args):
-        with torch.no_grad(), accelerator.autocast():
-            utterances, guidance, noisy, timesteps = self.simulate(batch, args)
-            answer = self.asking(self.student, utterances, batch, guidance)(noisy, timesteps)
-            original = self.scheduler.predict_original_sample(answer, timesteps, noisy)
-            lesson = distillation.denoising_lesson(self.scheduler, original)
-        answer = self.asking(fake, utterances, batch, guidance)(lesson.noisy, lesson.timesteps)
-        return distillation.distillation_loss(answer, lesson, self.scheduler, batch["frame_mask"], args.weighting)
-
-    def simulate(self, batch, args):
-        """Read a batch, and let the student say some of it: utterances, guidance, z_t and timesteps."""
-        utterances = distillation.read_batch(self.pipe, batch)
-        guidance = self.draw_guidance(utterances.latents, args)
-        # Of the main process for all: sharded models wait for each other at every call.
-        drawn = broadcast(torch.rand(2, device=utterances.latents.device)).tolist()
-        num_steps = self.rung.student_steps[int(drawn[0] * len(self.rung.student_steps))]
-        student = self.asking(self.student, utterances, batch, guidance)
-        noise = torch.randn_like(utterances.latents)
-        simulated = distillation.backward_simulation(
-            student, self.scheduler, noise, num_steps, int(drawn[1] * num_steps)
-        )
-        return utterances, guidance, *simulated
 
 
 def fraction_done(clock, step, args):

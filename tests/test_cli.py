@@ -14,6 +14,7 @@ import torch
 from ns2_diffusers import NaturalSpeech2Pipeline, Voice
 from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, main, write_audio
 from ns2_diffusers.pipelines import bundled
+from ns2_diffusers.pipelines.lora import save_lora_weights
 
 TEXT = "Hello there."
 
@@ -89,6 +90,24 @@ def test_options_reach_the_pipeline(run, tiny_pipeline, clips):
         temperature=1.0,
     )
     np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+
+
+def test_lora_weights_by_name_and_by_path(run, tiny_pipeline, tiny_pipeline_dir, clips):
+    weight = tiny_pipeline.denoiser.proj_out.weight
+    tensors = {"denoiser.proj_out.lora_A.weight": torch.ones(1, *weight.shape[1:])}
+    tensors["denoiser.proj_out.lora_B.weight"] = torch.full((len(weight), 1), 0.1)
+    folder = tiny_pipeline_dir / "few_steps"
+    folder.mkdir()
+    save_lora_weights(tensors, 1, folder, student_steps=[2])
+    tiny_pipeline.load_lora_weights(folder)
+    wanted = expected(tiny_pipeline, clips)
+    for lora in ("few_steps", str(folder)):
+        assert run("generate", TEXT, "--lora", lora)[0] == 0
+        np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+    status, printed = run("generate", TEXT, "--lora", "few_steps", "--steps", "3")
+    assert status == 2 and "distilled for [2]" in printed.err
+    status, printed = run("generate", TEXT, "--lora", "nowhere")
+    assert status == 2 and "nowhere is no file" in printed.err
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -12,7 +12,10 @@ import shutil
 from pathlib import Path
 
 import torch
+from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
 from huggingface_hub import ModelCard
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
 from ns2_diffusers.pipelines.bundled import FOLDER
@@ -24,6 +27,9 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pipeline", required=True, help="directory that the training wrote")
     parser.add_argument("--codec", help="a codec of the same codes to put in place of the pipeline's")
+    parser.add_argument(
+        "--few_steps", type=Path, help="a student of it, distilled with --lora_rank, whose adapters go beside"
+    )
     parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
     parser.add_argument("--num_inference_steps", type=int, default=4, help="that it takes where nobody says how many")
     parser.add_argument("--guidance_scale", type=float, default=2.0, help="the same of guidance")
@@ -60,6 +66,8 @@ def main(args):
     shutil.rmtree(beside, ignore_errors=True)
     pipe.save_pretrained(beside)
     make_card(args).save(beside / "README.md")
+    if args.few_steps:
+        pack_adapters(args.few_steps, beside / "few_steps", getattr(torch, args.dtype))
 
     packed = NaturalSpeech2Pipeline.from_pretrained(beside)
     packed.set_progress_bar_config(disable=True)
@@ -91,6 +99,13 @@ def halve(component, dtype, name):
         if not half.isfinite().all():
             raise ValueError(f"{key} of the {name} does not fit {dtype}: pack it as bfloat16.")
         tensor.data = half
+
+
+def pack_adapters(source, target, dtype):
+    target.mkdir()
+    with safe_open(source / LORA_WEIGHT_NAME_SAFE, "pt") as file:
+        tensors = {name: file.get_tensor(name).to(dtype) for name in file.keys()}
+        save_file(tensors, target / LORA_WEIGHT_NAME_SAFE, metadata=file.metadata())
 
 
 def make_card(args):

@@ -104,7 +104,7 @@ def merge_lora_weights(
                 f"the LoRA weights change {layer} of shape {shape}, and this pipeline has {found}: load them into the "
                 "pipeline that they were trained on."
             )
-        update = (up.flatten(1) @ down.flatten(1)).view(shape)
+        update = (up.flatten(1).float() @ down.flatten(1).float()).view(shape)
         updates.append((weight, scale * alpha / len(down) * update))
     for weight, update in updates:
         weight.add_(update.to(weight))

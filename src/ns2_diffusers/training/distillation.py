@@ -1,18 +1,16 @@
 """What distillation teaches: answers that are each worth several of the teacher's.
 
 Progressive distillation (Salimans & Ho, arXiv 2202.00512), guidance distillation before it (Meng et al., arXiv
-2210.03142), and three shorter ways for the last rungs: consistency distillation (CoMoSpeech, arXiv 2305.06908),
-self-distillation (ZipVoice-Distill, arXiv 2506.13053) and distribution matching (DMD2, arXiv 2405.14867).
+2210.03142), and a shorter way for the last rungs, consistency distillation (CoMoSpeech, arXiv 2305.06908).
 
 Denoisers come as functions of noisy latents z_t (B, C, T) and timesteps (B,), which answer as the scheduler's
-`prediction_type` says; `answering` makes one of a model. Only `two_step_target`, `ddim_step` and
-`backward_simulation` know how far a step goes; all of it is float32 whatever the denoiser computes in.
+`prediction_type` says; `answering` makes one of a model. Only `two_step_target` and `ddim_step` know how far a step
+goes; all of it is float32 whatever the denoiser computes in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -25,10 +23,6 @@ Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 WEIGHTINGS = ("truncated_snr", "snr_plus_one")
 # No error of ẑ_0 weighs more than at this SNR: beyond it, what bfloat16 rounds away would drown the rest.
 MOST_SNR = 100.0
-# Of ZipVoice-Distill: neither of the two steps that a student learns to take at once is longer, of t in [0, 1].
-LONGEST_LEAP = 0.3
-# Of DMD: between which noise levels real and fake are compared, of t in [0, 1].
-LEAST_COMPARED, MOST_COMPARED = 0.02, 0.98
 
 
 class Lesson(NamedTuple):
@@ -145,32 +139,6 @@ def ddim_step(scheduler, original: torch.Tensor, noisy: torch.Tensor, start, end
     return alpha_end * original + sigma_end / sigma * (noisy - alpha * original)
 
 
-def backward_simulation(
-    student: Denoise, scheduler, noise: torch.Tensor, num_steps: int, steps_taken: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """z_t as a student meets it when it speaks: with some steps of its grid behind it (arXiv 2405.14867, section 4.5).
-
-    Noised latents would not do: they are better than what a student has to go on from. The paper draws new noise at
-    every step; these are the DDIM steps of `NaturalSpeech2DistilledScheduler`, which draws none.
-
-    Args:
-        student: the denoiser.
-        scheduler: of this package.
-        noise: z_1, (B, C, T).
-        num_steps: of its grid.
-        steps_taken: less than that.
-
-    Returns: z_t (B, C, T), and its timesteps (B,).
-    """
-    times = [1 - taken / num_steps for taken in range(steps_taken + 1)]
-    grid = [_timesteps(scheduler, noise.new_full((len(noise),), time)) for time in times]
-    noisy = noise
-    for start, end in pairwise(grid):
-        original = scheduler.predict_original_sample(student(noisy, start), start, noisy)
-        noisy = ddim_step(scheduler, original, noisy, start, end)
-    return noisy, grid[-1]
-
-
 def two_step_target(teacher: Denoise, scheduler, noisy: torch.Tensor, start, middle, end) -> torch.Tensor:
     """The ẑ_0 that takes a student in one DDIM step where the teacher's two arrive.
 
@@ -260,70 +228,6 @@ def consistency_lesson(
     consistent = scheduler.predict_original_sample(averaged(arrived, asked), asked, arrived)
     original = torch.where((end < 0).reshape(-1, 1, 1), arrived, consistent)
     return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
-
-
-def self_distillation_lesson(averaged: Denoise, scheduler, latents: torch.Tensor) -> Lesson:
-    """Two steps of the averaged student as one, from anywhere, of any length (arXiv 2506.13053, section III-C).
-
-    Args:
-        averaged: the student with its moving average for weights.
-        latents: clean ones, (B, C, T).
-    """
-    # Counted in training timesteps, so that no step is too short for its levels to be told apart.
-    most = scheduler.config.num_train_timesteps
-    longest = torch.tensor(LONGEST_LEAP * most, device=latents.device)
-    start, first, second = torch.rand(3, len(latents), device=latents.device)
-    start = (start * (most - 1)).floor() + 1
-    middle = start - 1 - (first * start.clamp(max=longest)).floor()
-    end = middle - 1 - (second * (middle + 1).clamp(max=longest)).floor()
-    noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
-    original = two_step_target(averaged, scheduler, noisy, start, middle, end)
-    return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
-
-
-def distribution_matching_lesson(
-    real: Denoise,
-    fake: Denoise,
-    scheduler,
-    answer: torch.Tensor,
-    noisy: torch.Tensor,
-    timesteps: torch.Tensor,
-    mask: torch.Tensor,
-) -> Lesson:
-    """Say what the teacher finds likelier, and what the student itself says less often (arXiv 2405.14867, section 3).
-
-    Both scores of the student's ẑ_0 at a noise level of its own make the gradient of the divergence between what
-    student and teacher say, (x̂_fake − x̂_real) / mean |ẑ_0 − x̂_real| (arXiv 2311.18828, equations 7 and 8; without α,
-    as in its authors' code). The target is as far from ẑ_0 as that gradient is long, so a squared error has it.
-    Nothing else of DMD2 is here: no GAN, nor the first DMD's regression on what the teacher made of the same noise.
-
-    Args:
-        real: the teacher.
-        fake: a denoiser of what the student says, from `denoising_lesson`.
-        scheduler: of this package.
-        answer: the student's at z_t, (B, C, T).
-        noisy, timesteps: z_t and its timesteps, from `backward_simulation`.
-        mask: (B, T), frames that there are.
-    """
-    original = scheduler.predict_original_sample(answer, timesteps, noisy)
-    times = LEAST_COMPARED + (MOST_COMPARED - LEAST_COMPARED) * torch.rand(len(answer), device=answer.device)
-    compared = _timesteps(scheduler, times)
-    noised = scheduler.add_noise(original, torch.randn_like(original), compared)
-    real_original, fake_original = (
-        scheduler.predict_original_sample(denoiser(noised, compared), compared, noised) for denoiser in (real, fake)
-    )
-    distance = (original - real_original).abs().mean(1) * mask
-    # A length for each item, so that no noise level counts for more than another.
-    distance = distance.sum(1) / mask.sum(1).clamp(min=1)
-    gradient = (fake_original - real_original) / distance.clamp(min=1e-6).reshape(-1, 1, 1)
-    return Lesson(noisy, timesteps, as_prediction(scheduler, original - gradient, noisy, timesteps))
-
-
-def denoising_lesson(scheduler, latents: torch.Tensor) -> Lesson:
-    """What any denoiser learns of `latents` (B, C, T), at any noise level: here the fake one of a student's ẑ_0."""
-    timesteps = torch.rand(len(latents), device=latents.device) * (scheduler.config.num_train_timesteps - 1)
-    noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
-    return Lesson(noisy, timesteps, as_prediction(scheduler, latents, noisy, timesteps))
 
 
 def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
