@@ -106,6 +106,8 @@ def pack_adapters(source, target, dtype):
     with safe_open(source / LORA_WEIGHT_NAME_SAFE, "pt") as file:
         tensors = {name: file.get_tensor(name).to(dtype) for name in file.keys()}
         save_file(tensors, target / LORA_WEIGHT_NAME_SAFE, metadata=file.metadata())
+    # It comes as its owner's alone, and a package is everybody's.
+    (target / LORA_WEIGHT_NAME_SAFE).chmod(0o644)
 
 
 def make_card(args):

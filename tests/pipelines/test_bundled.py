@@ -43,16 +43,31 @@ def test_it_fits_in_a_wheel():
     assert "consent" in card and "{scores}" not in card
 
 
-@needs_weights
-def test_its_words_are_heard(voice_in_the_box):
+def word_error_rate(pipe, **options):
     words = pytest.importorskip("ns2_diffusers.evaluation.words", reason="the eval extra is not installed")
     reader = words.WordReader()
     texts = (BENCHMARKS / "sentences.txt").read_text(encoding="utf-8").splitlines()[:8]
     prompts = [str(path) for path in itertools.islice(itertools.cycle(PROMPTS), len(texts))]
     generators = [torch.Generator().manual_seed(index) for index in range(len(texts))]
-    output = voice_in_the_box(texts, prompts, generator=generators)
+    output = pipe(texts, prompts, generator=generators, **options)
     heard = [reader.read(audio, output.sampling_rate) for audio in output.audios]
-    assert reader.word_error_rate(texts, heard) <= 0.12
+    return reader.word_error_rate(texts, heard)
+
+
+@needs_weights
+def test_its_words_are_heard(voice_in_the_box):
+    assert word_error_rate(voice_in_the_box) <= 0.12
+
+
+@needs_weights
+def test_its_student_says_them_in_one_step():
+    pipe = NaturalSpeech2Pipeline.from_pretrained(bundled())
+    pipe.set_progress_bar_config(disable=True)
+    pipe.load_lora_weights(bundled() / "few_steps")
+    calls = []
+    pipe.denoiser.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    assert word_error_rate(pipe, num_inference_steps=1) <= 0.12
+    assert calls == [8]
 
 
 MELODIES = {
