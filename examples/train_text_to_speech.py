@@ -164,7 +164,13 @@ def load_pipeline(args):
     """The pipeline to train: a published one, or an untrained one for the dataset's codec and tokenizer."""
     if args.pretrained_pipeline:
         changed = {"codec": load_codec(args.codec).eval()} if args.codec else {}
-        return NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, **changed)
+        pipe = NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, **changed)
+        if pipe.denoiser.config.student_steps:
+            raise ValueError(
+                f"{args.pretrained_pipeline} is a student of {pipe.denoiser.config.student_steps} steps and answers at "
+                "no other noise level: train its teacher further, and distill that again."
+            )
+        return pipe
     codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec")).eval()
     return build_pipeline(codec, NaturalSpeech2Tokenizer.from_pretrained(Path(args.dataset_dir) / "tokenizer"), args)
 

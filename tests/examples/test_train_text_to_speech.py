@@ -23,6 +23,7 @@ from ns2_diffusers import EncodecCodec, NaturalSpeech2Pipeline, NaturalSpeech2To
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.conversion.amphion import from_amphion
 from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
+from ns2_diffusers.training.distillation import make_student
 from ns2_diffusers.training.tracking import read_log
 
 TINY = {
@@ -369,6 +370,19 @@ def test_fine_tuning_starts_from_a_pipeline_and_keeps_its_noise(root):
     assert isinstance(scheduler, DPMSolverMultistepScheduler)
     assert scheduler.config.prediction_type == "v_prediction"
     assert "fine-tuned from" in (tuned / "README.md").read_text()
+
+
+def test_a_denoiser_that_guides_itself_goes_on_doing_so_and_a_student_of_few_steps_does_not(root):
+    pipe = NaturalSpeech2Pipeline.from_pretrained(train(root, "--max_train_steps", 1))
+    for name, steps in (("guided", None), ("student", [4])):
+        pipe.register_modules(denoiser=make_student(pipe.denoiser, steps, (1.0, 3.0)))
+        pipe.save_pretrained(root / name)
+    options = ("--max_train_steps", 2, "--learning_rate", 1e-3)
+    tuned = train(root, *options, "--pretrained_pipeline", root / "guided", output="tuned")
+    assert NaturalSpeech2Pipeline.from_pretrained(tuned).denoiser.config.guidance_range == [1.0, 3.0]
+    assert moved(root / "guided", tuned)["denoiser"] > 0
+    with pytest.raises(ValueError, match=r"student of \[4\] steps.*train its teacher"):
+        train(root, *options, "--pretrained_pipeline", root / "student", output="refused")
 
 
 def test_a_pipeline_goes_on_with_a_better_codec(root, tiny_codec, clips, transcripts):

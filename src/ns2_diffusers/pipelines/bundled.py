@@ -10,8 +10,8 @@ def bundled() -> Path:
 
         NaturalSpeech2Pipeline.from_pretrained(ns2_diffusers.bundled())
 
-    It guides itself, with any sampler and number of steps. The folder `few_steps` in it has LoRA weights that make it a
-    student of 4, 2 and 1 steps: `pipe.load_lora_weights(ns2_diffusers.bundled() / "few_steps")`.
+    It guides itself, with any sampler and number of steps. The folder `few_steps` in it has LoRA weights that make it
+    a student of 4, 2 and 1 steps: `pipe.load_lora_weights(ns2_diffusers.bundled() / "few_steps")`.
 
     What it was trained on and how well it speaks is in the README.md in it.
 
