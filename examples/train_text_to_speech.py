@@ -167,8 +167,8 @@ def load_pipeline(args):
         pipe = NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, **changed)
         if pipe.denoiser.config.student_steps:
             raise ValueError(
-                f"{args.pretrained_pipeline} is a student of {pipe.denoiser.config.student_steps} steps and answers at "
-                "no other noise level: train its teacher further, and distill that again."
+                f"{args.pretrained_pipeline} is a student of {pipe.denoiser.config.student_steps} steps and answers "
+                "at no other noise level: train its teacher further, and distill that again."
             )
         return pipe
     codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec")).eval()
