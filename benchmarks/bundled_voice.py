@@ -92,7 +92,7 @@ def main(args):
         "model": Path(model).name,
         "num_threads": args.num_threads,
         "device": args.device,
-        "guidance_scale": args.guidance_scale or pipe.config.default_guidance_scale,
+        "guidance_scale": pipe.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale,
         "levels": [
             recordings_level(kind, voices, judges, args, codec)
             for kind, voices in prompts.items()

@@ -64,7 +64,7 @@ def parse_args(argv=None):
     parser.add_argument("--sentences", type=Path, default=HERE / "sentences.txt", help="a text file, one a line")
     parser.add_argument("--num_sentences", type=int, default=50)
     parser.add_argument("--prompts", type=Path, default=HERE / "prompts", help="a folder of audio a kind of voice")
-    parser.add_argument("--guidance_scale", type=float, help="where the pipelines do not have their own")
+    parser.add_argument("--guidance_scale", type=float, help="in place of the pipelines' own")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
@@ -195,7 +195,7 @@ def plan(args):
 def plan_teacher(folder, args):
     teacher = load(folder, args)
     own = teacher.scheduler
-    scale = args.guidance_scale or teacher.config.default_guidance_scale
+    scale = teacher.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale
     guided = scale != 1 and not teacher.denoiser.config.guidance_embeds
     for sampler in args.samplers:
         # The paper's sampler has the middles of its steps for timesteps, and no other.

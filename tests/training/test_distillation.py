@@ -24,15 +24,15 @@ def levels(timesteps):
     return torch.exp(-integral / 2), torch.sqrt(-torch.expm1(-integral))
 
 
-def exact(noisy, timesteps, mean=MEAN, std=STD):
-    """E[z_0 | z_t] for latents from N(mean, std²)."""
+def exact(noisy, timesteps, mean=MEAN):
+    """E[z_0 | z_t] for latents from N(mean, STD²)."""
     alpha, sigma = levels(timesteps)
-    return mean + alpha * std**2 / (alpha**2 * std**2 + sigma**2) * (noisy - alpha * mean)
+    return mean + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (noisy - alpha * mean)
 
 
-def exact_teacher(scheduler, mean=MEAN, std=STD):
+def exact_teacher(scheduler, mean=MEAN):
     def teacher(noisy, timesteps):
-        original = exact(noisy, timesteps, mean, std)
+        original = exact(noisy, timesteps, mean)
         return distillation.as_prediction(scheduler, original, noisy, timesteps).float()
 
     return teacher

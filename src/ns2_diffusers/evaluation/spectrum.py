@@ -1,4 +1,4 @@
-"""How lively a spectrum is: the mean of all ways to say something is smooth, and judges of naturalness like it."""
+"""How lively a spectrum is: the mean of all ways to say something is smooth, which no other judge hears."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import torch
 
 from ..models.denoiser import DenoiserConditioning
 from .losses import data_loss
+from .objective import sample_times
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -189,7 +190,7 @@ def guidance_lesson(teacher: Denoise, scheduler, latents: torch.Tensor) -> Lesso
         latents: clean ones, (B, C, T).
     """
     # Spread evenly over a batch, whose items are few.
-    times = (torch.rand(1, device=latents.device) + torch.linspace(0, 1, len(latents) + 1)[1:].to(latents.device)) % 1
+    times = sample_times("stratified", len(latents), latents.device)
     timesteps = times * (scheduler.config.num_train_timesteps - 1)
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
     return Lesson(noisy, timesteps, teacher(noisy, timesteps))
