@@ -38,8 +38,8 @@ LANGUAGES = {"a": "en-us", "b": "en-gb"}
 # Shares of speakers: one voice, a mix of two English ones, a mix with a voice of another language.
 ALONE, ENGLISH_MIX = 0.45, 0.35
 SPEAKERS = ("mixed", "drawn")
-# How far drawn speakers lie from the mean, in the voices' own distances; at 1 and beyond they begin to sound broken.
-SPREADS = (0.4, 0.9)
+# How far drawn speakers lie from the mean, in the voices' own distances; beyond 1 they begin to sound broken.
+SPREADS = (0.6, 1.0)
 # libsndfile spreads 6 to 256 kbit/s of Opus over compression levels of 1 to 0: this is 64.
 OPUS_LEVEL = 1 - (64 - 6) / 250
 CARD = """# A synthetic corpus
