@@ -110,12 +110,14 @@ def plan(teacher, args):
             "--teacher_steps, or start from the undistilled pipeline."
         )
     rungs = []
-    if args.guidance_max > max(1.0, args.guidance_min) and not teacher.guidance_embeds and not known:
+    # Who guides itself already is taught again on request alone: training it further wears that off.
+    is_asked = args.method == "guidance" or not teacher.guidance_embeds
+    if args.guidance_max > max(1.0, args.guidance_min) and is_asked and not known:
         rungs.append(Rung("guidance", "guidance", None, steps))
     if args.method == "guidance" and not rungs:
         raise ValueError(
-            "--method guidance teaches a denoiser to guide itself, and there is nothing to teach: this one does so "
-            "already, or is a student, or --guidance_max is not above 1."
+            "--method guidance teaches a denoiser to guide itself, and there is nothing to teach: this one is a "
+            "student, or --guidance_max is not above 1."
         )
     if args.method == "halving":
         while steps % 2 == 0 and steps // 2 >= args.last_steps:
@@ -327,10 +329,11 @@ class Teacher:
 
     def draw_guidance(self, latents, args):
         """A scale for each item, (B,), from the student's range; None if it takes none."""
-        config = self.pipe.denoiser.config
-        if self.rung.method != "guidance" and not config.guidance_embeds:
-            return None
-        least, most = config.guidance_range or (args.guidance_min, args.guidance_max)
+        config, least, most = self.pipe.denoiser.config, args.guidance_min, args.guidance_max
+        if self.rung.method != "guidance":
+            if not config.guidance_embeds:
+                return None
+            least, most = config.guidance_range or (least, most)
         return least + (most - least) * torch.rand(len(latents), device=latents.device)
 
     def lesson(self, utterances, batch, guidance):

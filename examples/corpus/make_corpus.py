@@ -5,7 +5,7 @@
     npm pack kokoro-js@1.2.1
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 5
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 8 --speakers drawn --seed 2 \
-        --utterances_per_speaker 3
+        --utterances_per_speaker 2
     python examples/corpus/make_corpus.py --output_dir outputs/unseen --unseen
 
 Speakers are voices of Kokoro-82M and mixes of two, or `drawn`: voices of nobody, further from one another than mixes.

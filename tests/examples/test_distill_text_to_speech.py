@@ -188,6 +188,8 @@ def test_going_on_from_a_rung(folder, clips):
     assert len(speak(output / "steps-02", clips, guidance_scale=4.0)[1]) == 2
     with pytest.raises(ValueError, match=r"student of \[4\] steps"):
         distill(folder, "--teacher_steps", "8", output="no", teacher="student")
+    with pytest.raises(ValueError, match="this one is a student"):
+        distill(folder, "--method", "guidance", output="no", teacher="student")
 
 
 @pytest.mark.parametrize("method, rung", [("halving", "steps-04"), ("consistency", "consistency")])
@@ -227,8 +229,13 @@ def test_guidance_alone(folder):
     config = json.loads((output / "guidance" / "denoiser" / "config.json").read_text())
     assert config["guidance_range"] == [1.0, 3.0] and config["student_steps"] is None
     shutil.copytree(output / "guidance", folder / "guided")
-    with pytest.raises(ValueError, match="this one does so already"):
-        distill(folder, "--method", "guidance", output="again", teacher="guided")
+    # Again, as after further training: what it says at a scale of 1 is the teacher now.
+    again = distill(folder, "--method", "guidance", "--guidance_max", "4", output="again", teacher="guided")
+    config = json.loads((again / "guidance" / "denoiser" / "config.json").read_text())
+    assert config["guidance_range"] == [1.0, 4.0]
+    before, after = weights(folder / "guided"), weights(again / "guidance")
+    assert before.keys() == after.keys()
+    assert not torch.equal(before["proj_out.weight"], after["proj_out.weight"])
 
 
 def test_time_is_shared_by_the_rungs(folder, capsys):

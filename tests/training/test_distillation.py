@@ -248,9 +248,10 @@ def test_a_student_begins_as_its_teacher(tiny_pipeline):
     sample, condition, prompt = torch.randn(2, 16, 6), torch.randn(2, 6, 32), torch.randn(2, 4, 32)
     expected = teacher(sample, 500.0, condition, prompt).sample
     assert torch.equal(student(sample, 500.0, condition, prompt, guidance=3.0).sample, expected)
-    again = distillation.make_student(student, [4], (1.0, 3.0))
+    again = distillation.make_student(student, [4])
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
     assert again.config.student_steps == [4] and again.config.guidance_range == [1.0, 3.0]
+    assert distillation.make_student(student, None, (1.0, 4.0)).config.guidance_range == [1.0, 4.0]
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(0.1)

@@ -107,14 +107,14 @@ def make_student(
     Args:
         teacher: the denoiser.
         student_steps: the numbers of steps that the student is going to know, for its config; None for all.
-        guidance_range: least and greatest scale that it is going to take, if its teacher takes none.
+        guidance_range: least and greatest scale that it is going to be taught; None leaves its teacher's.
 
     Raises:
         ValueError: guidance is wanted of a teacher that never was without its condition.
     """
     config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
     config["student_steps"], state = student_steps, teacher.state_dict()
-    if guidance_range is not None and not teacher.config.guidance_embeds:
+    if guidance_range is not None:
         if not teacher.config.learned_nulls:
             raise ValueError(
                 "guidance steers away from what the teacher says without text and prompt, which this one never "
