@@ -110,7 +110,7 @@ def plan(teacher, args):
             "--teacher_steps, or start from the undistilled pipeline."
         )
     rungs = []
-    # Who guides itself already is taught again on request alone: training it further wears that off.
+    # Who guides itself is taught again on request alone: training it further goes on at a scale of 1.
     is_asked = args.method == "guidance" or not teacher.guidance_embeds
     if args.guidance_max > max(1.0, args.guidance_min) and is_asked and not known:
         rungs.append(Rung("guidance", "guidance", None, steps))
