@@ -69,8 +69,8 @@ class Kokoro:
 
         Each half is mean + spread · (√(1 − λ) Σ εᵢ (voiceᵢ − mean) / √(n − 1) + √λ σ ε) with normal εᵢ and ε (128,):
         of the voices' own mean, and at a spread of 1 of their covariance, shrunk by λ to a like one in all
-        directions, σ² their variance. For a few dozen voices span little of the 128 dimensions: of a voice that is
-        left out, about half lies outside the others' span.
+        directions, σ² their variance. For a few dozen voices span few of the 128 dimensions, and a voice that is
+        none of them lies partly outside.
 
         Args:
             timbres, manners: names of the voices for the first half of a style, the sound of a voice, and for the
