@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import ns2_diffusers
 from ns2_diffusers.training.losses import data_loss
 from ns2_diffusers.training.objective import TrainingObjective
+from ns2_diffusers.training.precision import fast_precision
 
 FRAME_RATE, CHANNELS, CODEBOOKS, CODEBOOK_SIZE, VOCABULARY = 50, 64, 8, 1024, 227
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,7 +62,7 @@ def parse_args(argv=None):
     parser.add_argument("--batch_seconds", type=int, default=48, help="speech a batch, in utterances of about 4 s")
     parser.add_argument("--steps", type=int, default=5, help="timed ones; the counted and compiled one comes before")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mixed_precision", choices=sorted(DTYPES), default="bf16")
+    parser.add_argument("--mixed_precision", choices=sorted(DTYPES), default=fast_precision())
     parser.add_argument("--compile", action="store_true", help="torch.compile the models that are timed")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args(argv)

@@ -24,6 +24,7 @@ from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.losses import standardized_codebooks
+from ns2_diffusers.training.precision import fast_precision
 from ns2_diffusers.training.stability import NonFiniteGuard
 
 
@@ -40,7 +41,7 @@ def parse_args(argv=None):
     add("--lr_warmup_steps", type=int, default=50)
     add("--max_grad_norm", type=float, default=1.0)
     add("--binarization_weight", type=float, default=1.0, help="rises to this over the run")
-    add("--mixed_precision", choices=["no", "bf16", "fp16"], default="no")
+    add("--mixed_precision", choices=["no", "bf16", "fp16"], default=fast_precision())
     add("--seed", type=int, default=0)
     add("--logging_steps", type=int, default=50)
     add("--checkpointing_steps", type=int, default=500)

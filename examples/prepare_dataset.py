@@ -40,7 +40,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--metadata", help="CSV or JSONL with audio (or file), text[, id, speaker, phonemes, durations]"
+        "--metadata", help="CSV or JSONL with audio (or file), text[, id, speaker, phonemes, durations, sung]"
     )
     source.add_argument("--dataset_name", help="of the hub, or anything that datasets.load_dataset takes")
     source.add_argument("--ljspeech_dir", help="folder with metadata.csv and wavs/")

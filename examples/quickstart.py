@@ -102,7 +102,7 @@ def train(root, args):
         prepare_dataset.main(prepare_dataset.parse_args(options))
     if not read_card(dataset)["aligned"]:
         options = ["--dataset_dir", dataset, "--max_train_steps", str(args.aligner_steps), "--batch_seconds", "40"]
-        options += ["--mixed_precision", "bf16", "--resume_from_checkpoint", "latest"]
+        options += ["--resume_from_checkpoint", "latest"]
         align_dataset.main(align_dataset.parse_args(options))
     if not (root / "pipeline" / "model_index.json").exists():
         options = ["--dataset_dir", dataset, "--output_dir", pipeline, "--resume_from_checkpoint", "latest"]

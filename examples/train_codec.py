@@ -32,6 +32,7 @@ from ns2_diffusers.training.codec_losses import (
 from ns2_diffusers.training.codec_validation import measure_latents, reconstruct_samples
 from ns2_diffusers.training.discriminators import CodecDiscriminator, SideBySide
 from ns2_diffusers.training.losses import pitch_loss
+from ns2_diffusers.training.precision import fast_precision
 from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import log_numbers, rewind_log, start_tracking
 
@@ -65,7 +66,7 @@ def parse_args(argv=None):
     add("--max_train_time", type=float, default=None, help="minutes")
     add("--seed", type=int, default=0)
     # No fp16: gradients of a mean over a million values are too small for it.
-    add("--mixed_precision", choices=["no", "bf16"], default="bf16")
+    add("--mixed_precision", choices=["no", "bf16"], default=fast_precision())
     add("--gradient_checkpointing", action="store_true")
     add("--dataloader_num_workers", type=int, default=0)
 

@@ -46,6 +46,7 @@ from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.lora import add_lora, split_lora
 from ns2_diffusers.training.losses import standardized_codebooks
 from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective
+from ns2_diffusers.training.precision import fast_precision
 from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import (
     RunningMeans,
@@ -100,7 +101,7 @@ def parse_args(argv=None):
     add("--ema_decay", type=float, default=0.9999)
     add("--max_train_steps", type=int, default=100_000)
     add("--max_train_time", type=float, help="minutes, those before a resumed run was stopped included")
-    add("--mixed_precision", choices=["no", "bf16", "fp16"], default="bf16")
+    add("--mixed_precision", choices=["no", "bf16", "fp16"], default=fast_precision())
     add("--gradient_checkpointing", action="store_true")
     add("--dataloader_num_workers", type=int, default=0)
     add("--seed", type=int, default=0)

@@ -36,6 +36,7 @@ from ns2_diffusers.training.averaging import WeightAverage
 from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.objective import TIMESTEP_SAMPLINGS
+from ns2_diffusers.training.precision import fast_precision
 from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import RunningMeans, log_numbers, log_speech, rewind_log, start_tracking
 from ns2_diffusers.training.unconditional import unconditional_loss
@@ -71,7 +72,7 @@ def parse_args(argv=None):
     add("--ema_decay", type=float, default=0.9999)
     add("--max_train_steps", type=int, default=100_000)
     add("--max_train_time", type=float, help="minutes, those before a resumed run was stopped included")
-    add("--mixed_precision", choices=["no", "bf16", "fp16"], default="bf16")
+    add("--mixed_precision", choices=["no", "bf16", "fp16"], default=fast_precision())
     add("--gradient_checkpointing", action="store_true")
     add("--dataloader_num_workers", type=int, default=0)
     add("--seed", type=int, default=0)

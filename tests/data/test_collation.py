@@ -42,6 +42,10 @@ def test_batches_are_padded_and_masked(collator):
     assert [tokenizer.decode(ids) for ids in batch["input_ids"].tolist()] == ["hˈ", "hˈI"]
 
 
+def test_songs_are_marked(collator):
+    assert collator([ROWS[0], ROWS[1] | {"sung": True}])["sung"].tolist() == [False, True]
+
+
 def test_pitch_has_no_gaps_where_f0_has(collator):
     batch = collator(ROWS[1:2])
     assert batch["f0"][0, :4].tolist() == [0, 100, 0, 400]

@@ -51,6 +51,11 @@ def test_an_utterance_is_what_the_recording_says(clips, transcripts):
     assert utterance["seconds"] is None
 
 
+def test_a_song_stays_marked(clips):
+    marked = [preparer()[("", row(str(clips[0]), **fields))][1]["sung"] for fields in ({}, {"sung": True})]
+    assert marked == [False, True]
+
+
 def test_it_is_resampled_to_the_codecs_rate(clips):
     make = RowPreparer(NaturalSpeech2Tokenizer(), 24000, 320, RowLimits())
     _, utterance = make[("", row(str(clips[0])))]

@@ -34,10 +34,10 @@ def tokenizer():
 
 
 def test_written_is_loaded(tmp_path, tiny_codec, tokenizer):
-    rows = [make_row("a"), make_row("b", 20)]
+    rows = [make_row("a"), make_row("b", 20) | {"sung": True}]
     write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
     loaded = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
-    assert list(loaded["id"]) == ["a", "b"]
+    assert list(loaded["id"]) == ["a", "b"] and list(loaded["sung"]) == [False, True]
     for row, back in zip(rows, loaded, strict=True):
         for key, value in row.items():
             assert back[key] == (value.tolist() if isinstance(value, torch.Tensor) else value)

@@ -42,6 +42,19 @@ def test_jsonl_with_audio_by_id(tmp_path):
     assert row == {"id": "u1", "speaker": "ann", "text": "Hi.", "audio": audio, "durations": [1, 2]}
 
 
+def test_songs_are_marked(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "file,text,sung\n1.wav,La.,true\n2.wav,Hi.,false\n3.wav,Hi.,\n4.wav,Hi.,yes\n", "utf-8"
+    )
+    first, *others, odd = rows(table_source(tmp_path / "a.csv"))
+    assert first["sung"] is True and not any("sung" in row for row in others)
+    assert "its `sung` is 'yes': wanted true or false" in odd["error"]
+    lines = [json.dumps({"file": "1.wav", "text": "La.", "sung": sung}) for sung in (True, False, None, 7)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), "utf-8")
+    first, *others, odd = rows(table_source(tmp_path / "a.jsonl"))
+    assert first["sung"] is True and not any("sung" in row for row in others) and "is 7" in odd["error"]
+
+
 def test_damaged_lines_of_a_csv_are_named_and_the_rest_is_read(tmp_path):
     lines = [b"file,text", b"1.wav,One.", b"2.wav,caf\xe9", b"3.wav,Three, or more.", b",No file."]
     lines += [b'5.wav,"Five', b"6.wav,Six.", b'7.wav,Seven."', b"8.wav,Eight."]

@@ -19,6 +19,7 @@ from ns2_diffusers.pipelines.lora import save_lora_weights
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "corpus"))
 import kokoro
 import make_corpus
+import melody
 import pack_voice
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,11 @@ class Stub:
         durations = np.full(len(phonemes) + 2, 1)
         samples = kokoro.FRAME * durations.sum()
         audio = np.sin(np.arange(samples) * 2 * np.pi * 200 * speed / 24000).astype(np.float32) / 2
-        return kokoro.Speech(audio, durations, np.full(samples // kokoro.F0_HOP, 200.4 * speed))
+        f0 = np.full(samples // kokoro.F0_HOP, 200.4 * speed)
+        return kokoro.Speech(audio, durations, f0, np.ones_like(f0))
+
+    def sing(self, phonemes, style, durations, f0, energy):
+        return kokoro.Speech(np.zeros(kokoro.FRAME * durations.sum(), np.float32), durations, f0, energy)
 
 
 @pytest.fixture
@@ -176,6 +181,83 @@ def test_prompts_and_references_of_the_unseen(make):
     assert {(job["voice2"], job["mix"], job["speed"]) for job in jobs} == {(None, 1.0, 1.0)}
     rows = rows_of(make("unseen", "--unseen", "--max_utterances", "2"))
     assert [(row["id"], row["speaker"]) for row in rows] == [("af_bella_0", "af_bella"), ("af_bella_1", "af_bella")]
+
+
+def test_what_is_sung(make):
+    rows = rows_of(make("sung", "--sung", "0.5", "--max_utterances", "60"))
+    spoken = [row for row in rows if "sung" not in row]
+    sung = [row for row in rows if row.get("sung")]
+    assert len(spoken) + len(sung) == 60 and 18 < len(sung) < 42
+    texts = sentences(RECIPE / "sentences.txt")
+    assert all(row["text"] in texts for row in spoken)
+    refrains = [row for row in sung if len(set(row["text"].rstrip(".").split())) == 1]
+    assert 0 < len(refrains) < len(sung) / 2
+    for row in sung:
+        assert len(row["text"].split()) <= 8
+        assert row in refrains or any(text.startswith(row["text"]) for text in texts)
+        assert len(row["durations"]) == len(row["phonemes"]) + 2
+        assert sum(row["durations"]) * 600 == row["samples"] == 300 * len(row["f0"])
+    assert np.mean([row["samples"] / len(row["phonemes"]) for row in sung]) > 1200
+    again = rows_of(make("again", "--sung", "0.5", "--max_utterances", "60"))
+    assert rows == again
+
+
+def spoken(phonemes, f0=200.0):
+    durations = np.full(len(phonemes) + 2, 2)
+    f0 = np.full(2 * durations.sum(), f0)
+    f0[:4] = f0[-4:] = 0.0  # silence
+    return kokoro.Speech(np.zeros(0), durations, f0, np.linspace(0, 1, len(f0)))
+
+
+def test_a_melody_holds_the_vowels_and_leaves_the_rest():
+    phonemes = "lˈɑ sˈi"
+    speech = spoken(phonemes)
+    speech.f0[2 * 2 * 5 : 2 * 2 * 6] = 0.0  # the s
+    durations, f0, energy = melody.compose(phonemes, speech, np.random.default_rng(3))
+    symbols = ["", *phonemes, ""]
+    for symbol, before, now in zip(symbols, speech.durations, durations, strict=True):
+        assert now > before if symbol in "ɑi" and symbol else now == before
+    assert len(f0) == len(energy) == 2 * durations.sum()
+    ends, high = 2 * np.cumsum(durations), np.quantile(speech.energy, 0.95)
+    parts = {
+        symbol: slice(end - 2 * length, end) for symbol, end, length in zip(symbols, ends, durations, strict=True)
+    }
+    assert (f0[: 2 * 2] == 0).all() and (f0[parts["s"]] == 0).all() and (f0[parts["l"]] > 0).all()
+    for vowel in "ɑi":
+        part = parts[vowel]
+        assert (energy[part] == high).all()
+        # One note: what its middle has is what it begins and ends about.
+        np.testing.assert_allclose(f0[part][3:-3], np.median(f0[part]), rtol=2 ** (60 / 1200) - 1)
+    assert np.array_equal(energy[parts["s"]], speech.energy[20:24])
+
+
+@pytest.mark.parametrize("voice", [70.0, 110.0, 220.0, 420.0])
+def test_melodies_are_of_a_scale_that_a_voice_reaches(voice):
+    for seed in range(50):
+        notes = melody.melody(40, voice, np.random.default_rng(seed))
+        assert 79.9 < notes.min() and notes.max() < 700.1
+        assert notes.max() / notes.min() <= 4.01
+        steps = 12 * np.log2(notes[1:] / notes[:-1])
+        np.testing.assert_allclose(steps, steps.round(), atol=1e-6)
+        # Of a major scale no more than seven of the twelve tones.
+        assert len({round(12 * np.log2(note / notes[0])) % 12 for note in notes}) <= 7
+
+
+def test_vibrato_is_around_the_note():
+    swings = [1200 * np.log2(melody.vibrato(800, np.random.default_rng(seed))) for seed in range(40)]
+    depths = np.array([np.abs(swing).max() for swing in swings])
+    assert 8 < (depths == 0).sum() < 32 and 10 * 0.99 < depths[depths > 0].min() and depths.max() <= 50
+    assert max(abs(swing.mean()) for swing in swings) < 1.5
+
+
+def test_graph_inputs_by_hand():
+    """The node's output (field 2) gets another name, and the graph an input of type tensor of float (1)."""
+    node = b"\x0a\x02ab" + b"\x12\x02ab"
+    given = b"\x0a\x02ab" + b"\x12\x04\x0a\x02\x08\x01"
+    wanted = b"\x0a\x02ab" + b"\x12\x02_b" + b"\x3a\x0c" + b"\x5a\x0a" + given
+    assert kokoro.with_inputs(node, ["ab"]) == wanted
+    with pytest.raises(ValueError, match="found 2 times"):
+        kokoro.with_inputs(node + node, ["ab"])
 
 
 def test_graph_outputs_by_hand():

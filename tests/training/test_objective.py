@@ -26,6 +26,7 @@ def batch(tiny_codec):
         "loss_mask": mask,
         "f0": f0 * (torch.rand(2, 30) > 0.3) * mask,
         "pitch": f0 * mask,
+        "sung": torch.tensor([False, False]),
         "prompt_codes": torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 15)),
         "prompt_mask": torch.arange(15) < torch.tensor([[15], [10]]),
     }
@@ -190,6 +191,22 @@ def test_padding_changes_no_loss(make_objective, batch, kind, monkeypatch):
         count = counts.get(name, frames)
         together = (first[name] * count[0] + alone[name] * count[1]) / count.sum()
         assert padded[name].item() == pytest.approx(together.item(), rel=1e-4)
+
+
+def test_durations_and_pitch_are_learned_from_speech_alone(make_objective, batch, monkeypatch):
+    """Of a song the denoiser learns, the predictors do not."""
+    objective = make_objective(score_weight=1.0)
+    monkeypatch.setattr(objective_module, "sample_times", lambda sampling, count, device: torch.full((count,), 0.4))
+    monkeypatch.setattr(torch, "randn_like", lambda tensor: torch.full_like(tensor, 0.5))
+    spoken = objective(batch)
+    mixed = objective(batch | {"sung": torch.tensor([False, True])})
+    alone = objective({key: value[:1] for key, value in batch.items()})
+    for name in ("duration", "pitch"):
+        assert mixed[name].item() == pytest.approx(alone[name].item(), rel=1e-4) != spoken[name].item()
+    for name in ("data", "score", "codebook"):
+        assert mixed[name] == spoken[name]
+    sung = objective(batch | {"sung": torch.tensor([True, True])})
+    assert sung["duration"] == sung["pitch"] == 0 < sung["loss"]
 
 
 def test_dropping_the_condition_trains_the_nulls(make_objective, batch):

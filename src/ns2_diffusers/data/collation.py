@@ -69,8 +69,9 @@ class PromptCollator:
 
         Returns: `input_ids`, `attention_mask` (bool), `durations` (B, N); `codes` (B, Q, T), `frame_mask` (bool),
         `loss_mask` (the same without the prompt, if that was cut from here), `f0` (Hz, 0 unvoiced), `pitch` (the
-        same without gaps) (B, T); `prompt_codes` (B, Q, Tp), `prompt_mask`; `seed`, int64, for whatever the training
-        step draws. While the dataset is not aligned, `alignment_prior` (B, T, N) stands in for `durations`.
+        same without gaps) (B, T); `sung` (B,) bool; `prompt_codes` (B, Q, Tp), `prompt_mask`; `seed`, int64, for
+        whatever the training step draws. While the dataset is not aligned, `alignment_prior` (B, T, N) stands in for
+        `durations`.
         """
         text = self.tokenizer([row["phonemes"] for row in rows], is_phonemes=True, padding=True, return_tensors="pt")
         codes, frame_mask = _pad_codes([np.stack(row["codes"]) for row in rows])
@@ -88,6 +89,8 @@ class PromptCollator:
             "loss_mask": loss_mask,
             "f0": _pad(f0),
             "pitch": _pad([interpolate_unvoiced(item) for item in f0]),
+            # Datasets of before there were songs lack the column.
+            "sung": torch.tensor([bool(row.get("sung", False)) for row in rows]),
             "prompt_codes": prompt_codes,
             "prompt_mask": prompt_mask,
             "seed": torch.tensor(self._batch_seed([row["id"] for row in rows])),

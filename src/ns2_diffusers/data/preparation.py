@@ -96,8 +96,8 @@ class RowPreparer(torch.utils.data.Dataset):
         """(name of a shard, row) → (the same name, utterance).
 
         The utterance has `id`, `speaker`, `text`, `phonemes`, `waveform` (samples,) and `f0` (ceil(samples / hop),) in
-        float32, `start`, the first sample that was kept, and `seconds` (N,) of the symbols or None; a rejected one
-        `id`, `audio`, `reason` and `detail`. What is no row (the end of a shard) passes.
+        float32, `start`, the first sample that was kept, `seconds` (N,) of the symbols or None, and `sung`; a rejected
+        one `id`, `audio`, `reason` and `detail`. What is no row (the end of a shard) passes.
         """
         name, row = item
         if not isinstance(row, dict):
@@ -140,6 +140,7 @@ class RowPreparer(torch.utils.data.Dataset):
             "f0": estimate_f0(waveform, self.sampling_rate, self.hop_length).numpy(),
             "seconds": seconds,
             "start": start,
+            "sung": row.get("sung", False),
         }
 
     def _read_text(self, row, text):

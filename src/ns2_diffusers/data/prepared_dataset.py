@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("id", "speaker", "text", "phonemes", "durations", "codes", "f0", "n_frames")
+COLUMNS = ("id", "speaker", "text", "phonemes", "durations", "codes", "f0", "n_frames", "sung")
 CARD_NAME = "dataset_card.json"
 REJECTED_NAME = "rejected.jsonl"
 FORMAT_VERSION = 2
@@ -20,7 +20,8 @@ def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path
     Args:
         rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of each symbol that the tokenizer
             makes of them, start and end included, or an empty list in every row while nothing is aligned;
-            `codes` (Q, T); `f0` (T,) in Hz, 0 unvoiced; `n_frames` T.
+            `codes` (Q, T); `f0` (T,) in Hz, 0 unvoiced; `n_frames` T; `sung`, which may be left out, True where
+            durations and F0 are a song's, which a model that reads text must not learn.
         directory: replaced if it holds a prepared dataset already.
         codec, tokenizer: what made the codes and the phonemes; they are saved with the rows.
 
@@ -139,7 +140,7 @@ def write_shard(rows: list[dict[str, Any]], path: Path) -> None:
     import pyarrow.parquet as pq
 
     types = dict.fromkeys(COLUMNS, pa.string()) | {"durations": pa.list_(pa.int32()), "n_frames": pa.int32()}
-    types |= {"codes": pa.list_(pa.list_(pa.int16())), "f0": pa.list_(pa.float32())}
+    types |= {"codes": pa.list_(pa.list_(pa.int16())), "f0": pa.list_(pa.float32()), "sung": pa.bool_()}
     columns = {name: [row[name] for row in rows] for name in COLUMNS}
     columns["codes"] = [list(codes) for codes in columns["codes"]]
     table = pa.table(columns, schema=pa.schema(types))
@@ -181,6 +182,7 @@ def _write_card(directory: str | Path, card: dict[str, Any]) -> None:
 
 
 def _checked(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    row = {"sung": False, **row}
     missing = [column for column in COLUMNS if column not in row]
     if missing:
         raise ValueError(f"utterance {row.get('id')!r} lacks {missing}: a row has {COLUMNS}.")

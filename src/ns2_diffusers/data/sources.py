@@ -1,8 +1,8 @@
 """Where utterances come from: every source reads plain rows.
 
 A row has `id`, `speaker`, `text` and `audio` (a path, or a dict with bytes), and may have `phonemes`, `durations`,
-`textgrid` and `speed`. A row that its source cannot read is `{"id": ..., "error": why}`: it is reported with the
-others that turn out to be damaged, and the next one is read.
+`textgrid`, `speed` and `sung`. A row that its source cannot read is `{"id": ..., "error": why}`: it is reported with
+the others that turn out to be damaged, and the next one is read.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ class Source:
 
 
 def table_source(path: str | Path, audio_path: str | None = None) -> Source:
-    """A CSV, or JSONL (any other suffix), of `audio` or `file`, `text`[, `id`, `speaker`, `phonemes`, `durations`].
+    """A CSV, or JSONL (any other suffix), of `audio` or `file`, `text`, and what else a row may have.
 
-    Audio paths are relative to the file. `id` is the path of the audio without suffix unless given; `durations`
-    are a list, or in a CSV numbers with spaces between them.
+    Audio paths are relative to the file. `id` is the path of the audio without suffix unless given, `speaker` one and
+    the same; `durations` are a list, or in a CSV numbers with spaces between them; `sung` is true of songs, in a CSV
+    `true` or `false`.
 
     Args:
         audio_path: where the audio of a row without `audio` and `file` is, such as `audio/{id}.ogg`.
@@ -270,7 +271,17 @@ def _table_row(fields: Any, folder: Path, audio_path: str | None) -> Row:
     row |= {key: fields[key] for key in ("phonemes", "durations") if fields.get(key)}
     if isinstance(row.get("durations"), str):
         row["durations"] = [float(value) for value in row["durations"].split()]
+    if _as_bool(fields.get("sung")):
+        row["sung"] = True
     return row
+
+
+def _as_bool(value: Any) -> bool:
+    if value in ("true", "false", ""):
+        return value == "true"
+    if value not in (True, False, None):
+        raise ValueError(f"its `sung` is {value!r}: wanted true or false")
+    return bool(value)
 
 
 def _digest(content: bytes) -> str:

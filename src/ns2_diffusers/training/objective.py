@@ -116,8 +116,10 @@ class TrainingObjective(nn.Module):
             pitch=batch["pitch"],
         )
         found |= self._denoising_losses(latents, adapted.condition, prompt, batch)
-        found["duration"] = losses.duration_loss(adapted.log_durations, durations, batch["attention_mask"])
-        found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["loss_mask"])
+        # A song has its notes from elsewhere: text and voice do not tell them, and speech must not take after them.
+        spoken = ~batch["sung"].unsqueeze(1)
+        found["duration"] = losses.duration_loss(adapted.log_durations, durations, batch["attention_mask"] & spoken)
+        found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["loss_mask"] & spoken)
         found["loss"] = sum(self._weight(name, step) * value for name, value in found.items())
         return found
 

@@ -1,0 +1,69 @@
+"""Melodies for `make_corpus.py --sung`: how long each symbol of a text is sung, and how high."""
+
+import numpy as np
+from kokoro import FRAME, SAMPLING_RATE
+
+FRAMES_A_SECOND = SAMPLING_RATE / FRAME
+# What a note is held on; misaki's weak vowels, ᵊ and ᵻ, are too short.
+VOWELS = set("AIOQWYaiuæɑɒɔəɛɜɪʊʌ")
+SCALE = np.array([0, 2, 4, 5, 7, 9, 11])  # semitones, major
+BEATS, STEPS = (0.5, 1, 1, 1, 2, 2, 4), (-4, -2, -1, -1, 0, 1, 1, 2, 4)
+LOWEST, HIGHEST = 80.0, 700.0  # Hz
+VOICED = 50.0  # Hz; what is below was spoken without voice
+GLIDE = 5  # values of F0, 12.5 ms each, over which one note becomes the next
+
+
+def compose(phonemes, speech, generator):
+    """A random melody for what was spoken: durations, F0 and energy for `Kokoro.sing`.
+
+    Consonants stay as they were spoken; every vowel is a note, of 0.13 to 1.6 seconds and of a major scale that begins
+    about as high as the voice speaks. It is held as loud as the loudest of the text, as Kokoro alone would let it die
+    away. Half of the melodies have vibrato.
+
+    Args:
+        speech: of `Kokoro.speak`.
+        generator: numpy's.
+    """
+    symbols = ["", *phonemes, ""]
+    is_note = np.array([symbol in VOWELS for symbol in symbols])
+    beat = FRAMES_A_SECOND * generator.uniform(0.25, 0.4)
+    durations = speech.durations.copy()
+    notes = np.round(beat * generator.choice(BEATS, is_note.sum())).astype(int)
+    durations[is_note] = np.maximum(durations[is_note], notes)
+    pitches = melody(is_note.sum(), np.median(speech.f0[speech.f0 > VOICED]), generator)
+    # What comes before a vowel belongs to its note, what ends the text to the last.
+    notes_of = np.minimum(np.cumsum(is_note) - is_note, len(pitches) - 1)
+    f0 = np.repeat(pitches[notes_of], 2 * durations)
+    f0 = glide(f0) * vibrato(len(f0), generator)
+    is_voiced = spread(speech.f0 > VOICED, True, speech, durations)
+    energy = spread(speech.energy, np.quantile(speech.energy, 0.95), speech, durations)
+    return durations, np.where(is_voiced, f0, 0.0), energy
+
+
+def melody(length, spoken, generator):
+    """Hz of each note: a walk over the scale that stays within an octave."""
+    first = spoken * 2 ** (generator.uniform(-2, 8) / 12)
+    degrees = np.cumsum(generator.choice(STEPS, length))
+    degrees = np.abs((degrees + 7) % 28 - 14) - 7  # turned back at ±7
+    semitones = SCALE[degrees % 7] + 12 * (degrees // 7)
+    first = np.clip(first, LOWEST * 2 ** (-semitones.min() / 12), HIGHEST * 2 ** (-semitones.max() / 12))
+    return first * 2 ** (semitones / 12)
+
+
+def glide(f0):
+    edges = np.pad(np.log(f0), GLIDE // 2, mode="edge")
+    return np.exp(np.convolve(edges, np.full(GLIDE, 1 / GLIDE), mode="valid"))
+
+
+def vibrato(length, generator):
+    cents = generator.choice([0.0, 1.0]) * generator.uniform(10, 50)
+    seconds = np.arange(length) / (2 * FRAMES_A_SECOND)
+    return 2 ** (cents / 1200 * np.sin(2 * np.pi * generator.uniform(4.5, 6.5) * seconds))
+
+
+def spread(values, held, speech, durations):
+    """Two values a frame of each symbol, and over what lasts longer now `held`."""
+    ends = 2 * np.cumsum(speech.durations)
+    parts = [values[end - 2 * length : end] for end, length in zip(ends, speech.durations, strict=True)]
+    lengths = zip(parts, speech.durations, durations, strict=True)
+    return np.concatenate([part if new == old else np.full(2 * new, held) for part, old, new in lengths])
