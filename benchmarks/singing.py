@@ -1,0 +1,126 @@
+"""How a voice sings: a scale, and a tune with words, by given durations and F0, with voices that it never heard.
+
+    pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
+    python benchmarks/singing.py
+
+Every prompt of `benchmarks/prompts` sings both, from about as high as it speaks. A row of the table is a kind of voice
+and a song; `results.json` has every song, and the songs lie beside it.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import soundfile
+import torch
+from tqdm import tqdm
+
+import ns2_diffusers
+from bundled_voice import HERE, embed_or_nobody
+from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
+from ns2_diffusers.evaluation.prosody import f0_median_error
+from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.text.notes import read_notes
+
+sys.path.insert(0, str(HERE.parent / "examples"))
+from sing import sing
+
+SONGS = {
+    "scale": ("La la la la la la la la.", "C4 D4 E4 F4 G4 A4 B4 C5"),
+    # "Ah! vous dirai-je, maman", France, before 1761, and Jane Taylor's "The Star" of 1806.
+    "tune": (
+        "Twinkle, twinkle, little star, how I wonder what you are.",
+        "C4 C4 G4 G4 A4 A4 G4:2 F4 F4 E4 E4 D4 D4 C4:2",
+    ),
+}
+COLUMNS = [
+    ("voiced", "voiced", ".0%"),
+    ("F0 error, cents", "f0_error", ".1f"),
+    ("word errors", "word_errors", ".0%"),
+    ("cosine to the prompt", "cosine", ".3f"),
+    ("DistilMOS", "distilmos", ".2f"),
+]
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a pipeline directory (the bundled voice)")
+    parser.add_argument("--prompts", default=HERE / "prompts", type=Path, help="a folder of audio a kind of voice")
+    parser.add_argument("--tempo", type=float, default=100.0, help="beats a minute")
+    parser.add_argument("--steps", type=int, help="the pipeline's own number if not given")
+    parser.add_argument("--output_dir", default="outputs/singing", type=Path)
+    return parser.parse_args(argv)
+
+
+def main(args):
+    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(args.model or ns2_diffusers.bundled())
+    pipe.set_progress_bar_config(disable=True)
+    judges = WordReader(), SpeakerJudge(), NaturalnessJudge()
+    paths = sorted(args.prompts.glob("*/*.*"))
+    if not paths:
+        raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    results = []
+    for path in tqdm(paths):
+        for name in SONGS:
+            results.append({"kind": path.parent.name, "prompt": path.stem, "song": name})
+            results[-1] |= judge(pipe, path, name, judges, args)
+    (args.output_dir / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    print(table(results))
+    return results
+
+
+def judge(pipe, prompt, name, judges, args):
+    """One song: share of the notes' frames that are voiced, how far off they are, and what the judges say."""
+    words, speaker, naturalness = judges
+    text, notes = SONGS[name]
+    notes = in_reach(read_notes(notes), prompt)
+    options = {"num_inference_steps": args.steps, "generator": torch.Generator().manual_seed(0)}
+    output, asked = sing(pipe, text, pipe.encode_voice(str(prompt)), notes, 60 / args.tempo, **options)
+    audio, rate = output.audios[0], output.sampling_rate
+    soundfile.write(args.output_dir / f"{prompt.stem}-{name}.wav", audio, rate)
+    waveform, _ = load_audio(audio, rate)
+    f0 = estimate_f0(waveform, rate, pipe.codec.hop_length).numpy()[: len(asked)]
+    # Silence before and after is no note.
+    silent = np.zeros(len(asked), dtype=bool)
+    silent[: output.durations[0][0]] = silent[len(asked) - output.durations[0][-1] :] = True
+    vector = embed_or_nobody(speaker, waveform, rate)
+    return {
+        "voiced": float((f0 > 0)[~silent].mean()),
+        "f0_error": f0_median_error(f0, asked),
+        "word_errors": words.word_error_rate([text], [words.read(waveform, rate)]) if name == "tune" else None,
+        "cosine": float(speaker.similarity(vector, speaker.embed(prompt))),
+        "distilmos": naturalness.score(waveform, rate),
+    }
+
+
+def in_reach(notes, prompt):
+    """The notes as many semitones lower or higher as brings the first to the prompt's median F0."""
+    waveform, rate = load_audio(prompt)
+    f0 = estimate_f0(waveform, rate, rate // 100).numpy()
+    semitones = round(12 * np.log2(np.median(f0[f0 > 0]) / notes[0][0]))
+    return [(hz * 2 ** (semitones / 12), beats) for hz, beats in notes]
+
+
+def table(results):
+    lines = ["| prompts | song | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
+    lines.append("|---" * (2 + len(COLUMNS)) + "|")
+    for kind, song in dict.fromkeys((result["kind"], result["song"]) for result in results):
+        rows = [result for result in results if (result["kind"], result["song"]) == (kind, song)]
+        means = [shown([row[key] for row in rows], form) for _, key, form in COLUMNS]
+        lines.append(f"| {kind} | {song} | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def shown(values, form):
+    return "" if None in values else format(mean(values), form)
+
+
+if __name__ == "__main__":
+    main(parse_args())
