@@ -57,9 +57,10 @@ def test_shell_commands_parse():
         "train_text_to_speech",
         "train_unconditional",
         "distill_text_to_speech",
+        "sing",
     ],
 )
-def test_training_commands_parse(script, monkeypatch):
+def test_commands_of_scripts_parse(script, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
     for arguments in commands(f"python examples/{script}.py"):
         importlib.import_module(script).parse_args(arguments)

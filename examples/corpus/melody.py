@@ -3,9 +3,11 @@
 import numpy as np
 from kokoro import FRAME, SAMPLING_RATE
 
+from ns2_diffusers.text.notes import VOWELS
+
 FRAMES_A_SECOND = SAMPLING_RATE / FRAME
-# What a note is held on; misaki's weak vowels, ᵊ and ᵻ, are too short.
-VOWELS = set("AIOQWYaiuæɑɒɔəɛɜɪʊʌ")
+# On these no note is held: they are too short.
+WEAK = {*"ɐᵊᵻ"}
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])  # semitones, major
 BEATS, STEPS = (0.5, 1, 1, 1, 2, 2, 4), (-4, -2, -1, -1, 0, 1, 1, 2, 4)
 LOWEST, HIGHEST = 80.0, 700.0  # Hz
@@ -25,7 +27,7 @@ def compose(phonemes, speech, generator):
         generator: numpy's.
     """
     symbols = ["", *phonemes, ""]
-    is_note = np.array([symbol in VOWELS for symbol in symbols])
+    is_note = np.array([symbol in VOWELS - WEAK for symbol in symbols])
     beat = FRAMES_A_SECOND * generator.uniform(0.25, 0.4)
     durations = speech.durations.copy()
     notes = np.round(beat * generator.choice(BEATS, is_note.sum())).astype(int)

@@ -14,6 +14,9 @@ import soundfile
 import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline, NaturalSpeech2Tokenizer, cli
+from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.evaluation.prosody import f0_median_error
 from ns2_diffusers.pipelines.lora import save_lora_weights
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "corpus"))
@@ -288,12 +291,17 @@ def test_from_kokoro_to_the_command_line(tmp_path, capsys):
         script.main(script.parse_args(words))
 
     corpus, codec, dataset, pipeline = (tmp_path / name for name in ("corpus", "codec", "dataset", "pipeline"))
-    run(make_corpus, output_dir=corpus, voices=voices, max_utterances=8, utterances_per_speaker=4)
+    run(make_corpus, output_dir=corpus, voices=voices, max_utterances=8, utterances_per_speaker=4, sung=0.3)
     rows = rows_of(corpus)
     assert {len(row["durations"]) - len(row["phonemes"]) for row in rows} == {2}
+    assert {row.get("sung", False) for row in rows} == {False, True}
     for row in rows:
         f0 = np.array(row["f0"])
-        assert 60 < np.median(f0[f0 > 50]) < 350
+        assert 60 < np.median(f0[f0 > 50]) < (700 if row.get("sung") else 350)
+        # What the row says is what is heard.
+        waveform, rate = load_audio(corpus / "audio" / f"{row['id']}.ogg")
+        heard = estimate_f0(waveform, rate, kokoro.F0_HOP).numpy()[: len(f0)]
+        assert f0_median_error(heard, np.where(f0 > 50, f0, 0)[: len(heard)]) < 50
     run(train_codec, train_data=corpus / "audio", output_dir=codec, dim=32, max_train_steps=10, mixed_precision="no")
     run(
         prepare_dataset,

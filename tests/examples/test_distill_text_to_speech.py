@@ -223,14 +223,22 @@ def test_lora(folder, clips, method, rung):
         torch.testing.assert_close(tensor, teacher[name], rtol=0, atol=1e-6)
 
 
-def test_guidance_alone(folder):
+def test_guidance_alone(folder, monkeypatch):
     output = distill(folder, "--method", "guidance", "--guidance_max", "3")
     assert [path.name for path in output.iterdir() if (path / "model_index.json").exists()] == ["guidance"]
     config = json.loads((output / "guidance" / "denoiser" / "config.json").read_text())
     assert config["guidance_range"] == [1.0, 3.0] and config["student_steps"] is None
     shutil.copytree(output / "guidance", folder / "guided")
-    # Again, as after further training: what it says at a scale of 1 is the teacher now.
+    # Again, as after further training: what it says at a scale of 1, or of nothing named, is the teacher now.
+    scales, answering = [], script.distillation.answering
+
+    def spy(denoiser, conditioning, sample_mask=None, guidance=None):
+        scales.append(guidance)
+        return answering(denoiser, conditioning, sample_mask, guidance)
+
+    monkeypatch.setattr(script.distillation, "answering", spy)
     again = distill(folder, "--method", "guidance", "--guidance_max", "4", output="again", teacher="guided")
+    assert scales == [None] * 6  # with and without its condition, in each of three steps
     config = json.loads((again / "guidance" / "denoiser" / "config.json").read_text())
     assert config["guidance_range"] == [1.0, 4.0]
     before, after = weights(folder / "guided"), weights(again / "guidance")
