@@ -56,6 +56,7 @@ COLUMNS = [
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a pipeline directory (the bundled voice)")
+    parser.add_argument("--lora", help="adapters to add: a folder, or what the pipeline's directory calls it")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument(
         "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc"]
@@ -85,11 +86,15 @@ def main(args):
     model = args.model or ns2_diffusers.bundled()
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model).to(args.device)
     pipe.set_progress_bar_config(disable=True)
+    if args.lora:
+        beside = Path(model) / args.lora
+        pipe.load_lora_weights(beside if beside.exists() else args.lora)
     judges = Judges(pipe.codec.hop_length)
     prompts = read_prompts(args.prompts, judges)
     sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
     results = {
         "model": Path(model).name,
+        "lora": args.lora,
         "num_threads": args.num_threads,
         "device": args.device,
         "guidance_scale": pipe.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale,

@@ -58,6 +58,7 @@ def test_shell_commands_parse():
         "train_unconditional",
         "distill_text_to_speech",
         "sing",
+        "blend_pipelines",
     ],
 )
 def test_commands_of_scripts_parse(script, monkeypatch):

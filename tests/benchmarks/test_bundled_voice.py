@@ -6,6 +6,10 @@ import math
 import numpy as np
 import pytest
 import soundfile
+import torch
+from safetensors.torch import load_file
+
+from ns2_diffusers.pipelines.lora import save_lora_weights
 
 bundled_voice = pytest.importorskip("bundled_voice", reason="the train and eval extras are not installed")
 
@@ -57,6 +61,20 @@ def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch):
         return bundled_voice.main(bundled_voice.parse_args(list(options)))
 
     return run
+
+
+def test_adapters_are_added(run, tmp_path, tiny_pipeline_dir):
+    """A folder, or what the pipeline calls it; they bring their scheduler, which knows no other number of steps."""
+    width = load_file(tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors")["proj_in.weight"].shape
+    tensors = {"A": torch.ones(1, width[1]), "B": torch.ones(width[0], 1)}
+    tensors = {f"denoiser.proj_in.lora_{name}.weight": tensor for name, tensor in tensors.items()}
+    (tiny_pipeline_dir / "few").mkdir()
+    save_lora_weights(tensors, 1, tiny_pipeline_dir / "few", student_steps=[2])
+    options = ["--schedulers", "own", "--num_recordings", "0", "--steps"]
+    results = run(*options, "2", "--lora", "few")
+    assert results["lora"] == "few" and len(results["cells"]) == 1
+    with pytest.raises(ValueError, match=r"distilled for \[2\]"):
+        run(*options, "3", "--lora", str(tiny_pipeline_dir / "few"))
 
 
 def test_cells_by_hand(run, tmp_path):

@@ -1,0 +1,71 @@
+"""Blend the weights of a pipeline with those of one that was trained on from it.
+
+    python examples/blend_pipelines.py --pipelines outputs/pipeline outputs/fine-tuned --share 0.7 \
+        --output_dir outputs/blended
+
+Between the two lie pipelines that know most of what each knows (arXiv 2109.01903): after fine-tuning on little speech,
+for instance, less is forgotten. `--shares` gives components shares of their own. The rest, codec, scheduler and
+tokenizer, is the second pipeline's.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers.training.checkpoints import save_beside
+
+COMPONENTS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pipelines", nargs=2, required=True, metavar=("FIRST", "SECOND"))
+    parser.add_argument("--share", type=float, default=0.5, help="of the second: 0 is the first, 1 the second")
+    parser.add_argument("--shares", type=json.loads, default={}, help='of components, such as {"prompt_encoder": 0}')
+    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--license", default="other", help="of the weights, for the model card")
+    return parser.parse_args(argv)
+
+
+def blend(first, second, shares):
+    """Move the weights of `second`'s components towards `first`'s, in place, by the share of each that stays.
+
+    Raises:
+        ValueError: a share of no component; the codecs or tokenizers differ, or weights do.
+    """
+    if unknown := set(shares) - set(COMPONENTS):
+        raise ValueError(f"shares of {', '.join(sorted(unknown))}: the components are {', '.join(COMPONENTS)}.")
+    for part in ("codec", "tokenizer"):
+        if getattr(first, part).fingerprint != getattr(second, part).fingerprint:
+            raise ValueError(f"the pipelines have different {part}s, and so mean different things: nothing to blend.")
+    for name, share in shares.items():
+        old, new = (dict(getattr(pipe, name).named_parameters()) for pipe in (first, second))
+        shapes = [{key: tensor.shape for key, tensor in weights.items()} for weights in (old, new)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"the weights of {name} differ in name or shape: the second must come from the first.")
+        with torch.no_grad():
+            for key, tensor in new.items():
+                tensor.copy_(torch.lerp(old[key].float(), tensor.float(), share))
+
+
+def main(args):
+    first, second = map(NaturalSpeech2Pipeline.from_pretrained, args.pipelines)
+    blend(first, second, dict.fromkeys(COMPONENTS, args.share) | args.shares)
+    facts = {"blended of": " and ".join(Path(folder).name for folder in args.pipelines)}
+    facts |= {"share of the second": f"{args.share:g}", "shares of components": json.dumps(args.shares)}
+    facts["licence"] = args.license
+    card = second.model_card(Path(args.output_dir).name, args.license, facts)
+
+    def save(folder):
+        second.save_pretrained(folder)
+        card.save(folder / "README.md")
+
+    save_beside(save, args.output_dir)
+    print(f"blended pipeline saved to {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main(parse_args())
