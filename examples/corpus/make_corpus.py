@@ -6,9 +6,11 @@
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 5
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 8 --speakers drawn --seed 2 \
         --utterances_per_speaker 2
+    python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 8.5 --sung 0.5 --seed 3
     python examples/corpus/make_corpus.py --output_dir outputs/unseen --unseen
 
 Speakers are voices of Kokoro-82M and mixes of two, or `drawn`: voices of nobody, further from one another than mixes.
+With `--sung` they sing some of the texts.
 What is written is `audio/ID.ogg`, `manifest.jsonl` with a row each, and `CARD.md`. A stopped run goes on where
 it was; the same seed and texts make the same rows. The last command makes what must never be trained on: prompts and
 references of the voices kept for evaluation.
@@ -25,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from kokoro import SAMPLING_RATE, Kokoro
-from melody import compose
+from melody import HELD, compose
 from tqdm import tqdm
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
@@ -215,9 +217,9 @@ def style_of(kokoro, job):
 
 
 def speak(kokoro, tokenizers, job, root):
-    """Speak one job into its file; its row, or None where the text has signs that Kokoro lacks."""
+    """Speak one job into its file; its row, or None where Kokoro lacks a sign, or a song has no vowel."""
     phonemes = tokenizers[job["lang"]].phonemize(job["text"])
-    if not kokoro.can_speak(phonemes):
+    if not kokoro.can_speak(phonemes) or job.get("sung") and not HELD.intersection(phonemes):
         tqdm.write(f"left out, it cannot be spoken: {job['text']}")
         return None
     style = style_of(kokoro, job)

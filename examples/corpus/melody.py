@@ -6,8 +6,8 @@ from kokoro import FRAME, SAMPLING_RATE
 from ns2_diffusers.text.notes import VOWELS
 
 FRAMES_A_SECOND = SAMPLING_RATE / FRAME
-# On these no note is held: they are too short.
-WEAK = {*"ɐᵊᵻ"}
+# What a note is held on: the weak vowels are too short.
+HELD = VOWELS - {*"ɐᵊᵻ"}
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])  # semitones, major
 BEATS, STEPS = (0.5, 1, 1, 1, 2, 2, 4), (-4, -2, -1, -1, 0, 1, 1, 2, 4)
 LOWEST, HIGHEST = 80.0, 700.0  # Hz
@@ -23,11 +23,12 @@ def compose(phonemes, speech, generator):
     away. Half of the melodies have vibrato.
 
     Args:
+        phonemes: with one of `HELD` at least.
         speech: of `Kokoro.speak`.
         generator: numpy's.
     """
     symbols = ["", *phonemes, ""]
-    is_note = np.array([symbol in VOWELS - WEAK for symbol in symbols])
+    is_note = np.array([symbol in HELD for symbol in symbols])
     beat = FRAMES_A_SECOND * generator.uniform(0.25, 0.4)
     durations = speech.durations.copy()
     notes = np.round(beat * generator.choice(BEATS, is_note.sum())).astype(int)
@@ -43,7 +44,7 @@ def compose(phonemes, speech, generator):
 
 
 def melody(length, spoken, generator):
-    """Hz of each note: a walk over the scale that stays within an octave."""
+    """Hz of each note: a walk over the scale, an octave up and down at most."""
     first = spoken * 2 ** (generator.uniform(-2, 8) / 12)
     degrees = np.cumsum(generator.choice(STEPS, length))
     degrees = np.abs((degrees + 7) % 28 - 14) - 7  # turned back at ±7

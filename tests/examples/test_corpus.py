@@ -186,7 +186,7 @@ def test_prompts_and_references_of_the_unseen(make):
     assert [(row["id"], row["speaker"]) for row in rows] == [("af_bella_0", "af_bella"), ("af_bella_1", "af_bella")]
 
 
-def test_what_is_sung(make):
+def test_what_is_sung(make, tmp_path):
     rows = rows_of(make("sung", "--sung", "0.5", "--max_utterances", "60"))
     spoken = [row for row in rows if "sung" not in row]
     sung = [row for row in rows if row.get("sung")]
@@ -203,6 +203,9 @@ def test_what_is_sung(make):
     assert np.mean([row["samples"] / len(row["phonemes"]) for row in sung]) > 1200
     again = rows_of(make("again", "--sung", "0.5", "--max_utterances", "60"))
     assert rows == again
+    (tmp_path / "texts.txt").write_text("Hmm.\n", encoding="utf-8")
+    options = ["--texts", str(tmp_path / "texts.txt"), "--sung", "1", "--max_utterances", "2"]
+    assert len(set(rows_of(make("silent", *options))[0]["text"].rstrip(".").split())) == 1  # refrains alone
 
 
 def spoken(phonemes, f0=200.0):
