@@ -205,6 +205,8 @@ def test_durations_and_pitch_are_learned_from_speech_alone(make_objective, batch
         assert mixed[name].item() == pytest.approx(alone[name].item(), rel=1e-4) != spoken[name].item()
     for name in ("data", "score", "codebook"):
         assert mixed[name] == spoken[name]
+    unmarked = objective({key: value for key, value in batch.items() if key != "sung"})
+    assert unmarked == spoken
     sung = objective(batch | {"sung": torch.tensor([True, True])})
     assert sung["duration"] == sung["pitch"] == 0 < sung["loss"]
 

@@ -91,7 +91,8 @@ class TrainingObjective(nn.Module):
         self.register_buffer("codebooks", codebooks, persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor], step: int | None = None) -> dict[str, torch.Tensor]:
-        """Losses of a batch of `PromptCollator`, each a scalar, and `loss`, their weighted sum.
+        """Losses of a batch of `PromptCollator`, each a scalar, and `loss`, their weighted sum. Without `sung`, all of
+        it is spoken.
 
         Args:
             step: how far training is, for losses that come in late; None weighs them in full.
@@ -117,7 +118,7 @@ class TrainingObjective(nn.Module):
         )
         found |= self._denoising_losses(latents, adapted.condition, prompt, batch)
         # A song has its notes from elsewhere: text and voice do not tell them, and speech must not take after them.
-        spoken = ~batch["sung"].unsqueeze(1)
+        spoken = ~batch.get("sung", torch.zeros_like(durations[:, 0], dtype=torch.bool)).unsqueeze(1)
         found["duration"] = losses.duration_loss(adapted.log_durations, durations, batch["attention_mask"] & spoken)
         found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["loss_mask"] & spoken)
         found["loss"] = sum(self._weight(name, step) * value for name, value in found.items())
