@@ -3,6 +3,7 @@
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/bundled_voice.py
     python benchmarks/bundled_voice.py --num_sentences 20 --steps 8 --schedulers ddim    # a small part
+    python benchmarks/bundled_voice.py --resume --lora few_steps --schedulers own --steps 1    # adds rows
 
 Speaks `benchmarks/sentences.txt`, which are in no training data, each sentence once with a voice of
 `benchmarks/prompts/kokoro` and once with one of `benchmarks/prompts/real`, in turn. Writes `results.json` (every
@@ -10,6 +11,7 @@ utterance), `table.md` and, on request, examples as audio and pictures.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -78,6 +80,9 @@ def parse_args(argv=None):
     parser.add_argument("--num_examples", type=int, default=0, help="utterances to keep as audio and pictures")
     parser.add_argument("--examples_dir", type=Path, help="where to (OUTPUT_DIR/examples)")
     parser.add_argument("--output_dir", default="outputs/bundled_voice", type=Path)
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what is in --output_dir, where it is of so many sentences or more"
+    )
     return parser.parse_args(argv)
 
 
@@ -86,42 +91,86 @@ def main(args):
     model = args.model or ns2_diffusers.bundled()
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model).to(args.device)
     pipe.set_progress_bar_config(disable=True)
+    results = begin(pipe, model, args)
     if args.lora:
         beside = Path(model) / args.lora
         pipe.load_lora_weights(beside if beside.exists() else args.lora)
     judges = Judges(pipe.codec.hop_length)
     prompts = read_prompts(args.prompts, judges)
     sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
-    results = {
-        "model": Path(model).name,
-        "lora": args.lora,
-        "num_threads": args.num_threads,
-        "device": args.device,
-        "guidance_scale": pipe.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale,
-        "levels": [
-            recordings_level(kind, voices, judges, args, codec)
-            for kind, voices in prompts.items()
-            for codec in (None, pipe.codec)
-        ],
-        "cells": [],
-    }
-    own, most_steps = pipe.scheduler, max(args.steps)
+    for kind, voices in prompts.items():
+        for codec in (None, pipe.codec):
+            row = {"kind": kind, "scheduler": "codec" if codec else "recordings"}
+            # However many there were: of some voices there are few.
+            if is_wanted(results["levels"], row, min(args.num_recordings, 1)):
+                results["levels"].append(recordings_level(kind, voices, judges, args, codec) | row)
+    own = pipe.scheduler
     for name in args.schedulers:
         pipe.scheduler = own if name == "own" else scheduler_class(name).from_config(own.config)
         is_first = name == args.schedulers[0]
         chosen = sentences[: args.num_sentences if is_first else args.num_sentences_others]
         for steps in args.steps:
             for kind, voices in prompts.items():
-                keep = args.num_examples if is_first and steps == most_steps else 0
-                folder = args.examples_dir or args.output_dir / "examples"
+                row = {"kind": kind, "scheduler": label(name, args.lora), "steps": steps}
+                if not is_wanted(results["cells"], row, len(chosen)):
+                    continue
                 spoken = list(tqdm(speak(pipe, chosen, voices, steps, args), f"{name} {steps} {kind}", len(chosen)))
-                results["cells"].append(
-                    score(spoken, voices, judges) | {"scheduler": name, "steps": steps, "kind": kind}
-                )
+                results["cells"].append(score(spoken, voices, judges) | row)
+                keep = args.num_examples if is_first and steps == max(args.steps) else 0
+                folder = args.examples_dir or args.output_dir / "examples"
                 keep_examples(spoken[: math.ceil(keep / len(prompts))], kind, folder)
                 write_results(results, args.output_dir)
+    write_results(results, args.output_dir)
     print((args.output_dir / "table.md").read_text(encoding="utf-8"))
     return results
+
+
+def begin(pipe, model, args):
+    """Results without a row yet; or those to go on with, which must be of the same weights and settings."""
+    scale = pipe.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale
+    settings = {
+        "model": Path(model).name,
+        "weights": digest(pipe),
+        "num_threads": args.num_threads,
+        "device": args.device,
+        "guidance_scale": scale,
+        "temperature": args.temperature,
+    }
+    path = args.output_dir / "results.json"
+    if not (args.resume and path.exists()):
+        return settings | {"levels": [], "cells": []}
+    before = json.loads(path.read_text(encoding="utf-8"))
+    others = {key: before.get(key) for key, value in settings.items() if before.get(key) != value}
+    if others:
+        raise ValueError(
+            f"{path} was measured with {others}, and now it is { {key: settings[key] for key in others} }: leave out "
+            "--resume, or choose another --output_dir."
+        )
+    return before
+
+
+def digest(pipe):
+    """A name for the weights of a pipeline."""
+    found = hashlib.sha256()
+    for _, part in sorted(pipe.components.items()):
+        for tensor in part.state_dict().values() if isinstance(part, torch.nn.Module) else ():
+            found.update(tensor.cpu().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]
+
+
+def is_wanted(rows, row, utterances):
+    """Whether a row has to be made; one like it of fewer utterances goes."""
+    like = [each for each in rows if row.items() <= each.items()]
+    for each in like:
+        if each["utterances"] < utterances:
+            rows.remove(each)
+    return all(each["utterances"] < utterances for each in like)
+
+
+def label(scheduler, lora):
+    """What a table calls a sampler, or adapters, which bring their own."""
+    names = [Path(lora).name] if lora else []
+    return ", ".join(names + [scheduler] * (not lora or scheduler != "own"))
 
 
 class Judges:
@@ -266,7 +315,7 @@ def recordings_level(kind, voices, judges, args, codec=None):
     level = summary(utterances, judges) if utterances else {}
     if codec and utterances:
         level["real_time_factor"] = elapsed / seconds
-    return level | {"kind": kind, "scheduler": name, "utterances": len(utterances)}
+    return level | {"utterances": len(utterances)}
 
 
 @torch.no_grad()
@@ -308,7 +357,9 @@ def write_results(results, folder):
 def table(results):
     lines = ["| prompts | scheduler | steps | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
     lines.append("|---" * (3 + len(COLUMNS)) + "|")
-    for cell in sorted(results["levels"] + results["cells"], key=lambda cell: cell["kind"]):
+    rows = results["levels"] + results["cells"]
+    names = list(dict.fromkeys(row["scheduler"] for row in rows))
+    for cell in sorted(rows, key=lambda row: (row["kind"], names.index(row["scheduler"]), row.get("steps"))):
         values = [shown(cell.get(key), form) for _, key, form in COLUMNS]
         lines.append(f"| {cell['kind']} | {cell['scheduler']} | {cell.get('steps', '')} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"

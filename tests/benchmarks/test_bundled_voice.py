@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ns2_diffusers.pipelines.lora import save_lora_weights
 
@@ -72,7 +72,7 @@ def test_adapters_are_added(run, tmp_path, tiny_pipeline_dir):
     save_lora_weights(tensors, 1, tiny_pipeline_dir / "few", student_steps=[2])
     options = ["--schedulers", "own", "--num_recordings", "0", "--steps"]
     results = run(*options, "2", "--lora", "few")
-    assert results["lora"] == "few" and len(results["cells"]) == 1
+    assert [cell["scheduler"] for cell in results["cells"]] == ["few"]
     with pytest.raises(ValueError, match=r"distilled for \[2\]"):
         run(*options, "3", "--lora", str(tiny_pipeline_dir / "few"))
 
@@ -94,6 +94,25 @@ def test_cells_by_hand(run, tmp_path):
     table = (tmp_path / "scores" / "table.md").read_text(encoding="utf-8").splitlines()
     assert len(table) == 2 + 2 + 4 and len({line.count("|") for line in table}) == 1
     assert "| kind | ddim | 2 | 33.3% | 0.667 | 0.733 |  |  | 3.00 |" in table[5]
+
+
+def test_a_table_is_filled_in_several_runs(run, tmp_path, tiny_pipeline_dir, monkeypatch):
+    """What is there stays, of fewer sentences is measured again, and of other weights is refused."""
+    judged, score = [], bundled_voice.score
+    monkeypatch.setattr(bundled_voice, "score", lambda spoken, *by: judged.append(len(spoken)) or score(spoken, *by))
+    first = run("--steps", "1", "--schedulers", "euler", "ddim", "--num_sentences_others", "2")
+    table = (tmp_path / "scores" / "table.md").read_text(encoding="utf-8")
+    assert run("--resume", "--steps", "1", "--schedulers", "euler", "ddim", "--num_sentences_others", "2") == first
+    assert (tmp_path / "scores" / "table.md").read_text(encoding="utf-8") == table and judged == [3, 2]
+    cells = run("--resume", "--steps", "1", "2", "--schedulers", "ddim")["cells"]
+    found = [(cell["scheduler"], cell["steps"], cell["utterances"]) for cell in cells]
+    assert found == [("euler", 1, 3), ("ddim", 1, 3), ("ddim", 2, 3)] and judged == [3, 2, 3, 3]
+    weights = tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match="was measured with {'weights'"):
+        run("--resume", "--steps", "1", "--schedulers", "ddim")
+    with pytest.raises(ValueError, match="'temperature': 0.5"):
+        run("--resume", "--temperature", "0.5", "--schedulers", "ddim")
 
 
 def test_examples_are_kept(run, tmp_path):
@@ -124,7 +143,7 @@ def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
         assert level["utterances"] == 2 and level["word_error_rate"] == 0
         assert level["cosine"] == pytest.approx(0.8) and level["cosine_to_others"] == pytest.approx(0.6)
     # An untrained codec keeps little of the speech.
-    assert level["scheduler"] == "codec" and 0 < level["stoi"] < 0.7 and level["real_time_factor"] > 0
+    assert 0 < level["stoi"] < 0.7 and level["real_time_factor"] > 0
 
 
 def test_what_is_no_speech_is_like_nobody():
