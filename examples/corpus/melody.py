@@ -3,6 +3,7 @@
 import numpy as np
 from kokoro import FRAME, SAMPLING_RATE
 
+from ns2_diffusers.data.alignments import end_with_voice
 from ns2_diffusers.text.notes import VOWELS
 
 FRAMES_A_SECOND = SAMPLING_RATE / FRAME
@@ -27,20 +28,23 @@ def compose(phonemes, speech, generator):
         speech: of `Kokoro.speak`.
         generator: numpy's.
     """
-    symbols = ["", *phonemes, ""]
+    symbols = ["<s>", *phonemes, "</s>"]
+    is_voiced = speech.f0 > VOICED
+    # Kokoro's last sound lasts through the silence after it, which nobody sings.
+    spoken = end_with_voice(symbols, speech.durations, is_voiced.reshape(-1, 2).any(1))
     is_note = np.array([symbol in HELD for symbol in symbols])
     beat = FRAMES_A_SECOND * generator.uniform(0.25, 0.4)
-    durations = speech.durations.copy()
+    durations = spoken.copy()
     notes = np.round(beat * generator.choice(BEATS, is_note.sum())).astype(int)
     durations[is_note] = np.maximum(durations[is_note], notes)
-    pitches = melody(is_note.sum(), np.median(speech.f0[speech.f0 > VOICED]), generator)
+    pitches = melody(is_note.sum(), np.median(speech.f0[is_voiced]), generator)
     # What comes before a vowel belongs to its note, what ends the text to the last.
     notes_of = np.minimum(np.cumsum(is_note) - is_note, len(pitches) - 1)
     f0 = np.repeat(pitches[notes_of], 2 * durations)
     f0 = glide(f0) * vibrato(len(f0), generator)
-    is_voiced = spread(speech.f0 > VOICED, True, speech, durations)
-    energy = spread(speech.energy, np.quantile(speech.energy, 0.95), speech, durations)
-    return durations, np.where(is_voiced, f0, 0.0), energy
+    is_sung = spread(is_voiced, True, spoken, durations)
+    energy = spread(speech.energy, np.quantile(speech.energy, 0.95), spoken, durations)
+    return durations, np.where(is_sung, f0, 0.0), energy
 
 
 def melody(length, spoken, generator):
@@ -64,9 +68,9 @@ def vibrato(length, generator):
     return 2 ** (cents / 1200 * np.sin(2 * np.pi * generator.uniform(4.5, 6.5) * seconds))
 
 
-def spread(values, held, speech, durations):
-    """Two values a frame of each symbol, and over what lasts longer now `held`."""
-    ends = 2 * np.cumsum(speech.durations)
-    parts = [values[end - 2 * length : end] for end, length in zip(ends, speech.durations, strict=True)]
-    lengths = zip(parts, speech.durations, durations, strict=True)
+def spread(values, held, spoken, durations):
+    """Two values a frame of each symbol, and over what lasts longer than it was spoken `held`."""
+    ends = 2 * np.cumsum(spoken)
+    parts = [values[end - 2 * length : end] for end, length in zip(ends, spoken, strict=True)]
+    lengths = zip(parts, spoken, durations, strict=True)
     return np.concatenate([part if new == old else np.full(2 * new, held) for part, old, new in lengths])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.data.alignments import check_phones_fit, read_textgrid, seconds_to_frames
+from ns2_diffusers.data.alignments import check_phones_fit, end_with_voice, read_textgrid, seconds_to_frames
 
 # As the Montreal Forced Aligner writes it: "Hi" and "yes" with a pause between, silence around.
 PHONES = [("", 0.0, 0.3), ("HH", 0.3, 0.42), ("AY1", 0.42, 0.6), ("", 0.6, 0.75)]
@@ -104,3 +104,29 @@ def test_overlapping_chunks_have_more_frames_than_hops():
     seconds = np.full(100, 0.03)
     frames = seconds_to_frames(seconds, 48000, 320, start=0, samples=144000, n_frames=455)
     assert frames.sum() == 455 and set(frames.tolist()) <= {4, 5}
+
+
+@pytest.mark.parametrize(
+    ("symbols", "durations", "voiced", "wanted"),
+    [
+        # Voice in frames 1 to 4 of 10: the vowel, from frame 2 on, keeps 3 of its 6.
+        ("<s> t u . </s>", [1, 1, 6, 1, 1], 5, [1, 1, 3, 4, 1]),
+        ("<s> t u </s>", [1, 1, 6, 2], 5, [1, 1, 3, 5]),
+        # A mark of length is the vowel's.
+        ("<s> t u ː . </s>", [1, 1, 2, 4, 1, 1], 5, [1, 1, 2, 1, 4, 1]),
+        ("<s> t u ː . </s>", [1, 1, 4, 2, 1, 1], 4, [1, 1, 2, 0, 5, 1]),
+        # Something is left of a vowel without any voice.
+        ("<s> t u . </s>", [1, 1, 6, 1, 1], 2, [1, 1, 1, 6, 1]),
+        ("<s> HH UW1 sp </s>", [1, 1, 6, 1, 1], 5, [1, 1, 3, 4, 1]),
+        # Nothing to move: voice to the end, a consonant there, no voice at all, nothing behind.
+        ("<s> t u . </s>", [1, 1, 6, 1, 1], 8, [1, 1, 6, 1, 1]),
+        ("<s> u t . </s>", [1, 3, 4, 1, 1], 3, [1, 3, 4, 1, 1]),
+        ("<s> t u . </s>", [1, 1, 6, 1, 1], 0, [1, 1, 6, 1, 1]),
+        ("t u ː", [2, 2, 6], 4, [2, 2, 6]),
+        ("<s> . </s>", [3, 4, 3], 5, [3, 4, 3]),
+    ],
+)
+def test_a_last_vowel_ends_with_the_voice(symbols, durations, voiced, wanted):
+    f0 = np.zeros(10)
+    f0[1:voiced] = 100.0
+    assert end_with_voice(symbols.split(), np.array(durations), f0).tolist() == wanted

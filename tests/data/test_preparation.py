@@ -92,6 +92,20 @@ def test_another_speed_is_heard_and_shortens_durations(clips):
     assert pitch[1] == pytest.approx(1.25 * pitch[0], rel=0.03)
 
 
+def test_silence_is_not_the_last_vowels(tmp_path, tiny_codec, clips):
+    """Half a second after the voice, given to the vowel, is the end's."""
+    speech, _ = soundfile.read(clips[0])
+    soundfile.write(tmp_path / "a.wav", np.concatenate([speech, np.zeros(RATE // 2)]), RATE)
+    seconds = np.array([0.1, 0.2, len(speech) / RATE + 0.1, 0.1])
+    given = row(str(tmp_path / "a.wav"), phonemes="hi", durations=seconds / 0.01)
+    _, utterance = preparer(durations_hop_seconds=0.01)[("", given)]
+    (encoded,), _ = encode_utterances(tiny_codec, [utterance], 60.0)
+    voice = np.flatnonzero(encoded["f0"])[-1] + 1
+    assert sum(encoded["durations"]) == encoded["n_frames"]
+    assert sum(encoded["durations"][:3]) == voice <= len(speech) / RATE * 50 + 1
+    assert encoded["durations"][3] >= 24
+
+
 def test_durations_are_ignored_unless_asked_for(clips):
     assert preparer()[("", row(str(clips[0]), durations=[1]))][1]["seconds"] is None
 

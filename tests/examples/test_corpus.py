@@ -237,6 +237,20 @@ def test_a_melody_holds_the_vowels_and_leaves_the_rest():
     assert np.array_equal(energy[parts["s"]], speech.energy[20:24])
 
 
+def test_a_last_vowel_is_sung_to_its_end():
+    """However much of it was silence when it was spoken."""
+    phonemes = "lˈɑ sˈi"
+    speech = spoken(phonemes)
+    speech.durations[-2] += 100
+    silence = np.zeros(200)
+    speech.f0, speech.energy = np.append(speech.f0, silence), np.append(speech.energy, silence)
+    for seed in range(5):
+        durations, f0, _ = melody.compose(phonemes, speech, np.random.default_rng(seed))
+        end = 2 * durations[:-1].sum()
+        assert durations[-2] < 70 and durations[-1] >= 100
+        assert (f0[end - 2 * durations[-2] : end] > 0).all() and (f0[end:] == 0).all()
+
+
 @pytest.mark.parametrize("voice", [70.0, 110.0, 220.0, 420.0])
 def test_melodies_are_of_a_scale_that_a_voice_reaches(voice):
     for seed in range(50):

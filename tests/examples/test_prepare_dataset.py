@@ -305,9 +305,9 @@ def test_durations_of_the_synthetic_corpus(tmp_path, codec):
     assert [row["id"] for row in prepared] == [id_ for row in rows for id_ in (row["id"], row["id"] + "@0.9")]
     for given, row in zip(rows, prepared[::2], strict=True):
         assert row["phonemes"] == given["phonemes"] and row["speaker"] == given["speaker"]
-        # 600 samples at 24 kHz are 25 ms, a frame is 20 ms.
-        ends = np.cumsum(given["durations"]) * 0.025
-        assert np.abs(np.cumsum(row["durations"]) * 0.02 - ends)[:-1].max() < 0.0101
+        # 600 samples at 24 kHz are 25 ms, a frame is 20 ms. A last vowel, before "." and the end, may end earlier.
+        late = np.cumsum(row["durations"]) * 0.02 - np.cumsum(given["durations"]) * 0.025
+        assert np.abs(np.delete(late[:-1], -2)).max() < 0.0101 and late[-3] < 0.0101
         assert sum(row["durations"]) == row["n_frames"] == -(-given["samples"] * 2 // 3 // 320)
 
 

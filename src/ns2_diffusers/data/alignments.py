@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..text.arpabet import SILENCES
+from ..text.notes import VOWELS
+from ..text.tokenizer import is_sound
 
 # What the Montreal Forced Aligner calls silence; `spn` is not: it stands for a word that it does not know.
 _SILENT = ("", "sil", "sp", "<eps>")
@@ -89,6 +92,33 @@ def seconds_to_frames(
     frames_per_hop = n_frames / math.ceil(samples / hop_length)
     ends = np.floor(ends / hop_length * frames_per_hop + 0.5).clip(max=n_frames).astype(np.int64)
     ends[-1] = n_frames
+    return np.diff(ends, prepend=0)
+
+
+def end_with_voice(symbols: Sequence[str], durations: np.ndarray, f0: np.ndarray) -> np.ndarray:
+    """Durations with a last vowel that ends where the voice does.
+
+    Many an aligner lets the last sound last through the silence after it. A model that learns so says nothing where
+    it is asked to hold a last vowel, as singers do. Of consonants F0 cannot tell where they end: they stay.
+
+    Args:
+        symbols: N of them, start and end included.
+        durations: (N,) int64, frames.
+        f0: (T,) in Hz, 0 where there is no voice.
+
+    Returns: (N,) with the same sum; what was silent is the next symbol's, behind a mark of length.
+    """
+    sounds = [index for index, symbol in enumerate(symbols) if is_sound(symbol)]
+    if not sounds or symbols[sounds[-1]].rstrip("012") not in VOWELS or not (f0 > 0).any():
+        return durations
+    vowel = after = sounds[-1]
+    while after < len(symbols) and (after == vowel or symbols[after] == "ː"):
+        after += 1
+    if after == len(symbols):
+        return durations
+    ends = np.cumsum(durations)
+    quiet = max(np.flatnonzero(f0 > 0)[-1] + 1, ends[vowel] - durations[vowel] + 1)
+    ends[vowel:after] = ends[vowel:after].clip(max=quiet)
     return np.diff(ends, prepend=0)
 
 

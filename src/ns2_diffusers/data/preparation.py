@@ -27,7 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.loading import check_audible, find_speech, load_audio
 from ..audio.pitch import estimate_f0
-from .alignments import read_textgrid, seconds_to_frames
+from .alignments import end_with_voice, read_textgrid, seconds_to_frames
 from .prepared_dataset import (
     CARD_NAME,
     REJECTED_NAME,
@@ -95,9 +95,10 @@ class RowPreparer(torch.utils.data.Dataset):
     def __getitem__(self, item: tuple[str, Row]) -> tuple[str, Row]:
         """(name of a shard, row) → (the same name, utterance).
 
-        The utterance has `id`, `speaker`, `text`, `phonemes`, `waveform` (samples,) and `f0` (ceil(samples / hop),) in
-        float32, `start`, the first sample that was kept, `seconds` (N,) of the symbols or None, and `sung`; a rejected
-        one `id`, `audio`, `reason` and `detail`. What is no row (the end of a shard) passes.
+        The utterance has `id`, `speaker`, `text`, `phonemes`, their `symbols` (N), `waveform` (samples,) and `f0`
+        (ceil(samples / hop),) in float32, `start`, the first sample that was kept, `seconds` (N,) of the symbols or
+        None, and `sung`; a rejected one `id`, `audio`, `reason` and `detail`. What is no row (the end of a shard)
+        passes.
         """
         name, row = item
         if not isinstance(row, dict):
@@ -128,14 +129,15 @@ class RowPreparer(torch.utils.data.Dataset):
         frames = math.ceil(len(waveform) / self.hop_length)
         if seconds is not None:
             seconds = np.asarray(seconds) / speed
-            _check_durations(seconds, symbols, total / self.sampling_rate)
-        elif frames < symbols:
-            detail = f"{symbols} symbols in {frames} frames: text and recording do not belong together"
+            _check_durations(seconds, len(symbols), total / self.sampling_rate)
+        elif frames < len(symbols):
+            detail = f"{len(symbols)} symbols in {frames} frames: text and recording do not belong together"
             raise Rejection("too fast", detail)
         return {
             **names,
             "text": text,
             "phonemes": phonemes,
+            "symbols": symbols,
             "waveform": waveform.numpy(),
             "f0": estimate_f0(waveform, self.sampling_rate, self.hop_length).numpy(),
             "seconds": seconds,
@@ -144,7 +146,7 @@ class RowPreparer(torch.utils.data.Dataset):
         }
 
     def _read_text(self, row, text):
-        """Phonemes, seconds of each symbol or None, and how many symbols there are."""
+        """Phonemes, seconds of each symbol or None, and the symbols."""
         phonemes, seconds = row.get("phonemes"), None
         if "textgrid" in row:
             try:
@@ -161,7 +163,7 @@ class RowPreparer(torch.utils.data.Dataset):
         except (TypeError, ValueError) as error:
             raise Rejection("unspeakable", error) from error
         # As the tokenizer writes them: some signs have two spellings.
-        return self.tokenizer.decode(ids), seconds, len(ids)
+        return self.tokenizer.decode(ids), seconds, self.tokenizer.convert_ids_to_tokens(ids)
 
     def _read_speech(self, audio, speed):
         """Speech at the codec's rate (samples,), its first sample, and how many there were before trimming."""
@@ -263,11 +265,12 @@ def _finish(codec, utterance, codes):
     n_frames = codes.shape[1]
     # A codec that works in overlapping chunks has slightly more frames than samples / hop_length.
     nearest = np.arange(n_frames) * len(utterance["f0"]) // n_frames
-    durations = []
+    f0, durations = utterance["f0"][nearest], []
     if utterance["seconds"] is not None:
         place = utterance["start"], len(utterance["waveform"]), n_frames
         durations = seconds_to_frames(utterance["seconds"], codec.sampling_rate, codec.hop_length, *place)
-    return {**utterance, "codes": codes, "f0": utterance["f0"][nearest], "durations": durations, "n_frames": n_frames}
+        durations = end_with_voice(utterance["symbols"], durations, f0)
+    return {**utterance, "codes": codes, "f0": f0, "durations": durations, "n_frames": n_frames}
 
 
 def _encode(codec, waveforms, batch_seconds):

@@ -157,7 +157,7 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         if outside:
             # A dropped word leaves the spaces on both its sides.
             phonemes = re.sub(r" {2,}", " ", phonemes).strip()
-        if not any(_is_sound(s) for s in self._split(phonemes)):
+        if not any(is_sound(s) for s in self._split(phonemes)):
             raise ValueError(f"There is nothing to speak in {_shorten(text)}; give it at least one word.")
         return phonemes
 
@@ -240,7 +240,7 @@ def _check_text(text):
         raise TypeError(f"Expected a text (str) or a list of texts, got {type(text).__name__}: {text!r:.80}.")
 
 
-def _is_sound(symbol):
+def is_sound(symbol: str) -> bool:
     """Letters and click signs sound; punctuation, stress, length and tone marks do not by themselves."""
     return symbol not in arpabet.SILENCES and unicodedata.category(symbol[0]) in ("Ll", "Lu", "Lo")
 
