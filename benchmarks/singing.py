@@ -23,10 +23,10 @@ from bundled_voice import HERE, embed_or_nobody
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
-from ns2_diffusers.evaluation.prosody import f0_median_error
+from ns2_diffusers.evaluation.prosody import audible_voice, f0_median_error
 from ns2_diffusers.evaluation.speaker import SpeakerJudge
 from ns2_diffusers.evaluation.words import WordReader
-from ns2_diffusers.text.notes import read_notes
+from ns2_diffusers.text.notes import VOWELS, read_notes
 
 sys.path.insert(0, str(HERE.parent / "examples"))
 from sing import sing
@@ -40,7 +40,8 @@ SONGS = {
     ),
 }
 COLUMNS = [
-    ("voiced", "voiced", ".0%"),
+    ("notes held", "held", ".0%"),
+    ("last note", "last_held", ".0%"),
     ("F0 error, cents", "f0_error", ".1f"),
     ("word errors", "word_errors", ".0%"),
     ("cosine to the prompt", "cosine", ".3f"),
@@ -77,7 +78,7 @@ def main(args):
 
 
 def judge(pipe, prompt, name, judges, args):
-    """One song: share of the notes' frames that are voiced, how far off they are, and what the judges say."""
+    """One song: how much of the notes is heard, how far off they are, and what the judges say."""
     words, speaker, naturalness = judges
     text, notes = SONGS[name]
     notes = in_reach(read_notes(notes), prompt)
@@ -87,17 +88,24 @@ def judge(pipe, prompt, name, judges, args):
     soundfile.write(args.output_dir / f"{prompt.stem}-{name}.wav", audio, rate)
     waveform, _ = load_audio(audio, rate)
     f0 = estimate_f0(waveform, rate, pipe.codec.hop_length).numpy()[: len(asked)]
-    # Silence before and after is no note.
-    silent = np.zeros(len(asked), dtype=bool)
-    silent[: output.durations[0][0]] = silent[len(asked) - output.durations[0][-1] :] = True
+    heard = [audible_voice(waveform, f0)[vowel] for vowel in vowels(pipe.tokenizer, text, output.durations[0])]
     vector = embed_or_nobody(speaker, waveform, rate)
     return {
-        "voiced": float((f0 > 0)[~silent].mean()),
+        "held": float(np.concatenate(heard).mean()),
+        "last_held": float(heard[-1].mean()),
         "f0_error": f0_median_error(f0, asked),
         "word_errors": words.word_error_rate([text], [words.read(waveform, rate)]) if name == "tune" else None,
         "cosine": float(speaker.similarity(vector, speaker.embed(prompt))),
         "distilmos": naturalness.score(waveform, rate),
     }
+
+
+def vowels(tokenizer, text, durations):
+    """The frames of each, which are what a note is held on."""
+    symbols = tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])
+    ends = np.cumsum(durations)
+    of_symbols = zip(symbols, ends - durations, ends, strict=True)
+    return [slice(start, end) for symbol, start, end in of_symbols if symbol.rstrip("012") in VOWELS]
 
 
 def in_reach(notes, prompt):

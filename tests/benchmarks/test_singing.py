@@ -38,9 +38,9 @@ def test_every_prompt_sings_every_song(tiny_pipeline_dir, tmp_path, monkeypatch,
     words += ["--tempo", "240", "--output_dir", str(tmp_path / "out")]
     results = singing.main(singing.parse_args(words))
     assert [(row["prompt"], row["song"]) for row in results] == [(p, s) for p in "ab" for s in ("scale", "tune")]
-    assert all(0 <= row["voiced"] <= 1 and row["cosine"] == 0.5 for row in results)
+    assert all(0 <= row["held"] <= 1 and 0 <= row["last_held"] <= 1 and row["cosine"] == 0.5 for row in results)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("| prompts | song | voiced | F0 error")
+    assert lines[0].startswith("| prompts | song | notes held | last note | F0 error")
     assert len(lines) == 6 and lines[2].startswith("| a | scale |") and "| 25% | 0.500 | 3.00 |" in lines[3]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         *(f"{p}-{song}.wav" for p in "ab" for song in ("scale", "tune")),
@@ -48,6 +48,20 @@ def test_every_prompt_sings_every_song(tiny_pipeline_dir, tmp_path, monkeypatch,
     ]
     with pytest.raises(ValueError, match="there are no prompts"):
         singing.main(singing.parse_args([*words, "--prompts", str(tmp_path / "nothing")]))
+
+
+def test_vowels_are_where_the_notes_are():
+    durations = np.arange(1, 9)  # <s> l ˈ ɑ (space) l ˈ ɑ: without an end
+    found = singing.vowels(Tokenizer(), "la la", durations)
+    assert found == [slice(6, 10), slice(28, 36)]
+
+
+class Tokenizer:
+    def __call__(self, text):
+        return {"input_ids": range(8)}
+
+    def convert_ids_to_tokens(self, ids):
+        return ["<s>", *"lˈɑ lˈɑ"]
 
 
 def test_songs_come_within_reach(tmp_path):

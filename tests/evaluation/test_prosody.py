@@ -8,7 +8,7 @@ import torch
 
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
-from ns2_diffusers.evaluation.prosody import f0_correlation, f0_median_error, f0_range
+from ns2_diffusers.evaluation.prosody import audible_voice, f0_correlation, f0_median_error, f0_range
 
 RISE = np.array([100, 200, 400, 0, 400], dtype=np.float32)
 
@@ -31,6 +31,17 @@ def test_range_is_in_semitones():
     assert f0_range([100] * 10 + [200] * 10 + [0] * 50) == pytest.approx(12)
     # One stray frame in a hundred is no range.
     assert f0_range([100] * 99 + [800]) == 0
+
+
+def test_a_voice_is_heard_if_it_is_loud_and_has_a_pitch():
+    levels = np.array([0, -20, -29, -31, -60, 0, 0, 0])
+    waveform = np.repeat(10 ** (levels / 20), 100)[:-30]  # the last frame is not whole
+    f0 = np.array([100, 100, 100, 100, 100, 0, 200, 100])
+    assert audible_voice(waveform, f0).tolist() == [True, True, True, False, False, False, True, True]
+    assert not audible_voice(np.zeros(800), f0).any()
+    for wrong in (waveform[:5], waveform[None]):
+        with pytest.raises(ValueError, match="wanted one waveform"):
+            audible_voice(wrong, f0)
 
 
 def test_where_nothing_is_voiced_there_is_no_number():

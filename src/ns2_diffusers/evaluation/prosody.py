@@ -7,6 +7,9 @@ import torch
 
 Contour = np.ndarray | torch.Tensor
 
+# Softer than the loudest frames by more than this, a voice is not heard beside them.
+AUDIBLE_DB = 30.0
+
 
 def f0_correlation(f0: Contour, reference: Contour) -> float:
     """Pearson's correlation of log F0 over the frames that are voiced in both; NaN where it is undefined.
@@ -35,6 +38,32 @@ def f0_range(f0: Contour) -> float:
     f0 = np.asarray(f0, dtype=np.float64)
     voiced = f0[f0 > 0]
     return float(12 * np.ptp(np.log2(np.percentile(voiced, [5, 95])))) if len(voiced) else float("nan")
+
+
+def audible_voice(waveform: np.ndarray | torch.Tensor, f0: Contour) -> np.ndarray:
+    """Frames with a voice that is heard: no more than 30 dB softer than the 95th percentile of all frames' levels.
+
+    Finding an F0 does not say so: the remains of a note that died away have one, too.
+
+    Args:
+        waveform: (samples,) in [−1, 1].
+        f0: (T,) in Hz of it, 0 where there is no voice.
+
+    Returns: (T,) boolean.
+
+    Raises:
+        ValueError: less than a sample a frame.
+    """
+    waveform, f0 = np.asarray(waveform, dtype=np.float64), np.asarray(f0)
+    if f0.ndim != 1 or waveform.ndim != 1 or not 0 < len(f0) <= len(waveform):
+        raise ValueError(
+            f"waveform has shape {waveform.shape} and f0 {f0.shape}; wanted one waveform (samples,) and its F0 (T,)."
+        )
+    # The last frame may be a part of one.
+    hop_length = -(-len(waveform) // len(f0))
+    padded = np.pad(waveform, (0, hop_length * len(f0) - len(waveform)))
+    power = np.square(padded).reshape(len(f0), hop_length).mean(1)
+    return (f0 > 0) & (power > 10 ** (-AUDIBLE_DB / 10) * np.percentile(power, 95))
 
 
 def _log2_where_both_voiced(f0, reference):
