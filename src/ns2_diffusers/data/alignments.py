@@ -98,8 +98,9 @@ def seconds_to_frames(
 def end_with_voice(symbols: Sequence[str], durations: np.ndarray, f0: np.ndarray) -> np.ndarray:
     """Durations with a last vowel that ends where the voice does.
 
-    Many an aligner lets the last sound last through the silence after it. A model that learns so says nothing where
-    it is asked to hold a last vowel, as singers do. Of consonants F0 cannot tell where they end: they stay.
+    Kokoro and some aligners let the last sound last through the silence after it. A model that learns so falls
+    silent where it is asked to hold a last vowel, as singers do. Of consonants F0 cannot tell where they end: they
+    stay.
 
     Args:
         symbols: N of them, start and end included.
