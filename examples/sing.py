@@ -15,7 +15,7 @@ import torch
 
 import ns2_diffusers
 from ns2_diffusers import NaturalSpeech2Pipeline
-from ns2_diffusers.text.notes import read_notes, set_to_notes
+from ns2_diffusers.text.notes import draw_out, read_notes, set_to_notes
 
 
 def parse_args(argv=None):
@@ -36,7 +36,7 @@ def sing(pipe, text, voice, notes, seconds_a_beat, **options):
     """What the pipeline makes of a text on notes (Hz and beats, a note a vowel), and the pitch asked of it, a value a
     frame. Consonants are as long as it would speak them.
     """
-    phonemes = pipe.tokenizer.phonemize(text)
+    phonemes = draw_out(pipe.tokenizer.phonemize(text), pipe.tokenizer)
     symbols = pipe.tokenizer.convert_ids_to_tokens(pipe.tokenizer(phonemes, is_phonemes=True)["input_ids"])
     spoken = pipe(phonemes=phonemes, voice=voice, num_inference_steps=1, output_type="latent")
     frames_a_beat = seconds_a_beat * pipe.codec.frame_rate
