@@ -26,10 +26,10 @@ from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
 from ns2_diffusers.evaluation.prosody import audible_voice, f0_median_error
 from ns2_diffusers.evaluation.speaker import SpeakerJudge
 from ns2_diffusers.evaluation.words import WordReader
-from ns2_diffusers.text.notes import VOWELS, draw_out, read_notes
+from ns2_diffusers.text.notes import VOWELS, read_notes
 
 sys.path.insert(0, str(HERE.parent / "examples"))
-from sing import sing
+from sing import sing, symbols_of, words_of
 
 SONGS = {
     "scale": ("La la la la la la la la.", "C4 D4 E4 F4 G4 A4 B4 C5"),
@@ -102,9 +102,8 @@ def judge(pipe, prompt, name, judges, args):
 
 def vowels(tokenizer, text, durations):
     """The frames of each, which are what a note is held on."""
-    phonemes = draw_out(tokenizer.phonemize(text), tokenizer)
-    symbols = tokenizer.convert_ids_to_tokens(tokenizer(phonemes, is_phonemes=True)["input_ids"])
     ends = np.cumsum(durations)
+    symbols = symbols_of(tokenizer, words_of(tokenizer, text))[: len(durations)]
     of_symbols = zip(symbols, ends - durations, ends, strict=True)
     return [slice(start, end) for symbol, start, end in of_symbols if symbol.rstrip("012") in VOWELS]
 

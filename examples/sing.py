@@ -8,6 +8,7 @@ A note a vowel, `:2` for two beats. The nearer the notes are to how high the voi
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
@@ -15,7 +16,12 @@ import torch
 
 import ns2_diffusers
 from ns2_diffusers import NaturalSpeech2Pipeline
-from ns2_diffusers.text.notes import draw_out, read_notes, set_to_notes
+from ns2_diffusers.pipelines.pipeline_naturalspeech2 import fade
+from ns2_diffusers.text.notes import read_notes, set_to_notes
+
+# Speech lets a last vowel die away, and so do models that learned from it, however long the note. So songs are sung
+# with one syllable more, of so many seconds, which is cut off.
+ENCORE, ENCORE_SECONDS = "la.", 0.4
 
 
 def parse_args(argv=None):
@@ -36,13 +42,30 @@ def sing(pipe, text, voice, notes, seconds_a_beat, **options):
     """What the pipeline makes of a text on notes (Hz and beats, a note a vowel), and the pitch asked of it, a value a
     frame. Consonants are as long as it would speak them.
     """
-    phonemes = draw_out(pipe.tokenizer.phonemize(text), pipe.tokenizer)
-    symbols = pipe.tokenizer.convert_ids_to_tokens(pipe.tokenizer(phonemes, is_phonemes=True)["input_ids"])
+    words = words_of(pipe.tokenizer, text)
+    phonemes = f"{words} {pipe.tokenizer.phonemize(ENCORE)}"
     spoken = pipe(phonemes=phonemes, voice=voice, num_inference_steps=1, output_type="latent")
+    encore = notes[-1][0], ENCORE_SECONDS / seconds_a_beat
     frames_a_beat = seconds_a_beat * pipe.codec.frame_rate
-    durations, pitch = set_to_notes(symbols, spoken.durations[0], notes, frames_a_beat)
+    symbols = symbols_of(pipe.tokenizer, phonemes)
+    durations, pitch = set_to_notes(symbols, spoken.durations[0], [*notes, encore], frames_a_beat)
     output = pipe(phonemes=phonemes, voice=voice, durations=durations, pitch=pitch, **options)
-    return output, pitch.repeat(durations)
+    # The end, if there is a symbol for it, is the encore's.
+    count = len(symbols_of(pipe.tokenizer, words)) - (pipe.tokenizer.eos_token is not None)
+    frames = durations[:count].sum()
+    audio = torch.as_tensor(output.audios[0])[..., : frames * pipe.codec.hop_length]
+    audio, f0 = fade(audio, output.sampling_rate).numpy(), output.f0[0][:frames]
+    output = replace(output, audios=[audio], durations=[durations[:count]], f0=[f0])
+    return output, pitch.repeat(durations)[:frames]
+
+
+def words_of(tokenizer, text):
+    """Phonemes of a text without its last stop, after which nothing is sung."""
+    return tokenizer.phonemize(text.rstrip(" .,;:!?…"))
+
+
+def symbols_of(tokenizer, phonemes):
+    return tokenizer.convert_ids_to_tokens(tokenizer(phonemes, is_phonemes=True)["input_ids"])
 
 
 def main(args):

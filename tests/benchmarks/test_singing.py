@@ -53,7 +53,7 @@ def test_every_prompt_sings_every_song(tiny_pipeline_dir, tmp_path, monkeypatch,
 
 
 def test_vowels_are_where_the_notes_are():
-    durations = np.arange(1, 12)  # <s> l ˈ ɑ (space) l ˈ ɑ ː . </s>
+    durations = np.arange(1, 9)  # <s> l ˈ ɑ (space) l ˈ ɑ: no end
     assert singing.vowels(NaturalSpeech2Tokenizer(), "la la.", durations) == [slice(6, 10), slice(28, 36)]
 
 

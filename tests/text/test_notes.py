@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.text.notes import draw_out, read_notes, set_to_notes
+from ns2_diffusers.text.notes import read_notes, set_to_notes
 
 
 def test_notes_are_in_equal_temperament():
@@ -66,22 +66,3 @@ def test_what_does_not_fit():
         set_to_notes(["<s>", "l", "</s>"], [1] * 3, [], 10)
     with pytest.raises(ValueError, match="shortest note has 1 frames and needs two"):
         set_to_notes(["<s>", *"lala", "</s>"], [1] * 6, [(200.0, 1)] * 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [("lˈɑ", "lˈɑː."), ("lˈɑ lˈɑ?", "lˈɑ lˈɑː?"), ("lˈɑː!", "lˈɑː!"), ("stˈɑɹ.", "stˈɑɹ."), (".", ".")],
-)
-def test_a_last_vowel_is_drawn_out(given, wanted):
-    assert draw_out(given, NaturalSpeech2Tokenizer()) == wanted
-
-
-def test_arpabet_has_no_mark_of_length():
-    assert draw_out("HH AH0 L OW1", NaturalSpeech2Tokenizer(backend="arpabet")) == "HH AH0 L OW1"
-
-
-def test_the_last_note_is_all_vowel_but_for_a_frame():
-    spoken = [5, 4, 6, 3, 7, 20, 8, 2]
-    durations, pitch = set_to_notes(["<s>", *"lɑlɑː.", "</s>"], spoken, [(200.0, 1), (300.0, 2)], 20)
-    assert durations.tolist() == [5, 4, 17, 3, 39, 1, 8, 2]
-    assert pitch.tolist() == [200] * 3 + [300] * 5

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from . import arpabet
-from .tokenizer import is_sound
 
 # Misaki's, capitals being diphthongs, the IPA's, and ARPAbet's without their stress.
 VOWELS = {*"AIOQWYaeiouyøɐɑɒæɔɘəɚɛɜɝɞɤɨɪɵœɶʉʊʌᵊᵻ", *arpabet.VOWELS}
 NOTE = re.compile(r"([A-Ga-g])([#b]?)(-?\d)(?::(\d+(?:\.\d+)?))?")
 SEMITONES = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
-LENGTH = "ː"
 ACCIDENTALS = {"": 0, "#": 1, "b": -1}
 
 
@@ -38,20 +35,6 @@ def read_notes(text: str) -> list[tuple[float, float]]:
     return notes
 
 
-def draw_out(phonemes: str, tokenizer: Any) -> str:
-    """Phonemes with a long last vowel, as `lˈɑ` becomes `lˈɑː.`, where the tokenizer has a mark for that.
-
-    Speech lets a last vowel die away, and so does a model that learned from it, however long the vowel shall be held;
-    with something behind it, it is held like any other.
-    """
-    if tokenizer.separator or LENGTH not in tokenizer.get_vocab():
-        return phonemes
-    last = max((index for index, symbol in enumerate(phonemes) if is_sound(symbol)), default=None)
-    if last is None or phonemes[last] not in VOWELS or phonemes[last + 1 : last + 2] == LENGTH:
-        return phonemes
-    return phonemes[: last + 1] + LENGTH + (phonemes[last + 1 :] or ".")
-
-
 def set_to_notes(
     symbols: Sequence[str],
     durations: Sequence[int],
@@ -61,8 +44,7 @@ def set_to_notes(
     """Durations (N,) in frames and pitch (N,) in Hz that put a text on notes, a note a vowel.
 
     A note is its vowel and lasts until the next one's. The consonants between keep their durations, but for at most
-    half of the note, and are sung as high as the note that they lead to. Of the last note a mark of length, such as
-    `draw_out` leaves, has one frame.
+    half of the note, and are sung as high as the note that they lead to.
 
     Args:
         symbols: of the text, start and end included: `tokenizer.convert_ids_to_tokens(input_ids)`. Two vowels in a row
@@ -90,8 +72,6 @@ def set_to_notes(
         pitch[vowel], pitch[between] = hz[number], hz[number if is_last else number + 1]
         # What follows the last vowel comes after the song.
         taken = 0 if is_last else durations[between].sum()
-        if is_last and LENGTH in symbols[vowel + 1 : vowel + 2]:
-            taken = durations[vowel + 1] = 1
         if taken > length // 2:
             durations[between] = durations[between] * (length // 2) // taken
             taken = durations[between].sum()
