@@ -11,6 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import soundfile
 import torch
 
@@ -20,8 +21,8 @@ from ns2_diffusers.pipelines.pipeline_naturalspeech2 import fade
 from ns2_diffusers.text.notes import read_notes, set_to_notes
 
 # Speech lets a last vowel die away, and so do models that learned from it, however long the note. So songs are sung
-# with one syllable more, of so many seconds, which is cut off.
-ENCORE, ENCORE_SECONDS = "la.", 0.4
+# with one syllable more, so many seconds a symbol, which is cut off.
+ENCORE, ENCORE_SECONDS = "la.", 0.1
 
 
 def parse_args(argv=None):
@@ -42,21 +43,22 @@ def sing(pipe, text, voice, notes, seconds_a_beat, **options):
     """What the pipeline makes of a text on notes (Hz and beats, a note a vowel), and the pitch asked of it, a value a
     frame. Consonants are as long as it would speak them.
     """
-    words = words_of(pipe.tokenizer, text)
-    phonemes = f"{words} {pipe.tokenizer.phonemize(ENCORE)}"
-    spoken = pipe(phonemes=phonemes, voice=voice, num_inference_steps=1, output_type="latent")
-    encore = notes[-1][0], ENCORE_SECONDS / seconds_a_beat
-    frames_a_beat = seconds_a_beat * pipe.codec.frame_rate
-    symbols = symbols_of(pipe.tokenizer, phonemes)
-    durations, pitch = set_to_notes(symbols, spoken.durations[0], [*notes, encore], frames_a_beat)
-    output = pipe(phonemes=phonemes, voice=voice, durations=durations, pitch=pitch, **options)
+    words, encore = words_of(pipe.tokenizer, text), pipe.tokenizer.phonemize(ENCORE)
+    what = {"phonemes": f"{words} {encore}", "voice": voice}
+    spoken = pipe(**what, num_inference_steps=1, output_type="latent").durations[0]
     # The end, if there is a symbol for it, is the encore's.
-    count = len(symbols_of(pipe.tokenizer, words)) - (pipe.tokenizer.eos_token is not None)
-    frames = durations[:count].sum()
+    symbols = symbols_of(pipe.tokenizer, words)
+    symbols = symbols[: len(symbols) - (pipe.tokenizer.eos_token is not None)]
+    count, rate = len(symbols), pipe.codec.frame_rate
+    durations, pitch = set_to_notes(symbols, spoken[:count], notes, seconds_a_beat * rate)
+    more = len(spoken) - count
+    what["durations"] = np.append(durations, [round(ENCORE_SECONDS * rate)] * more)
+    what["pitch"] = np.append(pitch, [pitch[-1]] * more)
+    output = pipe(**what, **options)
+    frames = durations.sum()
     audio = torch.as_tensor(output.audios[0])[..., : frames * pipe.codec.hop_length]
     audio, f0 = fade(audio, output.sampling_rate).numpy(), output.f0[0][:frames]
-    output = replace(output, audios=[audio], durations=[durations[:count]], f0=[f0])
-    return output, pitch.repeat(durations)[:frames]
+    return replace(output, audios=[audio], durations=[durations], f0=[f0]), pitch.repeat(durations)
 
 
 def words_of(tokenizer, text):

@@ -18,8 +18,8 @@ def test_a_song_lasts_as_long_as_its_notes(tiny_pipeline_dir, clips, tmp_path, c
     words += ["--notes", "C4 D4 E4:2", "--tempo", "60", "--num_inference_steps", "2", "--output", str(output)]
     sing.main(sing.parse_args(words))
     info = soundfile.info(output)
-    # Four seconds, and the silence and consonant before, less the consonant of the syllable that is cut off.
-    assert info.samplerate == 16000 and 3 < info.duration < 30
+    # Four seconds, and the silence and consonant before.
+    assert info.samplerate == 16000 and 4 <= info.duration < 30
     assert f"{output}: {info.duration:.1f} s" in capsys.readouterr().out
     first = output.read_bytes()
     sing.main(sing.parse_args([*words, "--transpose", "3"]))
@@ -40,7 +40,7 @@ def test_it_is_sung_on_what_was_asked(tiny_pipeline_dir, clips):
 
 
 def test_the_syllable_more_is_not_heard(tiny_pipeline_dir, clips):
-    """A vowel that lasts for its beats, less the consonant behind it, is the last."""
+    """The last is a vowel, as long as its note."""
     pipe = NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir)
     pipe.set_progress_bar_config(disable=True)
     for text in ("La!", "La"):
@@ -48,5 +48,5 @@ def test_the_syllable_more_is_not_heard(tiny_pipeline_dir, clips):
         durations, audio = output.durations[0], output.audios[0]
         assert len(durations) == 4  # start, l, stress, vowel
         assert durations.sum() == len(asked) == len(output.f0[0]) == len(audio) / pipe.codec.hop_length
-        assert pipe.codec.frame_rate < durations[-1] <= 2 * pipe.codec.frame_rate
+        assert durations[-1] == 2 * pipe.codec.frame_rate
         assert audio[-1] == 0
