@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from ns2_diffusers.audio.loading import find_speech, load_audio
+from ns2_diffusers.audio.loading import find_speech, load_audio, seconds_in_header
 
 RATE = 16000
 SINE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -95,6 +95,20 @@ def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(tmp_path):
     content[4:8] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     assert len(load_audio(path)[0]) == RATE
+
+
+def test_a_flac_from_a_pipe_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "sine.flac"
+    soundfile.write(path, SINE, RATE)
+    assert seconds_in_header(path) == 1
+    content = bytearray(path.read_bytes())
+    # The last 36 bits before the checksum of STREAMINFO: how many samples there are, 0 for unknown.
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert seconds_in_header(path) == 0
+    with pytest.raises(ValueError, match="sine.flac' does not say how long it is.*ffmpeg"):
+        load_audio(path)
 
 
 def test_speech_is_found_between_silences():

@@ -20,6 +20,8 @@ WANTED = (
 # Root mean square below which nothing can be heard: -80 dB of full scale.
 SILENCE = 1e-4
 MOST_CHANNELS = 8
+# What libsndfile counts where a file does not say how long it is, as a FLAC that was piped: it cannot read those.
+UNKNOWN_FRAMES = 2**63 - 1
 
 
 def load_audio(
@@ -50,6 +52,15 @@ def load_audio(
         waveform = soxr.resample(waveform, rate, target_sampling_rate)
         rate = target_sampling_rate
     return torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)), rate
+
+
+def seconds_in_header(file: str | os.PathLike | io.BytesIO) -> float:
+    """How long a file says that it is; 0 where it does not, or cannot be read, which `load_audio` will tell."""
+    try:
+        header = soundfile.info(file)
+    except (OSError, TypeError, soundfile.LibsndfileError):
+        return 0.0
+    return 0.0 if header.frames == UNKNOWN_FRAMES else header.duration
 
 
 def check_audible(waveform: torch.Tensor, sampling_rate: int, min_seconds: float, what: str) -> None:
@@ -124,7 +135,13 @@ def _read_file(file: Any, name: str, sampling_rate: int | None) -> tuple[np.ndar
         raise ValueError(f"there is no audio file {name!r}: check the path.")
     try:
         with soundfile.SoundFile(file) as audio:
-            samples, rate, frames = audio.read(dtype="float32", always_2d=True), audio.samplerate, audio.frames
+            rate, frames = audio.samplerate, audio.frames
+            if frames == UNKNOWN_FRAMES:
+                raise ValueError(
+                    f"{name!r} does not say how long it is, as a FLAC that was piped into place: write it anew "
+                    "(ffmpeg -i in.flac out.flac)."
+                )
+            samples = audio.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError(
             f"{name!r} cannot be read as audio ({error}): give WAV, FLAC, Ogg or MP3, or convert it first "

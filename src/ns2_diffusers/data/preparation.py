@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ..audio.loading import check_audible, find_speech, load_audio
+from ..audio.loading import check_audible, find_speech, load_audio, seconds_in_header
 from ..audio.pitch import estimate_f0
 from .alignments import end_with_voice, read_textgrid, seconds_to_frames
 from .prepared_dataset import (
@@ -170,7 +169,8 @@ class RowPreparer(torch.utils.data.Dataset):
         limits = self.limits
         # A lecture is not read into memory to find that it is one; with silence trimmed it may be no lecture.
         longest = limits.max_seconds * (1 if limits.trim_db is None else 10)
-        if (seconds := _seconds_in_header(audio)) > longest:
+        file = io.BytesIO(audio["bytes"]) if isinstance(audio, dict) else audio
+        if (seconds := seconds_in_header(file)) > longest:
             raise Rejection("too long", f"{seconds:.2f} s, at most {limits.max_seconds:g} s of speech are wanted")
         try:
             waveform, rate = load_audio(audio)
@@ -211,13 +211,6 @@ def rejected(row: Row, reason: str, detail: Any) -> Row:
 def _as_utf8(text):
     """With question marks for what UTF-8 cannot hold: the bytes of a file or its name in another encoding."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _seconds_in_header(audio):
-    try:
-        return soundfile.info(io.BytesIO(audio["bytes"]) if isinstance(audio, dict) else audio).duration
-    except (soundfile.LibsndfileError, TypeError):
-        return 0.0  # reading it will tell what is wrong
 
 
 def _numbers(values):

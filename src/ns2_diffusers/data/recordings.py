@@ -12,6 +12,7 @@ import soundfile
 import soxr
 import torch
 
+from ..audio.loading import seconds_in_header
 from ..audio.pitch import estimate_f0
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
@@ -102,7 +103,7 @@ class RandomCrops(torch.utils.data.Dataset):
         self.f0_hop_length, self._f0 = f0_hop_length, {}
         self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
         self.seed, self.first_item, self.speed_perturbation = seed, first_item, speed_perturbation
-        durations = {file: _duration(file) for file in files}
+        durations = {file: seconds_in_header(file) for file in files}
         self.files = [file for file in files if durations[file] > 0]
         self.unreadable = [file for file in files if not durations[file] > 0]
         if not self.files:
@@ -138,14 +139,6 @@ class RandomCrops(torch.utils.data.Dataset):
         frames = torch.from_numpy(seconds * self.sampling_rate / hop).long()
         f0 = self._f0[index]
         return torch.where(frames < len(f0), f0[frames.clamp(max=len(f0) - 1)], 0.0)
-
-
-def _duration(file: str | Path) -> float:
-    """Seconds; 0 where there is nothing to read."""
-    try:
-        return soundfile.info(file).duration
-    except (OSError, soundfile.LibsndfileError):
-        return 0.0
 
 
 class RandomCodeCrops(torch.utils.data.Dataset):
