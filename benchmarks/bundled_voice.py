@@ -61,7 +61,7 @@ def parse_args(argv=None):
     parser.add_argument("--lora", help="adapters to add: a folder, or what the pipeline's directory calls it")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument(
-        "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc"]
+        "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc", "ddpm"]
     )
     parser.add_argument("--num_sentences", type=int, default=100, help="with the first of the schedulers")
     parser.add_argument("--num_sentences_others", type=int, default=25, help="with each of the other schedulers")
