@@ -2,9 +2,9 @@
 
     python examples/corpus/pack_voice.py --pipeline outputs/pipeline --scores outputs/bundled_voice/table.md
 
-Weights become half precision, but the codec's quantiser: its codebooks name the latent space, and voices and
-prepared datasets of the trained pipeline stay valid. The size on disk is printed, and how far the packed pipeline's
-latents are from the original's for the same text, voice, melody and noise.
+Weights become numbers of a few bits (`models/compact_weights.py`), but for the codec's quantiser: its codebooks name
+the latent space, and voices and prepared datasets of the trained pipeline stay valid. The size on disk is printed, and
+how far the packed pipeline's latents are from the original's for the same text, voice, melody and noise.
 """
 
 import argparse
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from huggingface_hub import ModelCard
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
+from ns2_diffusers.models.compact_weights import BITS, compact_weights
 from ns2_diffusers.pipelines.bundled import FOLDER
 
 HERE = Path(__file__).parent
@@ -33,7 +35,8 @@ def parse_args(argv=None):
     parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
     parser.add_argument("--num_inference_steps", type=int, default=4, help="that it takes where nobody says how many")
     parser.add_argument("--guidance_scale", type=float, default=2.0, help="the same of guidance")
-    parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="float16")
+    parser.add_argument("--bits", type=int, choices=BITS, default=6, help="of a weight of the model")
+    parser.add_argument("--codec_bits", type=int, choices=BITS, default=8, help="of a weight of the codec")
     parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")
     parser.add_argument("--scores", type=Path, help="table.md of benchmarks/bundled_voice.py, for the card")
     parser.add_argument(
@@ -59,15 +62,15 @@ def main(args):
     pipe.set_progress_bar_config(disable=True)
     voice = pipe.encode_voice(args.prompt)
     before = speak(pipe, voice)
-    for name, component in pipe.components.items():
-        if isinstance(component, torch.nn.Module):
-            halve(component, getattr(torch, args.dtype), name)
     beside = args.output_dir.with_name(args.output_dir.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
     pipe.save_pretrained(beside)
+    for file in beside.glob(f"*/{SAFETENSORS_WEIGHTS_NAME}"):
+        bits = args.codec_bits if file.parent.name == "codec" else args.bits
+        write(compact_weights(load_file(file), bits, apart=["quantizer."]), file, {"format": "pt"})
     make_card(args).save(beside / "README.md")
     if args.few_steps:
-        pack_adapters(args.few_steps, beside / "few_steps", getattr(torch, args.dtype))
+        pack_adapters(args.few_steps, beside / "few_steps")
 
     packed = NaturalSpeech2Pipeline.from_pretrained(beside)
     packed.set_progress_bar_config(disable=True)
@@ -90,24 +93,17 @@ def speak(pipe, voice):
     return pipe(phonemes=phonemes, voice=voice, **given, **options).audios[0]
 
 
-def halve(component, dtype, name):
-    """All floating tensors but those of a quantiser."""
-    for key, tensor in component.state_dict(keep_vars=True).items():
-        if key.startswith("quantizer.") or not tensor.is_floating_point():
-            continue
-        half = tensor.data.to(dtype)
-        if not half.isfinite().all():
-            raise ValueError(f"{key} of the {name} does not fit {dtype}: pack it as bfloat16.")
-        tensor.data = half
-
-
-def pack_adapters(source, target, dtype):
+def pack_adapters(source, target):
     target.mkdir()
     with safe_open(source / LORA_WEIGHT_NAME_SAFE, "pt") as file:
-        tensors = {name: file.get_tensor(name).to(dtype) for name in file.keys()}
-        save_file(tensors, target / LORA_WEIGHT_NAME_SAFE, metadata=file.metadata())
+        tensors = {name: file.get_tensor(name).half() for name in file.keys()}
+        write(tensors, target / LORA_WEIGHT_NAME_SAFE, file.metadata())
+
+
+def write(tensors, file, metadata):
+    save_file(tensors, file, metadata=metadata)
     # It comes as its owner's alone, and a package is everybody's.
-    (target / LORA_WEIGHT_NAME_SAFE).chmod(0o644)
+    file.chmod(0o644)
 
 
 def make_card(args):

@@ -379,22 +379,22 @@ def pack(pipeline, output, *options):
     pack_voice.main(pack_voice.parse_args(["--pipeline", str(pipeline), "--output_dir", str(output), *options]))
 
 
-def test_packed_it_is_half_as_large_and_speaks_the_same(tiny_pipeline, tiny_pipeline_dir, tmp_path, clips, capsys):
+def test_packed_it_is_small_and_speaks_nearly_the_same(tiny_pipeline, tiny_pipeline_dir, tmp_path, clips, capsys):
     (tiny_pipeline_dir / "README.md").write_text("# Trained\n\nfor 7 steps", encoding="utf-8")
     (tmp_path / "table.md").write_text("| a score |", encoding="utf-8")
     output = tmp_path / "bundled"
     pack(tiny_pipeline_dir, output, "--scores", str(tmp_path / "table.md"), "--prompt", str(clips[0]))
     for part in ("denoiser", "codec"):
         old, new = ((folder / part / "diffusion_pytorch_model.safetensors") for folder in (tiny_pipeline_dir, output))
-        assert new.stat().st_size < (0.7 if part == "codec" else 0.6) * old.stat().st_size
+        assert new.stat().st_size < (0.5 if part == "codec" else 0.4) * old.stat().st_size
     packed = NaturalSpeech2Pipeline.from_pretrained(output)
     assert packed.codec.fingerprint == tiny_pipeline.codec.fingerprint
-    assert torch.equal(packed.codec.codebooks, tiny_pipeline.codec.codebooks)
+    assert torch.equal(packed.codec.codebooks, tiny_pipeline.codec.codebooks.bfloat16().float())
     weight = tiny_pipeline.denoiser.proj_out.weight
     assert packed.denoiser.dtype == torch.float32
-    assert torch.equal(packed.denoiser.proj_out.weight, weight.half().float())
+    assert 0 < (packed.denoiser.proj_out.weight - weight).norm() / weight.norm() < 0.04
     distance = float(capsys.readouterr().out.split("latents differ by ")[1].split("%")[0])
-    assert 0 < distance < 1
+    assert 0 < distance < 10
     card = (output / "README.md").read_text(encoding="utf-8")
     assert "for 7 steps" in card and "| a score |" in card and "consent" in card
     assert not list(tmp_path.glob("*.partial"))
@@ -437,12 +437,3 @@ def test_too_large_is_refused_and_what_was_there_stays(tiny_pipeline_dir, tmp_pa
     with pytest.raises(ValueError, match="more than --max_megabytes 0.01"):
         pack(tiny_pipeline_dir, output, "--max_megabytes", "0.01", "--prompt", str(clips[0]))
     assert (output / "old").read_text() == "kept"
-
-
-def test_what_does_not_fit_half_precision_is_refused(tiny_pipeline):
-    with torch.no_grad():
-        tiny_pipeline.denoiser.proj_out.weight[0] = 1e5
-    with pytest.raises(ValueError, match="proj_out.weight of the denoiser does not fit"):
-        pack_voice.halve(tiny_pipeline.denoiser, torch.float16, "denoiser")
-    pack_voice.halve(tiny_pipeline.denoiser, torch.bfloat16, "denoiser")
-    assert tiny_pipeline.denoiser.proj_out.weight.dtype == torch.bfloat16

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .compact_weights import CompactModelMixin
 from .modeling_outputs import PhonemeAlignerOutput
 
 
-class PhonemeAligner(ModelMixin, ConfigMixin):
+class PhonemeAligner(CompactModelMixin, ConfigMixin):
     """Says which phoneme each frame belongs to, from the distance between their encodings.
 
     Frames are standardised within each utterance, which takes most of the speaker and the microphone away, and

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .compact_weights import CompactModelMixin
 from .modeling_outputs import EncoderOutput
 from .transformer_encoder import TransformerEncoder, masked_mean
 
 
-class PhonemeEncoder(ModelMixin, ConfigMixin):
+class PhonemeEncoder(CompactModelMixin, ConfigMixin):
     """A Transformer over phoneme embeddings with convolutional feed-forward layers.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .compact_weights import CompactModelMixin
 from .modeling_outputs import EncoderOutput
 from .transformer_encoder import TransformerEncoder
 
 
-class SpeechPromptEncoder(ModelMixin, ConfigMixin):
+class SpeechPromptEncoder(CompactModelMixin, ConfigMixin):
     """A Transformer over the codec latents of a few seconds of the voice to speak with.
 
     Args:

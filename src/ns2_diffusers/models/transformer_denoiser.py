@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import FeedForward
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from .attention import Attention, rotary_table
+from .compact_weights import CompactModelMixin
 from .denoiser import DenoiserConditioning, DenoiserMixin
 from .modeling_outputs import DenoiserOutput
 from .wavenet_denoiser import WaveNetLayer
@@ -63,7 +63,7 @@ class TransformerDenoiserBlock(nn.Module):
         return hidden_states + gate2 * self.feed_forward(states)
 
 
-class TransformerDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
+class TransformerDenoiser(CompactModelMixin, ConfigMixin, DenoiserMixin):
     """A Transformer over noisy latents and their condition, frame by frame.
 
     Args:

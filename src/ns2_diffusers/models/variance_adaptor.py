@@ -6,14 +6,14 @@ import math
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .compact_weights import CompactModelMixin
 from .modeling_outputs import VarianceAdaptorOutput
 from .variance_predictor import VariancePredictor
 
 
-class VarianceAdaptor(ModelMixin, ConfigMixin):
+class VarianceAdaptor(CompactModelMixin, ConfigMixin):
     """Says how long each phoneme lasts and how high it is spoken, and lays its states out in frames.
 
     Both predictors look at the prompt: without it the prosody of the voice is lost (the paper's

@@ -7,10 +7,10 @@ import math
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from .attention import Attention
+from .compact_weights import CompactModelMixin
 from .denoiser import DenoiserConditioning, DenoiserMixin
 from .modeling_outputs import DenoiserOutput
 
@@ -68,7 +68,7 @@ class WaveNetLayer(nn.Module):
         return (hidden_states + residual) / math.sqrt(2), skip
 
 
-class WaveNetDenoiser(ModelMixin, ConfigMixin, DenoiserMixin):
+class WaveNetDenoiser(CompactModelMixin, ConfigMixin, DenoiserMixin):
     """Predicts clean latents from noisy ones with 40 gated convolutions.
 
     Args:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors.torch import load_file
 
+from ..compact_weights import CompactModelMixin
 from .codec import CodecMixin, CodecOutput, apply_mask
 from .residual_vector_quantizer import ResidualVectorQuantizer
 from .seanet import encode_in_chunks, import_seanet, run_each_length, run_layers
@@ -54,7 +54,7 @@ _TRANSFORMERS_NAMES = {
 }
 
 
-class EncodecCodec(CodecMixin, ModelMixin, ConfigMixin):
+class EncodecCodec(CodecMixin, CompactModelMixin, ConfigMixin):
     """SEANet encoder and decoder of the `encodec` package around our residual vector quantiser.
 
     The defaults are NaturalSpeech 2's codec (arXiv 2304.09116, section 3.1 and table 11): 16 kHz, hop 200,
