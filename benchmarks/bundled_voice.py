@@ -380,9 +380,9 @@ def keep_examples(spoken, kind, folder):
         audio = folder / f"{kind}-{number:02d}-{voice['name']}.ogg"
         peak = max(abs(each["audio"]).max(), 1)
         soundfile.write(audio, each["audio"] / peak, each["rate"], format="OGG", subtype="OPUS")
-        pictures = [f"prompt={voice['path']}", f"result={audio}", "--output", str(audio.with_suffix(".png"))]
+        pictures = [f"prompt={voice['path']}", f"result={audio}", "--output", str(audio.with_suffix(".webp"))]
         plot_spectrograms.main(plot_spectrograms.parse_args(pictures))
-        links = f"[listen]({audio.name}), [look]({audio.with_suffix('.png').name})"
+        links = f"[listen]({audio.name}), [look]({audio.with_suffix('.webp').name})"
         lines.append(f"| {voice['name']} | {each['text']} | {each['heard']} | {links} |")
     (folder / f"{kind}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -120,9 +120,9 @@ def test_examples_are_kept(run, tmp_path):
     folder = tmp_path / "scores" / "examples"
     assert sorted(path.name for path in folder.iterdir()) == [
         "kind-01-anna.one.ogg",
-        "kind-01-anna.one.png",
+        "kind-01-anna.one.webp",
         "kind-02-ben.ogg",
-        "kind-02-ben.png",
+        "kind-02-ben.webp",
         "kind.md",
     ]
     assert soundfile.info(folder / "kind-02-ben.ogg").duration > 0.1

@@ -45,6 +45,7 @@ from .lora import LoraMixin
 from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .voice import Voice
+from .voice_matching import match_voice
 
 logger = logging.get_logger(__name__)
 
@@ -95,6 +96,7 @@ class SamplingOptions:
     guidance_scale: float
     temperature: float | None
     eta: float
+    voice_matching: float
     callback: Callable | None
     callback_inputs: Sequence[str]
 
@@ -112,6 +114,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         min_prompt_seconds: shorter ones are refused.
         default_num_inference_steps: where a call does not say how many.
         default_guidance_scale: where a call does not say which.
+        default_voice_matching: where a call does not say how much.
     """
 
     model_cpu_offload_seq = "prompt_encoder->phoneme_encoder->variance_adaptor->denoiser->codec"
@@ -131,6 +134,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         min_prompt_seconds: float = 0.5,
         default_num_inference_steps: int = 32,
         default_guidance_scale: float = 1.0,
+        default_voice_matching: float = 0.0,
     ):
         super().__init__()
         readers = {
@@ -152,6 +156,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             min_prompt_seconds=min_prompt_seconds,
             default_num_inference_steps=default_num_inference_steps,
             default_guidance_scale=default_guidance_scale,
+            default_voice_matching=default_voice_matching,
         )
 
     @property
@@ -213,6 +218,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         guidance_scale: float | None = None,
         temperature: float | None = None,
         eta: float = 0.0,
+        voice_matching: float | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         length: int | None = None,
@@ -245,6 +251,10 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
                 `default_guidance_scale` of the pipeline's config when None.
             temperature: the latents start from N(0, 1/temperature); the scheduler's own when None.
             eta: of DDIM: 0 deterministic, 1 as much noise as DDPM.
+            voice_matching: 0 to 1, how far latents are moved towards the statistics and the frames of the prompt
+                (`match_voice`), for likeness at some cost of smoothness; `default_voice_matching` of the pipeline's
+                config when None. Less than 2 s are moved less far, and what has a melody of its own (`pitch` or
+                `pitch_shift`) not at all.
             generator: one for all, or one a text; a text then sounds the same whatever shares its batch.
             latents: unit noise (B, C, T) to start from, T being what the durations sum to.
             length: latent frames, for audio without text; then `batch_size` says how many.
@@ -264,6 +274,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             guidance_scale,
             temperature,
             eta,
+            voice_matching,
             output_type,
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
@@ -306,6 +317,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         guidance_scale: float | None = None,
         temperature: float | None = None,
         eta: float = 0.0,
+        voice_matching: float | None = None,
         generator: torch.Generator | None = None,
         max_sentence_length: int = 200,
     ) -> Iterator[np.ndarray]:
@@ -318,7 +330,9 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         """
         if not isinstance(text, str):
             raise TypeError(f"stream speaks one text, a str; got a {type(text).__name__}.")
-        options = self._check_sampling(num_inference_steps, guidance_scale, temperature, eta, "np", None, ("latents",))
+        options = self._check_sampling(
+            num_inference_steps, guidance_scale, temperature, eta, voice_matching, "np", None, ("latents",)
+        )
         utterances = self._plan(
             text,
             None,
@@ -343,7 +357,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         return pieces()
 
     def _check_sampling(
-        self, steps, guidance_scale, temperature, eta, output_type, callback, callback_inputs
+        self, steps, guidance_scale, temperature, eta, voice_matching, output_type, callback, callback_inputs
     ) -> SamplingOptions:
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise ValueError(f"num_inference_steps is {steps!r}; wanted a whole number of at least 1.")
@@ -369,13 +383,17 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
             )
         if temperature is not None and not temperature > 0:
             raise ValueError(f"temperature is {temperature!r}; wanted a number above 0 (the paper: 1.44).")
+        if voice_matching is None:
+            voice_matching = self.config.default_voice_matching
+        if not 0 <= voice_matching <= 1:
+            raise ValueError(f"voice_matching is {voice_matching!r}; wanted 0 (none) to 1 (as near as it goes).")
         unknown = [name for name in callback_inputs if name not in self._callback_tensor_inputs]
         if unknown:
             raise ValueError(
                 f"callback_on_step_end_tensor_inputs has {unknown}; a callback can "
                 f"have {self._callback_tensor_inputs}."
             )
-        return SamplingOptions(steps, guidance_scale, temperature, eta, callback, callback_inputs)
+        return SamplingOptions(steps, guidance_scale, temperature, eta, voice_matching, callback, callback_inputs)
 
     def _check_unconditional(self, text, phonemes, prompt_audio, voice, length, batch_size):
         if any(given is not None for given in (text, phonemes, prompt_audio, voice)):
@@ -489,10 +507,27 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         generators = [torch.Generator().manual_seed(utterance.seed) for utterance in utterances]
         noise = self._initial_noise(frames, generators, [utterance.latents for utterance in utterances])
         latents = self._denoise(noise, mask, conditioning, guided, generators, options)
+        spoken = [item[:, :length] for item, length in zip(latents, frames, strict=True)]
+        if options.voice_matching:
+            spoken = self._match_voices(spoken, utterances, options.voice_matching)
         durations, f0 = adapted.durations.cpu(), adapted.pitch.float().cpu()
         return [
-            Spoken(latents[i, :, :n], durations[i, : len(utterance.input_ids)], f0[i, :n], utterance.pitch is not None)
-            for i, (n, utterance) in enumerate(zip(frames, utterances, strict=True))
+            Spoken(item, durations[i, : len(utterance.input_ids)], f0[i, : frames[i]], utterance.pitch is not None)
+            for i, (item, utterance) in enumerate(zip(spoken, utterances, strict=True))
+        ]
+
+    def _match_voices(self, latents, utterances, share) -> list[torch.Tensor]:
+        """Each (C, T) nearer to its prompt; statistics of a word, or of vowels held on a note, are no voice's."""
+        nothing = torch.zeros(1, self.codec.channels, self.sampling_rate)
+        silence = self.codec.encode(nothing.to(self._execution_device, self.codec.dtype))[0].mean(1)
+        enough = 2.0 * self.codec.frame_rate
+        shares = [
+            0.0 if utterance.pitch is not None or utterance.pitch_shift else share * min(1.0, item.shape[1] / enough)
+            for item, utterance in zip(latents, utterances, strict=True)
+        ]
+        return [
+            match_voice(item, utterance.voice.latents, silence, each) if each else item
+            for item, utterance, each in zip(latents, utterances, shares, strict=True)
         ]
 
     def _condition(self, utterances: list[Utterance]):

@@ -30,7 +30,7 @@ class Blueprint:
 
 def with_components(pipe: NaturalSpeech2Pipeline, **components: nn.Module) -> NaturalSpeech2Pipeline:
     """A pipeline like `pipe` but for some components."""
-    kept = ("min_prompt_seconds", "max_prompt_seconds", "default_num_inference_steps", "default_guidance_scale")
-    made = type(pipe)(**(pipe.components | components), **{name: pipe.config[name] for name in kept})
+    kept = {name: pipe.config[name] for name in pipe.config if name.endswith("_prompt_seconds") or "default_" in name}
+    made = type(pipe)(**(pipe.components | components), **kept)
     made.set_progress_bar_config(disable=True)
     return made

@@ -1,0 +1,67 @@
+"""Latents moved nearer to those of a prompt: what of a timbre the denoiser missed, taken from the prompt itself.
+
+A denoiser that has heard few voices draws an unknown one towards those. Its latents then have another mean and other
+covariances than the prompt's, and both can be set right without knowing what is said (whitening and colouring, arXiv
+1705.08086, there of pictures). What is left is taken in part from the prompt's own frames that are most like it (as
+kNN-VC does, arXiv 2305.18975, there in whole).
+"""
+
+from __future__ import annotations
+
+import torch
+
+# Of the covariances off the diagonal: a few seconds know little of them.
+SHRINKAGE = 0.5
+# Frames of the prompt for each frame, and the share that their mean has in it.
+NEAREST, NEAREST_SHARE = 4, 0.3
+LEAST_VARIANCE = 1e-4
+
+
+def match_voice(
+    latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor, share: float | torch.Tensor = 1.0
+) -> torch.Tensor:
+    """Move latents towards the statistics and the frames of a prompt.
+
+    Args:
+        latents: (C, T) of what was generated.
+        prompt: (C, Tp) of the voice.
+        silence: (C,) what a frame of silence is; the further a frame is from it, the more it counts.
+        share: of the way, 0 to 1.
+
+    Returns: (C, T) float32.
+    """
+    latents, prompt = latents.float(), prompt.to(latents.device).float()
+    matched = colour(latents, prompt, silence.to(latents))
+    matched = torch.lerp(matched, nearest(matched, prompt), NEAREST_SHARE)
+    return torch.lerp(latents, matched, share)
+
+
+def colour(latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
+    """`latents` (C, T) with the mean and the covariance of `prompt` (C, Tp)."""
+    mean, covariance = _statistics(latents, silence)
+    wanted_mean, wanted = _statistics(prompt, silence)
+    return _power(wanted, 0.5) @ _power(covariance, -0.5) @ (latents - mean) + wanted_mean
+
+
+def nearest(latents: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
+    """For each frame (C, T) the mean of those of `prompt` (C, Tp) whose cosine to it is largest."""
+    directions, candidates = (torch.nn.functional.normalize(frames, dim=0) for frames in (latents, prompt))
+    similarity = directions.T @ candidates
+    chosen = similarity.topk(min(NEAREST, prompt.shape[1]), dim=1).indices
+    return prompt[:, chosen].mean(2)
+
+
+def _statistics(latents: torch.Tensor, silence: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (C, 1) and shrunk covariance (C, C), each frame weighted by its squared distance from silence."""
+    weight = (latents - silence[:, None]).square().sum(0)
+    weight = weight / weight.sum().clamp(min=1e-8)
+    mean = (weight * latents).sum(1, keepdim=True)
+    centred = latents - mean
+    covariance = (weight * centred) @ centred.T
+    return mean, torch.lerp(covariance, covariance.diag().diag(), SHRINKAGE)
+
+
+def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
+    """Of a symmetric, positive matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * values.clamp(min=LEAST_VARIANCE).pow(exponent)) @ vectors.T
