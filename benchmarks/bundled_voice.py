@@ -74,6 +74,7 @@ def parse_args(argv=None):
     )
     parser.add_argument("--num_recordings", type=int, default=30, help="of a kind, for that level")
     parser.add_argument("--guidance_scale", type=float, help="in place of the pipeline's own")
+    parser.add_argument("--voice_matching", type=float, help="in place of the pipeline's own")
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
@@ -128,12 +129,14 @@ def main(args):
 def begin(pipe, model, args):
     """Results without a row yet; or those to go on with, which must be of the same weights and settings."""
     scale = pipe.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale
+    matching = pipe.config.default_voice_matching if args.voice_matching is None else args.voice_matching
     settings = {
         "model": Path(model).name,
         "weights": digest(pipe),
         "num_threads": args.num_threads,
         "device": args.device,
         "guidance_scale": scale,
+        "voice_matching": matching,
         "temperature": args.temperature,
     }
     path = args.output_dir / "results.json"
@@ -233,7 +236,8 @@ def read_prompts(folder, judges):
 
 def speak(pipe, sentences, voices, steps, args):
     """Speak a sentence at a time with the next voice, as a user does; yields a dict each."""
-    options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
+    own = {name: getattr(args, name) for name in ("guidance_scale", "voice_matching", "temperature")}
+    options = {"num_inference_steps": steps} | own
     # What is done once a process is not a sentence's time.
     pipe("Ready.", str(voices[0]["path"]), **options)
     for index, text in enumerate(sentences):

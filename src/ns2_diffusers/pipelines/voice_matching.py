@@ -18,7 +18,7 @@ LEAST_VARIANCE = 1e-4
 
 
 def match_voice(
-    latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor, share: float | torch.Tensor = 1.0
+    latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor, share: float = 1.0
 ) -> torch.Tensor:
     """Move latents towards the statistics and the frames of a prompt.
 
@@ -62,6 +62,6 @@ def _statistics(latents: torch.Tensor, silence: torch.Tensor) -> tuple[torch.Ten
 
 
 def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
-    """Of a symmetric, positive matrix."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=LEAST_VARIANCE).pow(exponent)) @ vectors.T
+    """Of a symmetric, positive matrix; on the CPU, as not every device knows eigenvalues."""
+    values, vectors = torch.linalg.eigh(matrix.cpu())
+    return ((vectors * values.clamp(min=LEAST_VARIANCE).pow(exponent)) @ vectors.T).to(matrix.device)
