@@ -349,7 +349,7 @@ def test_prompts_of_every_kind_are_the_same_voice(tiny_pipeline, clips):
 
 
 def test_prompt_is_resampled_and_trimmed(make_tiny_pipeline, clips):
-    pipe = make_tiny_pipeline(max_prompt_seconds=1.0)
+    pipe = make_tiny_pipeline(max_prompt_seconds=0.7, max_voice_seconds=1.0)
     samples, _ = soundfile.read(clips[0], dtype="float32")
     assert pipe.encode_voice(samples, 16000).latents.shape == (16, 50)
     assert pipe.encode_voice(samples[:8000], 8000).latents.shape == (16, 50)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ns2_diffusers import Voice
 from ns2_diffusers.pipelines import voice_matching
 from ns2_diffusers.pipelines.voice_matching import colour, match_voice, nearest
 
@@ -141,6 +142,19 @@ def test_a_stream_is_matched_too(tiny_pipeline, clips):
     pieces = list(tiny_pipeline.stream(text, generator=torch.Generator().manual_seed(0), **options))
     assert len(pieces) == 2
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
+
+
+def test_encoders_hear_a_part_of_what_is_matched(make_tiny_pipeline, clips):
+    pipe = make_tiny_pipeline(max_prompt_seconds=1.0)
+    pipe.set_progress_bar_config(disable=True)
+    voice = pipe.encode_voice(str(clips[0]))
+    assert voice.latents.shape[1] > 60
+    part = Voice(voice.latents[:, :50], voice.codec_fingerprint)
+    for share, same in ((0.0, True), (1.0, False)):
+        one, other = (
+            speak(pipe, clips, prompt_audio=None, voice=each, voice_matching=share)[0] for each in (voice, part)
+        )
+        assert torch.equal(one, other) is same
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])

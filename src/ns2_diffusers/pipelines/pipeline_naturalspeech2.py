@@ -110,7 +110,8 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         scheduler: any of this package's, or any of diffusers' made from its config.
         tokenizer, phoneme_encoder, prompt_encoder, variance_adaptor: all of them, or, for a pipeline that
             only generates unconditionally, none.
-        max_prompt_seconds: longer prompts are cut to their first so many seconds.
+        max_prompt_seconds: the encoders hear the first so many seconds of a prompt.
+        max_voice_seconds: a voice keeps so many, if that is more, for `voice_matching`.
         min_prompt_seconds: shorter ones are refused.
         default_num_inference_steps: where a call does not say how many.
         default_guidance_scale: where a call does not say which.
@@ -131,6 +132,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         prompt_encoder: SpeechPromptEncoder | None = None,
         variance_adaptor: VarianceAdaptor | None = None,
         max_prompt_seconds: float = 10.0,
+        max_voice_seconds: float = 30.0,
         min_prompt_seconds: float = 0.5,
         default_num_inference_steps: int = 32,
         default_guidance_scale: float = 1.0,
@@ -153,6 +155,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler, **readers)
         self.register_to_config(
             max_prompt_seconds=max_prompt_seconds,
+            max_voice_seconds=max_voice_seconds,
             min_prompt_seconds=min_prompt_seconds,
             default_num_inference_steps=default_num_inference_steps,
             default_guidance_scale=default_guidance_scale,
@@ -172,14 +175,15 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
 
         Args:
             prompt_audio: anything `audio.loading.load_audio` reads; resampled, made mono and cut to
-                `max_prompt_seconds`.
+                `max_voice_seconds`.
             prompt_sampling_rate: Hz, of a bare array.
 
         Raises:
             TypeError, ValueError: it is no audio, or NaN, silent or too short.
         """
         waveform, rate = load_audio(prompt_audio, prompt_sampling_rate, self.sampling_rate)
-        waveform = waveform[: int(self.config.max_prompt_seconds * rate)]
+        kept = max(self.config.max_voice_seconds, self.config.max_prompt_seconds)
+        waveform = waveform[: int(kept * rate)]
         check_audible(waveform, rate, self.config.min_prompt_seconds, "the voice prompt")
         channels = waveform.expand(1, self.codec.channels, -1).to(self._execution_device, self.codec.dtype)
         latents, _ = self.codec.quantize(self.codec.encode(channels))
@@ -535,7 +539,8 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
         device = self._execution_device
         input_ids = pad([utterance.input_ids for utterance in utterances]).to(device)
         phoneme_mask = lengths_mask([len(utterance.input_ids) for utterance in utterances]).to(device)
-        voices = [utterance.voice.latents.T for utterance in utterances]
+        heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
+        voices = [utterance.voice.latents[:, :heard].T for utterance in utterances]
         prompt_latents = pad(voices).transpose(1, 2).to(device, self.prompt_encoder.dtype)
         prompt_mask = lengths_mask([len(voice) for voice in voices]).to(device)
 

@@ -15,7 +15,7 @@ FORMAT = "ns2_diffusers.voice"
 
 @dataclass
 class Voice:
-    """Latents of a few seconds of somebody's speech.
+    """Latents of some seconds of somebody's speech.
 
     Args:
         latents: (C, Tp) float32, standardised, quantised.
