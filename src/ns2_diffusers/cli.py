@@ -78,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast")
     generate.add_argument("--pitch-shift", type=float, default=0.0, help="in semitones")
     generate.add_argument("--guidance", type=float, help="above 1: closer to text and voice")
-    generate.add_argument("--matching", type=float, help="0 to 1: closer to the voice's own sounds, less smooth")
+    generate.add_argument("--matching", type=float, help="0 to 1: how far towards the prompt's own sounds")
     generate.add_argument("--temperature", type=float, help="higher is calmer (the scheduler's, 1.44)")
     generate.add_argument("--seed", type=int, help="the same seed gives the same audio")
     add_common(generate, "audio file: " + ", ".join(name[1:] for name in FORMATS))
