@@ -30,7 +30,8 @@ class Blueprint:
 
 def with_components(pipe: NaturalSpeech2Pipeline, **components: nn.Module) -> NaturalSpeech2Pipeline:
     """A pipeline like `pipe` but for some components."""
-    kept = {name: pipe.config[name] for name in pipe.config if name.endswith("_seconds") or name.startswith("default_")}
+    settings = [name for name in pipe.config if name.endswith("_seconds") or name.startswith("default_")]
+    kept = {name: pipe.config[name] for name in settings}
     made = type(pipe)(**(pipe.components | components), **kept)
     made.set_progress_bar_config(disable=True)
     return made
