@@ -35,7 +35,7 @@ def parse_args(argv=None):
     parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
     parser.add_argument("--num_inference_steps", type=int, default=4, help="that it takes where nobody says how many")
     parser.add_argument("--guidance_scale", type=float, default=2.0, help="the same of guidance")
-    parser.add_argument("--voice_matching", type=float, default=0.6, help="the same of voice matching")
+    parser.add_argument("--voice_matching", type=float, default=0.7, help="the same of voice matching")
     parser.add_argument("--bits", type=int, choices=BITS, default=6, help="of a weight of the model")
     parser.add_argument("--codec_bits", type=int, choices=BITS, default=8, help="of a weight of the codec")
     parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")

@@ -6,7 +6,7 @@ import torch
 
 from ns2_diffusers import Voice
 from ns2_diffusers.pipelines import voice_matching
-from ns2_diffusers.pipelines.voice_matching import colour, match_voice, nearest
+from ns2_diffusers.pipelines.voice_matching import colour, match_voice, nearest, presence
 
 SILENCE = torch.full((4,), -9.0)  # far from everything: all frames count nearly the same
 TEXT = "The quick brown fox jumps over the lazy dog, and away it runs."
@@ -59,6 +59,16 @@ def test_nearest_are_those_of_the_same_direction(monkeypatch):
 def test_like_the_prompt_already_it_stays_near_itself():
     prompt = frames(80, 3)
     torch.testing.assert_close(colour(prompt, prompt, SILENCE), prompt, atol=1e-3, rtol=1e-3)
+
+
+def test_a_pause_has_no_voice_and_stays():
+    """By hand: distances 0, 3, 4, 5 have a root mean square of √12.5."""
+    silence = torch.tensor([1.0, 0.0])
+    latents = torch.tensor([[1.0, 1.0, 5.0, 4.0], [0.0, 3.0, 0.0, 4.0]])
+    wanted = torch.tensor([0.0, 2 * 3 / 12.5**0.5 - 1, 1.0, 1.0])
+    torch.testing.assert_close(presence(latents, silence), wanted)
+    moved = (match_voice(latents, frames(90, 1)[:2], silence) - latents).norm(dim=0)
+    assert moved[0] == 0 and (moved[1:] > 0.1).all()
 
 
 def test_share_is_of_the_way():

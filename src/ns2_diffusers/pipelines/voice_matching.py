@@ -3,7 +3,8 @@
 A denoiser that has heard few voices draws an unknown one towards those. Its latents then have another mean and other
 covariances than the prompt's, and both can be set right without knowing what is said (whitening and colouring, arXiv
 1705.08086, there of pictures). What is left is taken in part from the prompt's own frames that are most like it (as
-kNN-VC does, arXiv 2305.18975, there in whole).
+kNN-VC does, arXiv 2305.18975, there in whole). Pauses stay as they are: a prompt's are full of its noise, and to its
+statistics they would hum.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ SHRINKAGE = 0.5
 # Frames of the prompt for each frame, and the share that their mean has in it.
 NEAREST, NEAREST_SHARE = 4, 0.3
 LEAST_VARIANCE = 1e-4
+# Of the root-mean-square distance from silence: nearer frames are a pause, farther ones all voice.
+PAUSE, VOICE = 0.5, 1.0
 
 
 def match_voice(
@@ -25,15 +28,16 @@ def match_voice(
     Args:
         latents: (C, T) of what was generated.
         prompt: (C, Tp) of the voice.
-        silence: (C,) what a frame of silence is; the further a frame is from it, the more it counts.
+        silence: (C,) what a frame of silence is; the further a frame is from it, the more it counts and moves.
         share: of the way, 0 to 1.
 
     Returns: (C, T) float32.
     """
     latents, prompt = latents.float(), prompt.to(latents.device).float()
-    matched = colour(latents, prompt, silence.to(latents))
+    silence = silence.to(latents)
+    matched = colour(latents, prompt, silence)
     matched = torch.lerp(matched, nearest(matched, prompt), NEAREST_SHARE)
-    return torch.lerp(latents, matched, share)
+    return torch.lerp(latents, matched, share * presence(latents, silence))
 
 
 def colour(latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
@@ -49,6 +53,13 @@ def nearest(latents: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
     similarity = directions.T @ candidates
     chosen = similarity.topk(min(NEAREST, prompt.shape[1]), dim=1).indices
     return prompt[:, chosen].mean(2)
+
+
+def presence(latents: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
+    """How much of a voice each frame of `latents` (C, T) has: (T,), 0 of a pause, 1 where it is as loud as most."""
+    distance = (latents - silence[:, None]).norm(dim=0)
+    level = distance / distance.square().mean().sqrt().clamp(min=1e-8)
+    return ((level - PAUSE) / (VOICE - PAUSE)).clamp(0, 1)
 
 
 def _statistics(latents: torch.Tensor, silence: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
