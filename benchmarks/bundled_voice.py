@@ -11,6 +11,7 @@ utterance), `table.md` and, on request, examples as audio and pictures.
 """
 
 import argparse
+import csv
 import hashlib
 import json
 import math
@@ -38,7 +39,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import plot_spectrograms
 
 HERE = Path(__file__).parent
-CLIPS = HERE.parent / "examples" / "asterisk"
 # Title, key of a cell, format.
 COLUMNS = [
     ("word errors", "word_error_rate", ".1%"),
@@ -71,6 +71,12 @@ def parse_args(argv=None):
         default="outputs/unseen",
         type=Path,
         help="what `examples/corpus/make_corpus.py --unseen` made: the same voices, for the level to reach",
+    )
+    parser.add_argument(
+        "--clips",
+        default=HERE.parent / "examples" / "asterisk",
+        type=Path,
+        help="the same of the real people: `metadata.csv` and audio, as `examples/asterisk/make_clips.py` makes them",
     )
     parser.add_argument("--num_recordings", type=int, default=30, help="of a kind, for that level")
     parser.add_argument("--guidance_scale", type=float, help="in place of the pipeline's own")
@@ -299,7 +305,7 @@ def recordings_level(kind, voices, judges, args, codec=None):
     """The same judges on recordings of the same voices, or on what a codec makes of them: what there is to reach."""
     recordings = {
         "kokoro": lambda: read_references(args.references),
-        "real": lambda: [(CLIPS / file, text, "allison") for file, text in transcripts()],
+        "real": lambda: read_clips(args.clips),
     }.get(kind, list)()
     name, utterances, elapsed, seconds = "codec" if codec else "recordings", [], 0.0, 0.0
     for path, text, speaker in tqdm(recordings[: args.num_recordings], f"{name} {kind}"):
@@ -344,9 +350,9 @@ def read_references(folder):
     ]
 
 
-def transcripts():
-    lines = (CLIPS / "metadata.csv").read_text(encoding="utf-8").splitlines()[1:]
-    return [(file, text.strip('"')) for file, text in (line.split(",", 1) for line in lines)]
+def read_clips(folder):
+    with (folder / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        return [(folder / row["file"], row["text"], "allison") for row in csv.DictReader(file)]
 
 
 def write_results(results, folder):

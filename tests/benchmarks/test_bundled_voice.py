@@ -146,6 +146,21 @@ def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
     assert 0 < level["stoi"] < 0.7 and level["real_time_factor"] > 0
 
 
+def test_recordings_of_real_people_are_of_a_folder(tmp_path, clips):
+    """Of those that come along, and of more: texts with commas and quotes, too."""
+    ours = bundled_voice.read_clips(bundled_voice.parse_args([]).clips)
+    assert len(ours) == 20 and all(path.exists() for path, _, _ in ours)
+    assert ours[0][1:] == ("At the sound of the tone, the time will be exactly.", "allison")
+    (tmp_path / "metadata.csv").write_text('file,text\na.flac,"Yes, ""no""."\n', encoding="utf-8")
+    assert bundled_voice.read_clips(tmp_path) == [(tmp_path / "a.flac", 'Yes, "no".', "allison")]
+    (tmp_path / "a.flac").write_bytes(clips[0].read_bytes())
+    voices = [
+        {"speaker": name, "vectors": {"cosine": np.eye(8)[index]}} for index, name in enumerate(("allison", "b"))
+    ]
+    args = bundled_voice.parse_args(["--clips", str(tmp_path)])
+    assert bundled_voice.recordings_level("real", voices, StubJudges(320), args)["utterances"] == 1
+
+
 def test_what_is_no_speech_is_like_nobody():
     class Deaf:
         def embed(self, audio, rate):
