@@ -3,8 +3,8 @@
 A denoiser that has heard few voices draws an unknown one towards those. Its latents then have another mean and other
 covariances than the prompt's, and both can be set right without knowing what is said (whitening and colouring, arXiv
 1705.08086, there of pictures). What is left is taken in part from the prompt's own frames that are most like it (as
-kNN-VC does, arXiv 2305.18975, there in whole). Pauses stay nearly as they are: a prompt's are full of its noise, and to its
-statistics they would hum.
+kNN-VC does, arXiv 2305.18975, there in whole). Pauses stay nearly as they are: a prompt's are full of its noise, and
+to its statistics they would hum.
 """
 
 from __future__ import annotations
