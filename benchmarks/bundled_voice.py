@@ -63,8 +63,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc", "ddpm"]
     )
-    parser.add_argument("--num_sentences", type=int, default=100, help="with the first of the schedulers")
-    parser.add_argument("--num_sentences_others", type=int, default=25, help="with each of the other schedulers")
+    parser.add_argument("--num_sentences", type=int, default=100)
     parser.add_argument("--prompts", default=HERE / "prompts", type=Path, help="a folder of audio a kind of voice")
     parser.add_argument(
         "--references",
@@ -104,7 +103,7 @@ def main(args):
         pipe.load_lora_weights(beside if beside.exists() else args.lora)
     judges = Judges(pipe.codec.hop_length)
     prompts = read_prompts(args.prompts, judges)
-    sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()[: args.num_sentences]
     for kind, voices in prompts.items():
         for codec in (None, pipe.codec):
             row = {"kind": kind, "scheduler": "codec" if codec else "recordings"}
@@ -114,16 +113,15 @@ def main(args):
     own = pipe.scheduler
     for name in args.schedulers:
         pipe.scheduler = own if name == "own" else scheduler_class(name).from_config(own.config)
-        is_first = name == args.schedulers[0]
-        chosen = sentences[: args.num_sentences if is_first else args.num_sentences_others]
         for steps in args.steps:
             for kind, voices in prompts.items():
                 row = {"kind": kind, "scheduler": label(name, args.lora), "steps": steps}
-                if not is_wanted(results["cells"], row, len(chosen)):
+                if not is_wanted(results["cells"], row, len(sentences)):
                     continue
-                spoken = list(tqdm(speak(pipe, chosen, voices, steps, args), f"{name} {steps} {kind}", len(chosen)))
+                speech = speak(pipe, sentences, voices, steps, args)
+                spoken = list(tqdm(speech, f"{name} {steps} {kind}", len(sentences)))
                 results["cells"].append(score(spoken, voices, judges) | row)
-                keep = args.num_examples if is_first and steps == max(args.steps) else 0
+                keep = args.num_examples if name == args.schedulers[0] and steps == max(args.steps) else 0
                 folder = args.examples_dir or args.output_dir / "examples"
                 keep_examples(spoken[: math.ceil(keep / len(prompts))], kind, folder)
                 write_results(results, args.output_dir)
