@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
 from ns2_diffusers.text.tokenizer import SYMBOLS
@@ -86,6 +87,45 @@ def test_a_vocabulary_of_ones_own(tmp_path):
     assert tokenizer("ba").input_ids == [3, 2, 1, 4]
     with pytest.raises(ValueError, match="'c'"):
         tokenizer("abc")
+
+
+def test_added_tokens_have_ids_of_their_own(tmp_path):
+    tokenizer = NaturalSpeech2Tokenizer()
+    size = tokenizer.vocab_size
+    assert tokenizer.add_tokens("[laugh]") == tokenizer.add_tokens(["[cough]", "⁂"]) - 1 == 1
+    assert tokenizer.add_tokens(["[laugh]", "ə"]) == 0  # both are there
+    added = [tokenizer.convert_tokens_to_ids(token) for token in ("[laugh]", "[cough]", "⁂")]
+    assert added == [size, size + 1, size + 2]
+    assert (len(tokenizer), tokenizer.vocab_size) == (size + 3, size)
+    ids = tokenizer("hˈI[laugh] ⁂", is_phonemes=True).input_ids
+    assert ids[4:-1] == [size, tokenizer.get_vocab()[" "], size + 2]
+    assert tokenizer.decode(ids) == "hˈI[laugh] ⁂"
+    assert tokenizer.fingerprint != NaturalSpeech2Tokenizer().fingerprint
+    tokenizer.save_pretrained(tmp_path)
+    loaded = NaturalSpeech2Tokenizer.from_pretrained(tmp_path)
+    assert loaded.get_vocab() == tokenizer.get_vocab() and len(loaded) == len(tokenizer)
+    assert loaded("hˈI[cough]", is_phonemes=True).input_ids[4] == size + 1
+    assert loaded.add_tokens("[sigh]") == 1 and loaded.convert_tokens_to_ids("[sigh]") == size + 3
+
+
+def test_the_second_argument_is_a_pair_as_in_transformers(tokenizer):
+    first, second = tokenizer("Hi!").input_ids, tokenizer("So.").input_ids
+    assert tokenizer("Hi!", "So.").input_ids == first[:-1] + second[1:]
+    assert tokenizer(["Hi!"], ["So."]).input_ids == [first[:-1] + second[1:]]
+    with pytest.raises(TypeError, match="Expected a text"):
+        tokenizer("hˈI!", True)
+    with pytest.raises(TypeError, match="positional"):
+        tokenizer("Hi!", "So.", True)
+    with pytest.raises(ValueError, match="as many items"):
+        tokenizer(["Hi!", "So."], ["Go."])
+    with pytest.raises(ValueError, match="as many items"):
+        tokenizer(["Hi!"], "Go.")
+
+
+def test_auto_tokenizer_knows_it(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert type(loaded) is NaturalSpeech2Tokenizer and loaded.fingerprint == tokenizer.fingerprint
 
 
 def test_pickled(tokenizer):

@@ -7,7 +7,7 @@ import re
 import unicodedata
 import warnings
 
-from transformers import BatchEncoding, PreTrainedTokenizer
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizer
 
 from . import arpabet
 from .phonemizers import check_backend, phonemize
@@ -107,10 +107,19 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
 
     # ------------------------------------------------------------------------------------- text ► phonemes
 
-    def __call__(self, text: str | list[str], is_phonemes: bool = False, **kwargs) -> BatchEncoding:
+    def __call__(
+        self,
+        text: str | list[str],
+        text_pair: str | list[str] | None = None,
+        *,
+        is_phonemes: bool = False,
+        **kwargs,
+    ) -> BatchEncoding:
         """
         Args:
             text (`str` or `list[str]`): one text or a batch.
+            text_pair (`str` or `list[str]`, *optional*): more text, as many items as `text`; its symbols follow
+                those of `text` in the same sequence, as in every transformers tokenizer.
             is_phonemes (`bool`, defaults to `False`): `text` is phonemes already, whatever the backend.
             kwargs: those of every transformers tokenizer: `padding`, `return_tensors`, `max_length` ...
 
@@ -120,15 +129,16 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
 
         Raises:
             TypeError: if an item is not a string.
-            ValueError: if a batch is empty, an item has nothing to say or (`unknown="error"`) a strange sign.
+            ValueError: if a batch is empty, an item has nothing to say or (`unknown="error"`) a strange sign, or
+                `text_pair` is not as long as `text`.
         """
-        if isinstance(text, (list, tuple)):
-            if not text:
-                raise ValueError("The batch of texts is empty; give at least one text.")
-            text = list(text)
-        for item in text if isinstance(text, list) else [text]:
-            _check_text(item)
-        return super().__call__(text, is_phonemes=is_phonemes, **kwargs)
+        text = _check_texts(text)
+        if text_pair is not None:
+            text_pair = _check_texts(text_pair)
+            sizes = [len(texts) if isinstance(texts, list) else None for texts in (text, text_pair)]
+            if sizes[0] != sizes[1]:
+                raise ValueError("text_pair needs as many items as text: one for one text, a list for a list.")
+        return super().__call__(text, text_pair, is_phonemes=is_phonemes, **kwargs)
 
     def phonemize(self, text: str) -> str:
         """The phonemes of a text, as `input_ids` will have them.
@@ -148,9 +158,10 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
 
     def _known_symbols(self, phonemes, text):
         """Canonical, within the vocabulary, and not mere silence."""
-        phonemes = unicodedata.normalize("NFD", phonemes).replace("c\u0327", "ç").translate(_SAME)
-        symbols, special = self._split(phonemes), set(self.all_special_tokens)
-        outside = list(dict.fromkeys(s for s in symbols if s not in self.encoder or s in special))
+        parts = self._added_pattern().split(phonemes)  # every other one is an added token, kept as it is
+        phonemes = "".join(part if index % 2 else _canonical(part) for index, part in enumerate(parts))
+        symbols, special, vocabulary = self._split(phonemes), set(self.all_special_tokens), self.get_vocab()
+        outside = list(dict.fromkeys(s for s in symbols if s not in vocabulary or s in special))
         if outside:
             self._report(outside, text, "has no place among the phoneme symbols")
         phonemes = self.separator.join(s for s in symbols if s not in outside)
@@ -162,7 +173,15 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         return phonemes
 
     def _split(self, phonemes):
-        return phonemes.split() if self.separator else list(phonemes)
+        if self.separator:
+            return phonemes.split()
+        parts = self._added_pattern().split(phonemes)
+        return [s for index, part in enumerate(parts) for s in ([part] if index % 2 else part)]
+
+    def _added_pattern(self):
+        """What `add_tokens` added, the longest first; "<s>" written in a text stays three characters."""
+        added = set(self.added_tokens_encoder) - set(self.all_special_tokens)
+        return re.compile(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True))) or '(?!)'})")
 
     def _report(self, symbols, text, problem):
         names = ", ".join(_name(symbol) for symbol in symbols)
@@ -189,7 +208,7 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
 
     def _convert_id_to_token(self, index):
         if index not in self.decoder:
-            raise ValueError(f"There is no token {index}; the ids go from 0 to {len(self.decoder) - 1}.")
+            raise ValueError(f"There is no token {index}; the ids go from 0 to {len(self) - 1}.")
         return self.decoder[index]
 
     def convert_tokens_to_string(self, tokens):
@@ -215,10 +234,12 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
 
     @property
     def vocab_size(self):
+        """Number of symbols without those of `add_tokens`; `len(tokenizer)` counts these too."""
         return len(self.encoder)
 
     def get_vocab(self):
-        return dict(self.encoder)
+        """All symbols and their ids, those of `add_tokens` too: transformers numbers new ones from its length."""
+        return self.encoder | self.added_tokens_encoder
 
     def save_vocabulary(self, save_directory, filename_prefix=None):
         path = os.path.join(save_directory, (f"{filename_prefix}-" if filename_prefix else "") + "vocab.json")
@@ -231,8 +252,33 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         """16 hexadecimal digits that change with anything that changes what an id means: vocabulary, special
         tokens, backend, language."""
         special = [self.bos_token, self.eos_token, self.pad_token]
-        content = json.dumps([sorted(self.encoder.items()), special, self.backend, self.language])
+        content = json.dumps([sorted(self.get_vocab().items()), special, self.backend, self.language])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+class NaturalSpeech2TokenizerConfig(PreTrainedConfig):
+    """What transformers keys its table of tokenizers by; nothing is stored in it."""
+
+    model_type = "naturalspeech2"
+
+
+def register_tokenizer() -> None:
+    """Makes `AutoTokenizer.from_pretrained` find NaturalSpeech2Tokenizer; calling it again changes nothing."""
+    AutoTokenizer.register(NaturalSpeech2TokenizerConfig, NaturalSpeech2Tokenizer, exist_ok=True)
+
+
+register_tokenizer()
+
+
+def _check_texts(texts):
+    """A text, or a list of at least one."""
+    if isinstance(texts, (list, tuple)):
+        if not texts:
+            raise ValueError("The batch of texts is empty; give at least one text.")
+        texts = list(texts)
+    for item in texts if isinstance(texts, list) else [texts]:
+        _check_text(item)
+    return texts
 
 
 def _check_text(text):
@@ -243,6 +289,11 @@ def _check_text(text):
 def is_sound(symbol: str) -> bool:
     """Letters and click signs sound; punctuation, stress, length and tone marks do not by themselves."""
     return symbol not in arpabet.SILENCES and unicodedata.category(symbol[0]) in ("Ll", "Lu", "Lo")
+
+
+def _canonical(phonemes):
+    """One spelling of each phoneme: combining marks by themselves, one `ɡ`, one kind of space."""
+    return unicodedata.normalize("NFD", phonemes).replace("c\u0327", "ç").translate(_SAME)
 
 
 def _name(symbol):
