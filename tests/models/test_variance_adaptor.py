@@ -86,5 +86,5 @@ def test_half_precision_keeps_pitch_fine():
 
 
 def test_pitch_must_have_a_value_a_frame():
-    with pytest.raises(ValueError, match="one F0 value in Hz a frame"):
+    with pytest.raises(ValueError, match="one F0 value in Hz per frame"):
         build("variance_adaptor")(**BATCH, pitch=torch.ones(2, 3))

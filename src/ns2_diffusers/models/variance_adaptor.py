@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .compact_weights import CompactModelMixin
@@ -65,45 +67,90 @@ class VarianceAdaptor(CompactModelMixin, ConfigMixin):
         prompt_hidden_states: torch.Tensor,
         prompt_mask: torch.Tensor | None = None,
         durations: torch.Tensor | None = None,
-        pitch: torch.Tensor | None = None,
+        pitch: torch.Tensor | Callable[[torch.Tensor], torch.Tensor] | None = None,
         speaking_rate: float | torch.Tensor = 1.0,
         pitch_shift: float | torch.Tensor = 0.0,
         return_dict: bool = True,
     ) -> VarianceAdaptorOutput | tuple[torch.Tensor, ...]:
-        """Make the denoiser's condition.
+        """Make the denoiser's condition: `predict_durations`, `expand`, `add_pitch`.
 
-        What is predicted is always returned, for the losses; what is given is what is used.
+        Both predictors always run, as the losses need them; given values replace the predicted ones.
 
         Args:
             phoneme_hidden_states: (B, N, D).
             phoneme_mask: (B, N) boolean.
             prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean.
             durations: (B, N) frames, given instead of predicted (ground truth in training, a song).
-            pitch: (B, T) F0 in Hz without gaps, given instead of predicted; T is what `durations` sum to.
-            speaking_rate: 2 is twice as fast; divides predicted durations; a number or (B,).
+            pitch: (B, T) F0 in Hz without gaps, given instead of predicted, where T is the sum of `durations`; or a
+                function that returns it for the durations (B, N) that are used.
+            speaking_rate: divides predicted durations (2 is twice as fast); a number or (B,).
             pitch_shift: semitones added to predicted pitch; a number or (B,).
 
         Raises:
-            ValueError: the given pitch does not have one value a frame.
+            ValueError: the given pitch does not have one value per frame.
         """
+        prompt = prompt_hidden_states, prompt_mask
+        predicted, log_durations = self.predict_durations(phoneme_hidden_states, phoneme_mask, *prompt, speaking_rate)
+        durations = predicted if durations is None else durations
+        states, mask = self.expand(phoneme_hidden_states, durations)
+        if callable(pitch):
+            pitch = pitch(durations)
+        condition, pitch, log_pitch = self.add_pitch(states, mask, *prompt, pitch, pitch_shift)
+        output = VarianceAdaptorOutput(condition, mask, durations, pitch, log_durations, log_pitch)
+        return output if return_dict else output.to_tuple()
+
+    @apply_forward_hook
+    def predict_durations(
+        self,
+        phoneme_hidden_states: torch.Tensor,
+        phoneme_mask: torch.Tensor | None,
+        prompt_hidden_states: torch.Tensor,
+        prompt_mask: torch.Tensor | None = None,
+        speaking_rate: float | torch.Tensor = 1.0,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Durations (B, N) in whole frames, and the predicted log(1 + frames) (B, N), float32; see `forward`."""
         log_durations = self.duration_predictor(phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask)
-        if durations is None:
-            durations = round_durations(log_durations, phoneme_mask, speaking_rate)
-        states, mask = regulate_length(phoneme_hidden_states, durations)
+        return round_durations(log_durations, phoneme_mask, speaking_rate), log_durations
+
+    @staticmethod
+    def expand(phoneme_hidden_states: torch.Tensor, durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The length regulator: states (B, T, D) at frame rate, and their mask (B, T); see `regulate_length`."""
+        return regulate_length(phoneme_hidden_states, durations)
+
+    @apply_forward_hook
+    def add_pitch(
+        self,
+        states: torch.Tensor,
+        mask: torch.Tensor,
+        prompt_hidden_states: torch.Tensor,
+        prompt_mask: torch.Tensor | None = None,
+        pitch: torch.Tensor | None = None,
+        pitch_shift: float | torch.Tensor = 0.0,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Predict the pitch of frames and add its embedding.
+
+        Args:
+            states, mask: (B, T, D) and (B, T) of `expand`.
+            prompt_hidden_states, prompt_mask, pitch, pitch_shift: see `forward`.
+
+        Returns: the condition (B, T, D), the F0 in Hz that was used (B, T), the predicted log F0 (B, T).
+
+        Raises:
+            ValueError: the given pitch does not have one value per frame.
+        """
+        if pitch is not None and pitch.shape != mask.shape:
+            raise ValueError(
+                f"pitch has shape {tuple(pitch.shape)} and the durations sum to {mask.shape[1]} frames for "
+                f"{mask.shape[0]} items: give one F0 value in Hz per frame, shape {tuple(mask.shape)}."
+            )
         log_pitch = self.pitch_predictor(states, mask, prompt_hidden_states, prompt_mask)
         if pitch is None:
             shift = torch.as_tensor(pitch_shift, device=log_pitch.device).reshape(-1, 1) / 12
             pitch = torch.exp(log_pitch.float()) * 2**shift
-        elif pitch.shape != mask.shape:
-            raise ValueError(
-                f"pitch has shape {tuple(pitch.shape)} and the durations sum to {mask.shape[1]} frames for "
-                f"{mask.shape[0]} items: give one F0 value in Hz a frame, shape {tuple(mask.shape)}."
-            )
         pitch = pitch.float() * mask
         bins = torch.bucketize(pitch, self.pitch_boundaries(pitch.device))
         condition = (states + self.pitch_embedding(bins)) * mask.unsqueeze(-1)
-        output = VarianceAdaptorOutput(condition, mask, durations, pitch, log_durations, log_pitch)
-        return output if return_dict else output.to_tuple()
+        return condition, pitch, log_pitch
 
     def pitch_boundaries(self, device: torch.device | None = None) -> torch.Tensor:
         """Hz between the bins of the pitch embedding, (pitch_bins - 1,), in float32 whatever the model is in."""

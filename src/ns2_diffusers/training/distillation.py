@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..models.conditioning import encode_condition
 from ..models.denoiser import DenoiserConditioning
 from .losses import data_loss
 from .objective import sample_times
@@ -59,12 +60,16 @@ def read_batch(pipe, batch: dict[str, torch.Tensor]) -> Utterances:
     """
     if "durations" not in batch:
         raise ValueError("the dataset has no durations: align it first, with examples/align_dataset.py.")
-    mask, prompt_mask = batch["attention_mask"], batch["prompt_mask"]
     latents = pipe.codec.codes_to_latents(batch["codes"]) * batch["frame_mask"].unsqueeze(1)
-    prompt = pipe.prompt_encoder(pipe.codec.codes_to_latents(batch["prompt_codes"]), prompt_mask).last_hidden_state
-    phonemes = pipe.phoneme_encoder(batch["input_ids"], mask, prompt, prompt_mask).last_hidden_state
-    known = {"durations": batch["durations"], "pitch": batch["pitch"]}
-    adapted = pipe.variance_adaptor(phonemes, mask, prompt, prompt_mask, **known)
+    adapted, prompt, _ = encode_condition(
+        pipe,
+        batch["input_ids"],
+        batch["attention_mask"],
+        pipe.codec.codes_to_latents(batch["prompt_codes"]),
+        batch["prompt_mask"],
+        durations=batch["durations"],
+        pitch=batch["pitch"],
+    )
     return Utterances(latents, adapted.condition, prompt)
 
 

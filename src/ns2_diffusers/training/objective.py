@@ -8,6 +8,7 @@ import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import nn
 
+from ..models.conditioning import encode_condition
 from . import losses
 from .alignment import align_batch
 
@@ -104,15 +105,12 @@ class TrainingObjective(nn.Module):
         durations, found = batch.get("durations"), {}
         if durations is None:
             durations, found = self._align(latents, batch)
-        prompt_mask = batch["prompt_mask"]
-        prompt = self.prompt_encoder(self.latents_of(batch["prompt_codes"]), prompt_mask)
-        prompt = prompt.last_hidden_state
-        phonemes = self.phoneme_encoder(batch["input_ids"], batch["attention_mask"], prompt, prompt_mask)
-        adapted = self.variance_adaptor(
-            phonemes.last_hidden_state,
+        adapted, prompt, _ = encode_condition(
+            self,
+            batch["input_ids"],
             batch["attention_mask"],
-            prompt,
-            prompt_mask,
+            self.latents_of(batch["prompt_codes"]),
+            batch["prompt_mask"],
             durations=durations,
             pitch=batch["pitch"],
         )
