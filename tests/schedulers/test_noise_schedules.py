@@ -12,6 +12,7 @@ from ns2_diffusers import (
     NaturalSpeech2DDPMScheduler,
     NaturalSpeech2EulerScheduler,
 )
+from ns2_diffusers.schedulers.noise_schedules import squared_error_ratio
 
 OURS = [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler, NaturalSpeech2EulerScheduler]
 every_scheduler = pytest.mark.parametrize("cls", OURS)
@@ -112,20 +113,38 @@ def test_add_noise_agrees_with_diffusers():
 
 @every_scheduler
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
-def test_original_sample_is_recovered(cls, prediction_type):
+def test_what_is_predicted(cls, prediction_type):
+    """Target of training, ẑ_0 from it, and back, against the definitions."""
     scheduler = cls(prediction_type=prediction_type)
     sample, noise = torch.randn(2, 3, 4, 5)
     timesteps = torch.tensor([0.5, 500, 999])
-    output = {
-        "sample": sample,
-        "epsilon": noise,
-        "v_prediction": scheduler.get_velocity(sample, noise, timesteps),
-    }[prediction_type]
+    alpha, sigma = (level.reshape(3, 1, 1) for level in scheduler.alpha_sigma(timesteps))
+    expected = {"sample": sample, "epsilon": noise, "v_prediction": alpha * noise - sigma * sample}[prediction_type]
+    target = scheduler.training_target(sample, noise, timesteps)
+    torch.testing.assert_close(target, expected)
     noisy = scheduler.add_noise(sample, noise, timesteps)
     # At the last timestep α is 0.0067: rounding of z_t comes back 150 times larger.
-    torch.testing.assert_close(
-        scheduler.predict_original_sample(output, timesteps, noisy), sample, rtol=1e-4, atol=1e-4
-    )
+    original = scheduler.predict_original_sample(target, timesteps, noisy)
+    torch.testing.assert_close(original, sample, rtol=1e-4, atol=1e-4)
+    # At the first one σ is 0.0087: the same, divided by σ.
+    torch.testing.assert_close(scheduler.model_output_for(sample, timesteps, noisy), target, rtol=1e-4, atol=1e-4)
+    half = scheduler.model_output_for(sample.half(), timesteps, noisy.half())
+    assert half.dtype == torch.float32
+    with pytest.raises(ValueError, match=r"`original_samples` is \(2, 4, 5\) but `sample` is \(3, 4, 5\)"):
+        scheduler.model_output_for(sample[:2], timesteps, noisy)
+
+
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
+def test_squared_error_ratio(prediction_type):
+    scheduler = NaturalSpeech2DDPMScheduler(prediction_type=prediction_type)
+    timesteps = torch.tensor([10.0, 300.0, 700.0])
+    original, error, noisy = torch.randn(3, 3, 4, 5, dtype=torch.float64)
+    outputs = [scheduler.model_output_for(each, timesteps, noisy) for each in (original, original + error)]
+    found = (outputs[1] - outputs[0]).pow(2).mean((1, 2)) / error.pow(2).mean((1, 2))
+    expected = squared_error_ratio(scheduler.signal_to_noise_ratio(timesteps), prediction_type)
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=0)
+    with pytest.raises(ValueError, match="'flow'; it must be one of sample"):
+        squared_error_ratio(torch.ones(1), "flow")
 
 
 @every_scheduler
@@ -161,12 +180,10 @@ def test_temperature(cls):
     assert cls().init_noise_sigma == pytest.approx(1 / 1.2)
     scheduler = cls(temperature=4.0)
     assert scheduler.init_noise_sigma == 0.5
-    scheduler.set_temperature(1.0)
-    assert scheduler.init_noise_sigma == 1
     scheduler.set_timesteps(10)
-    assert scheduler.init_noise_sigma == 1
-    scheduler.set_temperature()
     assert scheduler.init_noise_sigma == 0.5
+    # A call's own temperature is the pipeline's affair: a scheduler that several calls share is constant.
+    assert not hasattr(scheduler, "set_temperature")
 
 
 @every_scheduler
@@ -199,6 +216,7 @@ def test_save_and_load(cls, schedule, tmp_path):
         ({"trained_betas": [0.1, 0.2]}, "2 values.*1000"),
         ({"temperature": 0.0}, "temperature.*0.0.*positive"),
         ({"temperature": -1.0}, "positive"),
+        ({"temperature": float("nan")}, "positive"),
     ],
 )
 def test_bad_config(cls, kwargs, message):
@@ -210,8 +228,6 @@ def test_bad_config(cls, kwargs, message):
 def test_bad_arguments(cls):
     scheduler = cls()
     sample = torch.zeros(3, 2, 4)
-    with pytest.raises(ValueError, match="positive"):
-        scheduler.set_temperature(float("nan"))
     for steps in (0, -5, 1001):
         with pytest.raises(ValueError, match=f"is {steps}; {cls.__name__} takes 1 to"):
             scheduler.set_timesteps(steps)

@@ -84,8 +84,6 @@ def test_noise_that_is_known_is_followed_between_float_timesteps(steps):
 def test_temperature():
     scheduler = NaturalSpeech2DistilledScheduler(temperature=4.0)
     assert scheduler.init_noise_sigma == 0.5
-    scheduler.set_temperature(1.0)
-    assert scheduler.init_noise_sigma == 1
     assert NaturalSpeech2DistilledScheduler().init_noise_sigma == pytest.approx(1 / 1.2)
 
 

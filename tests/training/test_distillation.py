@@ -33,7 +33,7 @@ def exact(noisy, timesteps, mean=MEAN):
 def exact_teacher(scheduler, mean=MEAN):
     def teacher(noisy, timesteps):
         original = exact(noisy, timesteps, mean)
-        return distillation.as_prediction(scheduler, original, noisy, timesteps).float()
+        return scheduler.model_output_for(original, timesteps, noisy).float()
 
     return teacher
 
@@ -53,7 +53,7 @@ def make_scheduler(prediction_type="sample", **config):
 
 def as_teacher(student, scheduler):
     """A function for ẑ_0 as one that answers in the scheduler's prediction type."""
-    return lambda noisy, timesteps: distillation.as_prediction(scheduler, student(noisy, timesteps), noisy, timesteps)
+    return lambda noisy, timesteps: scheduler.model_output_for(student(noisy, timesteps), timesteps, noisy)
 
 
 @every_type
@@ -80,7 +80,7 @@ def test_one_step_of_the_student_is_two_of_the_teacher(prediction_type, steps):
     for start in scheduler.timesteps:
         times = start, start - half, start - 2 * half
         target = distillation.two_step_target(teacher, scheduler, noisy, *(t.reshape(1) for t in times))
-        answer = distillation.as_prediction(scheduler, target, noisy, start)
+        answer = scheduler.model_output_for(target, start, noisy)
         arrived = scheduler.step(answer, start, noisy).prev_sample
         expected = two_steps(noisy.double(), *(t.reshape(1) for t in times))
         tolerance = 2e-3 if prediction_type == "epsilon" and start == 999 else 1e-5
@@ -131,12 +131,12 @@ def test_target_is_finite_and_between_the_answers_at_both_ends(prediction_type, 
 
     def teacher(noisy, timesteps):
         answers.append(original + 0.1 * len(answers))
-        return distillation.as_prediction(scheduler, answers[-1], noisy, timesteps)
+        return scheduler.model_output_for(answers[-1], timesteps, noisy)
 
     target = distillation.two_step_target(teacher, scheduler, noisy, *times)
     slack = 2e-2 if prediction_type == "epsilon" and times[0] == 999 else 2e-3
     assert (target >= answers[0] - slack).all() and (target <= answers[1] + slack).all()
-    answer = distillation.as_prediction(scheduler, target, noisy, times[0])
+    answer = scheduler.model_output_for(target, times[0], noisy)
     assert answer.isfinite().all() and answer.abs().max() < 100
     if times[2] < 0:  # What is clean is the second answer itself.
         torch.testing.assert_close(target, answers[1], rtol=0, atol=slack)
@@ -215,7 +215,7 @@ def test_halving_lesson_is_on_the_grid(steps):
     target = distillation.two_step_target(
         exact_teacher(scheduler), scheduler, lesson.noisy, seen[0], seen[1], seen[0] - 1000 / steps
     )
-    expected = distillation.as_prediction(scheduler, target, lesson.noisy, lesson.timesteps)
+    expected = scheduler.model_output_for(target, lesson.timesteps, lesson.noisy)
     torch.testing.assert_close(lesson.target, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -27,7 +27,7 @@ from ..models.speech_prompt_encoder import SpeechPromptEncoder
 from ..models.transformer_denoiser import TransformerDenoiser
 from ..models.variance_adaptor import VarianceAdaptor
 from ..models.wavenet_denoiser import WaveNetDenoiser
-from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE
+from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE, VariancePreservingMixin
 from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from ..text.sentences import pause_after
 from ..text.tokenizer import NaturalSpeech2Tokenizer
@@ -662,14 +662,13 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
 
     def _initial_latents(self, noise: torch.Tensor, temperature: float | None) -> torch.Tensor:
         """Unit noise scaled to where the scheduler starts, at the temperature."""
-        scheduler = self.scheduler
-        if hasattr(scheduler, "set_temperature"):
-            scheduler.set_temperature(temperature)
-            return noise * scheduler.init_noise_sigma
-        # diffusers' schedulers know no temperature: it goes into the noise they start from.
+        # Our schedulers' `init_noise_sigma` contains the temperature of their config; diffusers' know none.
+        config, native = self.scheduler.config, 1.0
+        if isinstance(self.scheduler, VariancePreservingMixin):
+            native = config.temperature
         if temperature is None:
-            temperature = scheduler.config.get("temperature", DEFAULT_TEMPERATURE)
-        return noise * scheduler.init_noise_sigma / temperature**0.5
+            temperature = config.get("temperature", DEFAULT_TEMPERATURE)
+        return noise * self.scheduler.init_noise_sigma * (native / temperature) ** 0.5
 
     # Sound
 

@@ -103,7 +103,8 @@ class VariancePreservingMixin:
             paper), `v_prediction` is α ε - σ z_0, `epsilon` is ε.
         clip_sample (`bool`, defaults to False), clip_sample_range (`float`, defaults to 1.0): clamp the
             predicted z_0 to ± that range. Latents have no natural range, hence off.
-        temperature (`float`, defaults to 1.44): z_T is drawn from N(0, I / temperature).
+        temperature (`float`, defaults to 1.44): z_T is drawn from N(0, I / temperature), so that
+            `init_noise_sigma` is 1 / √temperature. A pipeline scales the noise itself for another temperature.
     """
 
     def _finish_init(self):
@@ -114,7 +115,11 @@ class VariancePreservingMixin:
             )
         integrated_beta = -torch.log1p(-self.betas.double()).cumsum(0)
         self._integrated_beta_table = torch.cat([integrated_beta.new_zeros(1), integrated_beta]).float()
-        self.set_temperature()
+        if not 0 < self.config.temperature < math.inf:
+            raise ValueError(
+                f"`temperature` is {self.config.temperature}; give a positive number, such as the 1.44 of the paper."
+            )
+        self.init_noise_sigma = self.config.temperature**-0.5
         self._offer_config_to_other_classes()
 
     def _offer_config_to_other_classes(self):
@@ -131,22 +136,6 @@ class VariancePreservingMixin:
             if name in signature and self.config[name] == signature[name].default
         ]
         self.register_to_config(_use_default_values=ours_alone)
-
-    def set_temperature(self, temperature: float | None = None):
-        """Choose the temperature τ of the next generations: `init_noise_sigma` becomes 1 / √τ.
-
-        Args:
-            temperature: above 0; higher is calmer. None goes back to the config's.
-
-        Raises:
-            ValueError: for a temperature that is not a positive, finite number.
-        """
-        temperature = self.config.temperature if temperature is None else temperature
-        if not 0 < temperature < math.inf:
-            raise ValueError(
-                f"`temperature` is {temperature}; it must be a positive number, such as 1.44 (the paper's)."
-            )
-        self.init_noise_sigma = temperature**-0.5
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None):
         """Lay out the timesteps of a generation, most noise first.
@@ -266,11 +255,7 @@ class VariancePreservingMixin:
         Raises:
             ValueError: if the shapes differ, or for timesteps as in `add_noise`.
         """
-        if model_output.shape != sample.shape:
-            raise ValueError(
-                f"`model_output` is {tuple(model_output.shape)} but `sample` is {tuple(sample.shape)}:"
-                " they must have the same shape."
-            )
+        _check_same_shape(model_output=model_output, sample=sample)
         alpha, sigma = self._item_alpha_sigma(timesteps, sample)
         if self.config.prediction_type == "epsilon":
             original = (sample - sigma * model_output) / alpha
@@ -281,6 +266,46 @@ class VariancePreservingMixin:
         if self.config.clip_sample:
             original = original.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
         return original
+
+    def model_output_for(
+        self, original_samples: torch.Tensor, timesteps: float | torch.Tensor, sample: torch.Tensor
+    ) -> torch.Tensor:
+        """The model output at z_t (`sample`) for which ẑ_0 is `original_samples`.
+
+        The inverse of `predict_original_sample` without clipping. Distillation uses it to turn a teacher's ẑ_0
+        into the student's training target.
+
+        Args:
+            original_samples: ẑ_0, (B, C, T).
+            timesteps: one, or (B,); above -1, because clean data contain no noise to predict.
+            sample: z_t, (B, C, T).
+
+        Returns:
+            (B, C, T), float32 at least.
+
+        Raises:
+            ValueError: if the shapes differ, or for timesteps as in `add_noise`.
+        """
+        _check_same_shape(original_samples=original_samples, sample=sample)
+        alpha, sigma = self._item_alpha_sigma(timesteps, sample)
+        if self.config.prediction_type == "epsilon":
+            return (sample - alpha * original_samples) / sigma
+        if self.config.prediction_type == "v_prediction":
+            return (alpha * sample - original_samples) / sigma
+        return original_samples.to(torch.promote_types(original_samples.dtype, torch.float32))
+
+    def training_target(
+        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor
+    ) -> torch.Tensor:
+        """What the model is trained to predict at z_t = α z_0 + σ ε under the config's `prediction_type`.
+
+        Args, result and errors are those of `add_noise`.
+        """
+        if self.config.prediction_type == "epsilon":
+            return noise
+        if self.config.prediction_type == "v_prediction":
+            return self.get_velocity(original_samples, noise, timesteps)
+        return original_samples
 
     def _draw_noise(self, sample: torch.Tensor, generator, variance_noise: torch.Tensor | None) -> torch.Tensor:
         if variance_noise is not None:
@@ -299,3 +324,28 @@ class VariancePreservingMixin:
 
 def _alpha_sigma(integrated_beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.exp(-integrated_beta / 2), torch.sqrt(-torch.expm1(-integrated_beta))
+
+
+def _check_same_shape(**tensors: torch.Tensor) -> None:
+    if len({tensor.shape for tensor in tensors.values()}) > 1:
+        shapes = " but ".join(f"`{name}` is {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        raise ValueError(f"{shapes}: they must have the same shape.")
+
+
+def squared_error_ratio(snr: torch.Tensor, prediction_type: str) -> torch.Tensor:
+    """Squared error of a prediction divided by the squared error of the ẑ_0 that it implies.
+
+    An error e of ẑ_0 is an error α e / σ of ε and e / σ of v (arXiv 2202.00512, section 4), so the ratio is 1 for
+    `sample`, SNR for `epsilon` and SNR + 1 for `v_prediction`. A loss weight on errors of ẑ_0 is divided by it.
+
+    Args:
+        snr: α² / σ², any shape.
+        prediction_type: one of `PREDICTION_TYPES`.
+
+    Raises:
+        ValueError: for another prediction type.
+    """
+    ratios = {"sample": torch.ones_like(snr), "v_prediction": snr + 1, "epsilon": snr}
+    if prediction_type not in ratios:
+        raise ValueError(f"`prediction_type` is {prediction_type!r}; it must be one of {', '.join(PREDICTION_TYPES)}.")
+    return ratios[prediction_type]

@@ -17,6 +17,7 @@ import torch
 
 from ..models.conditioning import encode_condition
 from ..models.denoiser import DenoiserConditioning
+from ..schedulers.noise_schedules import squared_error_ratio
 from .losses import data_loss
 from .objective import sample_times
 
@@ -169,16 +170,6 @@ def two_step_target(teacher: Denoise, scheduler, noisy: torch.Tensor, start, mid
     return torch.lerp(second, first, weight.to(second))
 
 
-def as_prediction(scheduler, original: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """What a denoiser must answer at z_t for its ẑ_0 to be `original`: the inverse of `predict_original_sample`."""
-    alpha, sigma = _levels(scheduler, timesteps)
-    if scheduler.config.prediction_type == "epsilon":
-        return (noisy - alpha * original) / sigma
-    if scheduler.config.prediction_type == "v_prediction":
-        return (alpha * noisy - original) / sigma
-    return original
-
-
 def _levels(scheduler, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     alpha, sigma = scheduler.alpha_sigma(timesteps)
     return alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
@@ -207,7 +198,7 @@ def halving_lesson(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps
     start, middle, end = (_timesteps(scheduler, (index - part) / num_steps) for part in (0.0, 0.5, 1.0))
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
     original = two_step_target(teacher, scheduler, noisy, start, middle, end)
-    return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
+    return Lesson(noisy, start, scheduler.model_output_for(original, start, noisy))
 
 
 def consistency_lesson(
@@ -233,7 +224,7 @@ def consistency_lesson(
     asked = end.clamp(min=0)
     consistent = scheduler.predict_original_sample(averaged(arrived, asked), asked, arrived)
     original = torch.where((end < 0).reshape(-1, 1, 1), arrived, consistent)
-    return Lesson(noisy, start, as_prediction(scheduler, original, noisy, start))
+    return Lesson(noisy, start, scheduler.model_output_for(original, start, noisy))
 
 
 def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
@@ -260,11 +251,9 @@ def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting is {weighting!r}; it must be one of {', '.join(WEIGHTINGS)}.")
-    scales = {"sample": torch.ones_like(snr), "v_prediction": snr + 1, "epsilon": snr}
-    if prediction_type not in scales:
-        raise ValueError(f"prediction_type is {prediction_type!r}; it must be one of {', '.join(scales)}.")
     bounded = snr.clamp(max=MOST_SNR)
-    return (bounded.clamp(min=1) if weighting == "truncated_snr" else bounded + 1) / scales[prediction_type]
+    weights = bounded.clamp(min=1) if weighting == "truncated_snr" else bounded + 1
+    return weights / squared_error_ratio(snr, prediction_type)
 
 
 def distillation_loss(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.modeling_utils import ModelMixin
 
+from ..schedulers.noise_schedules import squared_error_ratio
+
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """Mean of `values` where `mask` (broadcastable) is True; items weigh `weights` (B,)."""
@@ -139,14 +141,7 @@ def min_snr_weights(snr: torch.Tensor, prediction_type: str, gamma: float = 5.0)
     Raises:
         ValueError: `prediction_type` is not sample, epsilon or v_prediction.
     """
-    clipped = snr.clamp(max=gamma)
-    if prediction_type == "sample":
-        return clipped
-    if prediction_type == "epsilon":
-        return clipped / snr
-    if prediction_type == "v_prediction":
-        return clipped / (snr + 1)
-    raise ValueError(f"prediction_type is {prediction_type!r}; it must be 'sample', 'epsilon' or 'v_prediction'.")
+    return snr.clamp(max=gamma) / squared_error_ratio(snr, prediction_type)
 
 
 def forward_sum_loss(

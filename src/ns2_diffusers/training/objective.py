@@ -154,12 +154,11 @@ class TrainingObjective(nn.Module):
             inputs["self_condition"] = self.scheduler.predict_original_sample(first, timesteps, noisy)
         predicted = self.denoiser(noisy, timesteps, condition, prompt, **inputs).sample
 
-        kind = self.scheduler.config.prediction_type
-        wanted = self._target(kind, latents, noise, timesteps)
+        wanted = self.scheduler.training_target(latents, noise, timesteps)
         weights = None
         if config.min_snr_gamma:
             snr = self.scheduler.signal_to_noise_ratio(timesteps)
-            weights = losses.min_snr_weights(snr, kind, config.min_snr_gamma)
+            weights = losses.min_snr_weights(snr, self.scheduler.config.prediction_type, config.min_snr_gamma)
         found = {"data": losses.data_loss(predicted, wanted, mask, weights)}
         original = self.scheduler.predict_original_sample(predicted, timesteps, noisy)
         if config.score_weight:
@@ -172,11 +171,6 @@ class TrainingObjective(nn.Module):
     def latents_of(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (B, Q, T) to standardised latents (B, C, T)."""
         return losses.latents_of(codes, self.codebooks)
-
-    def _target(self, kind, latents, noise, timesteps):
-        if kind == "sample":
-            return latents
-        return noise if kind == "epsilon" else self.scheduler.get_velocity(latents, noise, timesteps)
 
 
 def sample_times(sampling: str, batch_size: int, device: torch.device) -> torch.Tensor:

@@ -28,7 +28,6 @@ def unconditional_loss(
         min_snr_gamma, timestep_sampling: see `ObjectiveConfig`.
         self_conditioning: show the denoiser its own first estimate (arXiv 2208.04202), if it was made for that.
     """
-    kind = scheduler.config.prediction_type
     latents = latents * mask.unsqueeze(1)
     noise = torch.randn_like(latents)
     times = sample_times(timestep_sampling, len(latents), latents.device)
@@ -39,9 +38,9 @@ def unconditional_loss(
         # Not under no_grad: autocast would remember the weights as cast there, without gradients.
         first = denoiser(noisy, timesteps, **inputs).sample.detach()
         inputs["self_condition"] = scheduler.predict_original_sample(first, timesteps, noisy)
-    targets = {"sample": lambda: latents, "epsilon": lambda: noise}
-    target = targets.get(kind, lambda: scheduler.get_velocity(latents, noise, timesteps))()
+    target = scheduler.training_target(latents, noise, timesteps)
     weights = None
     if min_snr_gamma:
-        weights = min_snr_weights(scheduler.signal_to_noise_ratio(timesteps), kind, min_snr_gamma)
+        snr = scheduler.signal_to_noise_ratio(timesteps)
+        weights = min_snr_weights(snr, scheduler.config.prediction_type, min_snr_gamma)
     return data_loss(denoiser(noisy, timesteps, **inputs).sample, target, mask, weights)
