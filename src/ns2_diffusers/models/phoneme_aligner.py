@@ -8,10 +8,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from .compact_weights import CompactModelMixin
+from .lora import LoraModelMixin
 from .modeling_outputs import PhonemeAlignerOutput
 
 
-class PhonemeAligner(CompactModelMixin, ConfigMixin):
+class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """Says which phoneme each frame belongs to, from the distance between their encodings.
 
     Frames are standardised within each utterance, which takes most of the speaker and the microphone away, and

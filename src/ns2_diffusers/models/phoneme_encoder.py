@@ -7,11 +7,12 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from .compact_weights import CompactModelMixin
+from .lora import LoraModelMixin
 from .modeling_outputs import EncoderOutput
 from .transformer_encoder import TransformerEncoder, masked_mean
 
 
-class PhonemeEncoder(CompactModelMixin, ConfigMixin):
+class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """A Transformer over phoneme embeddings with convolutional feed-forward layers.
 
     Args:

@@ -7,11 +7,12 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from .compact_weights import CompactModelMixin
+from .lora import LoraModelMixin
 from .modeling_outputs import EncoderOutput
 from .transformer_encoder import TransformerEncoder
 
 
-class SpeechPromptEncoder(CompactModelMixin, ConfigMixin):
+class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """A Transformer over the codec latents of a few seconds of the voice to speak with.
 
     Args:

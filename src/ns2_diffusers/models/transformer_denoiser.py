@@ -10,6 +10,7 @@ from torch import nn
 from .attention import Attention, rotary_table
 from .compact_weights import CompactModelMixin
 from .denoiser import DenoiserConditioning, DenoiserMixin
+from .lora import LoraModelMixin
 from .modeling_outputs import DenoiserOutput
 from .wavenet_denoiser import WaveNetLayer
 
@@ -63,7 +64,7 @@ class TransformerDenoiserBlock(nn.Module):
         return hidden_states + gate2 * self.feed_forward(states)
 
 
-class TransformerDenoiser(CompactModelMixin, ConfigMixin, DenoiserMixin):
+class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMixin):
     """A Transformer over noisy latents and their condition, frame by frame.
 
     Args:

@@ -11,11 +11,12 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .compact_weights import CompactModelMixin
+from .lora import LoraModelMixin
 from .modeling_outputs import VarianceAdaptorOutput
 from .variance_predictor import VariancePredictor
 
 
-class VarianceAdaptor(CompactModelMixin, ConfigMixin):
+class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """Says how long each phoneme lasts and how high it is spoken, and lays its states out in frames.
 
     Both predictors look at the prompt: without it the prosody of the voice is lost (the paper's

@@ -12,6 +12,7 @@ from torch import nn
 from .attention import Attention
 from .compact_weights import CompactModelMixin
 from .denoiser import DenoiserConditioning, DenoiserMixin
+from .lora import LoraModelMixin
 from .modeling_outputs import DenoiserOutput
 
 
@@ -68,7 +69,7 @@ class WaveNetLayer(nn.Module):
         return (hidden_states + residual) / math.sqrt(2), skip
 
 
-class WaveNetDenoiser(CompactModelMixin, ConfigMixin, DenoiserMixin):
+class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMixin):
     """Predicts clean latents from noisy ones with 40 gated convolutions.
 
     Args:

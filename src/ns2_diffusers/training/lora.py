@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from ..models.lora import require_peft
+
 
 def add_lora(models: dict[str, nn.Module], components: Iterable[str], rank: int, alpha: float) -> None:
     """Freeze all models, and give the repeated layers of some of them adapters that learn.
@@ -24,22 +26,16 @@ def add_lora(models: dict[str, nn.Module], components: Iterable[str], rank: int,
         ImportError: `peft` is not installed.
         ValueError: a component that there is not.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise ImportError('LoRA needs peft: pip install "peft>=0.14".') from error
+    require_peft()
+    from peft import LoraConfig
+
     unknown = sorted(set(components) - set(models))
     if unknown:
         raise ValueError(f"there is no component {', '.join(unknown)} to give LoRA to: choose of {', '.join(models)}.")
     for model in models.values():
         model.requires_grad_(False)
     for name in components:
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=_layers_to_adapt(models[name]))
-        inject_adapter_in_model(config, models[name])
-        for layer in models[name].modules():
-            if hasattr(layer, "lora_A") and isinstance(layer.base_layer, nn.Conv1d):
-                # peft makes a convolution like the layer's in all but this.
-                layer.lora_A["default"].dilation = layer.base_layer.dilation
+        models[name].add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=_layers_to_adapt(models[name])))
 
 
 def split_lora(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -15,6 +15,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors.torch import load_file
 
 from ..compact_weights import CompactModelMixin
+from ..lora import LoraModelMixin
 from .codec import CodecMixin, CodecOutput, apply_mask
 from .residual_vector_quantizer import ResidualVectorQuantizer
 from .seanet import encode_in_chunks, import_seanet, run_each_length, run_layers
@@ -54,7 +55,7 @@ _TRANSFORMERS_NAMES = {
 }
 
 
-class EncodecCodec(CodecMixin, CompactModelMixin, ConfigMixin):
+class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
     """SEANet encoder and decoder of the `encodec` package around our residual vector quantiser.
 
     The defaults are NaturalSpeech 2's codec (arXiv 2304.09116, section 3.1 and table 11): 16 kHz, hop 200,

@@ -10,6 +10,7 @@ from torch import nn
 
 from ...audio.mel import LogMelSpectrogram
 from ..compact_weights import CompactModelMixin
+from ..lora import LoraModelMixin
 from .codec import CodecMixin, apply_mask
 from .convnext import ConvNeXtBackbone
 from .harmonic_head import HarmonicHead
@@ -57,7 +58,7 @@ class MelEncoder(nn.Module):
         return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
 
 
-class VocosCodec(CodecMixin, CompactModelMixin, ConfigMixin):
+class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
     """Mel (or SEANet) encoder, residual vector quantiser, ConvNeXt backbone with an inverse-STFT or harmonic head.
 
     Vocos (arXiv 2306.00814) made a codec: everything after the spectrogram runs at the latent frame rate,

@@ -1,0 +1,57 @@
+"""Low-rank adapters (LoRA, arXiv 2106.09685) of a model, by `peft` and diffusers' `PeftAdapterMixin`."""
+
+from __future__ import annotations
+
+import functools
+
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+
+def require_peft() -> None:
+    """Raise an ImportError that says what to install where `peft` cannot be imported."""
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise ImportError('LoRA needs peft: pip install "ns2-diffusers[lora]".') from error
+
+
+class LoraModelMixin(PeftAdapterMixin):
+    """diffusers' `PeftAdapterMixin` for models with dilated convolutions; put it before `ModelMixin`."""
+
+    @functools.wraps(PeftAdapterMixin.add_adapter)
+    def add_adapter(self, *args, **kwargs) -> None:
+        require_peft()
+        super().add_adapter(*args, **kwargs)
+        dilate_adapters(self)
+
+    @functools.wraps(PeftAdapterMixin.load_lora_adapter)
+    def load_lora_adapter(self, *args, **kwargs) -> None:
+        require_peft()
+        super().load_lora_adapter(*args, **kwargs)
+        dilate_adapters(self)
+
+    # diffusers reads the signature to learn which options a component's method takes.
+    @functools.wraps(ModelMixin.save_pretrained)
+    def save_pretrained(self, *args, **kwargs) -> None:
+        check_no_adapters(self, type(self).__name__)
+        super().save_pretrained(*args, **kwargs)
+
+
+def check_no_adapters(model: nn.Module, name: str) -> None:
+    """Raise a ValueError where a model has adapters: its file would have their layers' names, and load nowhere."""
+    if adapters := list(getattr(model, "peft_config", None) or ()):
+        raise ValueError(
+            f"{name} has the LoRA adapters {', '.join(adapters)}, and a saved model has none: call "
+            "unload_lora_weights() of the pipeline (unload_lora() of the model) first; fuse_lora() before that adds "
+            "them to the weights for good."
+        )
+
+
+def dilate_adapters(model: nn.Module) -> None:
+    """Give the adapters of convolutions the dilation of their layer, which `peft` leaves at 1."""
+    for layer in model.modules():
+        if hasattr(layer, "lora_A") and isinstance(layer.base_layer, nn.Conv1d):
+            for adapter in layer.lora_A.values():
+                adapter.dilation = layer.base_layer.dilation
