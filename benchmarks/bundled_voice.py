@@ -34,6 +34,7 @@ from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
 from ns2_diffusers.evaluation.prosody import f0_correlation, f0_range
 from ns2_diffusers.evaluation.speaker import SpeakerJudge, VoiceFilterJudge
 from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.files import write_text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import plot_spectrograms
@@ -354,12 +355,10 @@ def read_clips(folder):
 
 
 def write_results(results, folder):
-    """Both files anew after every cell, beside first: a long run that is stopped has not been for nothing."""
+    """Both files anew after every cell: a long run that is stopped has not been for nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {"results.json": json.dumps(results, indent=1), "table.md": table(results)}.items():
-        beside = folder / f"{name}.partial"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(folder / name)
+        write_text(folder / name, text)
 
 
 def table(results):

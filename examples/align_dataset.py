@@ -19,9 +19,10 @@ from diffusers.optimization import get_scheduler
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card, update_durations
+from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training.alignment import AlignmentObjective
 from ns2_diffusers.training.batches import EndlessBatches
-from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
+from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.losses import standardized_codebooks
 from ns2_diffusers.training.precision import fast_precision
@@ -67,7 +68,8 @@ def main(args):
     objective = AlignmentObjective(aligner, standardized_codebooks(codec))
     train(accelerator, objective, EndlessBatches(dataset, sampler, collator), root / "alignment", args)
     if accelerator.is_main_process:
-        save_beside(aligner.eval().save_pretrained, root / "aligner")
+        with whole_parts(root / "aligner") as folder:
+            aligner.eval().save_pretrained(folder)
     durations = align(accelerator, objective, dataset, sampler, collator)
     if accelerator.is_main_process:
         update_durations(root, durations)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline
-from ns2_diffusers.training.checkpoints import save_beside
+from ns2_diffusers.files import whole_parts
 
 COMPONENTS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")
 
@@ -58,12 +58,9 @@ def main(args):
     facts |= {"share of the second": f"{args.share:g}", "shares of components": json.dumps(args.shares)}
     facts["licence"] = args.license
     card = second.model_card(Path(args.output_dir).name, args.license, facts)
-
-    def save(folder):
+    with whole_parts(args.output_dir) as folder:
         second.save_pretrained(folder)
         card.save(folder / "README.md")
-
-    save_beside(save, args.output_dir)
     print(f"blended pipeline saved to {args.output_dir}")
 
 

@@ -21,12 +21,13 @@ from accelerate.utils import broadcast, send_to_device, set_seed
 from ns2_diffusers import NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
+from ns2_diffusers.files import whole_parts
 from ns2_diffusers.pipelines.lora import merge_lora_weights, save_lora_weights
 from ns2_diffusers.training import distillation
 from ns2_diffusers.training.assembly import with_components
 from ns2_diffusers.training.averaging import WeightAverage
 from ns2_diffusers.training.batches import EndlessBatches
-from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
+from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.lora import add_lora, split_lora
 from ns2_diffusers.training.precision import fast_precision
@@ -260,15 +261,12 @@ def finish(accelerator, made, adapters, rung, step, facts, args):
         made.to(accelerator.device)
         folder = Path(args.output_dir) / "samples" / rung.name
         speak_samples(accelerator, made, args.validation_texts, args.validation_prompts, None, folder, step)
-
-    def save(beside):
-        made.save_pretrained(beside / rung.name)
-        made.model_card(rung.name, args.license, facts).save(beside / rung.name / "README.md")
+    with whole_parts(args.output_dir) as folder:
+        made.save_pretrained(folder / rung.name)
+        made.model_card(rung.name, args.license, facts).save(folder / rung.name / "README.md")
         # Adapters alone do not bring the input for guidance.
         if adapters and rung.method != "guidance":
-            save_lora_weights(adapters, alpha, beside / rung.name, rung.student_steps)
-
-    save_beside(save, args.output_dir)
+            save_lora_weights(adapters, alpha, folder / rung.name, rung.student_steps)
     accelerator.print(f"{rung.name} saved after {step} steps", flush=True)
 
 

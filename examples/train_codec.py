@@ -19,7 +19,8 @@ from accelerate.utils import set_seed
 
 from ns2_diffusers import EncodecCodec, VocosCodec, load_codec
 from ns2_diffusers.data.recordings import RandomCrops, find_recordings
-from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
+from ns2_diffusers.files import whole_parts
+from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.codec_losses import (
     LossBalancer,
@@ -353,7 +354,8 @@ class Trainer:
                 draw = torch.Generator().manual_seed(args.seed)
                 files = [self.crops.files[i] for i in torch.randperm(len(self.crops.files), generator=draw)]
                 codec.set_latent_statistics(*measure_latents(codec, files, args.statistics_seconds))
-            save_beside(codec.save_pretrained, args.output_dir)
+            with whole_parts(args.output_dir) as folder:
+                codec.save_pretrained(folder)
             self.accelerator.print(f"codec {codec.fingerprint} saved to {args.output_dir}")
         self.accelerator.end_training()
 

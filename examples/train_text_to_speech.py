@@ -37,11 +37,12 @@ from ns2_diffusers import (
 )
 from ns2_diffusers.data.collation import PROMPT_SOURCES, FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card
+from ns2_diffusers.files import whole_parts
 from ns2_diffusers.pipelines.lora import merge_lora_weights, save_lora_weights
 from ns2_diffusers.training.assembly import Blueprint, with_components
 from ns2_diffusers.training.averaging import WeightAverage
 from ns2_diffusers.training.batches import EndlessBatches
-from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
+from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.lora import add_lora, split_lora
 from ns2_diffusers.training.losses import standardized_codebooks
@@ -476,15 +477,13 @@ class Trainer:
             hub_id = args.hub_model_id or Path(args.output_dir).name
             card = pipe.model_card(hub_id, args.license, training_facts(self.accelerator, self.progress, args))
 
-            def save(folder):
+            with whole_parts(args.output_dir) as folder:
                 pipe.save_pretrained(folder)
                 card.save(folder / "README.md")
                 if adapters:
                     save_lora_weights(adapters, lora_alpha(args), folder)
                 if "aligner" in models:
                     models["aligner"].save_pretrained(folder / "aligner")
-
-            save_beside(save, args.output_dir)
             self.accelerator.print(f"pipeline saved to {args.output_dir} after {self.progress['step']} steps")
             if args.push_to_hub:
                 pipe.push_to_hub(hub_id, token=args.hub_token, card=card)

@@ -31,9 +31,10 @@ from ns2_diffusers import (
 )
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
 from ns2_diffusers.data.recordings import RandomCodeCrops, RandomCrops, find_recordings
+from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training.assembly import Blueprint, with_components
 from ns2_diffusers.training.averaging import WeightAverage
-from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
+from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.objective import TIMESTEP_SAMPLINGS
 from ns2_diffusers.training.precision import fast_precision
@@ -267,7 +268,8 @@ class Trainer:
     def finish(self):
         pipe = self.averaged_pipeline()
         if pipe is not None:
-            save_beside(pipe.save_pretrained, self.args.output_dir)
+            with whole_parts(self.args.output_dir) as folder:
+                pipe.save_pretrained(folder)
             self.accelerator.print(f"pipeline saved to {self.args.output_dir} after {self.progress['step']} steps")
         self.accelerator.end_training()
         return pipe

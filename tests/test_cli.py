@@ -63,7 +63,7 @@ def test_writes_what_the_pipeline_says(run, tiny_pipeline, clips):
     assert soundfile.info("out.wav").samplerate == 16000
     assert f"{len(wanted) / 16000:.2f} s of audio" in printed.out
     assert "real-time factor" in printed.out and "s with loading: out.wav" in printed.out
-    assert not list(Path().glob("*.partial"))
+    assert not list(Path().glob(".*"))
 
 
 def test_options_reach_the_pipeline(run, tiny_pipeline, clips):

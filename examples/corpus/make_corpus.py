@@ -31,6 +31,7 @@ from melody import HELD, compose
 from tqdm import tqdm
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
+from ns2_diffusers.files import whole_file, write_text
 
 HERE = Path(__file__).parent
 # Kept for evaluation: in no training speech, in no mix.
@@ -228,10 +229,9 @@ def speak(kokoro, tokenizers, job, root):
         melody = compose(phonemes, speech, np.random.default_rng(list(job["id"].encode())))
         speech = kokoro.sing(phonemes, style, *melody)
     path = root / "audio" / f"{job['id']}.ogg"
-    beside = path.with_suffix(".partial")
     audio = np.clip(speech.audio, -1, 1)
-    soundfile.write(beside, audio, SAMPLING_RATE, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
-    beside.replace(path)
+    with whole_file(path) as partial:
+        soundfile.write(partial, audio, SAMPLING_RATE, format="OGG", subtype="OPUS", compression_level=OPUS_LEVEL)
     return {
         **{name: job[name] for name in ("id", "speaker", "text", "lang")},
         "phonemes": phonemes,
@@ -254,9 +254,7 @@ def write_card(root, rows, args):
         voices=", ".join(f"{voice} {count}" for voice, count in sorted(voices.items())),
         left_out=", ".join(NEAR_DUPLICATES if args.unseen else UNSEEN + NEAR_DUPLICATES),
     )
-    beside = root / "CARD.md.partial"
-    beside.write_text(card, encoding="utf-8")
-    beside.replace(root / "CARD.md")
+    write_text(root / "CARD.md", card)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ how far the packed pipeline's latents are from the original's for the same text,
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
+from ns2_diffusers.files import whole_folder
 from ns2_diffusers.models.compact_weights import BITS, compact_weights
 from ns2_diffusers.pipelines.bundled import FOLDER
 
@@ -65,27 +65,31 @@ def main(args):
     pipe.set_progress_bar_config(disable=True)
     voice = pipe.encode_voice(args.prompt)
     before = speak(pipe, voice)
-    beside = args.output_dir.with_name(args.output_dir.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    pipe.save_pretrained(beside)
-    for file in beside.glob(f"*/{SAFETENSORS_WEIGHTS_NAME}"):
-        bits = args.codec_bits if file.parent.name == "codec" else args.bits
-        write(compact_weights(load_file(file), bits, apart=["quantizer."]), file, {"format": "pt"})
-    make_card(args).save(beside / "README.md")
-    if args.few_steps:
-        pack_adapters(args.few_steps, beside / "few_steps")
+    with whole_folder(args.output_dir, replace=True) as folder:
+        pack(pipe, args, folder)
+        check_packed(folder, voice, before, args.max_megabytes)
+    print(args.output_dir)
 
-    packed = NaturalSpeech2Pipeline.from_pretrained(beside)
+
+def pack(pipe, args, folder):
+    pipe.save_pretrained(folder)
+    for file in folder.glob(f"*/{SAFETENSORS_WEIGHTS_NAME}"):
+        bits = args.codec_bits if file.parent.name == "codec" else args.bits
+        save_file(compact_weights(load_file(file), bits, apart=["quantizer."]), file, metadata={"format": "pt"})
+    make_card(args).save(folder / "README.md")
+    if args.few_steps:
+        pack_adapters(args.few_steps, folder / "few_steps")
+
+
+def check_packed(folder, voice, before, max_megabytes):
+    packed = NaturalSpeech2Pipeline.from_pretrained(folder)
     packed.set_progress_bar_config(disable=True)
     # It would refuse the voice if packing had changed the codec's fingerprint.
     distance = (speak(packed, voice) - before).norm() / before.norm()
-    megabytes = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file()) / 1e6
+    megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     print(f"{megabytes:.1f} MB on disk; latents differ by {distance:.2%} from the original's")
-    if megabytes > args.max_megabytes:
-        raise ValueError(f"{megabytes:.1f} MB is more than --max_megabytes {args.max_megabytes:g}: a smaller model?")
-    shutil.rmtree(args.output_dir, ignore_errors=True)
-    beside.rename(args.output_dir)
-    print(args.output_dir)
+    if megabytes > max_megabytes:
+        raise ValueError(f"{megabytes:.1f} MB is more than --max_megabytes {max_megabytes:g}: a smaller model?")
 
 
 def speak(pipe, voice):
@@ -100,13 +104,7 @@ def pack_adapters(source, target):
     target.mkdir()
     with safe_open(source / LORA_WEIGHT_NAME_SAFE, "pt") as file:
         tensors = {name: file.get_tensor(name).half() for name in file.keys()}
-        write(tensors, target / LORA_WEIGHT_NAME_SAFE, file.metadata())
-
-
-def write(tensors, file, metadata):
-    save_file(tensors, file, metadata=metadata)
-    # It comes as its owner's alone, and a package is everybody's.
-    file.chmod(0o644)
+        save_file(tensors, target / LORA_WEIGHT_NAME_SAFE, metadata=file.metadata())
 
 
 def make_card(args):

@@ -280,25 +280,28 @@ def bundled_voice() -> str:
 
 
 def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
-    """Write beside `path`, then rename: a file that is there is whole."""
+    """Write `path` whole or not at all.
+
+    Raises:
+        OSError: it cannot be written, or the format does not hold such audio.
+    """
     import soundfile
+
+    from .files import whole_file
 
     peak = abs(audio).max()
     if peak > 1:
         print(f"note: the audio peaked at {peak:.2f} and was scaled down to fit the file.", file=sys.stderr)
         audio = audio / peak
-    beside = path.with_name(path.name + ".partial")
+    channels, kind = (1 if audio.ndim == 1 else len(audio)), FORMATS[path.suffix.lower()]
     try:
-        channels, kind = (1 if audio.ndim == 1 else len(audio)), FORMATS[path.suffix.lower()]
-        with soundfile.SoundFile(beside, "w", sampling_rate, channels, format=kind) as file:
-            # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
-            for start in range(0, audio.shape[-1], sampling_rate):
-                file.write(audio[..., start : start + sampling_rate].T)
-        beside.replace(path)
+        with whole_file(path) as partial:
+            with soundfile.SoundFile(partial, "w", sampling_rate, channels, format=kind) as file:
+                # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
+                for start in range(0, audio.shape[-1], sampling_rate):
+                    file.write(audio[..., start : start + sampling_rate].T)
     except soundfile.LibsndfileError as error:
         raise OSError(f"{str(path)!r} at {sampling_rate} Hz could not be written: {error}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

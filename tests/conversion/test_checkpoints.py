@@ -74,18 +74,19 @@ class Saver:
         self.fails = fails
 
     def save_pretrained(self, directory):
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         (directory / "part").write_text("whole")
         if self.fails:
             raise OSError("the disk is full")
 
 
 def test_written_beside_and_renamed(tmp_path):
-    # What a process that was killed has left is no obstacle.
     (tmp_path / "made.partial").mkdir()
+    (tmp_path / "made.partial" / "mine").touch()
     save_whole(Saver(), tmp_path / "made")
     assert (tmp_path / "made" / "part").read_text() == "whole"
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "made.partial"]
+    assert (tmp_path / "made.partial" / "mine").exists()
 
 
 def test_a_failure_leaves_nothing(tmp_path):

@@ -397,7 +397,7 @@ def test_packed_it_is_small_and_speaks_nearly_the_same(tiny_pipeline, tiny_pipel
     assert 0 < distance < 1
     card = (output / "README.md").read_text(encoding="utf-8")
     assert "for 7 steps" in card and "| a score |" in card and "consent" in card
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_student_goes_beside_as_adapters(tiny_pipeline, tiny_pipeline_dir, tmp_path, clips):

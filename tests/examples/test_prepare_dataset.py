@@ -13,7 +13,6 @@ import soundfile
 
 import prepare_dataset
 from ns2_diffusers import NaturalSpeech2Tokenizer, load_codec
-from ns2_diffusers.data import prepared_dataset
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card
 from tests.data.test_alignments import PHONES, textgrid
 
@@ -216,7 +215,7 @@ def test_killed_at_every_write_it_ends_the_same(tmp_path, codec, metadata, clips
         file.write(f"{clips[0]},A duplicate.,\nmissing.flac,Missing.,\n")
     options = ("--metadata", metadata, "--shard_size", 3)
     prepare(codec, tmp_path / "whole", *options)
-    replace, patience = Path.replace, 0
+    replace, patience = os.replace, 0
 
     def replace_once(path, target):
         nonlocal patience
@@ -227,7 +226,7 @@ def test_killed_at_every_write_it_ends_the_same(tmp_path, codec, metadata, clips
         if patience < 0:
             raise Killed
 
-    monkeypatch.setattr(Path, "replace", replace_once)
+    monkeypatch.setattr(os, "replace", replace_once)
     kills = 0
     while not (tmp_path / "killed" / "dataset_card.json").exists():
         patience = 1 if not after_renaming else 0
@@ -345,10 +344,9 @@ def test_options_that_contradict_each_other_are_refused(capsys):
 
 
 def test_shards_are_written_beside(tmp_path, codec, metadata, monkeypatch):
-    """What a kill leaves half-written has another name than what is read."""
-    written = []
-    write = prepared_dataset.write_beside
-    monkeypatch.setattr(prepared_dataset, "write_beside", lambda path, save: written.append(path) or write(path, save))
+    """What a kill leaves half-written has another name than what is read, and the card comes last."""
+    names = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: names.append(Path(new).name) or replace(old, new))
     prepare(codec, tmp_path / "set", "--metadata", metadata)
-    names = [path.name for path in written]
     assert names.index("00000-00000.parquet") < names.index("00000-00000.json") and names[-1] == "dataset_card.json"

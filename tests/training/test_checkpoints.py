@@ -1,10 +1,9 @@
-import json
-
 import pytest
 import torch
 from accelerate import Accelerator
 
-from ns2_diffusers.training.checkpoints import Checkpoints, save_beside
+from ns2_diffusers.files import partial_name
+from ns2_diffusers.training.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -59,8 +58,9 @@ def test_zero_keeps_all(tmp_path, training):
 def test_a_half_written_checkpoint_is_none_and_goes(tmp_path, training):
     checkpoints = Checkpoints(tmp_path, total_limit=2)
     checkpoints.save(training[0], {"step": 4})
-    (tmp_path / ".checkpoint-00000005").mkdir()
-    (tmp_path / ".checkpoint-00000005" / "model.safetensors").write_text("half")
+    half = tmp_path / partial_name("checkpoint-00000005")
+    half.mkdir()
+    (half / "model.safetensors").write_text("half")
     assert checkpoints.resume(training[0], "latest")["step"] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000004"]
 
@@ -70,34 +70,3 @@ def test_a_run_from_the_beginning_is_refused_where_another_has_been(tmp_path, tr
     checkpoints.save(training[0], {"step": 1})
     with pytest.raises(ValueError, match="choose another --output_dir"):
         checkpoints.resume(training[0], None)
-
-
-def write(content):
-    def save(folder):
-        (folder / "config.json").write_text(json.dumps(content))
-        (folder / "part").mkdir()
-        (folder / "part" / "weights").write_text(str(content))
-
-    return save
-
-
-def test_saving_replaces_its_own_parts_and_no_others(tmp_path):
-    (tmp_path / "checkpoint-00000001").mkdir()
-    for content in (1, 2):
-        save_beside(write(content), tmp_path)
-        assert (tmp_path / "config.json").read_text() == (tmp_path / "part" / "weights").read_text() == str(content)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000001", "config.json", "part"]
-
-
-def test_what_fails_midway_leaves_the_old(tmp_path):
-    save_beside(write(1), tmp_path)
-
-    def fail(folder):
-        (folder / "config.json").write_text("{")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        save_beside(fail, tmp_path)
-    assert (tmp_path / "config.json").read_text() == "1"
-    save_beside(write(3), tmp_path)
-    assert (tmp_path / "config.json").read_text() == "3" and not (tmp_path / ".saving").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import torch
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+
+from ..files import whole_folder
 
 FILES = (".bin", ".pt", ".safetensors")
 
@@ -70,12 +71,7 @@ def check_new_directory(output: Path) -> None:
 
 
 def save_whole(made: Any, output: Path) -> None:
-    """`made.save_pretrained`, beside `output`, then renamed: a directory that is there is whole."""
+    """`made.save_pretrained` into a new directory, which is there whole or not at all."""
     check_new_directory(output)
-    beside = output.with_name(output.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        made.save_pretrained(beside)
-        beside.replace(output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with whole_folder(output) as partial:
+        made.save_pretrained(partial)

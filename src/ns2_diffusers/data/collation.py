@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.pitch import interpolate_unvoiced
+from ..masks import lengths_mask, pad
 from .alignment_prior import alignment_priors
 
 PROMPT_SOURCES = ("other", "same", "mixed")
@@ -87,8 +87,8 @@ class PromptCollator:
             "codes": codes,
             "frame_mask": frame_mask,
             "loss_mask": loss_mask,
-            "f0": _pad(f0),
-            "pitch": _pad([interpolate_unvoiced(item) for item in f0]),
+            "f0": pad(f0),
+            "pitch": pad([interpolate_unvoiced(item) for item in f0]),
             # Datasets of before there were songs lack the column.
             "sung": torch.tensor([bool(row.get("sung", False)) for row in rows]),
             "prompt_codes": prompt_codes,
@@ -96,7 +96,7 @@ class PromptCollator:
             "seed": torch.tensor(self._batch_seed([row["id"] for row in rows])),
         }
         if all(len(row["durations"]) for row in rows):
-            return batch | {"durations": _pad([torch.as_tensor(row["durations"], dtype=torch.int64) for row in rows])}
+            return batch | {"durations": pad([torch.as_tensor(row["durations"], dtype=torch.int64) for row in rows])}
         return batch | {"alignment_prior": alignment_priors(batch["attention_mask"].sum(1).tolist(), f0)}
 
     def _prompt(self, row: dict[str, Any], num_frames: int) -> tuple[np.ndarray, slice]:
@@ -173,13 +173,7 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
         return batches
 
 
-def _pad(items: list[torch.Tensor]) -> torch.Tensor:
-    return pad_sequence(items, batch_first=True)
-
-
 def _pad_codes(items: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    lengths = torch.tensor([item.shape[1] for item in items])
-    codes = np.zeros((len(items), len(items[0]), int(lengths.max())), dtype=np.int64)
-    for row, item in zip(codes, items, strict=True):
-        row[:, : item.shape[1]] = item
-    return torch.from_numpy(codes), torch.arange(codes.shape[2]) < lengths[:, None]
+    """Codes (Q, T) each → (B, Q, longest) int64, and their mask (B, longest)."""
+    codes = pad([torch.from_numpy(item.T.astype(np.int64)) for item in items])
+    return codes.transpose(1, 2).contiguous(), lengths_mask([item.shape[1] for item in items])

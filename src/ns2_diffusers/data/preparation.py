@@ -22,20 +22,19 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from ..audio.loading import check_audible, find_speech, load_audio, seconds_in_header
 from ..audio.pitch import estimate_f0
+from ..files import remove_partial, whole_file, write_text
+from ..masks import lengths_mask, pad
 from .alignments import end_with_voice, read_textgrid, seconds_to_frames
 from .prepared_dataset import (
     CARD_NAME,
     REJECTED_NAME,
     read_card,
     shard_name,
-    write_beside,
     write_parts_and_card,
     write_shard,
-    write_text_beside,
 )
 from .sources import Row, Source
 
@@ -295,15 +294,12 @@ def _encode_batch(codec, waveforms):
 
 @torch.no_grad()
 def _codes(codec, waveforms):
-    lengths = torch.tensor([len(waveform) for waveform in waveforms])
-    padded = pad_sequence([torch.from_numpy(waveform) for waveform in waveforms], batch_first=True)
-    mask = torch.arange(padded.shape[1]) < lengths[:, None]
-    padded = padded[:, None].expand(-1, codec.channels, -1)
+    lengths = [len(waveform) for waveform in waveforms]
+    mask = lengths_mask(lengths)
+    padded = pad([torch.from_numpy(waveform) for waveform in waveforms])[:, None].expand(-1, codec.channels, -1)
     _, codes = codec.quantize(codec.encode(padded.to(codec.device, codec.dtype), mask.to(codec.device)))
     codes = codes.cpu().numpy().astype(np.int16)
-    return [
-        item[:, : codec.latent_length(length)].copy() for item, length in zip(codes, lengths.tolist(), strict=True)
-    ]
+    return [item[:, : codec.latent_length(length)].copy() for item, length in zip(codes, lengths, strict=True)]
 
 
 @torch.no_grad()
@@ -364,11 +360,13 @@ class Preparation:
         if self.directory.exists() and any(self.directory.iterdir()) and not self.work.exists():
             raise ValueError(f"{self.directory} holds something else than a dataset: choose another directory.")
         self.work.mkdir(parents=True, exist_ok=True)
+        for folder in (self.directory, self.work):
+            remove_partial(folder)
         file = self.work / ARGUMENTS_NAME
         if file.exists():
             self._check_arguments(json.loads(file.read_text(encoding="utf-8")))
         else:
-            write_text_beside(file, json.dumps(self.arguments))
+            write_text(file, json.dumps(self.arguments))
 
     def is_complete(self) -> bool:
         return (self.directory / CARD_NAME).exists()
@@ -408,7 +406,7 @@ class Preparation:
         if rows:
             write_shard(rows, self.work / f"{name}.parquet")
         record = {"last": end.last, "rejected": rejections, "sums": sums}
-        write_text_beside(self._record(name), json.dumps(record, ensure_ascii=False))
+        write_text(self._record(name), json.dumps(record, ensure_ascii=False))
 
     def finish(self, source: Source, codec: Any, tokenizer: Any, aligned: bool) -> tuple[dict[str, Any], Counter]:
         """Join the shards, leave out what has the id of an earlier one, and write the card; by one process.
@@ -430,7 +428,7 @@ class Preparation:
         counts, duplicates = self._join([self.work / f"{name}.parquet" for name in names])
         rejections = [row for record in records for row in record["rejected"]] + duplicates
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rejections]
-        write_text_beside(self.directory / REJECTED_NAME, "".join(lines))
+        write_text(self.directory / REJECTED_NAME, "".join(lines))
         reasons = Counter(row["reason"] for row in rejections)
         if not counts["utterances"]:
             raise ValueError(
@@ -465,7 +463,8 @@ class Preparation:
                 target = self.directory / shard_name(number)
                 if again:
                     whole = pq.read_table(path)
-                    write_beside(target, lambda beside, t=whole, k=keep: pq.write_table(t.filter(k), beside))
+                    with whole_file(target) as partial:
+                        pq.write_table(whole.filter(keep), partial)
                 else:
                     _link(path, target)
                 number += 1
@@ -507,4 +506,5 @@ def _link(path: Path, target: Path) -> None:
     try:
         os.link(path, target)
     except OSError:
-        write_beside(target, lambda beside: shutil.copyfile(path, beside))
+        with whole_file(target) as partial:
+            shutil.copyfile(path, partial)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files import whole_file, whole_folder, write_text
 
 COLUMNS = ("id", "speaker", "text", "phonemes", "durations", "codes", "f0", "n_frames", "sung")
 CARD_NAME = "dataset_card.json"
@@ -15,7 +16,7 @@ FORMAT_VERSION = 2
 
 
 def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path, codec: Any, tokenizer: Any) -> None:
-    """Write a small dataset from memory, beside `directory`, then rename: it is there whole or not at all.
+    """Write a small dataset from memory; it is there whole or not at all.
 
     Args:
         rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of each symbol that the tokenizer
@@ -37,15 +38,12 @@ def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path
     directory = Path(directory)
     if directory.exists() and not (directory / CARD_NAME).exists():
         raise ValueError(f"{directory} exists and is no prepared dataset: choose another directory.")
-    beside = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    write_shard(rows, beside / shard_name(0))
-    (beside / REJECTED_NAME).write_text("")
+    directory.parent.mkdir(parents=True, exist_ok=True)
     counts = {"utterances": len(rows), "frames": sum(row["n_frames"] for row in rows), "rejected": 0}
-    write_parts_and_card(beside, codec, tokenizer, {"aligned": aligned.pop(), **counts})
-    shutil.rmtree(directory, ignore_errors=True)
-    beside.rename(directory)
+    with whole_folder(directory, replace=True) as partial:
+        write_shard(rows, partial / shard_name(0))
+        write_text(partial / REJECTED_NAME, "")
+        write_parts_and_card(partial, codec, tokenizer, {"aligned": aligned.pop(), **counts})
 
 
 def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> Any:
@@ -67,7 +65,7 @@ def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> 
 def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int]]) -> None:
     """Give every utterance its durations and mark the dataset as aligned.
 
-    Shards are rewritten one by one, each beside and renamed, and the card says `aligned: false` meanwhile: after
+    Shards are rewritten one by one, each whole or not at all, and the card says `aligned: false` meanwhile: after
     a kill, call it again.
 
     Args:
@@ -95,7 +93,8 @@ def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int
         values = [[int(frames) for frames in durations[id_]] for id_ in table["id"].to_pylist()]
         field = table.schema.field(column)
         table = table.set_column(column, field, pa.array(values, type=field.type))
-        write_beside(shard, lambda beside, table=table: pq.write_table(table, beside))
+        with whole_file(shard) as partial:
+            pq.write_table(table, partial)
     _write_card(directory, {**card, "aligned": True})
 
 
@@ -135,7 +134,7 @@ def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
 
 
 def write_shard(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write rows with `COLUMNS` to a Parquet file, beside, then rename."""
+    """Write rows with `COLUMNS` to a Parquet file, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -144,7 +143,8 @@ def write_shard(rows: list[dict[str, Any]], path: Path) -> None:
     columns = {name: [row[name] for row in rows] for name in COLUMNS}
     columns["codes"] = [list(codes) for codes in columns["codes"]]
     table = pa.table(columns, schema=pa.schema(types))
-    write_beside(path, lambda beside: pq.write_table(table, beside))
+    with whole_file(path) as partial:
+        pq.write_table(table, partial)
 
 
 def write_parts_and_card(directory: Path, codec: Any, tokenizer: Any, contents: dict[str, Any]) -> None:
@@ -158,17 +158,6 @@ def write_parts_and_card(directory: Path, codec: Any, tokenizer: Any, contents: 
     _write_card(directory, {**describe(codec, tokenizer), **contents})
 
 
-def write_beside(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make a file beside `path`, then rename it: whoever reads finds it whole or not at all."""
-    beside = path.with_name(f"{path.name}.partial")
-    write(beside)
-    beside.replace(path)
-
-
-def write_text_beside(path: Path, text: str) -> None:
-    write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
 def import_datasets() -> Any:
     try:
         import datasets
@@ -178,7 +167,7 @@ def import_datasets() -> Any:
 
 
 def _write_card(directory: str | Path, card: dict[str, Any]) -> None:
-    write_text_beside(Path(directory) / CARD_NAME, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_text(Path(directory) / CARD_NAME, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
 def _checked(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:

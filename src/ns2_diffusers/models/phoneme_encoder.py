@@ -6,10 +6,11 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from ..masks import mean_over_time
 from .compact_weights import CompactModelMixin
 from .lora import LoraModelMixin
 from .modeling_outputs import EncoderOutput
-from .transformer_encoder import TransformerEncoder, masked_mean
+from .transformer_encoder import TransformerEncoder
 
 
 class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
@@ -79,7 +80,7 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
                     "this PhonemeEncoder follows the prompt (prompt_conditioning=True): "
                     "give prompt_hidden_states, the prompt encoder's output."
                 )
-            condition = masked_mean(prompt_hidden_states, prompt_mask)
+            condition = mean_over_time(prompt_hidden_states, prompt_mask)
         mask = None if attention_mask is None else attention_mask.bool()
         hidden_states = self.encoder(self.embedding(input_ids), mask, condition)
         return EncoderOutput(hidden_states) if return_dict else (hidden_states,)

@@ -140,11 +140,3 @@ def _norm(hidden_size: int, adaptive_norm_dim: int | None) -> nn.Module:
     if adaptive_norm_dim is None:
         return PlainLayerNorm(hidden_size)
     return AdaptiveLayerNorm(hidden_size, adaptive_norm_dim)
-
-
-def masked_mean(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean over time of `states` (B, L, D), of what `mask` (B, L) keeps: (B, D)."""
-    if mask is None:
-        return states.mean(1)
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1)

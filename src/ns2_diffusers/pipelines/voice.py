@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from ..files import whole_file
 
 FORMAT = "ns2_diffusers.voice"
 
@@ -26,12 +27,14 @@ class Voice:
     codec_fingerprint: str
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one safetensors file, beside `path` first, then renamed."""
-        path = Path(path)
-        beside = path.with_name(path.name + ".partial")
+        """Write one safetensors file, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written; the message says why.
+        """
         metadata = {"format": FORMAT, "codec_fingerprint": self.codec_fingerprint}
-        save_file({"latents": self.latents.cpu().float().contiguous()}, beside, metadata=metadata)
-        beside.replace(path)
+        with whole_file(path) as partial:
+            save_file({"latents": self.latents.cpu().float().contiguous()}, partial, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Voice:

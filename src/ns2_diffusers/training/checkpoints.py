@@ -1,35 +1,21 @@
-"""Checkpoints and results that are there whole or not at all: written beside, then renamed."""
+"""Checkpoints of a training run, which are there whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from accelerate.utils import broadcast_object_list
+
+from ..files import remove_partial, whole_folder, write_text
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PROGRESS_NAME = "progress.json"
-
-
-def save_beside(save: Callable[[Path], Any], directory: str | Path) -> None:
-    """Let `save` write a folder, then move its parts over those of the same name in `directory`.
-
-    Whoever reads meanwhile finds each part old or new, never half, and what else is in `directory` stays.
-    """
-    directory = Path(directory)
-    beside = directory / ".saving"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save(beside)
-    for part in sorted(beside.iterdir()):
-        target = directory / part.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        part.replace(target)
-    beside.rmdir()
 
 
 class Checkpoints:
@@ -50,14 +36,16 @@ class Checkpoints:
     def save(self, accelerator: Accelerator, progress: dict[str, Any]) -> None:
         """Save the accelerator's state with `progress`, which has at least a `step`; all processes call this."""
         final = self.directory / f"checkpoint-{progress['step']:08d}"
-        beside = final.with_name(f".{final.name}")
-        accelerator.save_state(str(beside))
-        # Nobody may still be writing when the folder gets its name.
-        accelerator.wait_for_everyone()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Every process writes into one folder, which the main process names and puts in its place.
+        with whole_folder(final, replace=True) if accelerator.is_main_process else nullcontext() as partial:
+            (folder,) = broadcast_object_list([partial and str(partial)])
+            accelerator.save_state(folder)
+            # Nobody may still be writing when the folder gets its name.
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                write_text(partial / PROGRESS_NAME, json.dumps(progress))
         if accelerator.is_main_process:
-            (beside / PROGRESS_NAME).write_text(json.dumps(progress))
-            shutil.rmtree(final, ignore_errors=True)
-            beside.replace(final)
             for old in self.all()[: -self.total_limit]:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
@@ -74,7 +62,9 @@ class Checkpoints:
             ValueError: the folder is no checkpoint; None was given and there are checkpoints already, which a run
                 from the beginning would mix with its own.
         """
-        self._remove_half_written(accelerator)
+        if accelerator.is_main_process:
+            remove_partial(self.directory)
+        accelerator.wait_for_everyone()
         if which is None and self.all():
             raise ValueError(
                 f"{self.directory} has checkpoints of another run: go on from them with --resume_from_checkpoint "
@@ -91,9 +81,3 @@ class Checkpoints:
         accelerator.load_state(str(which))
         accelerator.print(f"resumed from {which}")
         return json.loads((Path(which) / PROGRESS_NAME).read_text())
-
-    def _remove_half_written(self, accelerator: Accelerator) -> None:
-        if accelerator.is_main_process:
-            for folder in self.directory.glob(".checkpoint-*"):
-                shutil.rmtree(folder)
-        accelerator.wait_for_everyone()

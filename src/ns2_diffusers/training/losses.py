@@ -9,15 +9,8 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.modeling_utils import ModelMixin
 
+from ..masks import masked_mean
 from ..schedulers.noise_schedules import squared_error_ratio
-
-
-def masked_mean(values: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean of `values` where `mask` (broadcastable) is True; items weigh `weights` (B,)."""
-    mask = mask.expand_as(values)
-    if weights is not None:
-        values = values * weights.reshape(-1, *[1] * (values.ndim - 1))
-    return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def data_loss(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..files import write_text
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from matplotlib.figure import Figure
@@ -53,9 +55,7 @@ def rewind_log(accelerator: Accelerator, directory: str | Path, step: int) -> No
     """Forget the lines of `log.jsonl` after `step`, which a resumed run will write again."""
     if accelerator.is_main_process:
         lines = [json.dumps(row) + "\n" for row in read_log(directory) if row["step"] <= step]
-        beside = Path(directory) / f".{LOG_NAME}"
-        beside.write_text("".join(lines))
-        beside.replace(Path(directory) / LOG_NAME)
+        write_text(Path(directory) / LOG_NAME, "".join(lines))
 
 
 class RunningMeans:
