@@ -2,22 +2,28 @@
 
 misaki (the phonemes Kokoro speaks) is IPA in which English diphthongs and affricates are one symbol each
 (`A I W Y O Q ʧ ʤ`), stress marks stand before the vowel, and spaces and punctuation are symbols too.
-The engines are loaded once a process, when first needed, and kept here rather than in the tokenizer, which so
+The engines are loaded once per process, when first needed, and kept here rather than in the tokenizer, which so
 can be pickled and hashed by `datasets`.
 """
+
+from __future__ import annotations
 
 import logging
 import os
 import re
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from .arpabet import to_arpabet
+from .edits import Edit, EditedText
 from .heteronyms import apply_heteronyms
-from .normalization import clean_text, normalize_english, unreadable_characters
+from .normalization import Normalized, normalize
 
-BACKENDS = ("english", "arpabet", "espeak", "none")
+BACKENDS = ("english", "arpabet", "misaki", "espeak", "none")
+NORMALIZERS = ("ours", "nemo", "none")
 # Of the backends that do not speak every language espeak knows.
-LANGUAGES = {"english": ("en-us", "en-gb"), "arpabet": ("en-us",)}
+LANGUAGES = {"english": ("en-us", "en-gb"), "arpabet": ("en-us",), "misaki": ("en-us", "en-gb")}
+HIBARI = "hibari-tts>=0.2.1,<0.3"
 
 
 def check_backend(backend: str, language: str) -> None:
@@ -31,57 +37,312 @@ def check_backend(backend: str, language: str) -> None:
         )
 
 
-def phonemize(text: str, backend: str, language: str) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Word:
+    """How one word of a text was read.
+
+    Attributes:
+        written: the characters of the text that were read, `text[start:end]`.
+        spoken: the word that the phonemizer was given.
+        phonemes: in misaki's symbols.
+        source: `lexicon`, `guess` (no lexicon has the word), `spelled` (letter by letter), `given` (by the user or by
+            the words around it), or `silent` (punctuation).
+        rule: the class of rules that wrote it in other words (`money`, `date`, ...); None where it stands as written.
+        start, end: where in the text.
+    """
+
+    written: str
+    spoken: str
+    phonemes: str
+    source: str
+    rule: str | None
+    start: int
+    end: int
+
+
+def phonemize(text: str, backend: str, language: str, **options) -> tuple[str, list[str]]:
     """Reads text aloud, in symbols.
 
     Args:
         text: written text; for the backend `none`, phonemes.
-        backend: `english` (hibari), `arpabet` (the same in CMU's symbols, spaces between them), `espeak`
-            (espeak-ng, more than 100 languages) or `none`.
+        backend: `english` (hibari), `arpabet` (the same in CMU's symbols, spaces between them), `misaki`,
+            `espeak` (espeak-ng, more than 100 languages) or `none`.
         language: `en-us` or, but for arpabet, `en-gb`; for espeak any code that it knows.
+        options: those of `read`.
 
     Returns:
         The phonemes, and the characters of the text that the backend has no reading for and left out.
 
     Raises:
-        ImportError: if the espeak backend is not installed.
-        ValueError: if backend or language is unknown.
+        ImportError: if what the backend or normalizer needs is not installed.
+        ValueError: if backend, language or an option is unknown.
+    """
+    phonemes, normalized = read(text, backend, language, **options)
+    return phonemes, normalized.unreadable
+
+
+def read(
+    text: str,
+    backend: str,
+    language: str,
+    *,
+    normalizer: str = "ours",
+    number_format: str = "point",
+    emoji: str = "skip",
+    lexicon: dict[str, str] | None = None,
+) -> tuple[str, Normalized]:
+    """Phonemes of a text, and how it was written out.
+
+    Args:
+        text, backend, language: as for `phonemize`.
+        normalizer: `ours`, `nemo` (`pip install "ns2-diffusers[nemo]"`) or `none`.
+        number_format, emoji: as for `normalization.normalize`.
+        lexicon: phonemes of words, which come before every other reading.
+
+    Raises:
+        As `phonemize`.
     """
     check_backend(backend, language)
     if backend == "none":
-        return text, []
-    is_english = language.startswith("en")
-    text = normalize_english(text) if is_english else clean_text(text)
-    # espeak reads emoji and any script it has a voice for; in English it would say "Chinese letter".
-    unreadable = unreadable_characters(text) if is_english else []
-    text = "".join(c for c in text if c not in unreadable).strip()
-    if not text:
-        return "", unreadable
-    phonemes = _espeak(text, language) if backend == "espeak" else _hibari(text, language)
+        return text, Normalized(text, text)
+    normalized = normalize_for(
+        text, backend, language, normalizer=normalizer, number_format=number_format, emoji=emoji
+    )
+    if not normalized.text:
+        return "", normalized
+    if backend == "espeak":
+        phonemes = _espeak(normalized.text, language)
+    elif backend == "misaki":
+        phonemes = _misaki_phonemes(normalized.text, language)
+    else:
+        phonemes = _join(_hibari_words(normalized, language, lexicon))
     phonemes = re.sub(r" +", " ", phonemes).strip()
-    if text[-1] == "." and phonemes[-1:].isalpha():
-        phonemes += "."  # the stop of "in the U.S." ends the sentence too
-    return to_arpabet(phonemes) if backend == "arpabet" else phonemes, unreadable
+    return to_arpabet(phonemes) if backend == "arpabet" else phonemes, normalized
+
+
+def normalize_for(
+    text: str, backend: str, language: str, normalizer: str = "ours", number_format: str = "point", emoji: str = "skip"
+) -> Normalized:
+    """A text as it is said, for a backend: with its lexicon, by one of `NORMALIZERS`."""
+    if normalizer not in NORMALIZERS:
+        raise ValueError(f"There is no normalizer {normalizer!r}; choose one of {', '.join(NORMALIZERS)}.")
+    options = {"number_format": number_format, "emoji": emoji}
+    if backend in ("english", "arpabet"):
+        words = _hibari_g2p(language == "en-gb")
+        options |= {"known": words.known, "acronym": words.is_acronym}
+    if not language.startswith("en") or normalizer == "ours":
+        return normalize(text, language, **options)
+    if normalizer == "nemo":
+        text = _nemo().normalize(text, punct_post_process=True)
+    return normalize(text, language, **options)
+
+
+@cache
+def _nemo():
+    try:
+        from nemo_text_processing.text_normalization.normalize import Normalizer
+    except ImportError as error:
+        raise ImportError(
+            f'normalizer="nemo" needs nemo_text_processing ({error}): pip install "ns2-diffusers[nemo]"'
+        ) from error
+    return Normalizer(input_case="cased", lang="en")
+
+
+def explain(text: str, backend: str, language: str, **options) -> list[Word]:
+    """How each word of a text was read, in order; the options are those of `read`.
+
+    Raises:
+        ValueError: for a backend other than `english` and `arpabet`, which do not tell how they read.
+    """
+    check_backend(backend, language)
+    if backend not in ("english", "arpabet"):
+        raise ValueError(f"The {backend} backend does not tell how it reads; explain needs english or arpabet.")
+    lexicon = options.pop("lexicon", None)
+    normalized = normalize_for(text, backend, language, **options)
+    words = []
+    for spoken, _, phonemes, source, position in _hibari_words(normalized, language, lexicon):
+        start, end = normalized.source_span(position, position + len(spoken))
+        words.append(Word(text[start:end], spoken, phonemes, source, normalized.rule_at(position), start, end))
+    return words
 
 
 # ----------------------------------------------------------------------------------------------- english
 
 
+class _Hibari:
+    """hibari's G2P and what we ask of it. Only `G2P` and the attributes of its objects are used, no private module."""
+
+    def __init__(self, british):
+        try:
+            # onnxruntime, which hibari needs for unknown words, would write a device id and send events otherwise.
+            os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+            from hibari.g2p import G2P
+        except ImportError as error:
+            raise ImportError(
+                f'The english and arpabet backends need hibari-tts ({error}): pip install "{HIBARI}". '
+                'Without it, backend="espeak", "misaki" and "none" work.'
+            ) from error
+        self.g2p = G2P(british=british)
+        self.british = british
+        self._gold, self._silver = self.g2p.lexicon.golds, self.g2p.lexicon.silvers
+        self.known = lru_cache(maxsize=50_000)(self._known)
+        self.spell = lru_cache(maxsize=10_000)(self._spell)
+
+    def _known(self, word):
+        """Is a word in lower case in the lexicon, or a plural, past or participle of one that is?"""
+        if self._has(word):
+            return True
+        for ending, stems in (
+            ("ies", ("y",)),
+            ("es", ("",)),
+            ("s", ("",)),
+            ("ied", ("y",)),
+            ("ed", ("", "e")),
+            ("ing", ("", "e")),
+        ):
+            if word.endswith(ending) and len(word) > len(ending) + 2:
+                stem = word[: -len(ending)]
+                if any(self._has(stem + s) for s in stems) or stem[-1:] == stem[-2:-1] and self._has(stem[:-1]):
+                    return True
+        return False
+
+    def _has(self, word):
+        return self._gold.get(word) is not None or len(word) > 4 and self._silver.get(word) is not None
+
+    def is_acronym(self, word):
+        """Does the lexicon have a word in capitals as such?"""
+        return word in self._gold.d
+
+    def tokens(self, text):
+        return self.g2p.tokenize(text)
+
+    def _spell(self, letters):
+        """Letters by their names, the stress on the last."""
+        token = self.g2p.tokenize("a")[0]
+        text = letters if len(letters) == 1 else ".".join(letters) + "."
+        token.text, token.tag, token.whitespace = text, "NNP", ""
+        return self.g2p.phonemize_tokens([token])[0].phonemes or ""
+
+
 @cache
 def _hibari_g2p(british):
-    from hibari.g2p import G2P
-
-    return G2P(british=british)
+    return _Hibari(british)
 
 
-def _hibari(text, language):
-    g2p = _hibari_g2p(language == "en-gb")
-    tokens = g2p.tokenize(text)
-    apply_heteronyms(tokens, british=g2p.british)
-    tokens = g2p.phonemize_tokens(tokens)
-    phonemes = "".join((token.phonemes or "") + (" " if token.whitespace else "") for token in tokens)
-    # Its network for unknown words learned from espeak's output and now and then writes espeak's separators.
-    return re.sub(r"[-0-9]", "", phonemes).replace("...", "…")
+_SPELLED = re.compile(r"([^\W\d_a-z]+)('?s)?")
+_SOUND = re.compile(r"[^\W\d_]")
+# A word of more parts than this is read part by part: the engine's time grows with the third power of their number.
+MAX_PARTS = 6
+# The engine's network for unknown words reads no further than this.
+MAX_LETTERS = 24
+_LONG_CHUNK = re.compile(r"\S{25,}")
+_SEAM = re.compile(r"(?<=[^\W_])[-'](?=[^\W_])|(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[^\W_])[^\w\s](?=[^\W_])")
+
+
+def _split_long(text, known):
+    """Edits that part words which are too long for the engine."""
+    edits = []
+    for chunk in _LONG_CHUNK.finditer(text):
+        seams = list(_SEAM.finditer(text, *chunk.span()))
+        if len(seams) > MAX_PARTS or chunk.end() - chunk.start() > 200:
+            edits += [Edit(*seam.span(), seam[0].strip("-'") + " ", "long_word") for seam in seams]
+        for run in re.compile(r"[^\W\d_]{25,}").finditer(text, *chunk.span()):
+            if not any(run.start() < seam.start() < run.end() for seam in seams) or len(seams) <= MAX_PARTS:
+                edits += [
+                    Edit(p, p, " ", "long_word") for p in _cuts(text[run.start() : run.end()], run.start(), known)
+                ]
+    return sorted(edits, key=lambda e: e.start)
+
+
+def _cuts(word, start, known):
+    """Where a long word is cut: after a word of the lexicon, else after a vowel and a consonant."""
+    if known(word.lower()):
+        return []
+    cuts, position = [], 0
+    while len(word) - position > MAX_LETTERS:
+        for length in range(16, 5, -1):
+            if known(word[position : position + length].lower()):
+                break
+        else:
+            piece = re.match(r".{8,13}[aeiouyAEIOUY](?=[^aeiouyAEIOUY])", word[position : position + 16])
+            length = piece.end() if piece else 12
+        position += length
+        cuts.append(start + position)
+    return cuts
+
+
+def _hibari_words(normalized, language, lexicon=None):
+    """Each word of a normalized text: spoken, what follows it, phonemes, how it was read, where in `text`."""
+    engine = _hibari_g2p(language == "en-gb")
+    edits = _split_long(normalized.text, engine.known)
+    if edits:
+        edited = EditedText(normalized.text, edits)
+        normalized.steps.append(("words", edited))
+        normalized.text = edited.text
+    tokens = engine.tokens(normalized.text)
+    position, spelled = 0, set()
+    if lexicon:
+        _apply_lexicon(tokens, lexicon)
+    for token in tokens:
+        letters = _SPELLED.fullmatch(token.text)
+        if letters and letters[1].isupper() and token.phonemes is None and normalized.rule_at(position) is not None:
+            token.phonemes = engine.spell(letters[1]) + _plural_sound(engine.spell(letters[1]), letters[2])
+            token.rating = 5
+            spelled.add(position)
+        position += len(token.text) + len(token.whitespace)
+    apply_heteronyms(tokens, british=engine.british)
+    given = {id(token) for token in tokens if token.phonemes is not None}
+    words, position = [], 0
+    for token in engine.g2p.phonemize_tokens(tokens):
+        # The network for unknown words learned from espeak's output and now and then writes espeak's separators.
+        phonemes = re.sub(r"[-0-9]", "", token.phonemes or "").replace("...", "…")
+        source = "given" if id(token) in given else "guess" if token.rating == 2 else "lexicon"
+        if position in spelled:
+            source = "spelled"
+        elif not any(c.isalnum() for c in token.text):
+            source = "silent"
+        elif not _SOUND.search(phonemes) and token.text not in ("'s", "'"):
+            # Nothing that has a letter is passed over.
+            letters = "".join(c for c in token.text if c.isalnum()).upper()
+            phonemes, source = " ".join(engine.spell(c) for c in letters), "spelled"
+        words.append((token.text, token.whitespace, phonemes, source, position))
+        position += len(token.text) + len(token.whitespace)
+    return words
+
+
+def _plural_sound(phonemes, suffix):
+    if not suffix:
+        return ""
+    return "s" if phonemes[-1:] in "ptkfθ" else "ᵻz" if phonemes[-1:] in "szʃʒʧʤ" else "z"
+
+
+def _apply_lexicon(tokens, lexicon):
+    """The user's readings: of the word as written, else of its lower case."""
+    for token in tokens:
+        phonemes = lexicon.get(token.text) or lexicon.get(token.text.lower())
+        if phonemes is not None and token.phonemes is None:
+            token.phonemes, token.rating = phonemes, 5
+
+
+def _join(words):
+    return "".join(phonemes + (" " if whitespace else "") for _, whitespace, phonemes, _, _ in words)
+
+
+# ------------------------------------------------------------------------------------------------ misaki
+
+
+@cache
+def _misaki_g2p(british):
+    try:
+        from misaki import en
+    except ImportError as error:
+        raise ImportError(f'The misaki backend needs misaki ({error}): pip install "ns2-diffusers[misaki]"') from error
+    return en.G2P(trf=False, british=british, fallback=None, unk="")
+
+
+def _misaki_phonemes(text, language):
+    phonemes, _ = _misaki_g2p(language == "en-gb")(text)
+    return phonemes.replace("ɾ", "T").replace("ʔ", "t")
 
 
 # ------------------------------------------------------------------------------------------------ espeak
@@ -103,8 +364,7 @@ def _espeak_backend(language):
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ImportError as error:
         raise ImportError(
-            f"The espeak backend needs phonemizer-fork and espeakng-loader ({error}): "
-            'pip install "ns2-diffusers[espeak]"'
+            f'The espeak backend needs phonemizer and espeakng-loader ({error}): pip install "ns2-diffusers[espeak]"'
         ) from error
     if "PHONEMIZER_ESPEAK_LIBRARY" not in os.environ:
         EspeakWrapper.set_library(espeakng_loader.get_library_path())
@@ -121,8 +381,6 @@ def _espeak_backend(language):
 
 def _espeak(text, language):
     backend = _espeak_backend(language)
-    if language.startswith("en"):
-        text = _spell_years(text)
     marks = [*(mark[0] for mark in _PUNCTUATION.finditer(text)), ""]
     pieces = [_espeak_piece(backend, piece) for piece in _PUNCTUATION.split(text)]
     phonemes = "".join(piece + mark for piece, mark in zip(pieces, marks, strict=True))
@@ -134,19 +392,6 @@ def _espeak(text, language):
 def _espeak_piece(backend, text):
     # An empty piece stands before a leading mark; the symbols taken away are espeak's own separators.
     return re.sub(r"[-`^#_]", "", backend.phonemize([text], strip=True)[0]) if text.strip() else ""
-
-
-def _spell_years(text):
-    """espeak reads 1999 as a count; hibari's way with years, for both."""
-    from hibari.g2p.numbers import year
-
-    def spell(match):
-        words = year(int(match[1])).replace("-", " ")
-        if not match[2]:
-            return words
-        return words[:-1] + "ies" if words.endswith("y") else words + "s"
-
-    return re.sub(r"(?<![\d.,])(1[1-9]\d\d|20\d\d)(s?)\b(?![.,]\d)", spell, text)
 
 
 def _misaki(phonemes, accent):

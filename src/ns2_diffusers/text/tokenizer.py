@@ -10,7 +10,10 @@ import warnings
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizer
 
 from . import arpabet
-from .phonemizers import check_backend, phonemize
+from .markup import MARKUPS, plain_text
+from .normalization import NUMBER_FORMATS
+from .phonemizers import NORMALIZERS, Word, check_backend, explain, read
+from .typography import EMOJI_CHOICES
 
 PAD = "$"
 PUNCTUATION = ";:,.!?¡¿—…\"«»“”() '"
@@ -53,6 +56,15 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         unknown (`str`, defaults to `"error"`): what becomes of characters that cannot be read and of symbols
             outside the vocabulary: `"error"` names them in a ValueError, `"drop"` leaves them out and
             names them in a warning.
+        emoji (`str`, defaults to `"skip"`): `"skip"` leaves emoji out and names them in a warning, `"name"` reads
+            their names, `"error"` treats them as characters that cannot be read.
+        normalizer (`str`, defaults to `"ours"`): what writes numbers, dates and the like as words: `"ours"`, `"nemo"`
+            (`pip install "ns2-diffusers[nemo]"`) or `"none"`.
+        number_format (`str`, defaults to `"point"`): `"point"` (3.14 and 1,000) or `"comma"` (3,14 and 1.000).
+        markup (`str`, defaults to `"none"`): `"markdown"` or `"html"` reads a text as a person would read the page.
+        lexicon (`dict[str, str]`, *optional*): phonemes of words, which come before every other reading; a word in
+            lower case is found in any case. Backends `english` and `arpabet`.
+        max_characters (`int`, *optional*): longer texts are refused with a ValueError.
 
     Example:
 
@@ -75,14 +87,32 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         backend="english",
         language="en-us",
         unknown="error",
+        emoji="skip",
+        normalizer="ours",
+        number_format="point",
+        markup="none",
+        lexicon=None,
+        max_characters=None,
         bos_token="<s>",
         eos_token="</s>",
         pad_token=PAD,
         **kwargs,
     ):
         check_backend(backend, language)
-        if unknown not in ("error", "drop"):
-            raise ValueError(f'unknown is "error" or "drop", not {unknown!r}.')
+        for name, value, choices in (
+            ("unknown", unknown, ("error", "drop")),
+            ("emoji", emoji, EMOJI_CHOICES),
+            ("normalizer", normalizer, NORMALIZERS),
+            ("number_format", number_format, NUMBER_FORMATS),
+            ("markup", markup, MARKUPS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}.")
+        if max_characters is not None and (isinstance(max_characters, bool) or not isinstance(max_characters, int)):
+            raise TypeError(f"max_characters is a number of characters or None, not {max_characters!r}.")
+        if max_characters is not None and max_characters < 1:
+            raise ValueError(f"max_characters must be at least 1, not {max_characters}.")
+        _check_lexicon(lexicon, backend)
         special = [str(token) for token in (bos_token, eos_token, pad_token) if token is not None]
         if vocab_file is None:
             symbols = dict.fromkeys([*VOCABULARIES.get(backend, SYMBOLS), *special])
@@ -98,12 +128,20 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
             backend=backend,
             language=language,
             unknown=unknown,
+            emoji=emoji,
+            normalizer=normalizer,
+            number_format=number_format,
+            markup=markup,
+            lexicon=lexicon,
+            max_characters=max_characters,
             bos_token=bos_token,
             eos_token=eos_token,
             pad_token=pad_token,
             **kwargs,
         )
         self.backend, self.language, self.unknown = backend, language, unknown
+        self.emoji, self.normalizer, self.number_format = emoji, normalizer, number_format
+        self.markup, self.lexicon, self.max_characters = markup, lexicon, max_characters
 
     # ------------------------------------------------------------------------------------- text ► phonemes
 
@@ -150,11 +188,54 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
             TypeError: if text is not a string.
             ValueError: if there is nothing to say, or (`unknown="error"`) something in it cannot be read.
         """
-        _check_text(text)
-        phonemes, unreadable = phonemize(text, self.backend, self.language)
-        if unreadable:
-            self._report(unreadable, text, f"cannot be read by the {self.backend} backend")
+        text = self._checked(text)
+        phonemes, normalized = read(text, self.backend, self.language, **self._reading)
+        if normalized.unreadable:
+            self._report(normalized.unreadable, text, f"cannot be read by the {self.backend} backend")
+        if normalized.emoji:
+            names = ", ".join(_name(symbol) for symbol in normalized.emoji)
+            warnings.warn(f'Skipped {names} in {_shorten(text)}; emoji="name" reads them.', stacklevel=3)
         return self._known_symbols(phonemes, text)
+
+    def explain(self, text: str) -> list[Word]:
+        """How each word of a text is read, in order: as it is written, as it is said, in phonemes, and by what.
+
+        A word whose `source` is `guess` or `spelled` is in no lexicon; a reading of your own goes into `lexicon`.
+
+        Raises:
+            TypeError: if text is not a string.
+            ValueError: if the backend is not `english` or `arpabet`.
+
+        Example:
+
+            >>> for word in NaturalSpeech2Tokenizer().explain("It cost $5."):
+            ...     print(word.written, word.spoken, word.phonemes, word.source, word.rule)
+            It It ɪt lexicon None
+            cost cost kˈɔst lexicon None
+            $5 five fˈIv lexicon money
+            $5 dollars dˈɑləɹz lexicon money
+            . . . silent None
+        """
+        return explain(self._checked(text), self.backend, self.language, **self._reading)
+
+    @property
+    def _reading(self):
+        return {
+            "normalizer": self.normalizer,
+            "number_format": self.number_format,
+            "emoji": self.emoji,
+            "lexicon": self.lexicon,
+        }
+
+    def _checked(self, text):
+        """The text without its markup."""
+        _check_text(text)
+        if self.max_characters is not None and len(text) > self.max_characters:
+            raise ValueError(
+                f"The text has {len(text)} characters and max_characters is {self.max_characters}: split it with "
+                "split_sentences, or raise the limit."
+            )
+        return plain_text(text, self.markup) if self.markup != "none" else text
 
     def _known_symbols(self, phonemes, text):
         """Canonical, within the vocabulary, and not mere silence."""
@@ -279,6 +360,15 @@ def _check_texts(texts):
     for item in texts if isinstance(texts, list) else [texts]:
         _check_text(item)
     return texts
+
+
+def _check_lexicon(lexicon, backend):
+    if lexicon is None:
+        return
+    if not isinstance(lexicon, dict) or not all(isinstance(s, str) and s for pair in lexicon.items() for s in pair):
+        raise TypeError("lexicon is a dict of words and their phonemes, both str and not empty.")
+    if backend not in ("english", "arpabet"):
+        raise ValueError(f"The {backend} backend takes no lexicon; english and arpabet do.")
 
 
 def _check_text(text):

@@ -1,0 +1,373 @@
+"""How much of written English is read right: any table of written and spoken forms, any normaliser installed here.
+
+    python benchmarks/reading.py --table tests/text/cases/money.tsv
+    python benchmarks/reading.py --table DIR/test_cases_*.txt --normalizer ours nemo hibari misaki --verbose
+    python benchmarks/reading.py --homographs WikipediaHomographData/data/eval
+    python benchmarks/reading.py --speed
+
+A table has a line per case, `written<TAB>spoken` or `written~spoken`. Alternatives are further `<TAB>spoken`; in the
+tables of NeMo with audio, a line `~written` is followed by one line per alternative.
+
+Both sides are compared word by word, after these differences, which no listener minds, are taken away:
+
+1. Case, punctuation and hyphens; the words "and" within numbers and amounts, "o'clock", "the" and "of" of dates.
+2. How digits are grouped: "thirteen thousand", "one three zero zero zero" and "thirteen zero zero zero" are 13000;
+   "oh" and "zero". The order of day and month.
+3. Whether initials are written together: "P M", "PM", "p.m.".
+4. "dash" and "hyphen", "times", "x" and "by", "hash" and "hashtag", "ampersand" and "and", "to" and a dash between
+   numbers, the scheme of a web address, a slash, "Mr" and "mister", "M" and "million", a unit's name and its letters
+   ("seconds", "S"), a plural "s" joined to its number or apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
+SCALES = {
+    "hundred": 2,
+    "thousand": 3,
+    "million": 6,
+    "billion": 9,
+    "trillion": 12,
+    "quadrillion": 15,
+    "quintillion": 18,
+}
+VALUES = {word: value for value, word in enumerate(ONES)} | {w: 10 * i for i, w in enumerate(TENS) if i > 1}
+SAME = {
+    "mr": "mister", "mrs": "missus", "misses": "missus", "dr": "doctor", "ms": "miz", "hyphen": "dash", "x": "by",
+    "times": "by", "asterisk": "by", "star": "by", "hash": "hashtag", "pound": "pounds", "ampersand": "and",
+    "k": "thousand", "m": "million", "b": "billion", "saint": "st", "over": "slash", "hertz": "hz", "jpeg": "jpg",
+    "second": "s", "seconds": "s", "minute": "min", "minutes": "min",
+    "jason": "json", "pie": "py", "hrs": "hours",
+}  # fmt: skip
+MONTHS = "january february march april may june july august september october november december".split()
+DROPPED = {"oclock", "the", "of", "and", "colon", "slash"}
+
+
+def _number(words, start):
+    """The digits of the longest spoken number at a position, and where it ends."""
+    total, group, position, last = 0, 0, start, None
+    while position < len(words):
+        word = words[position]
+        if word in VALUES:
+            value = VALUES[word]
+            if last == "tens" and 1 <= value <= 9 or last in ("hundred", "scale", None):
+                group += value
+            else:
+                break
+            last = "tens" if value >= 20 else "ones"
+            if value == 0 and position == start:
+                return "0", position + 1
+        elif word == "hundred" and last in ("ones", "tens"):
+            group, last = group * 100, "hundred"
+        elif word in SCALES and word != "hundred" and group:
+            total, group, last = total + group * 10 ** SCALES[word], 0, "scale"
+        else:
+            break
+        position += 1
+    return str(total + group), position
+
+
+def _ordinal(word):
+    special = {"first": "one", "second": "two", "third": "three", "fifth": "five", "eighth": "eight", "ninth": "nine",
+               "twelfth": "twelve"}  # fmt: skip
+    if word in special:
+        return special[word]
+    if word.endswith("ieth") and word[:-4] + "y" in VALUES:
+        return word[:-4] + "y"
+    if word.endswith("th") and (word[:-2] in VALUES or word[:-2] in SCALES):
+        return word[:-2]
+    return None
+
+
+def canonical(spoken: str) -> str:
+    """Spoken words without the differences that no listener minds."""
+    text = spoken.lower().replace("’", "'").replace("a.m.", "am").replace("p.m.", "pm")
+    text = re.sub(r"\bhttps? colon slash slash ", "", text)
+    text = re.sub(r"(?<=\w)\.(?=\w\b)|(?<=\b\w)\.(?=\s|$|,)", " ", text)
+    text = re.sub(r"\bo'clock\b", "oclock", text)
+    text = re.sub(r"'s\b", "s", text)
+    text = re.sub(r"[ ][-–][ ]|–[ ]|(?<=percent)-", " to ", text)
+    text = re.sub(r"cubic centimeters?", "cc", text)
+    text = re.sub(r"[^\w\s]|_", " ", text)
+    words = [SAME.get(word, word) for word in text.split()]
+    words = ["zero" if word in ("oh", "o") else word for word in words if word not in DROPPED]
+    # A plural of a number with its "s" apart, as some write it.
+    words = [part for word in words for part in ((word[:-1], "s") if word[-1:] == "s" and word[:-1] in VALUES else
+             (word[:-3] + "y", "s") if word.endswith("ies") and word[:-3] + "y" in VALUES else
+             (word[:-2], "s") if word == "sixes" else (word,))]  # fmt: skip
+    result, position = [], 0
+    while position < len(words):
+        word = words[position]
+        if word in VALUES:
+            number, end = _number(words, position)
+            ordinal = _ordinal(words[end]) if end < len(words) else None
+            if ordinal and (
+                VALUES.get(ordinal, 100) < 10
+                and words[end - 1] in TENS
+                or words[end - 1] in SCALES
+                or ordinal in SCALES
+            ):
+                number, _ = _number([*words[position:end], ordinal], 0)
+                number, end = f"{number}th", end + 1
+            if result and result[-1].isdigit() and number.isdigit():
+                result[-1] += number
+            else:
+                result.append(number)
+            position = end
+            continue
+        ordinal = _ordinal(word)
+        result.append(f"{_number([ordinal], 0)[0]}th" if ordinal in VALUES else word)
+        position += 1
+    return _dates(_letters(result))
+
+
+def _letters(words):
+    joined = []
+    for word in words:
+        if len(word) == 1 and word.isalpha() and joined and joined[-1].startswith("\0"):
+            joined[-1] += word
+        else:
+            joined.append("\0" + word if len(word) == 1 and word.isalpha() else word)
+    return [word.lstrip("\0") for word in joined]
+
+
+def _dates(words):
+    """The day before the month, as it is spoken in one place, is put behind it."""
+    for index in range(len(words) - 1):
+        if words[index + 1] in MONTHS and words[index].endswith("th") and words[index][0].isdigit():
+            words[index], words[index + 1] = words[index + 1], words[index]
+    return " ".join(words)
+
+
+def is_right(read: str, alternatives: list[str]) -> bool:
+    """Is what was read one of the alternatives?"""
+    found = canonical(read).replace(" ", "")
+    return any(canonical(spoken).replace(" ", "") == found for spoken in alternatives)
+
+
+def read_table(path: Path) -> list[tuple[str, list[str]]]:
+    """Cases of a table: what is written, and the ways to say it."""
+    cases, written = [], None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("# "):
+            continue
+        if line.startswith("~") and "with_audio" in path.name:
+            written = line.strip("~")
+            cases.append((written, []))
+        elif "with_audio" in path.name:
+            if cases:
+                cases[-1][1].append(line)
+        elif "\t" in line:
+            first, *spoken = line.split("\t")
+            cases.append((first, spoken))
+        elif "~" in line:
+            first, _, spoken = line.partition("~")
+            cases.append((first, [spoken]))
+    return [(first, spoken) for first, spoken in cases if first.strip() and spoken]
+
+
+def normalizers() -> dict:
+    """Functions of those normalisers that are installed, by name."""
+
+    def ours():
+        from ns2_diffusers.text.phonemizers import normalize_for
+
+        return lambda text: normalize_for(text, "english", "en-us").text
+
+    def nemo():
+        from nemo_text_processing.text_normalization.normalize import Normalizer
+
+        normalizer = Normalizer(input_case="cased", lang="en")
+        return lambda text: normalizer.normalize(text, punct_post_process=True)
+
+    def hibari():
+        from hibari.g2p.normalize import normalize
+
+        return normalize
+
+    return {"ours": ours, "nemo": nemo, "hibari": hibari}
+
+
+def phonemizers() -> dict:
+    """Functions from text to phonemes, of those that are installed, for tables compared by sound."""
+
+    def ours():
+        from ns2_diffusers.text.phonemizers import phonemize
+
+        return lambda text: phonemize(text, "english", "en-us")[0]
+
+    def hibari():
+        from hibari.g2p import G2P
+
+        return G2P()
+
+    def misaki():
+        from misaki import en
+
+        g2p = en.G2P(trf=False, british=False, fallback=None)
+        return lambda text: g2p(text)[0]
+
+    def espeak():
+        from ns2_diffusers.text.phonemizers import _espeak
+
+        return lambda text: _espeak(text, "en-us")
+
+    return {"ours": ours, "hibari": hibari, "misaki": misaki, "espeak": espeak}
+
+
+def _sound(phonemes):
+    return re.sub(r"[^\w]|[ˈˌː]", "", phonemes or "").replace("ɾ", "t").replace("T", "t")
+
+
+def score_tables(paths, names, verbose, by_sound) -> dict:
+    """Right and all, by normaliser and table."""
+    makers = phonemizers() if by_sound else normalizers()
+    scores = defaultdict(dict)
+    for name in names:
+        read = makers[name]()
+        for path in paths:
+            right, cases = 0, read_table(path)
+            for written, alternatives in cases:
+                try:
+                    said = read(written)
+                    if by_sound:
+                        ok = any(_sound(said) == _sound(read(spoken)) for spoken in alternatives)
+                    else:
+                        ok = is_right(said, alternatives)
+                except Exception as error:  # a normaliser that raises has not read
+                    said, ok = repr(error), False
+                right += ok
+                if verbose and not ok:
+                    print(
+                        f"{name}  {path.stem}  {written!r}\n    read   {said}\n    wanted {' | '.join(alternatives)}"
+                    )
+            scores[name][path.stem.removeprefix("test_cases_")] = (right, len(cases))
+    return scores
+
+
+def score_homographs(folder: Path, verbose: bool) -> tuple[int, int, dict]:
+    """Homographs of google-research-datasets/WikipediaHomographData: right, all, and wrong by word.
+
+    A pronunciation of the set counts as the reading of ours whose consonants and vowels are nearest to it.
+    """
+    from ns2_diffusers.text.phonemizers import explain
+
+    wordids = {}
+    with (folder.parent / "wordids.tsv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            wordids[row["wordid"]] = row
+    right, total, wrong = 0, 0, defaultdict(list)
+    for path in sorted(folder.glob("*.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        options = [w for w, row in wordids.items() if row["homograph"] == rows[0]["homograph"]]
+        for row in rows:
+            sentence = row["sentence"]
+            data = sentence.encode()
+            start = len(data[: int(row["start"])].decode(errors="ignore"))
+            words = explain(sentence, "english", "en-us", emoji="skip")
+            word = next((w for w in words if w.start <= start < w.end), None)
+            total += 1
+            sound = word.phonemes if word else ""
+            guess = min(options, key=lambda w: _distance(_plain(sound), _plain_ipa(wordids[w]["pronunciation"])))
+            if guess == row["wordid"]:
+                right += 1
+            else:
+                wrong[row["homograph"]].append((row["wordid"], sound, sentence))
+    if verbose:
+        for homograph, rows in sorted(wrong.items(), key=lambda item: -len(item[1])):
+            for wordid, sound, sentence in rows:
+                print(f"{homograph}\t{wordid}\t{sound}\t{sentence}")
+    return right, total, wrong
+
+
+_ARPABET = {
+    "A": "eɪ", "I": "aɪ", "O": "oʊ", "W": "aʊ", "Y": "ɔɪ", "Q": "oʊ", "ʧ": "tʃ", "ʤ": "dʒ", "T": "t",
+    "ᵊ": "ə", "ᵻ": "ɪ", "ɹ": "r", "ɐ": "ə", "ɡ": "g",
+}  # fmt: skip
+
+
+def _plain(phonemes):
+    return "".join(_ARPABET.get(c, c) for c in phonemes if c.isalpha() or c == "ˈ")
+
+
+def _plain_ipa(pronunciation):
+    plain = pronunciation.replace("'", "ˈ").replace("ɹ", "r").replace("ɝ", "ɜr").replace("ɚ", "ər").replace("g", "ɡ")
+    plain = re.sub(r"[^\wˈ]|[\dːˌ]", "", plain)
+    return re.sub(r"ˈ([^aeiouæɑɒɔəɛɜɪʊʌˈ]+)", r"\1ˈ", plain)  # stress before the vowel, as misaki has it
+
+
+def _distance(first, second):
+    previous = list(range(len(second) + 1))
+    for i, a in enumerate(first, 1):
+        current = [i]
+        for j, b in enumerate(second, 1):
+            current.append(min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (a != b)))
+        previous = current
+    return previous[-1]
+
+
+def measure_speed(characters: int = 200_000) -> tuple[float, float]:
+    """Seconds of the first call, and characters per second after it, of prose with a number in every fourth line."""
+    from ns2_diffusers.text.phonemizers import phonemize
+
+    started = time.perf_counter()
+    phonemize("Hello there.", "english", "en-us")
+    first = time.perf_counter() - started
+    lines = (Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8").split("\n")
+    lines = [
+        line + f" It was {index} km, on May {index % 28 + 1}." if index % 4 == 0 else line
+        for index, line in enumerate(lines)
+    ]
+    done, started = 0, time.perf_counter()
+    while done < characters:
+        for line in lines:
+            phonemize(line, "english", "en-us") if line else None
+            done += len(line)
+    return first, done / (time.perf_counter() - started)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--table", nargs="+", type=Path, default=[], help="tables of written and spoken forms")
+    parser.add_argument("--normalizer", nargs="+", default=["ours"], help="which of those installed (default: ours)")
+    parser.add_argument("--by_sound", action="store_true", help="compare phonemes rather than words")
+    parser.add_argument("--homographs", type=Path, help="folder data/eval or data/train of the homograph set")
+    parser.add_argument("--speed", action="store_true", help="measure characters per second")
+    parser.add_argument("--verbose", action="store_true", help="print what is read wrong")
+    args = parser.parse_args()
+    if args.table:
+        scores = score_tables(args.table, args.normalizer, args.verbose, args.by_sound)
+        print("| table | " + " | ".join(scores) + " |\n|" + "---|" * (len(scores) + 1))
+        for table in next(iter(scores.values())):
+            cells = [f"{scores[name][table][0]}/{scores[name][table][1]}" for name in scores]
+            print(f"| {table} | " + " | ".join(cells) + " |")
+        cells = []
+        for by_table in scores.values():
+            right, total = map(sum, zip(*by_table.values(), strict=True))
+            cells.append(f"{right}/{total} ({right / total:.1%})")
+        print("| all | " + " | ".join(cells) + " |")
+    if args.homographs:
+        right, total, wrong = score_homographs(args.homographs, args.verbose)
+        print(f"homographs: {right}/{total} ({right / total:.1%})")
+        worst = sorted(wrong.items(), key=lambda item: -len(item[1]))[:40]
+        print(", ".join(f"{word} {len(rows)}" for word, rows in worst), file=sys.stderr)
+    if args.speed:
+        first, rate = measure_speed()
+        print(f"first call {first:.2f} s, {rate:,.0f} characters per second")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Classes of written things that are said in other words, each a module of rules.
+
+A text is read once from left to right. Where a word, a number or a sign begins, the rules for it are tried in order;
+the first that applies is an edit, and reading goes on behind it. So no rule sees what another has written, each edit
+has one rule, and time grows with the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..edits import Edit
+from . import (
+    abbreviations,
+    addresses,
+    counting,
+    dates,
+    fractions,
+    letters,
+    mathematics,
+    measures,
+    money,
+    places,
+    romans,
+    symbols,
+    telephones,
+    times,
+)
+from .common import Context, Rule
+
+_TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[^\s\w]|_")
+
+# What begins with a digit, a sign of a number or a currency, the more specific first.
+NUMBER_RULES: tuple[Rule, ...] = (
+    *addresses.RULES[1:2],
+    *telephones.RULES,
+    *dates.RULES,
+    *times.RULES,
+    *mathematics.RULES,
+    *money.RULES,
+    *letters.NUMBER_RULES,
+    *measures.RULES,
+    *places.RULES,
+    *fractions.RULES,
+    *times.LATE_RULES,
+    *counting.RULES[:-1],
+    *addresses.RULES[3:4],
+    *letters.CODE_RULES,
+    counting.RULES[-1],
+)
+SYMBOL_RULES: tuple[Rule, ...] = (
+    *addresses.RULES[2:3],
+    *addresses.RULES[4:],
+    *counting.SYMBOL_RULES,
+    *mathematics.SYMBOL_RULES,
+    *symbols.RULES,
+)
+# Words by their first letters in lower case.
+WORD_RULES: dict[str, tuple[Rule, ...]] = {}
+for _table in (
+    romans.WORD_RULES,
+    money.WORD_RULES,
+    money.NATION_RULES,
+    dates.WORD_RULES,
+    counting.WORD_RULES,
+    places.WORD_RULES,
+    abbreviations.WORD_RULES,
+):
+    for _word, _rules in _table.items():
+        WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), *_rules)
+# Words that a sign or digit follows without a space.
+JOINED_RULES: tuple[Rule, ...] = (
+    addresses.url,
+    addresses.email,
+    addresses.domain,
+    letters.language,
+    letters.hyphenated,
+    *letters.CODE_RULES,
+    *mathematics.RULES,
+)
+DOTTED_RULES: tuple[Rule, ...] = (letters.dotted, letters.initials)
+CAPITAL_RULES: tuple[Rule, ...] = (*romans.RULES, letters.capitals)
+LETTER_RULES: tuple[Rule, ...] = (letters.single,)
+_JOINERS = frozenset("@._-/:+#&%0123456789'?=^²³<>")
+_NUMBER_STARTS = frozenset("0123456789.-–−+±~'$£€¥₹₩₽₺₪₫₱₦₴₿฿(")
+
+
+def read_classes(text: str, context: Context) -> list[Edit]:
+    """Edits that write a text as it is said.
+
+    Args:
+        text: text after typography and structure.
+        context: the same text with language and lexicon.
+    """
+    edits: list[Edit] = []
+    position = 0
+    while match := _TOKEN.search(text, position):
+        position = match.end()
+        token = match[0]
+        first = token[0]
+        if first.isalpha():
+            # Most words are in lower case and have no rules; they are done with here.
+            following = text[position : position + 1]
+            lower = token.lower()
+            rules = WORD_RULES.get(lower, ())
+            if following and following in _JOINERS or "'" in token:
+                rules = (*rules, *DOTTED_RULES, *JOINED_RULES) if len(token) == 1 else (*rules, *JOINED_RULES)
+                if following == ":" and not text.startswith("://", position) and lower != "mailto":
+                    rules = WORD_RULES.get(lower, ())
+            if len(token) == 1:
+                rules = (*rules, *CAPITAL_RULES[:1], *LETTER_RULES)
+                if following == " ":
+                    rules = (*rules, *mathematics.RULES)
+            elif token.isupper() or first.isupper() and token[1:2].isupper():
+                rules = (*rules, *CAPITAL_RULES)
+            if not rules:
+                continue
+        elif first in _NUMBER_STARTS:
+            rules = NUMBER_RULES if first.isdigit() else (*NUMBER_RULES, *SYMBOL_RULES)
+            if not first.isdigit():
+                following = text[position : position + 2].lstrip(" -–−+")
+                if not following[:1].isdigit() and following[:1] not in _NUMBER_STARTS - {"'", "("}:
+                    rules = SYMBOL_RULES
+        elif token.isdigit():
+            continue  # a digit of another script that typography left
+        else:
+            rules = SYMBOL_RULES
+        start = match.start()
+        for rule in rules:
+            found = rule.pattern.match(text, start)
+            if found is None:
+                continue
+            words = rule.read(found, context)
+            if words is None:
+                continue
+            words, end = words if isinstance(words, tuple) else (words, found.end())
+            edits.append(Edit(start, end, words, rule.name))
+            position = max(end, start + 1)
+            break
+    return edits
+
+
+__all__ = ["Context", "Rule", "read_classes"]

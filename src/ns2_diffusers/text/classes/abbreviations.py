@@ -1,0 +1,458 @@
+"""Abbreviations: what they stand for, and whether their full stop ends the sentence too."""
+
+from __future__ import annotations
+
+import re
+
+from .common import rule
+
+# Before a name that begins with a capital.
+_TITLES = {
+    "mr": "Mister",
+    "mrs": "Misses",
+    "ms": "Miz",
+    "mx": "Mix",
+    "dr": "Doctor",
+    "drs": "Doctors",
+    "prof": "Professor",
+    "st": "Saint",
+    "ste": "Sainte",
+    "mt": "Mount",
+    "mts": "Mountains",
+    "ft": "Fort",
+    "gen": "General",
+    "gov": "Governor",
+    "sen": "Senator",
+    "rep": "Representative",
+    "capt": "Captain",
+    "lt": "Lieutenant",
+    "col": "Colonel",
+    "sgt": "Sergeant",
+    "cmdr": "Commander",
+    "cdr": "Commander",
+    "rev": "Reverend",
+    "hon": "Honorable",
+    "pres": "President",
+    "supt": "Superintendent",
+    "cpl": "Corporal",
+    "pvt": "Private",
+    "pfc": "Private First Class",
+    "maj": "Major",
+    "adm": "Admiral",
+    "fr": "Father",
+    "msgr": "Monsignor",
+    "atty": "Attorney",
+    "messrs": "Messieurs",
+    "mme": "Madame",
+    "mlle": "Mademoiselle",
+    "brig": "Brigadier",
+    "cong": "Congressman",
+    "amb": "Ambassador",
+    "det": "Detective",
+    "insp": "Inspector",
+    "sr": "Senior",
+}
+# Written without a stop these are other words or names.
+_NEED_STOP = frozenset("gen gov rep col hon pres maj fr rev sen ft adm cong det sr amb mix st mt ste ms mts".split())
+# With a stop, whatever follows; those of the second table only before a number.
+_WORDS = {
+    "jr": "Junior",
+    "sr": "Senior",
+    "ltd": "Limited",
+    "inc": "Incorporated",
+    "corp": "Corporation",
+    "bros": "Brothers",
+    "dept": "Department",
+    "dept's": "Department's",
+    "univ": "University",
+    "assn": "Association",
+    "assoc": "Association",
+    "govt": "Government",
+    "intl": "International",
+    "natl": "National",
+    "approx": "approximately",
+    "est": "established",
+    "vs": "versus",
+    "v": "versus",
+    "cf": "compare",
+    "viz": "namely",
+    "incl": "including",
+    "excl": "excluding",
+    "misc": "miscellaneous",
+    "min": "minimum",
+    "max": "maximum",
+    "avg": "average",
+    "temp": "temperature",
+    "tel": "telephone",
+    "esp": "especially",
+    "orig": "originally",
+    "prob": "probably",
+    "appt": "appointment",
+    "apts": "apartments",
+    "bldg": "Building",
+    "mgr": "manager",
+    "mgmt": "management",
+    "asst": "assistant",
+    "dist": "district",
+    "exec": "executive",
+    "dir": "director",
+    "mfg": "manufacturing",
+    "resp": "respectively",
+    "co": "Company",
+    "etc": "etc",
+    "et al": "et al",
+    "hwy": "Highway",
+    "wt": "weight",
+    "qty": "quantity",
+    "tbsp": "tablespoon",
+    "tsp": "teaspoon",
+    "lbs": "pounds",
+    "ft": "feet",
+    "hrs": "hours",
+    "mins": "minutes",
+    "secs": "seconds",
+    "yrs": "years",
+}
+_NUMBERED = {
+    "fig": "figure",
+    "figs": "figures",
+    "eq": "equation",
+    "eqs": "equations",
+    "vol": "volume",
+    "vols": "volumes",
+    "ch": "chapter",
+    "chs": "chapters",
+    "sec": "section",
+    "sect": "section",
+    "art": "article",
+    "p": "page",
+    "pp": "pages",
+    "pg": "page",
+    "par": "paragraph",
+    "para": "paragraph",
+    "ext": "extension",
+    "ed": "edition",
+    "no": "number",
+    "nos": "numbers",
+    "apt": "apartment",
+    "ste": "suite",
+    "rm": "room",
+    "bldg": "building",
+    "rte": "route",
+    "rt": "route",
+    "hwy": "highway",
+    "tab": "table",
+    "ver": "version",
+    "ca": "circa",
+    "c": "circa",
+    "circ": "circa",
+    "tel": "telephone",
+    "op": "opus",
+    "lot": "lot",
+    "flt": "flight",
+    "st": "stanza",
+    "pt": "part",
+    "app": "appendix",
+    "ex": "example",
+    "nr": "number",
+    "mk": "mark",
+    "abt": "about",
+    "approx": "approximately",
+    "wk": "week",
+    "q": "question",
+}
+_NUMBERED_WITHOUT_STOP = frozenset("fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols".split())
+# Written in the middle of a sentence, in capitals, and said in words.
+_PHRASES = {
+    "AKA": "also known as",
+    "BTW": "by the way",
+    "IMO": "in my opinion",
+    "IMHO": "in my humble opinion",
+    "TBD": "to be determined",
+    "TBA": "to be announced",
+    "ETC": "etc",
+    "VS": "versus",
+}
+_MIXED = {
+    "w/o": "without",
+    "w/": "with",
+    "b/c": "because",
+    "b/w": "between",
+    "c/o": "care of",
+    "n/a": "N A",
+    "s/he": "she or he",
+    "and/or": "and or",
+    "24/7": "twenty four seven",
+}
+_STREET_BEFORE = re.compile(r"(?:\b[A-Z][\w']*|\b\d+(?:st|nd|rd|th))[ ]\Z")
+_NOT_A_STREET = re.compile(
+    r"\b(?:The|A|An|My|Our|Your|His|Her|Their|This|That|Dear|And|But|Hi|Hello|Yes|No|With|To|See|Of|In|At|On|From|By|For"
+    r"|Near|When|Then|Thank|Thanks|I|He|She|We|They|As|If|So|Is|Was|Did|Ask|Call|Meet|Visit|"
+    r"Does|Like|Old|Both|Saint)[ ]\Z"
+)
+
+
+def is_street(context, start: int, end: int) -> bool:
+    """Is "St." or "Dr." a street: after a name or ordinal, with no name of a person or saint to follow?"""
+    before = context.before(start, 30)
+    if not _STREET_BEFORE.search(before) or _NOT_A_STREET.search(before):
+        return False
+    if re.search(r"\d[ ](?:[NSEW]\.?[ ])?(?:[A-Z0-9][\w']*[ ]){1,3}\Z", before):
+        return True
+    if re.compile(r"\s*$|[,;:!?)\"']|[ ][a-z\d(&]").match(context.text, end):
+        return True
+    return context.ends_sentence(end)
+
+
+@rule(
+    "abbreviation",
+    r"(?P<word>[A-Za-z]{2,6})(?P<stop>\.?)(?![\w])(?=[ ]{1,2}[\"'(]?(?P<next>[^\W_][\w']*)(?P<dot>\.?))",
+)
+def title(match, context):
+    """Dr. Smith, St. Paul, MR. JONES"""
+    word, stop = match["word"], match["stop"]
+    lower = word.lower()
+    spoken = _TITLES[lower]
+    if not match["next"][0].isupper() or word.islower() and lower not in ("dr", "mr", "mrs", "ms", "prof", "st"):
+        return None
+    if not stop and (
+        lower in _NEED_STOP
+        and not (lower in ("st", "ms", "mt") and word[1:].islower() and word[0].isupper())
+        or word.isupper()
+        and lower not in ("mr", "mrs", "dr")
+    ):
+        return None
+    if lower in ("st", "dr") and is_street(context, match.start(), match.end()):
+        return None
+    if lower == "sr" and re.search(r"\b[A-Z][\w']*,?[ ]\Z", context.before(match.start(), 20)):
+        return None
+    if lower in ("ft", "mt", "sr", "ms", "col") and re.search(r"\d[ ]?\Z", context.before(match.start(), 3)):
+        return None
+    if lower in ("mrs", "mr", "ms", "dr", "mx"):
+        return spoken
+    if (
+        stop
+        and context.ends_sentence(match.end())
+        and re.search(r"\b[a-z]+[ ]\Z", context.before(match.start(), 12))
+        and lower in ("gen", "rep", "hon", "pres", "det")
+    ):
+        return None
+    return spoken
+
+
+@rule("abbreviation", r"(?P<word>[A-Za-z]{1,7})(?P<stop>\.)(?![\w])")
+def word_with_stop(match, context):
+    """Inc., approx., etc."""
+    word = match["word"]
+    lower = word.lower()
+    spoken = _WORDS[lower]
+    following = context.text[match.end() : match.end() + 2].strip()
+    ends = context.ends_sentence(match.end())
+    if lower in (
+        "co",
+        "max",
+        "min",
+        "temp",
+        "est",
+        "v",
+        "dir",
+        "prob",
+        "resp",
+        "dist",
+        "exec",
+        "tel",
+        "sr",
+        "ft",
+        "corp",
+        "inc",
+        "ltd",
+    ):
+        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel") and (
+            ends or not (following[:1].islower() or following[:1].isdigit())
+        ):
+            return None
+        if lower == "v" and (
+            not following[:1].isupper() or not re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
+        ):
+            return None
+        if lower in ("co", "sr", "ltd", "corp", "inc") and not word[0].isupper() or lower == "ft":
+            return None
+    if lower in ("lbs", "hrs", "mins", "secs", "yrs", "tsp", "tbsp") and ends:
+        return spoken + "."
+    is_strong = lower in ("etc", "inc", "ltd", "corp") and False
+    return _like(word, spoken) + context.stop(match, is_strong)
+
+
+def _like(word, spoken):
+    return spoken if word.isupper() or word[0].islower() else spoken[0].upper() + spoken[1:]
+
+
+@rule("abbreviation", r"(?P<word>[A-Za-z]{1,6})(?P<stop>\.?)[ ]?(?=#?[\dIVXL])(?![IVXL]+[a-z])")
+def before_number(match, context):
+    """Fig. 3, pp. 5-10, ca. 1900"""
+    word, lower = match["word"], match["word"].lower()
+    if not match["stop"]:
+        if lower not in _NUMBERED_WITHOUT_STOP or not match[0].endswith(" ") or lower == "mk" and word.islower():
+            return None
+    numeral = context.text[match.end()]
+    if not numeral.isdigit() and numeral != "#":
+        if lower not in ("vol", "ch", "pt", "art", "sec", "fig", "bk", "mk", "no", "app", "vols") or not re.compile(
+            r"(?!I[ ][a-z])[IVXL]+(?![\w'])"
+        ).match(context.text, match.end()):
+            return None
+    if lower in ("c", "ca", "circ") and not re.compile(r"\d{3,4}\b|\d+(?:st|nd|rd|th)|\d+,\d").match(
+        context.text, match.end()
+    ):
+        return None
+    if (
+        lower in ("art", "tab", "no", "nos", "lot", "app", "ex", "par", "para", "p", "st", "q", "ed", "pt", "wk")
+        and lower not in ("no", "nos", "p", "art")
+        and not match["stop"]
+    ):
+        return None
+    if lower in ("st",):
+        return None
+    end = match.end()
+    if numeral == "#":
+        end += 1
+    return _like(word, _NUMBERED[lower]), end
+
+
+@rule("abbreviation", r"(?P<word>ed|eds|vol|vols|fig|dept|ave|mt|ext)(?P<stop>\.)(?=[)\]])", re.IGNORECASE)
+def in_brackets(match, context):
+    """(eds.)"""
+    return {
+        "ed": "editor",
+        "eds": "editors",
+        "vol": "volume",
+        "vols": "volumes",
+        "fig": "figure",
+        "dept": "department",
+        "ave": "avenue",
+        "mt": "mount",
+        "ext": "extension",
+    }[match["word"].lower()]
+
+
+@rule("abbreviation", r"(?:e\.?[ ]?g\.|E\.g\.|e\.g\b)(?P<comma>,?)(?!\w)")
+def for_example(match, context):
+    return f"for example{match['comma']}"
+
+
+@rule("abbreviation", r"(?:i\.?[ ]?e\.|I\.e\.|i\.e\b)(?P<comma>,?)(?!\w)")
+def that_is(match, context):
+    return f"that is{match['comma']}"
+
+
+@rule("abbreviation", r"(?:a\.?k\.a\.?|A\.K\.A\.?|a/k/a|aka|AKA)(?!\w)")
+def also_known_as(match, context):
+    return "also known as"
+
+
+@rule("abbreviation", r"(?P<phrase>[A-Z]{2,4})(?!\w)")
+def phrase(match, context):
+    return _PHRASES.get(match["phrase"])
+
+
+@rule(
+    "abbreviation",
+    rf"(?P<mixed>{'|'.join(re.escape(m) for m in sorted(_MIXED, key=len, reverse=True))})(?:(?<=/)|(?![\w/]))(?!/)",
+    re.IGNORECASE,
+)
+def mixed(match, context):
+    """w/, w/o, and/or"""
+    return _MIXED[match["mixed"].lower()]
+
+
+@rule("abbreviation", r"et[ ]al\.(?!\w)", re.IGNORECASE)
+def et_al(match, context):
+    return "et al" + context.stop(match)
+
+
+@rule("abbreviation", r"(?P<word>vs|VS|Vs)(?![\w.])")
+def versus(match, context):
+    return "versus"
+
+
+@rule("abbreviation", r"(?P<word>Jr|Sr)(?P<stop>\.?)(?!\w)")
+def generation(match, context):
+    """Martin Luther King Jr."""
+    if match["word"] == "Sr" and not re.search(r"\b[A-Z][\w']*,?[ ]\Z", context.before(match.start(), 20)):
+        return None
+    return ("Junior" if match["word"] == "Jr" else "Senior") + context.stop(match)
+
+
+@rule("abbreviation", r"Ctrl(?!\w)")
+def control(match, context):
+    return "Control"
+
+
+@rule("abbreviation", r"(?P<letters>Ph\.?D|Ed\.D|Psy\.D)(?P<s>s?)(?P<stop>\.?)(?!\w)")
+def doctorate(match, context):
+    return match["letters"].replace(".", "").upper() + match["s"] + context.stop(match)
+
+
+@rule(
+    "abbreviation",
+    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Sq|Ter|Cir|Expy|Fwy|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
+)
+def street(match, context):
+    """Elm St., 123 Laguna Ct"""
+    from .places import STREETS
+
+    word = match["word"]
+    lower = word.lower()
+    before = context.before(match.start(), 40)
+    after_name = bool(_STREET_BEFORE.search(before)) and not _NOT_A_STREET.search(before)
+    after_house = bool(re.search(r"\b\d{1,5}(?:[ ][NSEW]\.?)?(?:[ ][A-Z\d][\w']*){1,4}[ ]\Z", before)) or bool(
+        re.search(r"\b\d+(?:st|nd|rd|th)[ ]\Z", before)
+    )
+    if word.islower() and not (
+        match["stop"]
+        and after_name
+        or after_house
+        and re.compile(r"\.?(?:[,;:!?)]|\s*$)").match(context.text, match.end("word"))
+    ):
+        return None
+    if lower in ("st", "dr"):
+        if not is_street(context, match.start(), match.end()) and not (
+            after_house and lower == "st" and word.islower()
+        ):
+            return None
+        if word == "ST" and not after_house:
+            return None
+    elif not match["stop"] and not after_name and not after_house:
+        return None
+    elif lower in ("pl", "ct", "sq", "ter", "cir") and not after_name:
+        return None
+    if lower == "ct" and not match["stop"] and not after_house:
+        return None
+    return STREETS[lower] + context.stop(match)
+
+
+WORD_RULES: dict[str, tuple] = {}
+for _table, _rule in (
+    (_NUMBERED, before_number),
+    (_TITLES, title),
+    (_WORDS, word_with_stop),
+):
+    for _word in _table:
+        WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), _rule)
+for _word in "ed eds vol vols fig dept ave mt ext".split():
+    WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), in_brackets)
+for _word in "st dr ave blvd rd ln pkwy hwy ct pl sq ter cir expy fwy".split():
+    WORD_RULES[_word] = (street, *WORD_RULES.get(_word, ()))
+for _words, _rule in (
+    ("e eg", for_example),
+    ("i ie", that_is),
+    ("a aka", also_known_as),
+    ("w b c n s and", mixed),
+    ("et", et_al),
+    ("vs", versus),
+    ("jr sr", generation),
+    ("ctrl", control),
+    ("ph ed phd psy", doctorate),
+    (" ".join(_PHRASES).lower(), phrase),
+):
+    for _word in _words.split():
+        WORD_RULES[_word] = (_rule, *WORD_RULES.get(_word, ()))

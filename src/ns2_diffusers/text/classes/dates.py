@@ -1,0 +1,374 @@
+"""Dates, years, decades, weekdays."""
+
+from __future__ import annotations
+
+import re
+
+from ..numbers import TENS, plural
+from .common import MONTHS, Context, any_of, digits, join, rule
+
+MONTH_OF = {
+    **{month.lower(): month for month in MONTHS},
+    **{month[:3].lower(): month for month in MONTHS},
+    "sept": "September",
+}
+_MONTH = rf"(?P<month>{any_of(MONTH_OF)})"
+# "may", "march", "mar" and "dec" are words and names too; a day beside them settles it.
+_DAY = r"(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>1\d{3}|20\d\d|21\d\d)"
+_DAYS = {
+    "mon": "Monday",
+    "tue": "Tuesday",
+    "tues": "Tuesday",
+    "wed": "Wednesday",
+    "weds": "Wednesday",
+    "thu": "Thursday",
+    "thur": "Thursday",
+    "thurs": "Thursday",
+    "fri": "Friday",
+    "sat": "Saturday",
+    "sun": "Sunday",
+}
+_WEEKDAY = rf"(?:{any_of(_DAYS)})"
+_END = r"(?![\w%])(?![.:/-]\d)"
+_I = re.IGNORECASE
+
+
+def month_name(text: str) -> str:
+    return MONTH_OF[text.lower().rstrip(".")]
+
+
+def _day_of(day, month, context, has_the=False):
+    """Day before month: "the fifth of May", without a second "the"."""
+    return f"{'' if has_the else 'the '}{context.ordinal(int(day))} of {month}"
+
+
+def spoken_date(context: Context, month: str, day: str, year: str = "", day_first: bool = False, has_the=False) -> str:
+    """A date in words; `year` of two digits is read as two."""
+    words = _day_of(day, month, context, has_the) if day_first else f"{month} {context.ordinal(int(day))}"
+    if not year:
+        return words
+    spoken = context.year(year) if len(year) == 4 else short_year(year)
+    return f"{words}, {spoken}" if not day_first else f"{words} {spoken}"
+
+
+def short_year(text: str) -> str:
+    """'98 is "ninety eight", '05 "oh five", '00 "two thousand"."""
+    if text[0] == "0":
+        return "two thousand" if text == "00" else f"oh {digits(text[1])}"
+    from .common import cardinal
+
+    return cardinal(text)
+
+
+def _months_year(match, context):
+    return context.year(match["year"]) if match["year"] else ""
+
+
+@rule(
+    "date",
+    rf"{_MONTH}\.?(?:[ ]|-|[ ]the[ ])(?P<from>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?(?:[ "
+    rf"]?[-–][ ]?|[ ]to[ ])(?:{_MONTH.replace('month', 'month2')}\.?[ ])?(?P<to>0?[1-9]|[12]\d|"
+    rf"3[01])(?:st|nd|rd|th)?(?:,?[ ]{_YEAR})?(?!\w)(?!-\d)",
+    _I,
+)
+def month_days(match, context):
+    """May 5-7, 2020"""
+    month = month_name(match["month"])
+    second = f"{month_name(match['month2'])} " if match["month2"] else ""
+    words = f"{month} {context.ordinal(int(match['from']))} to {second}{context.ordinal(int(match['to']))}"
+    return words + (f", {context.year(match['year'])}" if match["year"] else "")
+
+
+@rule(
+    "date",
+    rf"{_MONTH}\.?(?:[ ]|-|[ ]the[ ])?{_DAY}(?!\d)(?![:%]|[ ]?(?:[ap]\.?m\b|%)|\.\d)(?:(?:,?[ "
+    rf"]|-){_YEAR}(?!\d))?(?![\w])(?!/\d)(?!-\d)",
+    _I,
+)
+def month_day(match, context):
+    """May 5, JAN. 15 2020, Jan-15-2020"""
+    written = match["month"]
+    if len(written) > 3 or written.lower() not in (
+        "may",
+        "mar",
+        "dec",
+        "sep",
+        "jan",
+        "jun",
+        "aug",
+        "apr",
+        "feb",
+        "oct",
+    ):
+        pass
+    elif context.text[match.start() + len(written)].isdigit() and not written[0].isupper():
+        return None
+    if (
+        written.lower() == "may"
+        and written[0].islower()
+        and re.search(
+            r"\b(?:you|I|we|they|he|she|it|who|which|that|there|one|this)[ ]\Z", context.before(match.start(), 10), _I
+        )
+    ):
+        return None
+    if (
+        written.lower() in ("mar", "dec", "sep", "march", "may")
+        and written.islower()
+        and re.compile(r"[ ](?!\d)(?:miles|km|kilometers|people|times|more|soldiers|men|steps)\b").match(
+            context.text, match.end()
+        )
+    ):
+        return None
+    if match["year"] is None and re.compile(r"[ ]?[–-][ ]?\d").match(context.text, match.end()):
+        return None
+    words = f"{month_name(written)} {context.ordinal(int(match['day']))}"
+    if match["year"]:
+        has_comma = "," in match[0]
+        words += f"{',' if has_comma else ''} {context.year(match['year'])}"
+    return words
+
+
+@rule(
+    "date",
+    rf"{_MONTH}\.?,?(?:[ ]|-|'|[ ]')(?:{_YEAR}(?P<s>s?)|(?P<short>(?<=')\d\d))(?![\w%])(?![:/]\d|[.,]\d|-\d\d?\b)",
+    _I,
+)
+def month_year(match, context):
+    """Sept. 1998"""
+    if match["short"]:
+        return f"{month_name(match['month'])} {short_year(match['short'])}"
+    words = context.year(match["year"])
+    return f"{month_name(match['month'])} {plural(words) if match['s'] else words}"
+
+
+@rule(
+    "date",
+    rf"(?:{_DAY.replace('day', 'from')}(?:[ ]?[-–][ ]?|[ ]to[ ]))?{_DAY}(?:[ ]of)?(?:[ ]|-|"
+    rf"(?<=\d)(?=[A-Z])){_MONTH}\.?(?:,?(?:[ ]|-)(?:{_YEAR}|(?P<short>(?<=-)\d\d))"
+    rf"(?![\d]))?(?!\w)",
+    _I,
+)
+def day_month(match, context):
+    """25 july 2012, 25th Jan., 3-5 May, 15-Jan-2020"""
+    month = match["month"]
+    if month.islower() and month in ("may", "mar", "march", "dec", "sep", "sat") and not match["year"]:
+        # "17 may be", "12 march on"
+        following = context.word_after(match.end()).lower()
+        if following in ("be", "have", "not", "well", "also", "on", "to", "in", "past", "still", "or", "only"):
+            return None
+    if month == "May" and context.word_after(match.end()) in ("be", "have"):
+        return None
+    has_the = context.word_before(match.start()) == "the"
+    name = month_name(month)
+    words = _day_of(match["day"], name, context, has_the or bool(match["from"]))
+    if match["from"]:
+        words = f"{'' if has_the else 'the '}{context.ordinal(int(match['from']))} to the {words}"
+    if match["year"]:
+        words += f"{',' if ',' in match[0] else ''} {context.year(match['year'])}"
+    elif match["short"]:
+        words += f" {short_year(match['short'])}"
+    stop = "." if match[0].endswith(".") and context.ends_sentence(match.end()) else ""
+    return words + stop
+
+
+@rule(
+    "date",
+    rf"(?P<year>1\d{{3}}|20\d\d|21\d\d)(?P<sep>[-/.])(?P<month>0?[1-9]|1[0-2])(?P=sep)(?P<day>0?[1-9]|[12]\d|3[01])(?:T(?=\d\d:))?{_END}|(?P<y2>1\d{{3}}|20\d\d)-(?P<m2>0[1-9]|1[0-2])-(?P<d2>0[1-9]|[12]\d|3[01])T(?=\d\d:\d\d)",
+)
+def iso(match, context):
+    """2016-11-03, 2016/07/03"""
+    year, month, day = (match["y2"], match["m2"], match["d2"]) if match["y2"] else match.group("year", "month", "day")
+    words = spoken_date(context, MONTHS[int(month) - 1], day, year, context.british)
+    return words + ("," if match[0].endswith("T") else "")
+
+
+@rule(
+    "date",
+    r"(?P<a>0?[1-9]|[12]\d|3[01])(?P<sep>[-/.])(?P<b>0?[1-9]|[12]\d|3[01])(?P=sep)(?P<year>1\d{3}|20\d\d|21\d\d|(?<=/)\d\d|(?<=\.)\d\d(?=\.?(?:\s|$)))(?![\w%])(?![./-]\d)",
+)
+def numeric(match, context):
+    """11/17/05, 15.01.2020, 15-01-2020; the order of two small numbers goes by the language."""
+    a, b = int(match["a"]), int(match["b"])
+    day_first = a > 12 or b <= 12 and context.british
+    day, month = (a, b) if day_first else (b, a)
+    if month > 12:
+        return None
+    return spoken_date(context, MONTHS[month - 1], str(day), match["year"], day_first)
+
+
+_DATE_BEFORE = re.compile(
+    rf"(?:\b(?:on|by|before|after|until|till|since|due|dated|date|{any_of(_DAYS)}|"
+    rf"{any_of(d for d in set(_DAYS.values()))})"
+    r"\.?,?[ ]\(?|:[ ])\Z",
+    _I,
+)
+
+
+@rule("date", r"(?P<a>0?[1-9]|[12]\d|3[01])/(?P<b>0?[1-9]|[12]\d|3[01])(?![\w%])(?![./-]\d)")
+def month_slash_day(match, context):
+    """12/25, "on 5/16"; otherwise two numbers with a slash are a fraction."""
+    a, b = int(match["a"]), int(match["b"])
+    if (a, b) in ((9, 11), (7, 11), (24, 7), (50, 50)):
+        return f"{context.cardinal(a)} {context.cardinal(b)}"
+    day_first = a > 12 or b <= 12 and context.british
+    day, month = (a, b) if day_first else (b, a)
+    if month > 12 or day > (29 if month == 2 else 31):
+        return None
+    is_date = bool(_DATE_BEFORE.search(context.before(match.start(), 14)))
+    # Halves, quarters, eighths and the like are fractions; nobody measures in twenty-fourths.
+    if not is_date and (a >= b or b in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 20) or day_first):
+        return None
+    if re.compile(r"[ ](?:of|inch|inches|cup|cups|mile|miles|full|teaspoons?|tablespoons?)\b").match(
+        context.text, match.end()
+    ):
+        return None
+    return spoken_date(context, MONTHS[month - 1], str(day), "", day_first)
+
+
+# ---------------------------------------------------------------------------------------------- years
+
+
+def _decade(text, context):
+    """1990 is "nineteen ninety", to be made plural; 2000 "two thousand"."""
+    return context.year(text) if len(text) == 4 else TENS[int(text[0])] if text[0] > "1" else context.cardinal(text)
+
+
+_DECADE = r"(?P<decade>(?:1\d|20)\d0)(?:'?s|[ ]s(?=[\s.,;:?!)]|$))"
+
+
+@rule("date", rf"{_DECADE}(?:[ ]?[-–][ ]?'?(?P<to>(?:(?:1\d|20)\d0)|\d0)'?s)?{_END}")
+def decades(match, context):
+    words = plural(_decade(match["decade"], context))
+    return join(words, match["to"] and f"to {plural(_decade(match['to'], context))}" or "")
+
+
+@rule("date", r"'?(?P<decade>[2-9]0)'?s(?![\w])|'(?P<ten>[01]0)s(?![\w])")
+def short_decades(match, context):
+    """'80s, mid-80s; "30s" alone is thirty seconds."""
+    if match["ten"]:
+        return "tens" if match["ten"] == "10" else "two thousands"
+    is_marked = "'" in match[0]
+    before = context.before(match.start(), 20)
+    if not is_marked and not re.search(
+        r"(?:\b(?:the|early|mid|late|his|her|my|their|our|your|in|of|and|to|low|high|upper|lower)[ -]"
+        r"|\d0'?s[ ]?[-–][ ]?)\Z",
+        before,
+        _I,
+    ):
+        return None
+    return plural(TENS[int(match["decade"][0])])
+
+
+@rule("date", r"'(?P<year>\d\d)(?![\w'])(?![.,:/]\d)")
+def apostrophe_year(match, context):
+    """the class of '98"""
+    if match.start() and context.text[match.start() - 1].isalnum():
+        return None
+    return short_year(match["year"])
+
+
+@rule("date", r"(?P<from>1\d{3}|20\d\d)[ ]?[-–][ ]?(?P<to>1\d{3}|20\d\d|\d\d)(?![\w%])(?![.,/:-]\d)")
+def years(match, context):
+    """1914-1918, 1914-18"""
+    first, second = match["from"], match["to"]
+    if re.search(r"[$£€]\Z|\b(?:pages?|pp|\d{3})[ -]?\Z", context.before(match.start(), 6), _I):
+        return None
+    if len(second) == 2:
+        if second <= first[2:] and second != "00":
+            return None
+        spoken = short_year(second) if second != "00" else context.year(str(int(first[:2]) + 1) + "00")
+    else:
+        spoken = context.year(second)
+    from .measures import UNIT_FOLLOWS
+
+    if UNIT_FOLLOWS.match(context.text, match.end()):
+        return None
+    return f"{context.year(first)} to {spoken}"
+
+
+_ERA = r"(?P<era>A\.?[ ]?D|B\.?[ ]?C(?:\.?[ ]?E)?|C\.?[ ]?E|a\.d|b\.c(?:\.e)?|c\.e)(?P<stop>\.?)(?!\w)"
+
+
+@rule("date", rf"(?P<number>\d{{1,6}}(?:,\d{{3}})*)(?P<s>'?s)?[ ]?{_ERA}")
+def era(match, context):
+    """340 A.D., 44 BC"""
+    number = match["number"]
+    words = context.year(number) if len(number) == 4 else context.cardinal(number)
+    if len(number) == 3 and number[1:] != "00":
+        words = f"{context.cardinal(number[0])} {'oh ' if number[1] == '0' else ''}{context.cardinal(number[1:])}"
+    era = re.sub(r"[. ]", "", match["era"]).upper()
+    return f"{plural(words) if match['s'] else words} {era}{context.stop(match)}"
+
+
+@rule("date", r"(?P<era>AD|A\.D\.)[ ](?P<year>\d{1,4})(?![\w.,]\d)(?!\w)")
+def era_before(match, context):
+    number = match["year"]
+    return f"AD {context.year(number) if len(number) == 4 else context.cardinal(number)}"
+
+
+@rule("date", r"(?:Q(?P<q>[1-4])|(?P<q2>[1-4])Q)[ ]?(?P<year>(?:20|19)\d\d|'?\d\d)?(?!\w)(?![.]\d)")
+def quarter(match, context):
+    """Q3 2022, 2Q22"""
+    number, year = match["q"] or match["q2"], match["year"]
+    if not year:
+        return f"Q {context.cardinal(number)}"
+    spoken = context.year(year) if len(year) == 4 else context.cardinal(int(year.lstrip("'")))
+    return (
+        f"the {context.ordinal(number)} quarter of {spoken}"
+        if not match["q"]
+        else f"Q {context.cardinal(number)} {spoken}"
+    )
+
+
+# ------------------------------------------------------------------------------------------- weekdays
+
+
+@rule("date", rf"(?P<from>{_WEEKDAY})\.?[ ]?[-–/][ ]?(?P<to>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
+def weekdays(match, context):
+    """Mon-Fri"""
+    first, second = _DAYS[match["from"].lower()], _DAYS[match["to"].lower()]
+    return f"{first} {'to' if '/' not in match[0] else 'or'} {second}{context.stop(match)}"
+
+
+@rule("date", rf"(?P<day>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
+def weekday(match, context):
+    """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are words."""
+    text, name = match["day"], _DAYS[match["day"].lower()]
+    if text.lower() in ("tues", "thurs", "thur", "weds") and text[0].isupper():
+        return name + context.stop(match)
+    if not text[0].isupper() or text.isupper() and not match["stop"]:
+        return None
+    rest = context.text[match.end() : match.end() + 16]
+    if re.match(rf",?[ ](?:\d|{_MONTH}\b|at[ ]\d|(?:noon|midnight|morning|evening|night|afternoon)\b)", rest, _I):
+        return name + ("," if rest.startswith(",") else "") if not rest.startswith(",") else name
+    if match["stop"] and re.match(r"[,;)]|[ ][a-z]", rest):
+        return name
+    if match["stop"] and text not in ("Sat", "Sun", "Wed"):
+        return name + context.stop(match)
+    return None
+
+
+@rule("date", r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.(?!\w)")
+def month_alone(match, context):
+    """in Jan."""
+    return month_name(match["month"]) + context.stop(match)
+
+
+@rule(
+    "date",
+    r"(?P<month>Jan|Feb|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?:[-–/](?P<to>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec))(?!\w)",
+)
+def months(match, context):
+    return f"{month_name(match['month'])} to {month_name(match['to'])}"
+
+
+# Rules that begin with a digit or apostrophe, and those that begin with a word.
+RULES = (iso, numeric, era, decades, years, day_month, month_slash_day, short_decades, apostrophe_year, quarter)
+WORD_RULES = {
+    **dict.fromkeys([*MONTH_OF], (month_days, month_day, month_year, months, month_alone)),
+    **dict.fromkeys(_DAYS, (weekdays, weekday)),
+    "q": (quarter,),
+    "ad": (era_before,),
+    "a": (era_before,),
+}

@@ -1,0 +1,77 @@
+"""Fractions and mixed numbers."""
+
+from __future__ import annotations
+
+import re
+
+from ..numbers import plural
+from .common import SIGN, SIGNS, Context, join, rule
+
+# Said as two numbers.
+_PAIRS = {
+    ("24", "7"): "twenty four seven",
+    ("50", "50"): "fifty fifty",
+    ("9", "11"): "nine eleven",
+    ("7", "11"): "seven eleven",
+}
+
+
+def spoken_fraction(context: Context, top: str, bottom: str, after_whole: bool = False) -> str:
+    """3/4 is "three quarters", 1/2 after a whole number "a half"."""
+    above, below = int(top), int(bottom)
+    if below <= 1:
+        return f"{context.cardinal(above)} over {context.cardinal(below)}"
+    if below == 2:
+        if above == 1:
+            return "a half" if after_whole else "one half"
+        return f"{context.cardinal(above)} halves"
+    if below == 4:
+        unit = "quarter"
+    else:
+        unit = context.ordinal(below)
+    return f"{context.cardinal(above)} {unit if above == 1 else plural(unit)}"
+
+
+_NUMBERS = (
+    r"(?<!\d/)(?P<top>\d{1,9})(?P<slash>[ ]?/[ ]?)(?P<bottom>\d{1,9})(?P<suffix>(?:st|nd|rd|"
+    r"th|ST|ND|RD|TH)s?)?(?![\w])(?![./]\d)"
+)
+_OUT_OF = re.compile(r"[ ](?:stars?|points?|marks?|score|rating|correct|votes|attempts|times)\b")
+
+
+@rule("fraction", rf"{SIGN}?(?P<whole>\d{{1,9}})[ -]{_NUMBERS}")
+def mixed(match, context):
+    """2 1/2"""
+    if " " in match["slash"]:
+        return None
+    if match["bottom"] == "0" or match["whole"].startswith("0") and len(match["whole"]) > 1:
+        return None
+    return join(
+        SIGNS[match["sign"]],
+        context.cardinal(match["whole"]),
+        "and",
+        spoken_fraction(context, match["top"], match["bottom"], True),
+    )
+
+
+@rule("fraction", rf"{SIGN}?{_NUMBERS}")
+def fraction(match, context):
+    """3/4, 5/5 stars"""
+    top, bottom = match["top"], match["bottom"]
+    sign = SIGNS[match["sign"]]
+    if (top, bottom) in _PAIRS and not match["suffix"]:
+        return _PAIRS[top, bottom]
+    if top[0] == "0" and len(top) > 1 or bottom[0] == "0" and len(bottom) > 1:
+        return f"{context.number(top)} slash {context.number(bottom)}"
+    if len(top) == len(bottom) == 4 and top[:2] in ("19", "20") and int(bottom) == int(top) + 1:
+        return f"{context.year(top)} {context.year(bottom)}"  # a season, 2019/2020
+    if len(top) == 4 and len(bottom) == 2 and top[:2] in ("19", "20") and int(bottom) == (int(top) + 1) % 100:
+        return f"{context.year(top)} {context.cardinal(bottom)}"
+    if top == bottom and 1 < int(top) <= 100 or top != "0" and _OUT_OF.match(context.text, match.end()):
+        return f"{context.cardinal(top)} out of {context.cardinal(bottom)}"
+    if top == "0":
+        return f"{context.cardinal(top)} out of {context.cardinal(bottom)}" if bottom != "0" else None
+    return join(sign, spoken_fraction(context, top, bottom))
+
+
+RULES = (mixed, fraction)

@@ -1,0 +1,385 @@
+"""Letters: initials, words in capitals, codes of letters and digits, letters by themselves."""
+
+from __future__ import annotations
+
+import re
+
+from ..numbers import cardinal, digits, pairs
+from .common import NUM, Context, join, rule
+
+# Written in capitals these words of the lexicon are spelled, where not the whole sentence is in capitals.
+_SPELLED = frozenset(
+    "us led sec eta est doe ups acl als sos ira mit add act rip coo pow vat ata ama dna rna "
+    "cia fbi irs nsa dvd cpu gpu "
+    "usb atm abc bbc cnn nbc cbs hbo nfl nba mlb nhl ceo cfo cto hr pr tv pc cd ad bc ac dc "
+    "ai ip id un eu uk uae ussr "
+    "usa phd mba mri iq eq gdp ipo llc ltd faq diy html pdf url http wifi suv rv dj mc vip "
+    "lgbt hiv std er icu iv ptsd "
+    "adhd ocd nyc la sf dc nj ny pa ma mi mo va wv ga ky al ar az co ct de fl ia il ks md me mn ms mt nc nd ne nh nm "
+    "nv oh ok ri sc sd tn tx ut vt wa wi wy bmw vw gm ge hp ibm ibs msg pms pta psi rpm sms tnt tba tbd asl esl gps "
+    "api sdk ide ui ux os pe re rn pm am ms wc wwf ymca apr dns isp lan ssd ssh ssl tls tcp "
+    "vpn fda fcc ftc epa osd cdc "
+    "nih nra ufo gop dnc rnc mlk jfk fdr lbj tsa dmv dea dhs dod nypd lapd oj ed em fa gi ma "
+    "na ta ti bo di el en es et "
+    "ex ga ha iq lo mu nu od op pi si xi bs fm pt rt st ct cs dm dr fr ft hm ic ii im ir jr "
+    "kg km lb mb nt oz pg pp qt "
+    "sq sr tb ts vs ww xx".split()
+)
+# Words of two letters that are words in capitals too.
+_TWO = frozenset(
+    "an as at be by do go he hi ho if in is it me my no of oh on or so to up us we am ah ha eh ow ox ma pa".split()
+)
+_NOUNS_AFTER_IT = frozenset(
+    "department departments support team staff guy guys manager director consultant services service sector industry "
+    "company companies professional professionals specialist infrastructure systems security budget admin equipment "
+    "help desk skills job jobs project projects worker workers band movies course training".split()
+)
+_COUNTRY_AFTER = frozenset(
+    "army navy government president dollar dollars senate congress troops military forces soldiers citizens citizen "
+    "economy embassy marines open treasury senator election elections state states officials constitution".split()
+)
+_SPEECH = frozenset(
+    "said says has warned declared is was announced recommends guidelines director chief officials".split()
+)
+_ARTICLES = ("the", "a", "an", "our", "their", "his", "her", "my", "your")
+_LETTER_BEFORE = frozenset(
+    "vitamin vitamins grade grades plan row section letter letters group type class hepatitis appendix exhibit point "
+    "points option team hall block building side part level blood gate platform unit zone seat column key major minor "
+    "an schedule flat apartment apt suite room figure table question answer sector line camp list series model drug "
+    "variable node box player party company witness patient mr ms agent".split()
+)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
+_VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
+_SEGMENT = re.compile(r"[^.!?\n]+")
+_WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+
+
+def spell(letters: str) -> str:
+    """A run of letters, to be spelled: capitals."""
+    return letters.upper()
+
+
+# --------------------------------------------------------------------------------- words in capitals
+
+
+def is_shouted(context: Context, position: int) -> bool:
+    """Is the sentence around a position written in capitals?"""
+    if "shouted" not in context.cache:
+        context.cache["shouted"] = [
+            (m.end(), _is_shouted_segment(m[0], context)) for m in _SEGMENT.finditer(context.text)
+        ]
+        context.cache["segment"] = 0
+    segments = context.cache["shouted"]
+    index = context.cache["segment"]  # positions only grow, so the search goes on from the last
+    while index < len(segments) - 1 and segments[index][0] <= position:
+        index += 1
+    context.cache["segment"] = index
+    return bool(segments) and segments[index][1]
+
+
+def _is_shouted_segment(segment, context):
+    words = [w for w in _WORDS.findall(segment) if len(w) > 1]
+    capitals = [w for w in words if w.isupper()]
+    if len(capitals) < 2 or len(capitals) < 0.7 * len(words):
+        return False
+    real = [w for w in capitals if context.known(w.lower()) and w.lower() not in _SPELLED or w.lower() in _TWO]
+    return len(real) * 2 >= len(capitals) or len(real) >= 3
+
+
+@rule("capitals", r"(?P<word>[^\W\d_a-z]{2,40}(?:'[A-Z]{1,2})?)(?P<s>s|'s)?(?![\w])")
+def capitals(match, context):
+    """A word of the lexicon in capitals is a word, unless it is known to be spelled."""
+    word = match["word"]
+    lower, suffix = word.lower(), match["s"] or ""
+    if not word.replace("'", "").isupper():
+        return None
+    base = lower.removesuffix("'s")
+    if lower.endswith("'s") and not suffix:
+        suffix = "'s"
+    shouted = is_shouted(context, match.start())
+    reading = _read_capitals(base, suffix, shouted, match, context)
+    if reading == "lexicon":
+        return None
+    return reading + suffix
+
+
+def _read_capitals(lower, suffix, shouted, match, context):
+    before, after = context.word_before(match.start()), context.word_after(match.end()).lower()
+    if "'" in lower:
+        return lower  # DON'T
+    if lower == "us":
+        is_country = (
+            before == "the"
+            or after in _COUNTRY_AFTER
+            or not shouted
+            and (
+                before not in ("for", "let", "with", "to", "of", "told", "give", "all")
+                or not _is_emphasis(match, context)
+            )
+        )
+        return "US" if is_country or suffix else "us"
+    if lower == "it":
+        is_trade = (
+            after in _NOUNS_AFTER_IT
+            or not shouted
+            and (
+                before in (*_ARTICLES, "in", "and", "of", "for", "works", "work")
+                and after not in ("is", "was", "will", "has")
+            )
+        )
+        return "IT" if is_trade else "it"
+    if lower == "who":
+        return (
+            "WHO"
+            if before == "the" and (after in _SPEECH or not shouted) or not shouted and after in _SPEECH and not before
+            else "who"
+        )
+    if lower == "am":
+        return "am"
+    if lower in _TWO:
+        return lower
+    if len(lower) == 2 and not shouted:
+        return lower.upper()
+    known = context.known(lower)
+    if lower in _SPELLED and not (
+        shouted and known and len(lower) > 2 and lower in ("act", "add", "led", "rip", "pow", "ups", "doe")
+    ):
+        return lower.upper()
+    if context.cache.get("acronym", _never)(lower.upper()):
+        return lower if shouted and known and lower not in ("aids", "sars", "nato") else "lexicon"
+    if known:
+        return lower
+    if shouted and len(lower) > 3 and _VOWEL.search(lower) and not suffix == "s":
+        return lower if len(lower) > 5 or _pronounceable(lower) else lower.upper()
+    return lower.upper() if len(lower) <= 5 or not _pronounceable(lower) else lower
+
+
+def _never(word):
+    return False
+
+
+def _pronounceable(word):
+    return bool(_VOWEL.search(word)) and not re.search(r"[^aeiouy]{4}|^[^aeiouy]{3}", word)
+
+
+def _is_emphasis(match, context):
+    return bool(re.compile(r"[.!?,;:]|\s*$").match(context.text, match.end()))
+
+
+# ----------------------------------------------------------------------------------------- initials
+
+
+@rule(
+    "letters",
+    r"(?P<letters>(?:[^\W\d_]\.){2,12}[^\W\d_]?)(?P<s>'?s)?(?![\w])|(?P<pair>[A-Z](?:\.[A-Z]){1,6})(?P<s2>'?s)?(?![\w.])",
+)
+def dotted(match, context):
+    """U.S.A., e.s.t"""
+    letters = (match["letters"] or match["pair"]).replace(".", "").upper()
+    text = match[0]
+    suffix = match["s"] or match["s2"] or ""
+    return letters + suffix + ("." if text.endswith(".") and context.ends_sentence(match.end()) else "")
+
+
+@rule("letters", r"(?P<initials>(?:[A-Z]\.[ ]?){1,4})(?=[A-Z][a-z'])")
+def initials(match, context):
+    """J. R. R. Tolkien"""
+    letters = re.findall("[A-Z]", match["initials"])
+    if len(letters) == 1:
+        before = context.before(match.start(), 12)
+        word = context.word_before(match.start())
+        if (
+            letters == ["I"]
+            or match[0].endswith(".")
+            or word in _LETTER_BEFORE
+            or word
+            and not re.search(r"\b[A-Z][\w'.-]*[ ]\Z", before)
+        ):
+            if not (
+                word == ""
+                or re.search(r"\b(?:by|and|of|with|to|from|for|mr|mrs|dr|president)\.?[ ]\Z", before, re.IGNORECASE)
+            ) or letters == ["I"]:
+                return None
+        if context.ends_sentence(match.end() - 1) and word:
+            return None
+    return " ".join(letters) + (" " if match[0].endswith(" ") else "")
+
+
+@rule("letters", r"(?P<letters>[^\W\d_](?:-[^\W\d_]){2,30})(?![\w-])")
+def hyphenated(match, context):
+    """S-M-I-T-H"""
+    letters = match["letters"].replace("-", "")
+    if not letters.isupper() and not letters.islower():
+        if len(set(letters.lower())) == 1:
+            return None
+    if letters.islower() and len(set(letters)) == 1:
+        return None  # a stutter
+    return " ".join(letters.upper())
+
+
+@rule("letters", r"(?P<letter>[A-Za-z])(?P<sign>\+{1,2}|-)?(?P<s>'s(?!\w))?(?![\w+#&@]|[-']\w|\.\w)")
+def single(match, context):
+    """row B, vitamin A, an A, straight A's"""
+    letter, sign = match["letter"], match["sign"]
+    start, end = match.span()
+    text = context.text
+    if start and text[start - 1] in "'-&" or (start and text[start - 1].isdigit()):
+        return None
+    before = context.word_before(start)
+    if sign:
+        if letter == "C" and sign == "++":
+            return "C plus plus"
+        if sign == "-" and (
+            not letter.isupper() or not re.compile(r"[\s.,;:!?)]|$").match(text, end) or letter == "I"
+        ):
+            return None
+        if sign == "-" and not before and not re.match(r"\s|$", text[end : end + 1]):
+            return None
+        return f"{letter.upper()} {'minus' if sign == '-' else 'plus' if sign == '+' else 'plus plus'}"
+    if match["s"]:
+        return f"{letter.upper()}s" if letter.upper() != "I" else None
+    if letter in "Aa":
+        if letter == "A" and (
+            before in _LETTER_BEFORE
+            or before == "the"
+            and re.compile(r"[ ](?:side|list|team|train)\b").match(text, end)
+        ):
+            following = context.word_after(end)
+            return (
+                "A"
+                if not following
+                or not following[0].islower()
+                or following.lower() in FUNCTION
+                or before in ("an", "vitamin", "grade", "hepatitis")
+                else None
+            )
+        if letter == "a" and before in ("letter", "an", "variable"):
+            return "A"
+        if letter == "A" and before and not re.search(r"[.!?:;\"'(][ ]?\Z", context.before(start, 2)):
+            if re.compile(r"[.,;:!?)\"']|\s*$").match(text, end) or context.word_after(end).lower() in (
+                "or",
+                "and",
+                "to",
+                "is",
+                "was",
+            ):
+                return "A"
+        if letter == "A" and re.compile(r"[ ]?(?:,|and|or|to|through|=|/)[ ]?[B-Z](?!\w)").match(text, end):
+            return "A"
+        return None
+    if letter == "I":
+        following = context.word_after(end)
+        is_letter = before in ("letter", "vitamin", "an", "capital", "hepatitis")
+        return "I" if is_letter and not following.islower() else None
+    if letter.islower() and letter not in "aio" and not before and not context.word_after(end):
+        return spell(letter)
+    return spell(letter) if letter not in "o" else None
+
+
+FUNCTION = frozenset(
+    "is was and or to of in on at for with has had are were the a as but if from by that which will can".split()
+)
+
+
+# -------------------------------------------------------------------------------------------- codes
+
+
+def _letters(run, context):
+    """Letters of a code: a word where it is one in lower case, else spelled."""
+    if len(run) == 1:
+        return run.upper()
+    lower = run.lower()
+    if run.islower() or run[0].isupper() and run[1:].islower():
+        return (
+            run
+            if context.known(lower) and (len(run) > 2 or lower in _TWO)
+            else (run if len(run) > 3 and _VOWEL.search(run) else run.upper())
+        )
+    if run.isupper():
+        if len(run) > 3 and context.known(lower) and lower not in _SPELLED:
+            return lower
+        return run
+    return (
+        " ".join(
+            _letters(piece, context) for piece in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\Wa-zA-Z\d_]+", run)
+        )
+        or run
+    )
+
+
+def _code_number(run, is_alone):
+    if run[0] == "0" and len(run) > 1 or len(run) > 4:
+        return digits(run)
+    if len(run) == 3 and is_alone and not run.endswith("00"):
+        return pairs(run)
+    if len(run) == 4:
+        return cardinal(run) if run.endswith("000") else pairs(run)
+    return cardinal(run)
+
+
+@rule(
+    "code",
+    r"(?=[A-Za-z\d/-]{0,200}\d)(?=[\d/-]{0,200}[A-Za-z])(?P<code>[^\W_]{1,100}(?:[-/][^\W_]{1,100}){0,20})(?P<s>(?<=\d)'s)?(?![\w])(?!\.\w)",
+)
+def code(match, context):
+    """B2A23C, covid-19, B-29s, MIG-25, H2O, 7-eleven, mid-1980s"""
+    text = match["code"]
+    if not re.search(r"\d", text):
+        return None
+    words = []
+    end = match.end()
+    parts = re.split(r"([-/])", text)
+    for index, part in enumerate(parts):
+        if part in ("-", "/"):
+            if part == "/" and len(parts) > 1:
+                words.append("slash")
+            continue
+        runs = _NUMBER.findall(part)
+        for number, run in enumerate(runs):
+            if run[0].isdigit():
+                is_last = number == len(runs) - 1
+                following = runs[number + 1] if not is_last else ""
+                spoken = (
+                    _code_number(run, len(runs) > 1 or len(parts) > 1)
+                    if len(run) < 4 or len(runs) > 1 or index
+                    else context.bare_number(run, match.start(), end)
+                )
+                if following == "s" and number + 1 == len(runs) - 1:
+                    from ..numbers import plural
+
+                    decade = re.fullmatch(r"(?:1\d|20)?\d0", run)
+                    spoken = plural(context.year(run) if decade and len(run) == 4 else spoken)
+                    words.append(spoken)
+                    break
+                if following.lower() in ("st", "nd", "rd", "th") and number + 1 == len(runs) - 1:
+                    words.append(context.ordinal(run))
+                    break
+                words.append(spoken)
+            else:
+                words.append(_letters(run, context))
+    words = join(*words)
+    return words + "'s" if match["s"] else words
+
+
+@rule("code", r"(?P<letters>[A-Z][A-Za-z]{0,9})(?P<sign>#|\+\+)(?!\w)")
+def language(match, context):
+    """C#, F#, C++"""
+    return f"{_letters(match['letters'], context)} {'sharp' if match['sign'] == '#' else 'plus plus'}"
+
+
+@rule("letters", r"(?P<number>\d{1,4})\((?P<letter>[a-z])\)(?:\((?P<number2>\d{1,3})\))?")
+def subsection(match, context):
+    """401(k), 501(c)(3)"""
+    words = f"{pairs(match['number'])} {match['letter'].upper()}"
+    return words + (f" {cardinal(match['number2'])}" if match["number2"] else "")
+
+
+@rule("letters", rf"(?P<number>{NUM})(?P<x>[xX×])(?![\w])")
+def times(match, context):
+    """10x"""
+    return f"{context.number(match['number'])} X"
+
+
+WORD_RULES = (capitals, dotted, initials, hyphenated, language, single)
+CODE_RULES = (code,)
+NUMBER_RULES = (subsection, times)

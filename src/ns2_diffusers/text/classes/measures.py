@@ -1,0 +1,475 @@
+"""Quantities with units, temperatures, percentages, sizes."""
+
+from __future__ import annotations
+
+import re
+
+from .common import NUM, SIGN, SIGNS, TO, any_of, join, rule
+
+_PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "µ": "micro", "n": "nano", "c": "centi"}
+
+
+def _s(one):
+    return one, one + "s"
+
+
+def _same(word):
+    return word, word
+
+
+def _with_prefixes(unit, one, prefixes, many=None):
+    many = many or one + "s"
+    return {prefix + unit: (_PREFIXES[prefix] + one, _PREFIXES[prefix] + many) for prefix in prefixes}
+
+
+_FOOT, _INCH = ("foot", "feet"), ("inch", "inches")
+# One and many of each unit, by how it is written. Lower-case ones may also be written in capitals.
+UNITS: dict[str, tuple[str, str]] = {
+    # length, area, volume
+    **_with_prefixes("m", "meter", "kmµnc"),
+    "m": _s("meter"),
+    "dm": _s("decimeter"),
+    "um": _s("micrometer"),
+    "in": _INCH,
+    "ft": _FOOT,
+    "yd": _s("yard"),
+    "yds": _s("yard"),
+    "mi": _s("mile"),
+    "nmi": _s("nautical mile"),
+    "sq ft": ("square foot", "square feet"),
+    "sq. ft.": ("square foot", "square feet"),
+    "sqft": ("square foot", "square feet"),
+    "sq in": ("square inch", "square inches"),
+    "sq m": _s("square meter"),
+    "sqm": _s("square meter"),
+    "sq km": _s("square kilometer"),
+    "sq mi": _s("square mile"),
+    "sq yd": _s("square yard"),
+    "cu ft": ("cubic foot", "cubic feet"),
+    "cu in": ("cubic inch", "cubic inches"),
+    "cu m": _s("cubic meter"),
+    "ha": _s("hectare"),
+    "ac": _s("acre"),
+    "l": _s("liter"),
+    "L": _s("liter"),
+    **_with_prefixes("l", "liter", "mcµ"),
+    **_with_prefixes("L", "liter", "mcµ"),
+    "dl": _s("deciliter"),
+    "dL": _s("deciliter"),
+    "hl": _s("hectoliter"),
+    "cc": _s("cubic centimeter"),
+    "gal": _s("gallon"),
+    "qt": _s("quart"),
+    "qts": _s("quart"),
+    "pt": _s("pint"),
+    "pts": _s("point"),
+    "fl oz": _s("fluid ounce"),
+    "fl. oz.": _s("fluid ounce"),
+    "floz": _s("fluid ounce"),
+    "tsp": _s("teaspoon"),
+    "tsps": _s("teaspoon"),
+    "tbsp": _s("tablespoon"),
+    "tbsps": _s("tablespoon"),
+    "tbs": _s("tablespoon"),
+    "Tbsp": _s("tablespoon"),
+    "doz": ("dozen", "dozen"),
+    # mass
+    "g": _s("gram"),
+    "gm": _s("gram"),
+    **_with_prefixes("g", "gram", "kmµ"),
+    "kgs": _s("kilogram"),
+    "kilo": _s("kilo"),
+    "mcg": _s("microgram"),
+    "ug": _s("microgram"),
+    "ng": _s("nanogram"),
+    "lb": _s("pound"),
+    "lbs": _s("pound"),
+    "oz": _s("ounce"),
+    "t": ("ton", "tons"),
+    "kt": _s("kiloton"),
+    # time
+    "sec": _s("second"),
+    "secs": _s("second"),
+    "min": _s("minute"),
+    "mins": _s("minute"),
+    "hr": _s("hour"),
+    "hrs": _s("hour"),
+    "wk": _s("week"),
+    "wks": _s("week"),
+    "mo": _s("month"),
+    "mos": _s("month"),
+    "yr": _s("year"),
+    "yrs": _s("year"),
+    "ms": _s("millisecond"),
+    "msec": _s("millisecond"),
+    "µs": _s("microsecond"),
+    "us": _s("microsecond"),
+    "ns": _s("nanosecond"),
+    # speed and rates
+    "mph": ("mile per hour", "miles per hour"),
+    "kph": ("kilometer per hour", "kilometers per hour"),
+    "kmh": ("kilometer per hour", "kilometers per hour"),
+    "km/h": ("kilometer per hour", "kilometers per hour"),
+    "fps": ("frame per second", "frames per second"),
+    "rpm": ("revolution per minute", "revolutions per minute"),
+    "bpm": ("beat per minute", "beats per minute"),
+    "mpg": ("mile per gallon", "miles per gallon"),
+    "kn": _s("knot"),
+    "kts": _s("knot"),
+    "bps": ("bit per second", "bits per second"),
+    "kbps": ("kilobit per second", "kilobits per second"),
+    "Mbps": ("megabit per second", "megabits per second"),
+    "mbps": ("megabit per second", "megabits per second"),
+    "Gbps": ("gigabit per second", "gigabits per second"),
+    "gbps": ("gigabit per second", "gigabits per second"),
+    "MBps": ("megabyte per second", "megabytes per second"),
+    "wpm": ("word per minute", "words per minute"),
+    # data
+    "bit": _s("bit"),
+    "kb": _s("kilobyte"),
+    "KB": _s("kilobyte"),
+    "kB": _s("kilobyte"),
+    "Kb": _s("kilobit"),
+    "mb": _s("megabyte"),
+    "MB": _s("megabyte"),
+    "Mb": _s("megabit"),
+    "gb": _s("gigabyte"),
+    "GB": _s("gigabyte"),
+    "Gb": _s("gigabit"),
+    "tb": _s("terabyte"),
+    "TB": _s("terabyte"),
+    "PB": _s("petabyte"),
+    "KiB": _s("kibibyte"),
+    "MiB": _s("mebibyte"),
+    "GiB": _s("gibibyte"),
+    "px": _s("pixel"),
+    "MP": _s("megapixel"),
+    "dpi": ("dot per inch", "dots per inch"),
+    "ppi": ("pixel per inch", "pixels per inch"),
+    # physics
+    "Hz": _same("hertz"),
+    "hz": _same("hertz"),
+    **_with_prefixes("Hz", "hertz", "kMGT", "hertz"),
+    "khz": _same("kilohertz"),
+    "mhz": _same("megahertz"),
+    "ghz": _same("gigahertz"),
+    "W": _s("watt"),
+    **_with_prefixes("W", "watt", "kMGTm"),
+    "Wh": _s("watt hour"),
+    "kWh": _s("kilowatt hour"),
+    "kwh": _s("kilowatt hour"),
+    "MWh": _s("megawatt hour"),
+    "GWh": _s("gigawatt hour"),
+    "V": _s("volt"),
+    **_with_prefixes("V", "volt", "kmMµ"),
+    "mA": _s("milliampere"),
+    "µA": _s("microampere"),
+    "Ah": ("amp hour", "amp hours"),
+    "mAh": ("milliamp hour", "milliamp hours"),
+    "Ω": _s("ohm"),
+    "kΩ": _s("kilohm"),
+    "MΩ": _s("megohm"),
+    "dB": _s("decibel"),
+    "db": _s("decibel"),
+    "dBA": _s("A weighted decibel"),
+    "Pa": _s("pascal"),
+    "hPa": _s("hectopascal"),
+    "kPa": _s("kilopascal"),
+    "MPa": _s("megapascal"),
+    "psi": ("pound per square inch", "pounds per square inch"),
+    "mbar": _s("millibar"),
+    "mmHg": ("millimeter of mercury", "millimeters of mercury"),
+    "atm": _s("atmosphere"),
+    "kJ": _s("kilojoule"),
+    "MJ": _s("megajoule"),
+    "kN": _s("kilonewton"),
+    "Nm": ("newton meter", "newton meters"),
+    "cal": _s("calorie"),
+    "kcal": _s("kilocalorie"),
+    "BTU": ("BTU", "BTUs"),
+    "hp": _same("horsepower"),
+    "eV": _s("electron volt"),
+    "keV": _s("kiloelectron volt"),
+    "MeV": _s("megaelectron volt"),
+    "GeV": _s("gigaelectron volt"),
+    "mol": _s("mole"),
+    "mmol": _s("millimole"),
+    "ppm": ("part per million", "parts per million"),
+    "ppb": ("part per billion", "parts per billion"),
+    "IU": ("international unit", "international units"),
+    "lm": _s("lumen"),
+    "lx": _same("lux"),
+    "ly": _s("light year"),
+    "AU": _s("astronomical unit"),
+    "Mpc": _s("megaparsec"),
+    "pct": _same("percent"),
+    "%": _same("percent"),
+    "‰": _same("per mille"),
+    "°": ("degree", "degrees"),
+    "°C": ("degree Celsius", "degrees Celsius"),
+    "° C": ("degree Celsius", "degrees Celsius"),
+    "°c": ("degree Celsius", "degrees Celsius"),
+    "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "° F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "°f": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "°K": ("kelvin", "kelvin"),
+    "°N": ("degree north", "degrees north"),
+    "°S": ("degree south", "degrees south"),
+    "°E": ("degree east", "degrees east"),
+    "°W": ("degree west", "degrees west"),
+    "° N": ("degree north", "degrees north"),
+    "° S": ("degree south", "degrees south"),
+    "° E": ("degree east", "degrees east"),
+    "° W": ("degree west", "degrees west"),
+}
+_LOWER = [u for u in UNITS if u.islower() and u.upper() not in UNITS and len(u) > 1]
+UNITS |= {u.upper(): UNITS[u] for u in _LOWER} | {
+    u.capitalize(): UNITS[u] for u in _LOWER if u.capitalize() not in UNITS
+}
+# After "/": also what is counted or lasts.
+_PER = UNITS | {
+    "s": _s("second"),
+    "h": _s("hour"),
+    "d": _s("day"),
+    "y": _s("year"),
+    "a": _s("year"),
+    **{
+        w: _s(w)
+        for w in "second minute hour day week month quarter year person kid student unit night game page".split()
+    },
+}
+_POWERS = {"²": "square ", "2": "square ", "^2": "square ", "³": "cubic ", "3": "cubic ", "^3": "cubic ", None: ""}
+_LENGTHS = frozenset("m km cm mm dm µm nm ft in yd mi".split())
+_UNIT = any_of(UNITS)
+_POWER = r"(?:\^?[23](?![\w.])|[²³])"
+# Units that are also words or letters, and need something beside the number.
+_ENDS = re.compile(
+    r"(?:[.,;:!?)\"']|[ ]?$|[ ][x×]|[ ](?:long|wide|tall|high|deep|thick|by|of|and|in|from|at|for|to)\b)"
+)
+UNIT_FOLLOWS = re.compile(rf"[ ]?(?:{_UNIT})(?![\w'])")
+_SCALE = r"(?:[ ](?P<scale>hundred|thousand|million|billion|trillion))?"
+_FRACTION = r"(?P<mixed>[ -]?(?P<top>\d{1,3})/(?P<bottom>\d{1,3}))?"
+_PER_PART = rf"(?:[ ]?/[ ]?(?P<per>{any_of(_PER)})(?P<per_power>{_POWER}|-?²)?)?"
+
+
+def _is_doubtful(unit, number, space, match, context):
+    """Is the unit rather a word or a letter here?"""
+    text, end = context.text, match.end()
+    if unit.lower() == "in":
+        if match["stop"]:
+            return False
+        if space == "-" or not space:
+            return unit != "in" and not unit.isupper()
+        after = re.compile(
+            r"[ ]?[.,;:)][ ]?[a-z(]|[ ][x×][ ]|[ ](?:long|wide|tall|high|deep|thick|in diameter)\b"
+        ).match(text, end)
+        return not after
+    if unit in ("us", "US", "Us", "ac", "AC", "am", "AM", "pm", "mil", "AU", "MA", "PT", "IN", "Oz", "Min", "Gal"):
+        return True
+    if unit in ("m", "t", "g", "l", "L", "W", "V", "mo", "MO", "mi", "MI", "pt", "sec", "kn", "cal", "bit"):
+        if unit == "mo" and not space:
+            return False
+        if unit in ("W", "V") and re.compile(r"[ ][A-Z0-9]").match(text, end):
+            return True
+        if unit == "t" and (not space and number in ("1", "2")):
+            return True
+        return bool(re.compile(r"['.][a-z]").match(text, end))
+    return False
+
+
+def _named(unit, number, power, singular):
+    one, many = UNITS[unit]
+    word = one if singular or number in ("1", "1.0") else many
+    return f"{_POWERS[power]}{word}"
+
+
+_QUANTITY = (
+    rf"{SIGN}?(?P<number>{NUM}){_FRACTION}"
+    rf"(?:(?P<range>{TO}|[ ]?to[ ]|[ ]?[x×][ ]?)(?P<number2>{NUM})(?P<mixed2>[ -]\d/\d{{1,2}})?)?"
+    rf"(?P<space>[ -]?){_SCALE}(?(scale)[ ]?)(?P<unit>{_UNIT})(?P<power>{_POWER})?{_PER_PART}"
+    rf"(?![\w²³'])(?!/\w)(?P<stop>\.(?=[ ][a-z(]|,))?"
+)
+
+
+@rule("measure", _QUANTITY)
+def quantity(match, context):
+    """5 km, -20 °C, 2-5lb, 3 million kg, 9.8 m/s², 4 1/2 lbs, 25 x 7 m"""
+    from .fractions import spoken_fraction
+
+    number, unit, power = match["number"], match["unit"], match["power"]
+    if _is_doubtful(unit, number, match["space"], match, context):
+        return None
+    if match["space"] == "-" and (unit in ("%", "°") or len(unit) == 1 and power is None and not unit.islower()):
+        return None
+    if power and power in "23" and unit not in _LENGTHS:
+        return None
+    words = context.number(number, match["sign"]) if not match["mixed"] else None
+    top, bottom = match["top"], match["bottom"]
+    is_fraction = False
+    if match["mixed"]:
+        if match["mixed"][0] == "/" or number.isdigit() is False:
+            return None
+        if match["mixed"][0].isdigit():
+            return None
+        words = join(
+            SIGNS[match["sign"]], f"{context.cardinal(number)} and {spoken_fraction(context, top, bottom, True)}"
+        )
+    second = match["number2"]
+    singular = context.is_attributive(match.start(), match.end()) or match["space"] == "-"
+    between = ""
+    if second:
+        between = "by" if "x" in match["range"] or "×" in match["range"] else "to"
+        if between == "to" and match["sign"] is None and re.fullmatch(r"[ ]-[ ]", match["range"]) and unit == "%":
+            between = "to"
+        words = f"{words} {between} {context.number(second)}"
+        if match["mixed2"]:
+            words += f" and {spoken_fraction(context, *match['mixed2'][1:].split('/'), True)}"
+        if between == "to" and number == "1":
+            number = second
+        elif between == "by":
+            number = second
+    if match["scale"]:
+        words += f" {match['scale']}"
+        number = "0"
+    value = second or number
+    if match["mixed"] or is_fraction:
+        value = "0"
+    words = f"{words} {_named(unit, value, power, singular and unit not in ('%',))}"
+    if match["per"]:
+        per = _PER[match["per"]][0]
+        squared = match["per_power"]
+        if squared:
+            is_time = per in ("second", "hour", "minute")
+            words += (
+                f" per {per} {'squared' if '2' in squared or '²' in squared else 'cubed'}"
+                if is_time
+                else (f" per {_POWERS[squared.lstrip('-')]}{per}")
+            )
+        else:
+            words += f" per {per}"
+    return words
+
+
+@rule(
+    "measure",
+    rf"(?P<top>\d{{1,3}})/(?P<bottom>\d{{1,3}})(?P<space>[ -]?)(?P<unit>{_UNIT})"
+    rf"(?P<power>{_POWER})?(?![\w²³'/])(?P<stop>\.(?=[ ][a-z(]|,))?",
+)
+def fraction_of_unit(match, context):
+    """1/2 tsp"""
+    from .fractions import spoken_fraction
+
+    unit = match["unit"]
+    if unit in ("%", "°") or _is_doubtful(unit, "1", match["space"], match, context):
+        return None
+    words = spoken_fraction(context, match["top"], match["bottom"])
+    is_less = int(match["top"]) <= int(match["bottom"])
+    return f"{words} {_named(unit, '1' if is_less else '2', match['power'], False)}"
+
+
+@rule(
+    "measure", rf"(?P<number>{NUM})[ ]?/[ ]?(?P<per>{any_of(u for u in _PER if len(u) > 1 and u.isalpha())})(?![\w/'])"
+)
+def per_unit(match, context):
+    """12/kg, 60/min"""
+    per = match["per"]
+    if per.lower() in ("in", "us"):
+        return None
+    return f"{context.number(match['number'])} per {_PER[per][0]}"
+
+
+@rule(
+    "measure",
+    rf"(?P<number>{NUM})[ ]?°[ ]?(?P<min>\d{{1,2}}(?:\.\d+)?)[ ]?'(?:[ "
+    rf"]?(?P<sec>\d{{1,2}}(?:\.\d+)?)[ ]?(?:\"|''))?(?:[ ]?(?P<side>[NSEW])\b)?",
+)
+def angle(match, context):
+    """40° 26' 46" N"""
+    sides = {"N": "north", "S": "south", "E": "east", "W": "west", None: ""}
+    words = f"{context.number(match['number'])} degree{'' if match['number'] == '1' else 's'}"
+    words += f" {context.number(match['min'])} minutes"
+    if match["sec"]:
+        words += f" {context.number(match['sec'])} seconds"
+    return join(words, sides[match["side"]])
+
+
+@rule(
+    "measure",
+    r"(?P<ft>\d{1,2})[ ]?'[ ]?(?P<in>\d{1,2}(?:\.\d)?)(?:[ -](?P<top>\d)/(?P<bottom>\d))?(?:[ ]?(?:\"|'')|(?![\w']))",
+)
+def feet_and_inches(match, context):
+    """6'2\""""
+    from .fractions import spoken_fraction
+
+    end = match.end()
+    inches = context.number(match["in"])
+    if match["top"]:
+        inches += f" and {spoken_fraction(context, match['top'], match['bottom'], True)}"
+    is_adjective = context.is_attributive(match.start(), end)
+    foot = "foot" if is_adjective or match["ft"] == "1" or '"' in match[0] or "''" in match[0] or True else "feet"
+    return f"{context.cardinal(match['ft'])} {foot} {inches}"
+
+
+@rule(
+    "measure",
+    rf"(?P<number>{NUM})(?:[ -](?P<top>\d{{1,2}})/(?P<bottom>\d{{1,2}}))?(?P<mark>\"|'')(?!\w)|"
+    rf"(?P<lone>\d{{1,2}})/(?P<den>\d{{1,2}})(?P<mark2>\")(?!\w)",
+)
+def inches(match, context):
+    """27" where no quotation is open, so that the sign closes none"""
+    from .fractions import spoken_fraction
+
+    if match["lone"]:
+        return f"{spoken_fraction(context, match['lone'], match['den'])} inch"
+    if "'" not in match["mark"] and context.text.count('"', max(0, match.start() - 300), match.start()) % 2:
+        return None
+    number = match["number"]
+    words = context.number(number)
+    if match["top"]:
+        words += f" and {spoken_fraction(context, match['top'], match['bottom'], True)}"
+    singular = number == "1" and not match["top"] or context.is_attributive(match.start(), match.end())
+    return f"{words} {_INCH[0 if singular else 1]}"
+
+
+@rule(
+    "measure",
+    r"(?P<number>\d{1,3}(?:,\d{3})*)'(?![\w'\"])(?=[ ](?:tall|long|wide|high|deep|x|by|above|"
+    r"below|fence|ceiling|boat)|[ ]?[x×])",
+)
+def feet(match, context):
+    """6' tall, a 10' fence"""
+    singular = match["number"] == "1" or context.is_attributive(match.start(), match.end())
+    return f"{context.cardinal(match['number'])} {_FOOT[0 if singular else 1]}"
+
+
+@rule("measure", rf"{SIGN}?(?P<number>{NUM})%?(?:{TO}(?P<to>{NUM}))?[ ]?%(?P<unit>ile)?(?!\w)")
+def percent(match, context):
+    """5-10%, 5%-10%"""
+    words = context.number(match["number"], match["sign"])
+    if match["to"]:
+        is_both = "%" in match[0][: match.start("to") - match.start()]
+        words += f"{' percent' if is_both else ''} to {context.number(match['to'])}"
+    return f"{words} percent{match['unit'] or ''}"
+
+
+@rule(
+    "measure",
+    rf"(?P<a>{NUM})(?P<ua>[\"']?)[ ]?[x×][ ]?(?P<b>{NUM})(?P<ub>[\"']?)(?:[ ]?[x×][ "
+    rf"]?(?P<c>{NUM})(?P<uc>[\"']?))?(?:[ ]?(?P<unit>{_UNIT})"
+    rf"(?P<power>{_POWER})?(?![\w²³]))?(?!\w)",
+)
+def size(match, context):
+    """2x8, 4 x 6 x 2 in, 8.5" x 11" """
+    names = {'"': " inches", "'": " feet", "": ""}
+    parts = []
+    for key in "abc":
+        if match[key]:
+            parts.append(context.number(match[key]) + names[match["u" + key]])
+    words = " by ".join(parts)
+    if match["unit"]:
+        singular = context.is_attributive(match.start(), match.end())
+        words += f" {_named(match['unit'], match['c'] or match['b'], match['power'], singular)}"
+    return words
+
+
+RULES = (angle, feet_and_inches, size, percent, fraction_of_unit, quantity, per_unit, inches, feet)

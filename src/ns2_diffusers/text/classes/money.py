@@ -1,0 +1,236 @@
+"""Amounts of money."""
+
+from __future__ import annotations
+
+import re
+
+from ..numbers import cardinal
+from .common import NUM, SIGNS, Context, any_of, join, rule
+
+# one, many, one hundredth, many hundredths
+_DOLLAR = ("dollar", "dollars", "cent", "cents")
+CURRENCIES = {
+    "$": _DOLLAR,
+    "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "¥": ("yen", "yen", "sen", "sen"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+    "₩": ("won", "won", "jeon", "jeon"),
+    "₽": ("ruble", "rubles", "kopek", "kopeks"),
+    "₺": ("lira", "lira", "kurus", "kurus"),
+    "₪": ("shekel", "shekels", "agora", "agorot"),
+    "₫": ("dong", "dong", "", ""),
+    "₱": ("peso", "pesos", "centavo", "centavos"),
+    "₦": ("naira", "naira", "kobo", "kobo"),
+    "₴": ("hryvnia", "hryvnias", "kopiyka", "kopiykas"),
+    "₿": ("bitcoin", "bitcoins", "", ""),
+    "฿": ("baht", "baht", "satang", "satang"),
+}
+_NATIONS = {
+    "US": "US",
+    "U.S.": "US",
+    "U.S. ": "US",
+    "C": "Canadian",
+    "CA": "Canadian",
+    "CDN": "Canadian",
+    "A": "Australian",
+    "AU": "Australian",
+    "NZ": "New Zealand",
+    "HK": "Hong Kong",
+    "S": "Singapore",
+    "SG": "Singapore",
+    "NT": "New Taiwan",
+    "R": "Brazilian",
+}
+_CODES = {
+    "USD": ("US dollar", "US dollars", "cent", "cents"),
+    "EUR": CURRENCIES["€"],
+    "GBP": CURRENCIES["£"],
+    "JPY": CURRENCIES["¥"],
+    "CAD": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "AUD": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "NZD": ("New Zealand dollar", "New Zealand dollars", "cent", "cents"),
+    "CHF": ("Swiss franc", "Swiss francs", "centime", "centimes"),
+    "INR": CURRENCIES["₹"],
+    "CNY": ("yuan", "yuan", "fen", "fen"),
+    "RMB": ("yuan", "yuan", "fen", "fen"),
+    "RUB": CURRENCIES["₽"],
+    "KRW": CURRENCIES["₩"],
+    "SEK": ("Swedish krona", "Swedish kronor", "öre", "öre"),
+    "NOK": ("Norwegian krone", "Norwegian kroner", "øre", "øre"),
+    "DKK": ("Danish krone", "Danish kroner", "øre", "øre"),
+    "PLN": ("zloty", "zlotys", "grosz", "groszy"),
+    "BRL": ("real", "reais", "centavo", "centavos"),
+    "MXN": ("Mexican peso", "Mexican pesos", "centavo", "centavos"),
+    "Rs": CURRENCIES["₹"],
+    "Rs.": CURRENCIES["₹"],
+}
+SCALES = {
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "mm": "million",
+    "mio": "million",
+    "mil": "million",
+    "b": "billion",
+    "bn": "billion",
+    "t": "trillion",
+    "tn": "trillion",
+    "trn": "trillion",
+    **{word: word for word in "hundred thousand million billion trillion quadrillion lakh crore".split()},
+}
+_SYMBOLS = rf"[{''.join(CURRENCIES)}]"
+_SCALE = (
+    rf"(?:(?:[ ]|-(?=[a-z]{{4}}))?(?P<scale>{any_of(s for s in SCALES if len(s) > 3)}|"
+    rf"[kKmMbBtT]|[mM][nNmM]|mio|mil|[bB][nN]|[tT]r?[nN])(?![\w]))"
+)
+PERIODS = {
+    "s": "second",
+    "sec": "second",
+    "min": "minute",
+    "h": "hour",
+    "hr": "hour",
+    "d": "day",
+    "wk": "week",
+    "mo": "month",
+    "mth": "month",
+    "qtr": "quarter",
+    "y": "year",
+    "yr": "year",
+    "ea": "each",
+    "pp": "person",
+    "sqft": "square foot",
+    "sf": "square foot",
+}
+_PER = r"(?:[ ]?/[ ]?(?P<per>[A-Za-z]{1,12})\.?(?![\w]))"
+_TO = r"(?:[ ]?[-–—][ ]?)"
+_NATION = r"(?P<nation>US|CA|CDN|AU|NZ|HK|SG|NT|[ACSR]|U\.S\.[ ]?)"
+
+
+def _normal(text):
+    """1,50 is 1.50: a comma before two digits groups no thousands."""
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d{3})*|\d+),(\d{1,2})", text)
+    return f"{match[1].replace('.', '')}.{match[2]}" if match else text
+
+
+def amount(context: Context, number: str, names, nation: str = "", singular: bool = False) -> str:
+    """ "42.50" of dollars: "forty two dollars and fifty cents"."""
+    one, many, coin, coins = names
+    number = _normal(number)
+    whole, _, fraction = number.partition(".")
+    value = int(whole.replace(",", "") or 0)
+    unit = one if value == 1 or singular else many
+    hundredths = (fraction.rstrip("0") or "0").ljust(2, "0")
+    if not fraction or not int(fraction):
+        return join(context.cardinal(whole or "0"), nation, unit)
+    if len(hundredths) > 2 or not coin or singular:
+        return join(context.number(number), nation, one if singular else many)
+    cents = f"{cardinal(hundredths)} {coin if int(hundredths) == 1 else coins}"
+    return f"{join(context.cardinal(whole), nation, unit)} and {cents}" if value else cents
+
+
+def _per(match, context):
+    text = match["per"]
+    if not text:
+        return ""
+    from .measures import UNITS
+
+    name = PERIODS.get(text.lower())
+    if name is None:
+        unit = UNITS.get(text) or UNITS.get(text.lower())
+        name = unit[0] if unit else text.lower()
+    return "each" if name == "each" else f"per {name}"
+
+
+_MONEY = (
+    rf"(?P<sign>(?<![\w)\]%$£€])[-–−+±~]?){_NATION}?(?P<symbol>{_SYMBOLS})[ ]?(?P<minus>[-–−]?)"
+    rf"(?P<number>\d{{1,9}},\d\d(?![\d,])|{NUM})"
+    rf"(?:{_TO}(?:{_SYMBOLS})?(?P<to>{NUM})(?![-\d/]))?{_SCALE}?(?P<plus>\+?){_PER}?(?![\w])(?!\.\d)"
+)
+
+
+def _spoken(match, context, names, nation):
+    number, to, scale = match["number"], match["to"], match["scale"]
+    sign = match["sign"] or match["minus"] or None
+    sign = "about" if sign == "~" else SIGNS[sign]
+    # With a scale, "a $5 million deal" too is an adjective.
+    singular = context.is_attributive(match.start(), match.end()) and not match["per"] and match["plus"] != "+"
+    unit = names[0] if singular else names[1]
+    if scale:
+        span = context.number(_normal(number))
+        if to:
+            span = f"{span} to {context.number(to)}"
+        words = join(span, SCALES[scale.lower()], nation, unit)
+    elif to:
+        # "five to ten dollars", but "five dollars and fifty cents to ..." once there are cents.
+        start = amount(context, number, names, nation) if "." in number else context.number(number)
+        words = f"{start} to {amount(context, to, names, nation)}"
+    else:
+        words = amount(context, number, names, nation, singular)
+    return join(sign, words, "plus" if match["plus"] else "", _per(match, context))
+
+
+@rule("money", _MONEY)
+def money(match, context):
+    """$5, £2bn, US$20, $5-10 million, $20/mo, -$5"""
+    nation = _NATIONS[match["nation"]] if match["nation"] else ""
+    symbol = match["symbol"]
+    if match["nation"] and symbol != "$":
+        return None
+    names = CURRENCIES[symbol]
+    if nation == "Brazilian":
+        nation, names = "", _CODES["BRL"]
+    return _spoken(match, context, names, nation)
+
+
+@rule(
+    "money",
+    rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>\d{{1,9}},\d\d(?![\d,])|\d{{1,3}}(?:\.\d{{3}})+,\d\d(?!\d)|{NUM})(?:{_TO}(?P<to>{NUM}))?(?P<plus>)(?P<minus>)"
+    rf"{_SCALE}?[ ]?(?P<symbol>{_SYMBOLS})(?![\w$£€]){_PER}?",
+)
+def money_after(match, context):
+    """50 €, 1,50 €"""
+    if re.compile(r"[ ]?\.?\d").match(context.text, match.end("symbol")):
+        return None
+    return _spoken(match, context, CURRENCIES[match["symbol"]], "")
+
+
+@rule(
+    "money",
+    rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>{NUM})(?:{_TO}(?P<to>{NUM}))?(?P<plus>)(?P<minus>){_SCALE}?[ ]?"
+    rf"(?P<code>{any_of(c for c in _CODES if c.isupper())})(?!\w)(?P<per>)",
+)
+def code_after(match, context):
+    """50 EUR"""
+    return _spoken(match, context, _CODES[match["code"]], "")
+
+
+@rule(
+    "money",
+    rf"(?P<code>{any_of(_CODES)})[ ]?(?P<sign>[-–−]?)(?P<minus>)(?P<number>{NUM})(?:{_TO}"
+    rf"(?P<to>{NUM}))?(?P<plus>){_SCALE}?{_PER}?(?![\w])",
+)
+def code_before(match, context):
+    """USD 50, Rs. 500"""
+    return _spoken(match, context, _CODES[match["code"]], "")
+
+
+@rule(
+    "money",
+    rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>{NUM})(?:{_TO}(?P<to>{NUM}))?[ ]?(?P<unit>¢|c"
+    rf"(?=[ ]?(?:each|per|a)\b)|p(?![\w.]))(?!\w)",
+)
+def cents(match, context):
+    """99¢, 50p"""
+    number, to, pence = match["number"], match["to"], match["unit"] == "p"
+    if pence and (" " in match[0] or "." in number):
+        return None
+    singular = context.is_attributive(match.start(), match.end()) or (number == "1" and not to)
+    unit = ("penny" if number == "1" else "pence") if pence else "cent" if singular else "cents"
+    words = context.number(number) + (f" to {context.number(to)}" if to else "")
+    return join(SIGNS[match["sign"] or None], words, unit)
+
+
+RULES = (money, money_after, code_after, cents)
+WORD_RULES = {code.lower().rstrip("."): (code_before,) for code in _CODES}
+NATION_RULES = dict.fromkeys(("us", "ca", "cdn", "au", "nz", "hk", "sg", "nt", "a", "c", "s", "r", "u"), (money,))

@@ -1,0 +1,229 @@
+"""Streets, house numbers, states and postal codes."""
+
+from __future__ import annotations
+
+import re
+
+from .common import any_of, digits, join, pairs, rule
+
+STREETS = {
+    "st": "Street",
+    "ave": "Avenue",
+    "av": "Avenue",
+    "blvd": "Boulevard",
+    "rd": "Road",
+    "dr": "Drive",
+    "ln": "Lane",
+    "ct": "Court",
+    "pl": "Place",
+    "sq": "Square",
+    "ter": "Terrace",
+    "cir": "Circle",
+    "hwy": "Highway",
+    "pkwy": "Parkway",
+    "expy": "Expressway",
+    "fwy": "Freeway",
+    "way": "Way",
+    "aly": "Alley",
+}
+_FULL = {name.lower() for name in STREETS.values()}
+STATES = {
+    "AL": "Alabama",
+    "AK": "Alaska",
+    "AZ": "Arizona",
+    "AR": "Arkansas",
+    "CA": "California",
+    "CO": "Colorado",
+    "CT": "Connecticut",
+    "DE": "Delaware",
+    "FL": "Florida",
+    "GA": "Georgia",
+    "HI": "Hawaii",
+    "ID": "Idaho",
+    "IL": "Illinois",
+    "IN": "Indiana",
+    "IA": "Iowa",
+    "KS": "Kansas",
+    "KY": "Kentucky",
+    "LA": "Louisiana",
+    "ME": "Maine",
+    "MD": "Maryland",
+    "MA": "Massachusetts",
+    "MI": "Michigan",
+    "MN": "Minnesota",
+    "MS": "Mississippi",
+    "MO": "Missouri",
+    "MT": "Montana",
+    "NE": "Nebraska",
+    "NV": "Nevada",
+    "NH": "New Hampshire",
+    "NJ": "New Jersey",
+    "NM": "New Mexico",
+    "NY": "New York",
+    "NC": "North Carolina",
+    "ND": "North Dakota",
+    "OH": "Ohio",
+    "OK": "Oklahoma",
+    "OR": "Oregon",
+    "PA": "Pennsylvania",
+    "RI": "Rhode Island",
+    "SC": "South Carolina",
+    "SD": "South Dakota",
+    "TN": "Tennessee",
+    "TX": "Texas",
+    "UT": "Utah",
+    "VT": "Vermont",
+    "VA": "Virginia",
+    "WA": "Washington",
+    "WV": "West Virginia",
+    "WI": "Wisconsin",
+    "WY": "Wyoming",
+}
+_DOTTED = {
+    "Ala": "Alabama",
+    "Ariz": "Arizona",
+    "Ark": "Arkansas",
+    "Calif": "California",
+    "Colo": "Colorado",
+    "Conn": "Connecticut",
+    "Del": "Delaware",
+    "Fla": "Florida",
+    "Ga": "Georgia",
+    "Ill": "Illinois",
+    "Ind": "Indiana",
+    "Kan": "Kansas",
+    "Ky": "Kentucky",
+    "Md": "Maryland",
+    "Mass": "Massachusetts",
+    "Mich": "Michigan",
+    "Minn": "Minnesota",
+    "Mo": "Missouri",
+    "Mont": "Montana",
+    "Neb": "Nebraska",
+    "Nev": "Nevada",
+    "Okla": "Oklahoma",
+    "Ore": "Oregon",
+    "Penn": "Pennsylvania",
+    "Pa": "Pennsylvania",
+    "Tenn": "Tennessee",
+    "Tex": "Texas",
+    "Va": "Virginia",
+    "Vt": "Vermont",
+    "Wash": "Washington",
+    "Wis": "Wisconsin",
+    "Wyo": "Wyoming",
+}
+_SIDES = {
+    "N": "North",
+    "S": "South",
+    "E": "East",
+    "W": "West",
+    "NE": "Northeast",
+    "NW": "Northwest",
+    "SE": "Southeast",
+    "SW": "Southwest",
+}
+_STREET_WORD = rf"(?:{any_of([*STREETS, *_FULL])})"
+_HOUSE = re.compile(
+    rf"(?P<number>\d{{1,5}})(?P<letter>[A-Za-z]?)(?=(?:[ ](?:[NSEW]|NE|NW|SE|SW|North|South|East|West)\.?)?"
+    rf"(?:[ ](?:[A-Z][\w'.]*|\d+(?:st|nd|rd|th))){{1,4}}?[ ]{_STREET_WORD}(?!\w))",
+    re.IGNORECASE,
+)
+
+
+@rule("address", _HOUSE.pattern, re.IGNORECASE)
+def house(match, context):
+    """The number of "1428 Elm St." in pairs"""
+    number = match["number"]
+    text = context.text
+    # A number before a long name may count something: a capital, an ordinal or the street's suffix must follow.
+    if not re.compile(r"[A-Za-z]?[ ](?:[A-Z]|\d)").match(text, match.end("number")):
+        return None
+    words = text[match.end() : match.end() + 60].split()
+    if len(number) <= 2 and not words[0][0].isupper() and not words[0][0].isdigit():
+        return None
+    return join(pairs(number) if len(number) < 5 else digits(number), match["letter"].upper())
+
+
+@rule(
+    "address",
+    r"(?P<side>NE|NW|SE|SW|N|S|E|W)\.?(?=[ ](?:[A-Z][a-z']+|\d+(?:st|nd|rd|th))(?:[ ][A-Z][a-z']+){0,2}[ ](?:"
+    + any_of([*STREETS, *_FULL])
+    + r")(?!\w))",
+    re.IGNORECASE,
+)
+def side(match, context):
+    """708 N 1st St"""
+    return _SIDES[match["side"].upper()] if match["side"].isupper() else None
+
+
+@rule("address", r"(?P<side>NE|NW|SE|SW|N|S|E|W)(?!\w)(?=\.?(?:,|[ ](?:Apt|Suite|Ste|#)|\s*$|\.))")
+def side_after(match, context):
+    """350 5th Ave SW"""
+    if re.search(rf"\b(?:{_STREET_WORD})\.?[ ]\Z", context.before(match.start(), 14), re.IGNORECASE):
+        return _SIDES[match["side"]]
+    return None
+
+
+@rule("address", rf"(?P<state>{any_of(STATES)})(?![\w'])(?:,?[ ](?P<zip>\d{{5}})(?:-(?P<four>\d{{4}}))?(?![\w]))?")
+def state(match, context):
+    """Santa Clara, CA 95051"""
+    before = context.before(match.start(), 40)
+    after_city = re.search(r"[A-Z][\w'.]+,[ ]\Z", before)
+    if not after_city and not (match["zip"] and re.search(r"[\w'.][ ]\Z", before)):
+        return None
+    if not match["zip"]:
+        if not re.compile(r"[,.;:!?)\"']|\s*$|[ ](?:[a-z(]|\d)").match(context.text, match.end()):
+            return None
+        if match["state"] in ("OK", "OH", "HI", "ME", "IN", "OR", "ID", "MA", "PA", "LA") and not re.search(
+            r"\b(?:in|from|of|to|at|near|[A-Z]\w+),?[ ](?:[A-Z][\w'.]+[ ]?){1,3},[ ]\Z|^"
+            r"(?:[A-Z][\w'.]+[ ]?){1,3},[ ]\Z|,[ ][A-Z]\w+,[ ]\Z",
+            before,
+        ):
+            return None
+    words = STATES[match["state"]]
+    if match["zip"]:
+        words += f" {digits(match['zip'])}"
+    if match["four"]:
+        words += f" {digits(match['four'])}"
+    return words
+
+
+@rule("address", rf"(?P<state>{any_of(_DOTTED)})\.(?!\w)")
+def dotted_state(match, context):
+    """Hartford, Conn."""
+    if not re.search(r"[A-Z][\w'.]+,[ ]\Z", context.before(match.start(), 30)):
+        return None
+    return _DOTTED[match["state"]] + context.stop(match)
+
+
+_ZIP_BEFORE = re.compile(rf"\b(?:{any_of(STATES.values())}|zip(?:[ ]code)?),?[ ]\Z", re.IGNORECASE)
+
+
+@rule("address", r"(?P<zip>\d{5})(?:-(?P<four>\d{4}))?(?![\w,.-]\d|\w)")
+def zip_code(match, context):
+    """95051 after a state, 95051-1234"""
+    if not match["four"] and not _ZIP_BEFORE.search(context.before(match.start(), 30)):
+        return None
+    return join(digits(match["zip"]), digits(match["four"] or ""))
+
+
+@rule(
+    "address",
+    r"(?P<road>US|I|SR|CR|M|A|B|E)-?[ ]?(?P<number>\d{1,4})(?P<side>[NSEW])?(?![\w])(?=[ ]"
+    r"(?:north|south|east|west|near|exit|highway|motorway|junction)\b)",
+)
+def road(match, context):
+    """I-95 north"""
+    return join(match["road"], pairs(match["number"]), _SIDES.get(match["side"] or "", ""))
+
+
+RULES = (zip_code, house)
+WORD_RULES = {
+    **dict.fromkeys((s.lower() for s in STATES), (state,)),
+    **dict.fromkeys((s.lower() for s in _SIDES), (side, side_after)),
+    "us": (road,),
+    "i": (road,),
+}
+for _word in _DOTTED:
+    WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), dotted_state)

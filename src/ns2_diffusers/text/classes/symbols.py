@@ -1,0 +1,261 @@
+"""Signs that no other rule has read: those with a name, and those that are a pause or nothing."""
+
+from __future__ import annotations
+
+import re
+
+from ..typography import CHECK_MARKS
+from .common import rule
+
+SPOKEN = {
+    "&": "and",
+    "@": "at",
+    "%": "percent",
+    "‰": "per mille",
+    "+": "plus",
+    "=": "equals",
+    "#": "hash",
+    "$": "dollar",
+    "£": "pound",
+    "€": "euro",
+    "¥": "yen",
+    "₹": "rupee",
+    "₩": "won",
+    "₽": "ruble",
+    "₺": "lira",
+    "₪": "shekel",
+    "₫": "dong",
+    "₱": "peso",
+    "₦": "naira",
+    "₴": "hryvnia",
+    "₿": "bitcoin",
+    "฿": "baht",
+    "¢": "cents",
+    "°": "degrees",
+    "§": "section",
+    "¶": "paragraph",
+    "©": "copyright",
+    "±": "plus or minus",
+    "×": "times",
+    "÷": "divided by",
+    "−": "minus",
+    "≥": "greater than or equal to",
+    "≤": "less than or equal to",
+    "≠": "not equal to",
+    "≈": "about",
+    "∞": "infinity",
+    "√": "square root of",
+    "∑": "sum",
+    "∏": "product",
+    "∫": "integral",
+    "∂": "partial",
+    "∆": "delta",
+    "∇": "nabla",
+    "∈": "in",
+    "∴": "therefore",
+    "∵": "because",
+    "→": "to",
+    "⇒": "implies",
+    "←": "from",
+    "↔": "to and from",
+    "↑": "up",
+    "↓": "down",
+    "<": "less than",
+    ">": "greater than",
+    "µ": "micro",
+    "π": "pi",
+    "²": "squared",
+    "³": "cubed",
+    "♯": "sharp",
+    "♭": "flat",
+    "♀": "female",
+    "♂": "male",
+    "†": "dagger",
+    "‡": "double dagger",
+    **CHECK_MARKS,
+}
+SILENT = "'\"()[]{}*_\\-–—…,.;:!?¡¿•·™®`´^~|‹›«»¬¦¨¯¸-"
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho "
+    "sigma sigma tau upsilon phi "
+    "chi psi omega"
+).split()
+GREEK = {chr(0x3B1 + i): name for i, name in enumerate(_GREEK)} | {
+    chr(0x391 + i): name for i, name in enumerate(_GREEK) if i != 17
+}
+GREEK |= {"ϕ": "phi", "ϵ": "epsilon", "ϑ": "theta", "µ": "micro"}
+_GREEK_LETTERS = "".join(GREEK)
+
+
+@rule("symbol", rf"(?P<letter>[{_GREEK_LETTERS}])(?![{_GREEK_LETTERS}\u0370-\u03ff])")
+def greek(match, context):
+    """A Greek letter by itself has a name; a word of them is another language."""
+    if match.start() and "\u0370" <= context.text[match.start() - 1] <= "\u03ff":
+        return None
+    return GREEK[match["letter"]]
+
+
+@rule("symbol", r"(?P<mark>[-_*=~#.·•–—^|+<>/\\]{3,200})(?![\w])")
+def line(match, context):
+    """A row of signs is an ornament or an ellipsis."""
+    text = match["mark"]
+    if set(text) == {"."}:
+        return "…"
+    return " — " if set(text) <= {"-", "–", "—"} else " "
+
+
+@rule("symbol", r"(?:\.[ ]){2,20}\.|\.{2,200}|…{2,200}")
+def ellipsis(match, context):
+    return "…" if len(match[0]) > 2 else "."
+
+
+@rule("symbol", r"[ ]?(?:--|——|---)[ ]?|[ ][-–][ ]")
+def dash(match, context):
+    return " — "
+
+
+@rule("symbol", r"[–−](?=[^\W\d_])")
+def joining_dash(match, context):
+    """word–word"""
+    start = match.start()
+    if start and context.text[start - 1].isalpha():
+        return "-" if match[0] == "–" and context.text[start + 1].islower() else " — "
+    return " "
+
+
+_OPENERS = {"[": "(", "{": "(", "]": ")", "}": ")"}
+
+
+@rule("symbol", r"[\[\]{}]")
+def bracket(match, context):
+    return _OPENERS[match[0]]
+
+
+@rule("symbol", r"'n'(?!\w)")
+def and_sign(match, context):
+    """rock 'n' roll"""
+    return "and"
+
+
+@rule("symbol", r"[\"]|(?<![\w.])'(?=[\W]|$)|(?<=\w)'(?!\w)|(?<=[.,;:!?…)])'|''|(?<![\w'])'(?=\w)")
+def quote(match, context):
+    """Nothing is heard of a quotation mark."""
+    text, start = context.text, match.start()
+    if (
+        match[0] == "'"
+        and start
+        and text[start - 1] in "sSnN"
+        and text[start + 1 : start + 2] == " "
+        and not _opened(text, start)
+    ):
+        # dogs' and rockin' keep the apostrophe's sound, which is none
+        return ""
+    if match[0] == "'" and _ELIDED.match(text, start):
+        return None
+    return ""
+
+
+_ELIDED = re.compile(r"'(?:tis|twas|em|til|cause|bout|round|neath|cuz|ere)\b", re.IGNORECASE)
+
+
+def _opened(text, position):
+    return text.rfind("'", max(0, position - 200), position) >= 0
+
+
+@rule("symbol", r"/")
+def slash(match, context):
+    """upgrade/update"""
+    if match.start() and context.text[match.start() - 1] in "</" or context.text[match.end() : match.end() + 1] == ">":
+        return " "
+    before = context.before(match.start(), 20)
+    word = re.search(r"[^\W\d_]+\Z", before)
+    if word and (word[0].lower() in ("and", "he", "his", "him", "she")):
+        return " " if word[0].lower() == "and" else "or"
+    return "slash"
+
+
+@rule("symbol", r"(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,4})")
+def raised(match, context):
+    """x² is squared; after a word a raised number is a note's"""
+    from .counting import _SUPERS, spoken_power
+
+    before = re.search(r"[^\W\d_]+\Z", context.before(match.start(), 20))
+    if before and len(before[0]) > 2:
+        return ""
+    if not match.start() or context.text[match.start() - 1].isspace() or context.text[match.start() - 1] in '.,;:!?"':
+        return ""
+    return spoken_power(match["raised"].translate(_SUPERS), context)
+
+
+@rule("symbol", r"\^(?P<exponent>[-−]?\d{1,4}|[A-Za-z](?!\w))")
+def caret(match, context):
+    from .counting import spoken_power
+
+    exponent = match["exponent"]
+    if exponent.isalpha():
+        return f"to the power of {exponent.upper()}" if exponent != "n" else "to the power of N"
+    return spoken_power(exponent, context)
+
+
+@rule("symbol", r"\*(?=[ ]?\d)(?<=\d\*)")
+def star(match, context):
+    return "times"
+
+
+@rule("symbol", r"#(?![\w])")
+def hash_sign(match, context):
+    return "hash"
+
+
+_SIGNS = "".join(re.escape(sign) for sign in SPOKEN)
+
+
+@rule("symbol", rf"(?P<sign>[{_SIGNS}])\ufe0f?")
+def named(match, context):
+    sign = match["sign"]
+    if (
+        sign == "+"
+        and (match.start() == 0 or context.text[match.start() - 1] in " (")
+        and not re.compile(r"\+[ ]?\w").match(context.text, match.start())
+    ):
+        return "plus"
+    return SPOKEN[sign]
+
+
+@rule("symbol", r"[*_\\`´^~|¬¦¨¯¸™®·•]")
+def silent(match, context):
+    between_words = (
+        match.start()
+        and context.text[match.start() - 1].isalnum()
+        and context.text[match.end() : match.end() + 1].isalnum()
+    )
+    if match[0] in "|•·":
+        return ", " if not context.text[match.end() : match.end() + 1].isalnum() or not between_words else " "
+    if (
+        match[0] == "*"
+        and match.start()
+        and context.text[match.start() - 1] == " "
+        and context.text[match.end() : match.end() + 1] == " "
+    ):
+        return "times" if re.search(r"\d[ ]\Z", context.before(match.start(), 3)) else ""
+    return " " if between_words else ""
+
+
+RULES = (
+    greek,
+    line,
+    ellipsis,
+    dash,
+    joining_dash,
+    bracket,
+    and_sign,
+    raised,
+    caret,
+    star,
+    quote,
+    slash,
+    hash_sign,
+    named,
+    silent,
+)
+SYMBOLS = frozenset(SPOKEN) | frozenset(SILENT) | frozenset(GREEK) | frozenset("/⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")

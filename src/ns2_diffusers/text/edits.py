@@ -1,0 +1,68 @@
+"""Replacements in a text, and where each part of the result comes from."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Characters `start` to `end` of a text are replaced by `text`; `rule` names the rule that did it."""
+
+    start: int
+    end: int
+    text: str
+    rule: str
+
+
+class EditedText:
+    """A text with edits applied.
+
+    Args:
+        source: the text before.
+        edits: in order, without overlap.
+        are_words: the replacements are words: a space is put between one and a neighbouring letter or digit.
+    """
+
+    def __init__(self, source: str, edits: list[Edit], are_words: bool = False):
+        self.source, self.edits = source, edits
+        parts, position, self._starts, length = [], 0, [], 0
+        for edit in edits:
+            kept = source[position : edit.start]
+            before = kept[-1:] or (parts[-1][-1:] if parts else "")
+            text = edit.text
+            if are_words and before.isalnum() and text[:1].isalnum():
+                kept += " "
+            after = source[edit.end : edit.end + 1]
+            if are_words and text[-1:].isalnum() and after.isalnum():
+                text += " "
+            parts += (kept, text)
+            length += len(kept)
+            self._starts.append((length, length + len(text)))
+            length += len(text)
+            position = edit.end
+        parts.append(source[position:])
+        self.text = "".join(parts)
+        self._begins = [start for start, _ in self._starts]
+
+    def edit_at(self, position: int) -> Edit | None:
+        """The edit whose replacement holds the character at `position` of the edited text."""
+        index = bisect_right(self._begins, position) - 1
+        return self.edits[index] if index >= 0 and position < self._starts[index][1] else None
+
+    def source_span(self, start: int, end: int) -> tuple[int, int]:
+        """Where characters `start` to `end` of the edited text come from; all of an edit that they touch."""
+        first, last = self._source(start), self._source(max(end - 1, start))
+        return first[0], max(last[1], first[0])
+
+    def _source(self, position):
+        index = bisect_right(self._begins, position) - 1
+        if index < 0:
+            return position, position + 1
+        edit, (_, end) = self.edits[index], self._starts[index]
+        if position < end:
+            return edit.start, edit.end
+        following = self.edits[index + 1].start if index + 1 < len(self.edits) else len(self.source)
+        source = min(edit.end + position - end, following)
+        return source, min(source + 1, max(following, source))
