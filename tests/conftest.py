@@ -31,7 +31,7 @@ from ns2_diffusers.audio.loading import load_audio
 
 CLIPS = Path(__file__).parents[1] / "examples" / "asterisk"
 DENOISERS = {
-    "transformer": (TransformerDenoiser, {"num_layers": 2, "num_stem_layers": 1}),
+    "transformer": (TransformerDenoiser, {"num_layers": 2, "patch_size": 2, "prompt_modulation": True}),
     "wavenet": (WaveNetDenoiser, {"num_layers": 4}),
 }
 

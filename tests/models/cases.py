@@ -92,18 +92,6 @@ CASES = {
         {**SIZES, "latent_channels": 6, "condition_dim": 16, "num_layers": 2, "num_query_tokens": 3},
         DENOISER_INPUT,
     ),
-    "transformer_denoiser_with_stem": (
-        TransformerDenoiser,
-        {
-            **SIZES,
-            "latent_channels": 6,
-            "condition_dim": 16,
-            "num_layers": 2,
-            "num_query_tokens": 3,
-            "num_stem_layers": 2,
-        },
-        DENOISER_INPUT,
-    ),
     "phoneme_aligner": (
         PhonemeAligner,
         {

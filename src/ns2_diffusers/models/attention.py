@@ -5,67 +5,33 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import torch
+from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb, get_1d_rotary_pos_embed
+from einops import rearrange
 from torch import nn
 
 
-class Attention(nn.Module):
-    """Multi-head attention whose keys and values can be computed once and reused.
+class AttnProcessor:
+    """Computes `Attention` with the backend that `set_attention_backend` chose, or else with the active one."""
 
-    Args:
-        hidden_size: width of the queries and of the result.
-        num_attention_heads: heads; must divide `hidden_size`.
-        cross_attention_dim: width of what is attended to; `hidden_size` when None.
-        dropout: dropout on the attention weights.
-    """
+    _attention_backend = None
+    _parallel_config = None
 
-    def __init__(
+    def __call__(
         self,
-        hidden_size: int,
-        num_attention_heads: int,
-        cross_attention_dim: int | None = None,
-        dropout: float = 0.0,
-    ):
-        super().__init__()
-        if hidden_size % num_attention_heads:
-            raise ValueError(
-                f"hidden size {hidden_size} cannot be split into {num_attention_heads} equal heads: "
-                "choose a number of heads that divides it."
-            )
-        cross_attention_dim = cross_attention_dim or hidden_size
-        self.heads = num_attention_heads
-        self.dropout = dropout
-        self.to_q = nn.Linear(hidden_size, hidden_size)
-        self.to_k = nn.Linear(cross_attention_dim, hidden_size)
-        self.to_v = nn.Linear(cross_attention_dim, hidden_size)
-        self.to_out = nn.Linear(hidden_size, hidden_size)
-
-    def keys_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`states` (B, S, D') to keys and values, each (B, S, heads, D / heads)."""
-        return self._split(self.to_k(states)), self._split(self.to_v(states))
-
-    def _split(self, states: torch.Tensor) -> torch.Tensor:
-        return states.unflatten(-1, (self.heads, -1))
-
-    def forward(
-        self,
+        attn: Attention,
         hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
         keys_values: tuple[torch.Tensor, torch.Tensor] | None = None,
-        mask: torch.Tensor | None = None,
         rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Attend from `hidden_states` (B, L, D) to themselves, or to `keys_values`.
-
-        Args:
-            keys_values: from `keys_values()`; self-attention when None.
-            mask: (B, S) boolean, True where there is something to attend to.
-            rotary: cosines and sines of `rotary_table`, for self-attention.
-
-        Returns: (B, L, D).
-        """
-        query = self._split(self.to_q(hidden_states))
-        key, value = keys_values if keys_values is not None else self.keys_values(hidden_states)
+        """Arguments and result are those of `Attention.forward`."""
+        query = attn.split_heads(attn.to_q(hidden_states))
+        if keys_values is None:
+            keys_values = attn.keys_values(hidden_states if encoder_hidden_states is None else encoder_hidden_states)
+        key, value = keys_values
         dtype = query.dtype
         # The backward pass of a CPU is up to four times slower in half precision than in single.
         in_single = dtype.itemsize == 2 and query.device.type == "cpu" and torch.is_grad_enabled()
@@ -74,11 +40,81 @@ class Attention(nn.Module):
         if rotary is not None:
             query = apply_rotary_emb(query, rotary, sequence_dim=1)
             key = apply_rotary_emb(key, rotary, sequence_dim=1)
+        if attention_mask is not None:
+            # Backends read a mask of two dimensions in different ways; all agree on four.
+            attention_mask = rearrange(attention_mask, "batch keys -> batch 1 1 keys")
         with torch.autocast("cpu", enabled=False) if in_single else nullcontext():
             attended = dispatch_attention_fn(
-                query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+                query,
+                key,
+                value,
+                attn_mask=attention_mask,
+                backend=self._attention_backend,
+                parallel_config=self._parallel_config,
             )
-        return self.to_out(attended.to(dtype).flatten(2))
+        return attn.to_out(rearrange(attended.to(dtype), "batch length heads dim -> batch length (heads dim)"))
+
+
+class Attention(nn.Module, AttentionModuleMixin):
+    """Multi-head attention whose keys and values can be computed once and reused.
+
+    Args:
+        hidden_size: width of the queries and of the result.
+        num_attention_heads: heads; must divide `hidden_size`.
+        cross_attention_dim: width of what is attended to; `hidden_size` when None.
+
+    Raises:
+        ValueError: the heads do not divide the width.
+    """
+
+    _default_processor_cls = AttnProcessor
+    _available_processors = [AttnProcessor]
+    # Cached keys and values leave nothing to fuse in most layers.
+    _supports_qkv_fusion = False
+
+    def __init__(self, hidden_size: int, num_attention_heads: int, cross_attention_dim: int | None = None):
+        super().__init__()
+        if hidden_size % num_attention_heads:
+            raise ValueError(
+                f"hidden size {hidden_size} cannot be split into {num_attention_heads} equal heads: "
+                "choose a number of heads that divides it."
+            )
+        cross_attention_dim = cross_attention_dim or hidden_size
+        self.heads = num_attention_heads
+        self.to_q = nn.Linear(hidden_size, hidden_size)
+        self.to_k = nn.Linear(cross_attention_dim, hidden_size)
+        self.to_v = nn.Linear(cross_attention_dim, hidden_size)
+        self.to_out = nn.Linear(hidden_size, hidden_size)
+        self.set_processor(AttnProcessor())
+
+    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
+        """(B, L, D) to (B, L, heads, D / heads)."""
+        return rearrange(states, "batch length (heads dim) -> batch length heads dim", heads=self.heads)
+
+    def keys_values(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`states` (B, S, D') to keys and values, each (B, S, heads, D / heads)."""
+        return self.split_heads(self.to_k(states)), self.split_heads(self.to_v(states))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        keys_values: tuple[torch.Tensor, torch.Tensor] | None = None,
+        rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Attend from `hidden_states` (B, L, D) to themselves, to `encoder_hidden_states` or to `keys_values`.
+
+        Args:
+            encoder_hidden_states: (B, S, D').
+            attention_mask: (B, S) boolean, True where there is something to attend to; None where nothing is
+                padded. Backends that take no mask (flash attention) need None.
+            keys_values: from `keys_values()`, in place of `encoder_hidden_states`.
+            rotary: cosines and sines of `rotary_table`, for self-attention.
+
+        Returns: (B, L, D).
+        """
+        return self.processor(self, hidden_states, encoder_hidden_states, attention_mask, keys_values, rotary)
 
 
 def rotary_table(length: int, head_dim: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

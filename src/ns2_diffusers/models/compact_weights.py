@@ -25,6 +25,10 @@ class CompactModelMixin(ModelMixin):
         """diffusers calls this between reading a file and filling the model with it."""
         super()._fix_state_dict_keys_on_load(state_dict)
         expand_weights(state_dict, {name: tensor.shape for name, tensor in self.state_dict().items()})
+        # diffusers leaves the buffers of modules that `device_map` puts on the disk as they were made.
+        for name, buffer in self.named_buffers():
+            if name in state_dict and state_dict[name].shape == buffer.shape and buffer.device.type != "meta":
+                buffer.copy_(state_dict[name])
 
 
 def compact_weights(

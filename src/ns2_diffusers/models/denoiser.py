@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .attention import Attention
+from .offloading import runs_like_forward
 
 NUM_TRAIN_TIMESTEPS = 1000
 
@@ -88,8 +88,7 @@ class PromptQueries(nn.Module):
     def forward(self, prompt_hidden_states: torch.Tensor, prompt_mask: torch.Tensor | None) -> torch.Tensor:
         """(B, Tp, D') and (B, Tp) to (B, queries, D)."""
         tokens = self.tokens.expand(len(prompt_hidden_states), -1, -1)
-        keys_values = self.attention.keys_values(prompt_hidden_states)
-        return self.attention(tokens, keys_values, prompt_mask)
+        return self.attention(tokens, prompt_hidden_states, prompt_mask)
 
 
 class DenoiserMixin:
@@ -109,8 +108,7 @@ class DenoiserMixin:
         self.time_embedding = TimeEmbedding(hidden_size, continuous_time, guidance_embeds)
         self.prompt_queries = PromptQueries(num_query_tokens, hidden_size, condition_dim, num_attention_heads)
 
-    # The hook moves an offloaded model to its device, as calling the model would.
-    @apply_forward_hook
+    @runs_like_forward
     def encode_conditioning(
         self,
         encoder_hidden_states: torch.Tensor | None = None,
@@ -129,6 +127,14 @@ class DenoiserMixin:
 
         Returns: pass it to `forward` as `conditioning`; the result is the same to the last bit.
         """
+        return self._make_conditioning(
+            encoder_hidden_states, prompt_hidden_states, prompt_mask, batch_size, sample_mask
+        )
+
+    def _make_conditioning(
+        self, encoder_hidden_states, prompt_hidden_states, prompt_mask, batch_size, sample_mask
+    ) -> DenoiserConditioning:
+        """`encode_conditioning` for use within `forward`."""
         for given in (encoder_hidden_states, prompt_hidden_states):
             if given is not None:
                 batch_size = len(given)
@@ -139,10 +145,10 @@ class DenoiserMixin:
             encoder_hidden_states = encoder_hidden_states * sample_mask.unsqueeze(-1)
         if prompt_hidden_states is None:
             prompt_hidden_states, prompt_mask = self.null_prompt.expand(batch_size, 1, -1), None
-        queries = self.prompt_queries(prompt_hidden_states, prompt_mask)
-        return self._encode_conditioning(encoder_hidden_states, queries)
+        queries = self.prompt_queries(prompt_hidden_states.to(self.dtype), prompt_mask)
+        return self._encode_conditioning(encoder_hidden_states.to(self.dtype), queries)
 
-    @apply_forward_hook
+    @runs_like_forward
     def replace_with_nulls(
         self,
         encoder_hidden_states: torch.Tensor,
@@ -157,10 +163,11 @@ class DenoiserMixin:
             prompt_hidden_states: (B, Tp, D).
             drop_condition, drop_prompt: (B,) boolean, True for items that go without.
         """
+        condition_dtype, prompt_dtype = encoder_hidden_states.dtype, prompt_hidden_states.dtype
         # Attention over copies of one vector is attention to that vector, whatever the mask.
         return (
-            torch.where(drop_condition[:, None, None], self.null_condition, encoder_hidden_states),
-            torch.where(drop_prompt[:, None, None], self.null_prompt, prompt_hidden_states),
+            torch.where(drop_condition[:, None, None], self.null_condition.to(condition_dtype), encoder_hidden_states),
+            torch.where(drop_prompt[:, None, None], self.null_prompt.to(prompt_dtype), prompt_hidden_states),
         )
 
     def _with_estimate(self, sample: torch.Tensor, self_condition: torch.Tensor | None) -> torch.Tensor:

@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from .compact_weights import CompactModelMixin
 from .lora import LoraModelMixin
 from .modeling_outputs import PhonemeAlignerOutput
+
+
+class AlignerConvolution(nn.Conv1d):
+    """A convolution over masked frames or phonemes that keeps their number.
+
+    Args:
+        dropout: of the ReLU and dropout before it; None for the first of a stack, which has neither.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dropout: float | None = None):
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.dropout = dropout
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, C, L), mask (B, L) → (B, C', L)."""
+        if self.dropout is not None:
+            states = F.dropout(torch.relu(states), self.dropout, self.training)
+        if mask is not None:
+            # The convolution sees beyond the end, where there must be nothing.
+            states = states * mask.unsqueeze(1)
+        return super().forward(states)
 
 
 class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
@@ -30,6 +52,9 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["AlignerConvolution"]
+    _repeated_blocks = ["AlignerConvolution"]
+    _skip_layerwise_casting_patterns = []
 
     @register_to_config
     def __init__(
@@ -45,14 +70,17 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, hidden_size)
         self.phoneme_convs = nn.ModuleList(
-            [_convolution(hidden_size, hidden_size, 3), _convolution(hidden_size, attention_channels, 1)]
+            [
+                AlignerConvolution(hidden_size, hidden_size, 3),
+                AlignerConvolution(hidden_size, attention_channels, 1, dropout),
+            ]
         )
         widths = [feature_channels] + [hidden_size] * len(frame_kernel_sizes)
         self.frame_convs = nn.ModuleList(
-            _convolution(width, hidden_size, size) for width, size in zip(widths, frame_kernel_sizes, strict=False)
+            AlignerConvolution(width, hidden_size, size, dropout if index else None)
+            for index, (width, size) in enumerate(zip(widths, frame_kernel_sizes, strict=False))
         )
-        self.frame_convs.append(_convolution(hidden_size, attention_channels, 1))
-        self.drop = nn.Dropout(dropout)
+        self.frame_convs.append(AlignerConvolution(hidden_size, attention_channels, 1, dropout))
         self.gradient_checkpointing = False
 
     def forward(
@@ -72,7 +100,7 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
             feature_mask, attention_mask: (B, T) and (B, N) boolean, True where there is data.
             prior: (B, T, N) probabilities added as logarithms (`data.alignment_prior`).
         """
-        features = standardize(features, feature_mask)
+        features = standardize(features.to(self.dtype), feature_mask)
         phonemes = self._stack(self.phoneme_convs, self.embedding(input_ids).transpose(1, 2), attention_mask)
         frames = self._stack(self.frame_convs, features, feature_mask)
         distances = torch.cdist(frames.transpose(1, 2).float(), phonemes.transpose(1, 2).float()) ** 2
@@ -85,14 +113,11 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
         return PhonemeAlignerOutput(log_probs, scores) if return_dict else (log_probs, scores)
 
     def _stack(self, convs: nn.ModuleList, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        for index, conv in enumerate(convs):
-            states = self.drop(torch.relu(states)) if index else states
-            # Convolutions see beyond the end: there must be nothing.
-            states = states if mask is None else states * mask.unsqueeze(1)
+        for conv in convs:
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                states = self._gradient_checkpointing_func(conv, states)
+                states = self._gradient_checkpointing_func(conv, states, mask)
             else:
-                states = conv(states)
+                states = conv(states, mask)
         return states
 
     @torch.no_grad()
@@ -165,7 +190,3 @@ def monotonic_alignment_search(
 
 def _lengths(mask: torch.Tensor | None, batch: int, full: int) -> np.ndarray:
     return np.full(batch, full) if mask is None else mask.sum(1).cpu().numpy().astype(np.int64)
-
-
-def _convolution(channels_in: int, channels_out: int, kernel_size: int) -> nn.Conv1d:
-    return nn.Conv1d(channels_in, channels_out, kernel_size, padding=kernel_size // 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
 from torch import nn
 
 from ..masks import mean_over_time
@@ -13,7 +14,7 @@ from .modeling_outputs import EncoderOutput
 from .transformer_encoder import TransformerEncoder
 
 
-class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
+class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin):
     """A Transformer over phoneme embeddings with convolutional feed-forward layers.
 
     Args:
@@ -22,10 +23,13 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
         filter_size, kernel_size: of the convolutional feed-forward.
         position_embedding: "rotary" (the paper does not say) or "none".
         prompt_conditioning: every norm takes its scale and shift from the mean of the prompt states.
-        prompt_dim: width of those states; `hidden_size` when None.
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["TransformerEncoderBlock"]
+    _repeated_blocks = ["TransformerEncoderBlock"]
+    _skip_layerwise_casting_patterns = ["norm"]
+    _group_offload_block_modules = ["encoder"]
 
     @register_to_config
     def __init__(
@@ -39,7 +43,6 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
         dropout: float = 0.2,
         position_embedding: str = "rotary",
         prompt_conditioning: bool = False,
-        prompt_dim: int | None = None,
     ):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, hidden_size)
@@ -51,7 +54,7 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
             kernel_size,
             dropout,
             position_embedding,
-            adaptive_norm_dim=(prompt_dim or hidden_size) if prompt_conditioning else None,
+            adaptive_norm_dim=hidden_size if prompt_conditioning else None,
         )
 
     def forward(
@@ -80,7 +83,7 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
                     "this PhonemeEncoder follows the prompt (prompt_conditioning=True): "
                     "give prompt_hidden_states, the prompt encoder's output."
                 )
-            condition = mean_over_time(prompt_hidden_states, prompt_mask)
+            condition = mean_over_time(prompt_hidden_states.to(self.dtype), prompt_mask)
         mask = None if attention_mask is None else attention_mask.bool()
         hidden_states = self.encoder(self.embedding(input_ids), mask, condition)
         return EncoderOutput(hidden_states) if return_dict else (hidden_states,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
 from torch import nn
 
 from .compact_weights import CompactModelMixin
@@ -12,7 +13,7 @@ from .modeling_outputs import EncoderOutput
 from .transformer_encoder import TransformerEncoder
 
 
-class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
+class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin):
     """A Transformer over the codec latents of a few seconds of the voice to speak with.
 
     Args:
@@ -23,6 +24,10 @@ class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["TransformerEncoderBlock"]
+    _repeated_blocks = ["TransformerEncoderBlock"]
+    _skip_layerwise_casting_patterns = ["norm"]
+    _group_offload_block_modules = ["encoder"]
 
     @register_to_config
     def __init__(
@@ -65,5 +70,5 @@ class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin):
                 f"{self.config.latent_channels}, frames): is this the codec the model was trained with?"
             )
         mask = None if prompt_mask is None else prompt_mask.bool()
-        hidden_states = self.encoder(self.proj_in(prompt_latents.transpose(1, 2)), mask)
+        hidden_states = self.encoder(self.proj_in(prompt_latents.transpose(1, 2).to(self.dtype)), mask)
         return EncoderOutput(hidden_states) if return_dict else (hidden_states,)

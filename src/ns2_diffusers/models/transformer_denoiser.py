@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.attention import FeedForward
+from diffusers.models.attention import AttentionMixin, FeedForward
+from einops import rearrange
 from torch import nn
 
 from .attention import Attention, rotary_table
@@ -12,7 +13,7 @@ from .compact_weights import CompactModelMixin
 from .denoiser import DenoiserConditioning, DenoiserMixin
 from .lora import LoraModelMixin
 from .modeling_outputs import DenoiserOutput
-from .wavenet_denoiser import WaveNetLayer
+from .offloading import runs_like_forward
 
 
 class TransformerDenoiserBlock(nn.Module):
@@ -43,6 +44,11 @@ class TransformerDenoiserBlock(nn.Module):
         self.feed_forward = FeedForward(hidden_size, mult=feed_forward_mult, activation_fn="geglu", dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
+    @runs_like_forward
+    def encode_conditioning(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prompt queries (B, Q, D) to the keys and values of the cross-attention."""
+        return self.cross_attention.keys_values(queries)
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -57,14 +63,14 @@ class TransformerDenoiserBlock(nn.Module):
         if mask is not None:
             states = states * mask.unsqueeze(-1)
         states = states + self.conv(states.transpose(1, 2)).transpose(1, 2)
-        attended = self.attention(states, mask=mask, rotary=rotary)
+        attended = self.attention(states, attention_mask=mask, rotary=rotary)
         hidden_states = hidden_states + gate1 * self.dropout(attended)
-        hidden_states = hidden_states + self.cross_attention(self.norm2(hidden_states), keys_values)
+        hidden_states = hidden_states + self.cross_attention(self.norm2(hidden_states), keys_values=keys_values)
         states = self.norm3(hidden_states) * (1 + scale2) + shift2
         return hidden_states + gate2 * self.feed_forward(states)
 
 
-class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMixin):
+class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin, DenoiserMixin):
     """A Transformer over noisy latents and their condition, frame by frame.
 
     Args:
@@ -73,7 +79,6 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
         condition_dim: width of the condition and of the prompt states.
         kernel_size: of the depthwise convolution before each self-attention.
         num_query_tokens: learned queries over the prompt.
-        num_stem_layers: WaveNet layers before the blocks (each with FiLM by the prompt), 0 for none.
         patch_size: neighbouring frames that the blocks see as one (DiT, section 3.2), for that many times less work.
         prompt_modulation: the prompt's mean query scales and shifts every norm, as the time does.
         continuous_time: embed t in (0, 1] rather than the timestep.
@@ -87,6 +92,9 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["TransformerDenoiserBlock", "PromptQueries", "TimeEmbedding"]
+    _repeated_blocks = ["TransformerDenoiserBlock"]
+    _skip_layerwise_casting_patterns = ["norm", "time_embedding", "modulation"]
 
     @register_to_config
     def __init__(
@@ -99,7 +107,6 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
         feed_forward_mult: int = 4,
         kernel_size: int = 5,
         num_query_tokens: int = 32,
-        num_stem_layers: int = 0,
         patch_size: int = 1,
         prompt_modulation: bool = False,
         dropout: float = 0.1,
@@ -123,10 +130,6 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
         self.condition_norm = nn.LayerNorm(condition_dim)
         self.condition_proj = nn.Linear(patch_size * condition_dim, hidden_size)
         self.prompt_proj = nn.Linear(hidden_size, hidden_size) if prompt_modulation else None
-        self.stem = nn.ModuleList(
-            WaveNetLayer(hidden_size, hidden_size, 3, 2 ** (index % 2), True, num_attention_heads, dropout)
-            for index in range(num_stem_layers)
-        )
         self.blocks = nn.ModuleList(
             TransformerDenoiserBlock(hidden_size, num_attention_heads, feed_forward_mult, kernel_size, dropout)
             for _ in range(num_layers)
@@ -144,12 +147,9 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
         if encoder_hidden_states.shape[1] == 1:
             encoder_hidden_states = encoder_hidden_states.expand(-1, self.config.patch_size, -1)
         condition = self.condition_proj(self._fold(self.condition_norm(self._pad(encoder_hidden_states))))
-        stem_condition = condition.transpose(1, 2)
-        attentions = [layer.attention for layer in self.stem]
-        attentions += [block.cross_attention for block in self.blocks]
         return DenoiserConditioning(
-            (condition, *(layer.condition_proj(stem_condition) for layer in self.stem)),
-            tuple(attention.keys_values(queries) for attention in attentions),
+            (condition,),
+            tuple(block.encode_conditioning(queries) for block in self.blocks),
             None if self.prompt_proj is None else self.prompt_proj(queries.mean(1)),
         )
 
@@ -159,7 +159,9 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
 
     def _fold(self, states: torch.Tensor) -> torch.Tensor:
         """(B, T, D) of whole patches → (B, patches, patch_size * D)."""
-        return states.unflatten(1, (-1, self.config.patch_size)).flatten(2)
+        return rearrange(
+            states, "batch (patches frames) dim -> batch patches (frames dim)", frames=self.config.patch_size
+        )
 
     def forward(
         self,
@@ -177,9 +179,10 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
         """Denoise; arguments, shapes and errors are those of `WaveNetDenoiser.forward`."""
         self._check_sample(sample)
         if conditioning is None:
-            conditioning = self.encode_conditioning(
+            conditioning = self._make_conditioning(
                 encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample), sample_mask
             )
+        dtype, sample = sample.dtype, sample.to(self.dtype)
         frames, patch = sample.shape[-1], self.config.patch_size
         keep, mask = 1.0, None
         if sample_mask is not None:
@@ -187,14 +190,12 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
         time = self.time_embedding(timestep, guidance, len(sample), sample)
         if conditioning.prompt_embedding is not None:
             time = time + conditioning.prompt_embedding
-        keys_values = list(conditioning.prompt_keys_values)
 
         states = self._with_estimate(sample, self_condition).transpose(1, 2) * keep
         hidden_states = self.proj_in(self._fold(self._pad(states))) + conditioning.conditions[0]
-        hidden_states = self._run_stem(hidden_states, time, conditioning, mask)
         activated = nn.functional.silu(time)
         rotary = rotary_table(hidden_states.shape[1], self.head_dim, sample.device)
-        for block, pair in zip(self.blocks, keys_values[len(self.stem) :], strict=True):
+        for block, pair in zip(self.blocks, conditioning.prompt_keys_values, strict=True):
             arguments = (hidden_states, activated, pair, mask, rotary)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 hidden_states = self._gradient_checkpointing_func(block, *arguments)
@@ -202,17 +203,8 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Denois
                 hidden_states = block(*arguments)
         scale, shift = self.modulation_out(activated).unsqueeze(1).chunk(2, dim=-1)
         hidden_states = self.norm_out(hidden_states) * (1 + scale) + shift
-        output = self.proj_out(hidden_states).unflatten(-1, (patch, -1)).flatten(1, 2)[:, :frames]
-        output = (output * keep).transpose(1, 2)
+        output = rearrange(
+            self.proj_out(hidden_states), "batch patches (frames dim) -> batch (patches frames) dim", frames=patch
+        )
+        output = (output[:, :frames] * keep).transpose(1, 2).to(dtype)
         return DenoiserOutput(output) if return_dict else (output,)
-
-    def _run_stem(self, hidden_states, time, conditioning, mask):
-        if not self.stem:
-            return hidden_states
-        keep = 1.0 if mask is None else mask.unsqueeze(1).to(hidden_states.dtype)
-        states = hidden_states.transpose(1, 2)
-        for layer, condition, pair in zip(
-            self.stem, conditioning.conditions[1:], conditioning.prompt_keys_values, strict=False
-        ):
-            states, _ = layer(states, time, condition, pair, keep)
-        return states.transpose(1, 2)

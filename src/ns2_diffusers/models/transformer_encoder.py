@@ -73,7 +73,7 @@ class TransformerEncoderBlock(nn.Module):
         rotary: tuple[torch.Tensor, torch.Tensor] | None,
         condition: torch.Tensor | None,
     ) -> torch.Tensor:
-        attended = self.attention(self.norm1(hidden_states, condition), mask=mask, rotary=rotary)
+        attended = self.attention(self.norm1(hidden_states, condition), attention_mask=mask, rotary=rotary)
         hidden_states = hidden_states + self.dropout(attended)
         normed = self.norm2(hidden_states, condition)
         if mask is not None:

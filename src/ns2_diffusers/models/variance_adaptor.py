@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.utils.accelerate_utils import apply_forward_hook
+from diffusers.models.attention import AttentionMixin
 from torch import nn
 
 from .compact_weights import CompactModelMixin
 from .lora import LoraModelMixin
 from .modeling_outputs import VarianceAdaptorOutput
+from .offloading import runs_like_forward
 from .variance_predictor import VariancePredictor
 
 
-class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
+class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin):
     """Says how long each phoneme lasts and how high it is spoken, and lays its states out in frames.
 
     Both predictors look at the prompt: without it the prosody of the voice is lost (the paper's
@@ -31,6 +32,11 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["VariancePredictor"]
+    _repeated_blocks = ["VariancePredictor"]
+    # Half a semitone of pitch is lost where the last layer is stored in eight bits.
+    _skip_layerwise_casting_patterns = ["norm", "proj_out"]
+    _group_offload_block_modules = ["duration_predictor", "pitch_predictor"]
 
     @register_to_config
     def __init__(
@@ -91,16 +97,16 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
             ValueError: the given pitch does not have one value per frame.
         """
         prompt = prompt_hidden_states, prompt_mask
-        predicted, log_durations = self.predict_durations(phoneme_hidden_states, phoneme_mask, *prompt, speaking_rate)
+        predicted, log_durations = self._predict_durations(phoneme_hidden_states, phoneme_mask, *prompt, speaking_rate)
         durations = predicted if durations is None else durations
         states, mask = self.expand(phoneme_hidden_states, durations)
         if callable(pitch):
             pitch = pitch(durations)
-        condition, pitch, log_pitch = self.add_pitch(states, mask, *prompt, pitch, pitch_shift)
+        condition, pitch, log_pitch = self._add_pitch(states, mask, *prompt, pitch, pitch_shift)
         output = VarianceAdaptorOutput(condition, mask, durations, pitch, log_durations, log_pitch)
         return output if return_dict else output.to_tuple()
 
-    @apply_forward_hook
+    @runs_like_forward
     def predict_durations(
         self,
         phoneme_hidden_states: torch.Tensor,
@@ -110,6 +116,15 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
         speaking_rate: float | torch.Tensor = 1.0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Durations (B, N) in whole frames, and the predicted log(1 + frames) (B, N), float32; see `forward`."""
+        return self._predict_durations(
+            phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask, speaking_rate
+        )
+
+    def _predict_durations(
+        self, phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask, speaking_rate
+    ):
+        phoneme_hidden_states = phoneme_hidden_states.to(self.dtype)
+        prompt_hidden_states = prompt_hidden_states.to(self.dtype)
         log_durations = self.duration_predictor(phoneme_hidden_states, phoneme_mask, prompt_hidden_states, prompt_mask)
         return round_durations(log_durations, phoneme_mask, speaking_rate), log_durations
 
@@ -118,7 +133,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
         """The length regulator: states (B, T, D) at frame rate, and their mask (B, T); see `regulate_length`."""
         return regulate_length(phoneme_hidden_states, durations)
 
-    @apply_forward_hook
+    @runs_like_forward
     def add_pitch(
         self,
         states: torch.Tensor,
@@ -139,11 +154,15 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin):
         Raises:
             ValueError: the given pitch does not have one value per frame.
         """
+        return self._add_pitch(states, mask, prompt_hidden_states, prompt_mask, pitch, pitch_shift)
+
+    def _add_pitch(self, states, mask, prompt_hidden_states, prompt_mask, pitch, pitch_shift):
         if pitch is not None and pitch.shape != mask.shape:
             raise ValueError(
                 f"pitch has shape {tuple(pitch.shape)} and the durations sum to {mask.shape[1]} frames for "
                 f"{mask.shape[0]} items: give one F0 value in Hz per frame, shape {tuple(mask.shape)}."
             )
+        states, prompt_hidden_states = states.to(self.dtype), prompt_hidden_states.to(self.dtype)
         log_pitch = self.pitch_predictor(states, mask, prompt_hidden_states, prompt_mask)
         if pitch is None:
             shift = torch.as_tensor(pitch_shift, device=log_pitch.device).reshape(-1, 1) / 12

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .attention import Attention
+from .single_value import SingleValue
 
 
 class VariancePredictor(nn.Module):
@@ -41,7 +42,7 @@ class VariancePredictor(nn.Module):
         self.attentions = nn.ModuleList(Attention(hidden_size, num_attention_heads) for _ in range(num_attentions))
         self.attention_norms = nn.ModuleList(nn.LayerNorm(hidden_size) for _ in range(num_attentions))
         self.dropout = nn.Dropout(dropout)
-        self.proj_out = nn.Linear(hidden_size, 1)
+        self.proj_out = SingleValue(hidden_size)
         self.gradient_checkpointing = False
 
     def forward(
@@ -60,8 +61,8 @@ class VariancePredictor(nn.Module):
                 hidden_states = self._gradient_checkpointing_func(self._layer, *arguments)
             else:
                 hidden_states = self._layer(*arguments)
-        # In float32 whatever the model and autocast are in: near log 200 Hz, bfloat16 takes half semitones.
-        values = (hidden_states.float() * self.proj_out.weight.float()).sum(-1) + self.proj_out.bias.float()
+        # In float32, as near log 200 Hz the steps of bfloat16 are half semitones.
+        values = self.proj_out(hidden_states)
         return values if mask is None else values * mask
 
     def _layer(self, index, hidden_states, keep, prompt_hidden_states, prompt_mask):
@@ -70,7 +71,7 @@ class VariancePredictor(nn.Module):
         which, between = divmod(index, self.cross_attention_every)
         if between == 0:
             attention, norm = self.attentions[which], self.attention_norms[which]
-            attended = attention(norm(hidden_states), attention.keys_values(prompt_hidden_states), prompt_mask)
+            attended = attention(norm(hidden_states), prompt_hidden_states, prompt_mask)
             hidden_states = (hidden_states + attended) / math.sqrt(2)
         convolved = self.convs[index]((hidden_states * keep).transpose(1, 2)).transpose(1, 2)
         return residual + self.dropout(self.norms[index](F.relu(convolved)))

@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.attention import AttentionMixin
 from torch import nn
 
 from .attention import Attention
@@ -14,6 +15,7 @@ from .compact_weights import CompactModelMixin
 from .denoiser import DenoiserConditioning, DenoiserMixin
 from .lora import LoraModelMixin
 from .modeling_outputs import DenoiserOutput
+from .offloading import runs_like_forward
 
 
 class WaveNetLayer(nn.Module):
@@ -48,28 +50,38 @@ class WaveNetLayer(nn.Module):
             self.film_gain = nn.Linear(hidden_size, 2 * hidden_size)
             self.film_bias = nn.Linear(hidden_size, 2 * hidden_size)
 
+    @runs_like_forward
+    def encode_conditioning(
+        self, condition: torch.Tensor, queries: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """Condition (B, D', T) to (B, 2D, T); queries (B, Q, D) to keys and values, None without FiLM."""
+        keys_values = None if self.attention is None else self.attention.keys_values(queries)
+        return self.condition_proj(condition), keys_values
+
     def forward(
         self,
         hidden_states: torch.Tensor,
+        skips: torch.Tensor | float,
         time: torch.Tensor,
         condition: torch.Tensor,
         keys_values: tuple[torch.Tensor, torch.Tensor] | None,
         keep: torch.Tensor | float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`hidden_states` (B, D, T), `time` (B, D), `condition` (B, 2D, T) to (residual stream, skip)."""
+        """`hidden_states` (B, D, T), the sum of earlier `skips`, `time` (B, D), `condition` (B, 2D, T) to the residual
+        stream and the sum of skips, (B, D, T) each."""
         # Time is added before the convolution, so the padding has to be silenced again.
         states = (self.dropout(hidden_states) + self.time_proj(time).unsqueeze(-1)) * keep
         gates = self.dilated_conv(states) + condition
         if self.attention is not None:
-            attended = self.attention(self.attention_norm(states.transpose(1, 2)), keys_values)
+            attended = self.attention(self.attention_norm(states.transpose(1, 2)), keys_values=keys_values)
             gain = self.film_gain(attended).transpose(1, 2)
             gates = gates * gain + self.film_bias(attended).transpose(1, 2)
         gate, signal = gates.chunk(2, dim=1)
         residual, skip = self.proj_out(torch.sigmoid(gate) * torch.tanh(signal)).chunk(2, dim=1)
-        return (hidden_states + residual) / math.sqrt(2), skip
+        return (hidden_states + residual) / math.sqrt(2), skips + skip
 
 
-class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMixin):
+class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin, DenoiserMixin):
     """Predicts clean latents from noisy ones with 40 gated convolutions.
 
     Args:
@@ -90,6 +102,9 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMi
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["WaveNetLayer", "PromptQueries", "TimeEmbedding"]
+    _repeated_blocks = ["WaveNetLayer"]
+    _skip_layerwise_casting_patterns = ["norm", "time_embedding", "^skip_proj$"]
 
     @register_to_config
     def __init__(
@@ -143,10 +158,10 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMi
 
     def _encode_conditioning(self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor) -> DenoiserConditioning:
         condition = self.condition_norm(encoder_hidden_states).transpose(1, 2)
-        attentions = [layer.attention for layer in self.layers if layer.attention is not None]
+        encoded = [layer.encode_conditioning(condition, queries) for layer in self.layers]
         return DenoiserConditioning(
-            tuple(layer.condition_proj(condition) for layer in self.layers),
-            tuple(attention.keys_values(queries) for attention in attentions),
+            tuple(condition for condition, _ in encoded),
+            tuple(keys_values for _, keys_values in encoded if keys_values is not None),
         )
 
     def forward(
@@ -169,19 +184,23 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMi
             timestep: in [0, 1000), a number or (B,).
             encoder_hidden_states: (B, T, D) condition; the learned null when None.
             prompt_hidden_states: (B, Tp, D); the learned null when None.
-            sample_mask, prompt_mask: (B, T) and (B, Tp) boolean, True where there is data.
+            sample_mask, prompt_mask: (B, T) and (B, Tp) boolean, True where there is data; None where nothing is
+                padded, and then attention gets no mask.
             guidance: distilled guidance scale, a number or (B,).
             conditioning: from `encode_conditioning`, in place of condition and prompt.
             self_condition: (B, C, T), ẑ₀ of the step before, of models with `self_conditioning`; zeros when None.
+
+        Returns: (B, C, T) in the dtype of `sample`, whatever dtype the model is in.
 
         Raises:
             ValueError: latents of another codec; guidance or an estimate where the model takes none.
         """
         self._check_sample(sample)
         if conditioning is None:
-            conditioning = self.encode_conditioning(
-                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample)
+            conditioning = self._make_conditioning(
+                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample), None
             )
+        dtype, sample = sample.dtype, sample.to(self.dtype)
         keep = 1.0 if sample_mask is None else sample_mask.unsqueeze(1).to(sample.dtype)
         time = self.time_embedding(timestep, guidance, len(sample), sample)
         hidden_states = F.relu(self.proj_in(self._with_estimate(sample, self_condition)))
@@ -189,12 +208,11 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, DenoiserMi
         keys_values = iter(conditioning.prompt_keys_values)
         for layer, condition in zip(self.layers, conditioning.conditions, strict=True):
             pair = next(keys_values) if layer.attention is not None else None
-            arguments = (hidden_states, time, condition, pair, keep)
+            arguments = (hidden_states, skips, time, condition, pair, keep)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                hidden_states, skip = self._gradient_checkpointing_func(layer, *arguments)
+                hidden_states, skips = self._gradient_checkpointing_func(layer, *arguments)
             else:
-                hidden_states, skip = layer(*arguments)
-            skips = skips + skip
+                hidden_states, skips = layer(*arguments)
         hidden_states = F.relu(self.skip_proj(skips / math.sqrt(len(self.layers))))
-        output = self.proj_out(hidden_states) * keep
+        output = (self.proj_out(hidden_states) * keep).to(dtype)
         return DenoiserOutput(output) if return_dict else (output,)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 from diffusers.utils import BaseOutput
-from diffusers.utils.accelerate_utils import apply_forward_hook
+
+from ..offloading import runs_like_forward
 
 
 @dataclass
@@ -74,8 +75,12 @@ class CodecMixin:
 
     @property
     def codebooks(self) -> torch.Tensor:
-        """(Q, K, C), in raw latents: not standardised."""
-        return self.quantizer.codebooks
+        """(Q, K, C), in raw latents: not standardised. Changes to it change the quantiser."""
+        return self._read_codebooks()
+
+    @runs_like_forward
+    def _read_codebooks(self) -> torch.Tensor:
+        return self.quantizer.read_codebooks()
 
     @property
     def frame_rate(self) -> float:
@@ -109,8 +114,8 @@ class CodecMixin:
         Raises:
             ValueError: not one finite number a channel, or a standard deviation that is not positive.
         """
-        mean = torch.as_tensor(mean, dtype=torch.float64).flatten()
-        std = torch.as_tensor(std, dtype=torch.float64).flatten()
+        # In float64, which not every device has.
+        mean, std = (torch.as_tensor(values, device="cpu").double().flatten() for values in (mean, std))
         if not len(mean) == len(std) == self.latent_channels:
             raise ValueError(
                 f"wanted {self.latent_channels} means and standard deviations, one a latent channel; "
@@ -136,7 +141,7 @@ class CodecMixin:
         values = (self.config.latents_mean, self.config.latents_std)
         return (latents.new_tensor(value).view(1, -1, 1) for value in values)
 
-    @apply_forward_hook
+    @runs_like_forward
     def encode(self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Waveform (B, channels, samples) in [-1, 1] → standardised latents (B, C, T), before quantisation.
 
@@ -150,18 +155,18 @@ class CodecMixin:
         latents = self.normalize_latents(self._encode(waveform, sample_mask))
         return apply_mask(latents, self.latent_mask(sample_mask))
 
-    @apply_forward_hook
+    @runs_like_forward
     def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardised latents (B, C, T) → what codes make of them, standardised, and the codes (B, Q, T)."""
         codes = self.quantizer.encode(self.denormalize_latents(latents.float()))
-        return self.codes_to_latents(codes).to(latents.dtype), codes
+        return self.normalize_latents(self.quantizer.decode(codes)).to(latents.dtype), codes
 
-    @apply_forward_hook
+    @runs_like_forward
     def codes_to_latents(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (B, Q, T) → standardised latents (B, C, T); fewer codebooks than Q give a coarser result."""
         return self.normalize_latents(self.quantizer.decode(codes))
 
-    @apply_forward_hook
+    @runs_like_forward
     def decode(
         self, latents: torch.Tensor, latent_mask: torch.Tensor | None = None, f0: torch.Tensor | None = None
     ) -> torch.Tensor:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors.torch import load_file
 
 from ..compact_weights import CompactModelMixin
 from ..lora import LoraModelMixin
+from ..offloading import runs_like_forward
 from .codec import CodecMixin, CodecOutput, apply_mask
 from .residual_vector_quantizer import ResidualVectorQuantizer
-from .seanet import encode_in_chunks, import_seanet, run_each_length, run_layers
+from .seanet import build_seanet, encode_in_chunks, import_seanet, run_each_length, run_layers
 
 _SIZES_24KHZ = {
     "sampling_rate": 24000,
@@ -90,6 +90,9 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = True
     _keep_in_fp32_modules = ["quantizer"]
+    _no_split_modules = ["SEANetEncoder", "SEANetDecoder", "ResidualVectorQuantizer"]
+    _repeated_blocks = ["SEANetResnetBlock"]
+    _skip_layerwise_casting_patterns = ["norm"]
 
     @register_to_config
     def __init__(
@@ -125,10 +128,9 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         super().__init__()
         if normalize and chunk_length_s is None:
             raise ValueError("normalize=True needs chunk_length_s, the seconds that share one volume (EnCodec's: 1).")
-        modules = import_seanet()
-        self.encoder = modules.SEANetEncoder(dimension=latent_channels, **self.seanet_config)
-        self.decoder = modules.SEANetDecoder(
-            dimension=latent_channels, trim_right_ratio=trim_right_ratio, **self.seanet_config
+        self.encoder = build_seanet("encoder", dimension=latent_channels, **self.seanet_config)
+        self.decoder = build_seanet(
+            "decoder", dimension=latent_channels, trim_right_ratio=trim_right_ratio, **self.seanet_config
         )
         self.quantizer = ResidualVectorQuantizer(
             latent_channels,
@@ -166,7 +168,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         """Samples a latent frame stands for."""
         return math.prod(self.config.ratios)
 
-    @apply_forward_hook
+    @runs_like_forward
     def encode(
         self,
         waveform: torch.Tensor,
@@ -192,7 +194,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         chunks = len(self._chunks(waveform.shape[-1]))
         return run_each_length(self._volumes, waveform, sample_mask, chunks)
 
-    @apply_forward_hook
+    @runs_like_forward
     def decode(
         self,
         latents: torch.Tensor,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import nn
 
+from ..single_value import SingleValue
 from .codec import apply_mask
 from .convnext import ConvNeXtBackbone
 from .istft_head import overlap_add
@@ -51,7 +53,8 @@ class HarmonicHead(nn.Module):
             raise ValueError(f"n_fft must be at least twice fine_hop_length; got {n_fft} and {fine_hop_length}.")
         self.sampling_rate, self.hop_length, self.fine_hop_length = sampling_rate, hop_length, fine_hop_length
         self.n_fft, self.f0_min, self.f0_max = n_fft, f0_min, f0_max
-        self.f0 = nn.Linear(dim, 1)
+        # A mean, not a sum, over normalised states: or each step of training throws F0 far beyond the mark.
+        self.f0 = SingleValue(dim, mean=True)
         nn.init.normal_(self.f0.weight)
         nn.init.constant_(self.f0.bias, math.log(150))
         self.upsample = nn.Linear(dim, fine_dim * (hop_length // fine_hop_length))
@@ -70,8 +73,7 @@ class HarmonicHead(nn.Module):
         Args:
             f0: (B, T) in Hz, instead of what is predicted; 0 where that is to be used.
         """
-        # A mean, not a sum, over normalised states: or each step of training throws F0 far beyond the mark.
-        log_f0 = (hidden_states.float() * self.f0.weight.float()).mean(-1) + self.f0.bias.float()
+        log_f0 = self.f0(hidden_states)
         used = log_f0.detach().exp()
         if f0 is not None:
             used = torch.where(f0 > 0, f0, used)
@@ -94,7 +96,7 @@ class HarmonicHead(nn.Module):
             f0 = torch.where(mask, f0, f0.gather(1, mask.sum(1, keepdim=True).clamp(min=1) - 1))
         samples = f0.shape[1] * self.hop_length
         f0 = nn.functional.interpolate(f0.unsqueeze(1), size=samples, mode="linear").squeeze(1)
-        phase = ((f0.double() / self.sampling_rate).cumsum(1) % 1.0).float() * (2 * math.pi)
+        phase = accumulate_phase(f0, self.sampling_rate)
         harmonics = (self.sampling_rate / 2 / f0).floor()
         # Dirichlet's kernel is their sum; in the middle of a pulse both its sines vanish.
         below = 2 * (phase / 2).sin()
@@ -111,7 +113,7 @@ class HarmonicHead(nn.Module):
     def _filters(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, dim) → complex responses of minimum phase for pulses and for noise, (B, bins, fine frames) each."""
         count = self.hop_length // self.fine_hop_length
-        fine = self.upsample(hidden_states).unflatten(-1, (count, -1)).flatten(1, 2).transpose(1, 2)
+        fine = rearrange(self.upsample(hidden_states), "batch time (fine dim) -> batch dim (time fine)", fine=count)
         fine_mask = None if mask is None else mask.repeat_interleave(count, dim=1)
         log_magnitudes = self.out(self.backbone(fine, fine_mask)).float().transpose(1, 2)
         # The ceiling keeps an early, wild layer from overflowing.
@@ -124,6 +126,19 @@ class HarmonicHead(nn.Module):
         frames = nn.functional.pad(waveform, (hop // 2, hop // 2)).unfold(1, 2 * hop, hop)
         window = torch.hann_window(2 * hop, device=waveform.device)
         return torch.fft.rfft(frames * window, self.n_fft, dim=2).transpose(1, 2)
+
+
+def accumulate_phase(f0: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+    """F0 (B, samples) in Hz → the phase of the fundamental after each sample, radians in [0, 2π), float32.
+
+    In whole numbers, which stay exact over hours: float32 would drift, and not every device has float64.
+    """
+    # A float32 from 32 Hz up is a whole number of these steps per Hz, and so is a turn.
+    steps = 2**18
+    turn = sampling_rate * steps
+    position = (f0.float() * steps).round().long().cumsum(1) % turn
+    # 30 bits of a turn, more than float32 keeps.
+    return ((position << 30) // turn).float() * 2.0**-30 * (2 * math.pi)
 
 
 def minimum_phase(log_magnitude: torch.Tensor, dim: int) -> torch.Tensor:

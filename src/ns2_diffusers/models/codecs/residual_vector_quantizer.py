@@ -12,6 +12,11 @@ import torch.distributed as dist
 from diffusers.utils import BaseOutput
 from torch import nn
 
+from ..offloading import runs_like_forward
+
+# Of the first initialisation.
+KMEANS_ITERATIONS = 10
+
 
 @dataclass
 class ResidualVectorQuantizerOutput(BaseOutput):
@@ -43,7 +48,6 @@ class ResidualVectorQuantizer(nn.Module):
         dead_code_threshold: a vector used less than this share of the average use is replaced; 0 never.
         quantizer_dropout: in training, share of items quantised with only the first n codebooks, n drawn
             from 1 … Q: one model then serves several bit rates.
-        kmeans_iterations: of the first initialisation.
     """
 
     def __init__(
@@ -54,12 +58,11 @@ class ResidualVectorQuantizer(nn.Module):
         decay: float = 0.99,
         dead_code_threshold: float = 0.05,
         quantizer_dropout: float = 0.0,
-        kmeans_iterations: int = 10,
     ):
         super().__init__()
         self.num_codebooks, self.codebook_size = num_codebooks, codebook_size
         self.decay, self.dead_code_threshold = decay, dead_code_threshold
-        self.quantizer_dropout, self.kmeans_iterations = quantizer_dropout, kmeans_iterations
+        self.quantizer_dropout = quantizer_dropout
         codebooks = torch.randn(num_codebooks, codebook_size, latent_channels) * latent_channels**-0.5
         self.register_buffer("codebooks", codebooks)
         # Moving average of how many frames choose each vector. The average of their sum, which others
@@ -67,6 +70,7 @@ class ResidualVectorQuantizer(nn.Module):
         self.register_buffer("cluster_size", torch.zeros(num_codebooks, codebook_size))
         self.register_buffer("initialized", torch.tensor(False))
 
+    @runs_like_forward
     def encode(self, latents: torch.Tensor, num_codebooks: int | None = None) -> torch.Tensor:
         """(B, C, T) → codes (B, Q, T) int64, Q = `num_codebooks` or all."""
         batch, channels, frames = latents.shape
@@ -78,6 +82,7 @@ class ResidualVectorQuantizer(nn.Module):
             codes.append(index.view(batch, frames))
         return torch.stack(codes, dim=1)
 
+    @runs_like_forward
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (B, Q, T), Q up to `num_codebooks` → latents (B, C, T), the sums of their vectors."""
         if codes.ndim != 3 or codes.shape[1] > self.num_codebooks:
@@ -90,6 +95,11 @@ class ResidualVectorQuantizer(nn.Module):
             for index, codebook in zip(codes.unbind(1), self.codebooks, strict=False)
         ]
         return torch.stack(vectors).sum(0).transpose(1, 2)
+
+    @runs_like_forward
+    def read_codebooks(self) -> torch.Tensor:
+        """The codebooks (Q, K, C) where they are kept while the model runs; offloaded ones are nowhere else."""
+        return self.codebooks.detach()
 
     def forward(self, latents: torch.Tensor, mask: torch.Tensor | None = None) -> ResidualVectorQuantizerOutput:
         """Quantise, and in training mode learn.
@@ -153,7 +163,7 @@ class ResidualVectorQuantizer(nn.Module):
         if len(vectors):
             draw = torch.randperm(len(vectors), device=vectors.device)
             centres = vectors[draw.repeat(-(-self.codebook_size // len(vectors)))[: self.codebook_size]]
-            for _ in range(self.kmeans_iterations if len(vectors) > self.codebook_size else 0):
+            for _ in range(KMEANS_ITERATIONS if len(vectors) > self.codebook_size else 0):
                 counts, sums = self._count(vectors, nearest(vectors, centres), vectors.new_ones(len(vectors)))
                 centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
             self.codebooks[level].copy_(centres)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 
 def import_seanet():
@@ -24,6 +26,56 @@ def import_seanet():
             f"VocosCodec with its mel encoder needs neither."
         ) from error
     return modules
+
+
+class WeightNormConv1d(nn.Conv1d):
+    """A convolution that makes its weight of `weight_g` and `weight_v` within its own forward.
+
+    torch's `weight_norm` makes it in a hook before that, when offloaded or cast weights are not yet where and what the
+    forward pass needs.
+    """
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(states, normed_weight(self), self.bias)
+
+
+class WeightNormConvTranspose1d(nn.ConvTranspose1d):
+    """A transposed convolution as `WeightNormConv1d` is."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return F.conv_transpose1d(
+            states,
+            normed_weight(self),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+def normed_weight(conv: nn.Module) -> torch.Tensor:
+    """Weight of the direction of `weight_v` and the length of `weight_g`, a length for each of the first axis."""
+    return conv.weight_v * (conv.weight_g / torch.norm_except_dim(conv.weight_v, 2, 0))
+
+
+WEIGHT_NORM_CLASSES = {nn.Conv1d: WeightNormConv1d, nn.ConvTranspose1d: WeightNormConvTranspose1d}
+
+
+def build_seanet(part: str, **config) -> nn.Module:
+    """encodec's SEANet "encoder" or "decoder", whose layers read weights only in their own forward."""
+    modules = import_seanet()
+    made = {"encoder": modules.SEANetEncoder, "decoder": modules.SEANetDecoder}[part](**config)
+    for conv in made.modules():
+        hooks = {key for key, hook in conv._forward_pre_hooks.items() if isinstance(hook, WeightNorm)}
+        for key in hooks:
+            del conv._forward_pre_hooks[key]
+        if hooks:
+            # What the hook had made, a plain tensor.
+            del conv.weight
+            conv.__class__ = WEIGHT_NORM_CLASSES[type(conv)]
+    return made
 
 
 def run_layers(layers: nn.Sequential, hidden_states: torch.Tensor, checkpoint: Callable | None) -> torch.Tensor:

@@ -46,15 +46,15 @@ class MelEncoder(nn.Module):
         self.out = nn.Linear(dim, latent_channels)
 
     def forward(self, waveform: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, 1, samples), mask of frames (B, T) → (B, C, T)."""
-        waveform, hop = waveform[:, 0], self.mel.hop_length
+        """(B, 1, samples), mask of frames (B, T) → (B, C, T), in the dtype of the waveform."""
+        dtype, waveform, hop = waveform.dtype, waveform[:, 0], self.mel.hop_length
         features = self.mel(waveform)
         if self.fine_mel is not None:
             whole = nn.functional.pad(waveform, (0, -waveform.shape[-1] % hop))
             fine = self.fine_mel(whole).unflatten(2, (-1, hop // self.fine_mel.hop_length))
             features = torch.cat([features, fine.transpose(2, 3).flatten(1, 2)], dim=1)
         # From about -11.5, the floor, to 1: roughly standardised, since a large mean is all a first layer would see.
-        features = ((features + 6) / 3).to(self.out.weight.dtype)
+        features = ((features + 6) / 3).to(dtype)
         return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
 
 
@@ -85,6 +85,11 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = True
     _keep_in_fp32_modules = ["quantizer"]
+    _no_split_modules = ["ConvNeXtBackbone", "MelEncoder", "HarmonicHead", "ISTFTHead", "ResidualVectorQuantizer"]
+    _repeated_blocks = ["ConvNeXtBlock"]
+    # The voice trembles where F0 comes of eight bits.
+    _skip_layerwise_casting_patterns = ["norm", r"head\.f0"]
+    _group_offload_block_modules = ["encoder", "backbone", "head"]
 
     @register_to_config
     def __init__(
@@ -160,9 +165,9 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
                 config.encoder_layers,
             )
         if config.encoder_type == "seanet":
-            from .seanet import import_seanet
+            from .seanet import build_seanet
 
-            encoder = import_seanet().SEANetEncoder(dimension=config.latent_channels, **(config.seanet_config or {}))
+            encoder = build_seanet("encoder", dimension=config.latent_channels, **(config.seanet_config or {}))
             if encoder.hop_length != config.hop_length:
                 raise ValueError(
                     f"the SEANet encoder's ratios make a hop of {encoder.hop_length}, hop_length says "
