@@ -4,34 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
 from .compact_weights import CompactModelMixin
 from .lora import LoraModelMixin
 from .modeling_outputs import PhonemeAlignerOutput
-
-
-class AlignerConvolution(nn.Conv1d):
-    """A convolution over masked frames or phonemes that keeps their number.
-
-    Args:
-        dropout: of the ReLU and dropout before it; None for the first of a stack, which has neither.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dropout: float | None = None):
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        self.dropout = dropout
-
-    def forward(self, states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, C, L), mask (B, L) → (B, C', L)."""
-        if self.dropout is not None:
-            states = F.dropout(torch.relu(states), self.dropout, self.training)
-        if mask is not None:
-            # The convolution sees beyond the end, where there must be nothing.
-            states = states * mask.unsqueeze(1)
-        return super().forward(states)
 
 
 class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
@@ -52,8 +30,8 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
-    _no_split_modules = ["AlignerConvolution"]
-    _repeated_blocks = ["AlignerConvolution"]
+    _no_split_modules = ["Conv1d"]
+    _repeated_blocks = ["Conv1d"]
     _skip_layerwise_casting_patterns = []
 
     @register_to_config
@@ -70,17 +48,14 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, hidden_size)
         self.phoneme_convs = nn.ModuleList(
-            [
-                AlignerConvolution(hidden_size, hidden_size, 3),
-                AlignerConvolution(hidden_size, attention_channels, 1, dropout),
-            ]
+            [_convolution(hidden_size, hidden_size, 3), _convolution(hidden_size, attention_channels, 1)]
         )
         widths = [feature_channels] + [hidden_size] * len(frame_kernel_sizes)
         self.frame_convs = nn.ModuleList(
-            AlignerConvolution(width, hidden_size, size, dropout if index else None)
-            for index, (width, size) in enumerate(zip(widths, frame_kernel_sizes, strict=False))
+            _convolution(width, hidden_size, size) for width, size in zip(widths, frame_kernel_sizes, strict=False)
         )
-        self.frame_convs.append(AlignerConvolution(hidden_size, attention_channels, 1, dropout))
+        self.frame_convs.append(_convolution(hidden_size, attention_channels, 1))
+        self.drop = nn.Dropout(dropout)
         self.gradient_checkpointing = False
 
     def forward(
@@ -113,11 +88,14 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
         return PhonemeAlignerOutput(log_probs, scores) if return_dict else (log_probs, scores)
 
     def _stack(self, convs: nn.ModuleList, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        for conv in convs:
+        for index, conv in enumerate(convs):
+            states = self.drop(torch.relu(states)) if index else states
+            # Convolutions see beyond the end: there must be nothing.
+            states = states if mask is None else states * mask.unsqueeze(1)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                states = self._gradient_checkpointing_func(conv, states, mask)
+                states = self._gradient_checkpointing_func(conv, states)
             else:
-                states = conv(states, mask)
+                states = conv(states)
         return states
 
     @torch.no_grad()
@@ -190,3 +168,7 @@ def monotonic_alignment_search(
 
 def _lengths(mask: torch.Tensor | None, batch: int, full: int) -> np.ndarray:
     return np.full(batch, full) if mask is None else mask.sum(1).cpu().numpy().astype(np.int64)
+
+
+def _convolution(channels_in: int, channels_out: int, kernel_size: int) -> nn.Conv1d:
+    return nn.Conv1d(channels_in, channels_out, kernel_size, padding=kernel_size // 2)

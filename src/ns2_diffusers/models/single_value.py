@@ -19,6 +19,6 @@ class SingleValue(nn.Linear):
         self.mean = mean
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """(B, L, D) to (B, L) float32."""
+        """(B, L, D) to (B, L, 1) float32."""
         weighted = hidden_states.float() * self.weight.float()
-        return (weighted.mean(-1) if self.mean else weighted.sum(-1)) + self.bias.float()
+        return (weighted.mean(-1, keepdim=True) if self.mean else weighted.sum(-1, keepdim=True)) + self.bias.float()

@@ -62,7 +62,7 @@ class VariancePredictor(nn.Module):
             else:
                 hidden_states = self._layer(*arguments)
         # In float32, as near log 200 Hz the steps of bfloat16 are half semitones.
-        values = self.proj_out(hidden_states)
+        values = self.proj_out(hidden_states).squeeze(-1)
         return values if mask is None else values * mask
 
     def _layer(self, index, hidden_states, keep, prompt_hidden_states, prompt_mask):

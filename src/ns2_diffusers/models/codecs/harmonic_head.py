@@ -73,7 +73,7 @@ class HarmonicHead(nn.Module):
         Args:
             f0: (B, T) in Hz, instead of what is predicted; 0 where that is to be used.
         """
-        log_f0 = self.f0(hidden_states)
+        log_f0 = self.f0(hidden_states).squeeze(-1)
         used = log_f0.detach().exp()
         if f0 is not None:
             used = torch.where(f0 > 0, f0, used)
