@@ -35,6 +35,7 @@ from ns2_diffusers.evaluation.prosody import f0_correlation, f0_range
 from ns2_diffusers.evaluation.speaker import SpeakerJudge, VoiceFilterJudge
 from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
+from ns2_diffusers.pipelines.lora import choose_lora
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 import plot_spectrograms
@@ -59,7 +60,7 @@ COLUMNS = [
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a pipeline directory (the bundled voice)")
-    parser.add_argument("--lora", help="adapters to add: a folder, or what the pipeline's directory calls it")
+    parser.add_argument("--lora", help="adapters to add: a path, or a folder in the pipeline's directory")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument(
         "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc", "ddpm"]
@@ -100,8 +101,9 @@ def main(args):
     pipe.set_progress_bar_config(disable=True)
     results = begin(pipe, model, args)
     if args.lora:
-        beside = Path(model) / args.lora
-        pipe.load_lora_weights(beside if beside.exists() else args.lora)
+        pipe.load_lora_weights(choose_lora(args.lora, model))
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
     judges = Judges(pipe.codec.hop_length)
     prompts = read_prompts(args.prompts, judges)
     sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()[: args.num_sentences]

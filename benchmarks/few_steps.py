@@ -185,7 +185,7 @@ def plan(args):
     """Rows of the table, each with a function that makes its pipeline."""
     for folder in args.students:
         student = load(folder, args)
-        for steps in sorted(student.denoiser.config.student_steps):
+        for steps in sorted(student.scheduler.config.student_steps):
             row = {"model": Path(folder).name, "sampler": "distilled", "spacing": "", "steps": steps, "calls": steps}
             yield row, lambda student=student: student
     for folder in args.teachers:

@@ -22,14 +22,13 @@ from ns2_diffusers import NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeli
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
 from ns2_diffusers.files import whole_parts
-from ns2_diffusers.pipelines.lora import merge_lora_weights, save_lora_weights
 from ns2_diffusers.training import distillation
 from ns2_diffusers.training.assembly import with_components
 from ns2_diffusers.training.averaging import WeightAverage
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
-from ns2_diffusers.training.lora import add_lora, split_lora
+from ns2_diffusers.training.lora import add_lora, lora_to_save, merge_lora, split_lora
 from ns2_diffusers.training.precision import fast_precision
 from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import (
@@ -102,9 +101,9 @@ class Rung:
     teacher_steps: int
 
 
-def plan(teacher, args):
-    """The rungs from a teacher's config down."""
-    known = teacher.student_steps
+def plan(pipe, args):
+    """The rungs from a teacher's pipeline down."""
+    teacher, known = pipe.denoiser.config, pipe.scheduler.config.get("student_steps")
     steps = args.teacher_steps or max(known or [TEACHER_STEPS])
     if known and steps not in known:
         raise ValueError(
@@ -134,7 +133,7 @@ def plan(teacher, args):
 
 def main(args):
     pipe = NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline)
-    rungs = plan(pipe.denoiser.config, args)
+    rungs = plan(pipe, args)
     for rung in rungs:
         folder = Path(args.output_dir) / rung.name
         if not folder.exists():
@@ -256,7 +255,7 @@ def finish(accelerator, made, adapters, rung, step, facts, args):
     """Let the student speak, and write its pipeline with its card, and its adapters beside."""
     alpha = args.lora_alpha or args.lora_rank
     adapters = {f"denoiser.{name}": tensor for name, tensor in adapters.items()}
-    merge_lora_weights({"denoiser": made.denoiser}, adapters, alpha)
+    merge_lora({"denoiser": made.denoiser}, adapters, alpha)
     if args.validation_texts:
         made.to(accelerator.device)
         folder = Path(args.output_dir) / "samples" / rung.name
@@ -266,7 +265,8 @@ def finish(accelerator, made, adapters, rung, step, facts, args):
         made.model_card(rung.name, args.license, facts).save(folder / rung.name / "README.md")
         # Adapters alone do not bring the input for guidance.
         if adapters and rung.method != "guidance":
-            save_lora_weights(adapters, alpha, folder / rung.name, rung.student_steps)
+            steps = rung.student_steps
+            made.save_lora_weights(folder / rung.name, **lora_to_save(adapters, alpha), student_steps=steps)
     accelerator.print(f"{rung.name} saved after {step} steps", flush=True)
 
 
@@ -284,7 +284,7 @@ def build_student(teacher, rung, args):
     It stays in evaluation mode: dropout would only blur what it is taught.
     """
     wanted = (args.guidance_min, args.guidance_max) if rung.method == "guidance" else None
-    student = distillation.make_student(teacher, rung.student_steps, wanted)
+    student = distillation.make_student(teacher, wanted)
     # Nothing is asked without condition and prompt any more.
     student.null_condition.requires_grad_(False)
     student.null_prompt.requires_grad_(False)

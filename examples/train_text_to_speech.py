@@ -38,13 +38,12 @@ from ns2_diffusers import (
 from ns2_diffusers.data.collation import PROMPT_SOURCES, FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card
 from ns2_diffusers.files import whole_parts
-from ns2_diffusers.pipelines.lora import merge_lora_weights, save_lora_weights
 from ns2_diffusers.training.assembly import Blueprint, with_components
 from ns2_diffusers.training.averaging import WeightAverage
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
-from ns2_diffusers.training.lora import add_lora, split_lora
+from ns2_diffusers.training.lora import add_lora, lora_to_save, merge_lora, split_lora
 from ns2_diffusers.training.losses import standardized_codebooks
 from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective
 from ns2_diffusers.training.precision import fast_precision
@@ -167,10 +166,10 @@ def load_pipeline(args):
     if args.pretrained_pipeline:
         changed = {"codec": load_codec(args.codec).eval()} if args.codec else {}
         pipe = NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, **changed)
-        if pipe.denoiser.config.student_steps:
+        if steps := pipe.scheduler.config.get("student_steps"):
             raise ValueError(
-                f"{args.pretrained_pipeline} is a student of {pipe.denoiser.config.student_steps} steps and answers "
-                "at no other noise level: train its teacher further, and distill that again."
+                f"{args.pretrained_pipeline} is a student of {steps} steps and answers at no other noise level: train "
+                "its teacher further, and distill that again."
             )
         return pipe
     codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec")).eval()
@@ -316,7 +315,7 @@ def averaged_models(average, blueprint, args):
     if not state:
         return {}, {}
     models = blueprint.build(state)
-    merge_lora_weights(models, adapters, lora_alpha(args))
+    merge_lora(models, adapters, lora_alpha(args))
     return models, adapters
 
 
@@ -481,7 +480,7 @@ class Trainer:
                 pipe.save_pretrained(folder)
                 card.save(folder / "README.md")
                 if adapters:
-                    save_lora_weights(adapters, lora_alpha(args), folder)
+                    pipe.save_lora_weights(folder, **lora_to_save(adapters, lora_alpha(args)))
                 if "aligner" in models:
                     models["aligner"].save_pretrained(folder / "aligner")
             self.accelerator.print(f"pipeline saved to {args.output_dir} after {self.progress['step']} steps")

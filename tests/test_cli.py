@@ -14,7 +14,6 @@ import torch
 from ns2_diffusers import NaturalSpeech2Pipeline, Voice
 from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, main, write_audio
 from ns2_diffusers.pipelines import bundled
-from ns2_diffusers.pipelines.lora import save_lora_weights
 
 TEXT = "Hello there."
 
@@ -92,13 +91,19 @@ def test_options_reach_the_pipeline(run, tiny_pipeline, clips):
     np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
 
 
+def save_student(pipe, folder, value=0.1):
+    weight = pipe.denoiser.proj_out.weight
+    layers = {
+        "proj_out.lora_A.weight": torch.ones(1, *weight.shape[1:]),
+        "proj_out.lora_B.weight": torch.full((len(weight), 1), value),
+    }
+    pipe.save_lora_weights(folder, denoiser_lora_layers=layers, student_steps=[2])
+
+
 def test_lora_weights_by_name_and_by_path(run, tiny_pipeline, tiny_pipeline_dir, clips):
-    weight = tiny_pipeline.denoiser.proj_out.weight
-    tensors = {"denoiser.proj_out.lora_A.weight": torch.ones(1, *weight.shape[1:])}
-    tensors["denoiser.proj_out.lora_B.weight"] = torch.full((len(weight), 1), 0.1)
+    pytest.importorskip("peft", reason="peft is not installed")
     folder = tiny_pipeline_dir / "few_steps"
-    folder.mkdir()
-    save_lora_weights(tensors, 1, folder, student_steps=[2])
+    save_student(tiny_pipeline, folder)
     tiny_pipeline.load_lora_weights(folder)
     wanted = expected(tiny_pipeline, clips)
     for lora in ("few_steps", str(folder)):
@@ -107,7 +112,22 @@ def test_lora_weights_by_name_and_by_path(run, tiny_pipeline, tiny_pipeline_dir,
     status, printed = run("generate", TEXT, "--lora", "few_steps", "--steps", "3")
     assert status == 2 and "distilled for [2]" in printed.err
     status, printed = run("generate", TEXT, "--lora", "nowhere")
-    assert status == 2 and "nowhere is no file" in printed.err
+    assert status == 2 and "'nowhere' is no file" in printed.err
+
+
+def test_lora_weights_of_the_user_go_first(run, tiny_pipeline, tiny_pipeline_dir, clips, tmp_path, monkeypatch):
+    pytest.importorskip("peft", reason="peft is not installed")
+    save_student(tiny_pipeline, tiny_pipeline_dir / "few_steps", 0.1)
+    home = tmp_path / "home" / "deep"
+    save_student(tiny_pipeline, home / "few_steps", 0.3)
+    tiny_pipeline.load_lora_weights(home / "few_steps")
+    wanted = expected(tiny_pipeline, clips)
+    monkeypatch.chdir(home)
+    assert run("generate", TEXT, "--lora", "few_steps")[0] == 0
+    np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+    # What is not in the model's directory is not found through it.
+    status, printed = run("generate", TEXT, "--lora", "../pipeline/few_steps")
+    assert status == 2 and "'../pipeline/few_steps' is no file" in printed.err
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

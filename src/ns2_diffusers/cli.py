@@ -72,7 +72,10 @@ def make_parser() -> argparse.ArgumentParser:
     whose = generate.add_mutually_exclusive_group(required=True)
     whose.add_argument("--prompt", type=Path, help="a recording of the voice")
     whose.add_argument("--voice", type=Path, help="a voice made with `ns2-diffusers voice`")
-    generate.add_argument("--lora", help="LoRA weights to add: a path, or what the model's directory calls them")
+    generate.add_argument(
+        "--lora",
+        help="LoRA weights to add: a path, a folder in the model's directory, or a hub repository (needs peft)",
+    )
     generate.add_argument("--steps", type=int, help="of the sampler (the model's own number)")
     generate.add_argument("--scheduler", choices=SCHEDULERS, help="the sampler (the model's own)")
     generate.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast")
@@ -256,8 +259,12 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model)
     lora = getattr(args, "lora", None)
     if lora is not None:
-        beside = Path(model) / lora
-        pipe.load_lora_weights(beside if beside.exists() else lora)
+        from .pipelines.lora import choose_lora
+
+        pipe.load_lora_weights(choose_lora(lora, model))
+        # Added to the weights for good, they cost no time.
+        pipe.fuse_lora()
+        pipe.unload_lora_weights()
     name = SCHEDULERS.get(getattr(args, "scheduler", None))
     if name is not None:
         scheduler = getattr(ns2_diffusers if name in ns2_diffusers.__all__ else diffusers, name)

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
-from ns2_diffusers.pipelines.lora import save_lora_weights
+from ns2_diffusers import NaturalSpeech2Pipeline
 
 bundled_voice = pytest.importorskip("bundled_voice", reason="the train and eval extras are not installed")
 
@@ -64,12 +64,12 @@ def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch):
 
 
 def test_adapters_are_added(run, tmp_path, tiny_pipeline_dir):
-    """A folder, or what the pipeline calls it; they bring their scheduler, which knows no other number of steps."""
+    """A path, or what the pipeline calls it; they bring their scheduler, which knows no other number of steps."""
     width = load_file(tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors")["proj_in.weight"].shape
     tensors = {"A": torch.ones(1, width[1]), "B": torch.ones(width[0], 1)}
-    tensors = {f"denoiser.proj_in.lora_{name}.weight": tensor for name, tensor in tensors.items()}
-    (tiny_pipeline_dir / "few").mkdir()
-    save_lora_weights(tensors, 1, tiny_pipeline_dir / "few", student_steps=[2])
+    layers = {f"proj_in.lora_{name}.weight": tensor for name, tensor in tensors.items()}
+    folder = tiny_pipeline_dir / "few"
+    NaturalSpeech2Pipeline.save_lora_weights(folder, denoiser_lora_layers=layers, student_steps=[2])
     options = ["--schedulers", "own", "--num_recordings", "0", "--steps"]
     results = run(*options, "2", "--lora", "few")
     assert [cell["scheduler"] for cell in results["cells"]] == ["few"]

@@ -84,7 +84,7 @@ class Judge:
 
 def test_table_of_teacher_and_student(tiny_pipeline, clips, tmp_path, monkeypatch, capsys):
     tiny_pipeline.save_pretrained(tmp_path / "teacher")
-    student = make_student(tiny_pipeline.denoiser, [2, 1])
+    student = make_student(tiny_pipeline.denoiser)
     scheduler = NaturalSpeech2DistilledScheduler.from_config(tiny_pipeline.scheduler.config, student_steps=[2, 1])
     tiny_pipeline.register_modules(denoiser=student, scheduler=scheduler)
     tiny_pipeline.save_pretrained(tmp_path / "student")

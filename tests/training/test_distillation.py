@@ -243,15 +243,15 @@ def test_a_consistent_student_says_where_the_teacher_ends(prediction_type):
 
 def test_a_student_begins_as_its_teacher(tiny_pipeline):
     teacher = tiny_pipeline.denoiser
-    student = distillation.make_student(teacher, None, (1.0, 3.0))
+    student = distillation.make_student(teacher, (1.0, 3.0))
     assert student.config.guidance_embeds and student.config.guidance_range == [1.0, 3.0]
     sample, condition, prompt = torch.randn(2, 16, 6), torch.randn(2, 6, 32), torch.randn(2, 4, 32)
     expected = teacher(sample, 500.0, condition, prompt).sample
     assert torch.equal(student(sample, 500.0, condition, prompt, guidance=3.0).sample, expected)
-    again = distillation.make_student(student, [4])
+    again = distillation.make_student(student)
     assert all(torch.equal(a, b) for a, b in zip(student.parameters(), again.parameters(), strict=True))
-    assert again.config.student_steps == [4] and again.config.guidance_range == [1.0, 3.0]
-    assert distillation.make_student(student, None, (1.0, 4.0)).config.guidance_range == [1.0, 4.0]
+    assert again.config.guidance_range == [1.0, 3.0]
+    assert distillation.make_student(student, (1.0, 4.0)).config.guidance_range == [1.0, 4.0]
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.add_(0.1)
@@ -262,7 +262,7 @@ def test_a_student_begins_as_its_teacher(tiny_pipeline):
 def test_a_teacher_without_nulls_cannot_be_guided(tiny_pipeline):
     tiny_pipeline.denoiser.register_to_config(learned_nulls=False)
     with pytest.raises(ValueError, match="never learned.*condition_dropout"):
-        distillation.make_student(tiny_pipeline.denoiser, None, (1.0, 3.0))
+        distillation.make_student(tiny_pipeline.denoiser, (1.0, 3.0))
 
 
 @pytest.mark.parametrize("kind", ["transformer", "wavenet"])

@@ -3,8 +3,7 @@ import sys
 import pytest
 import torch
 
-from ns2_diffusers.pipelines.lora import merge_lora_weights, save_lora_weights
-from ns2_diffusers.training.lora import add_lora, split_lora
+from ns2_diffusers.training.lora import add_lora, lora_to_save, merge_lora, split_lora
 
 
 @pytest.fixture
@@ -45,11 +44,14 @@ def test_merged_weights_say_what_adapters_say(adapted, denoiser, tmp_path):
     for name, tensor in base.items():
         component, _, key = name.partition(".")
         assert torch.equal(pipe.components[component].state_dict()[key], tensor), name
-    save_lora_weights(adapters, alpha, tmp_path)
+    pipe.save_lora_weights(tmp_path, **lora_to_save(adapters, alpha))
     pipe.load_lora_weights(tmp_path)
     torch.testing.assert_close(denoise(pipe.denoiser), wanted, atol=1e-5, rtol=1e-5)
-    pipe.load_lora_weights(tmp_path / "pytorch_lora_weights.safetensors", scale=-1.0)
-    torch.testing.assert_close(denoise(pipe.denoiser), plain, atol=1e-5, rtol=1e-5)
+    pipe.unload_lora_weights()
+    torch.testing.assert_close(denoise(pipe.denoiser), plain, atol=1e-6, rtol=1e-6)
+    merge_lora({"denoiser": pipe.denoiser, "phoneme_encoder": pipe.phoneme_encoder}, adapters, alpha)
+    torch.testing.assert_close(denoise(pipe.denoiser), wanted, atol=1e-5, rtol=1e-5)
+    pipe.save_pretrained(tmp_path / "merged")
 
 
 @pytest.mark.parametrize("denoiser", ["transformer", "wavenet"])
@@ -71,42 +73,6 @@ def test_what_is_adapted(adapted, denoiser):
         wanted |= {"denoiser.blocks.1.cross_attention.to_k", "denoiser.blocks.0.feed_forward.net.2"}
     assert wanted <= layers
     assert not {"denoiser.proj_out", "denoiser.proj_in", "denoiser.blocks.0.conv"} & layers
-
-
-def test_a_low_rank_update_by_hand():
-    linear, conv = torch.nn.Linear(2, 1, bias=False), torch.nn.Conv1d(1, 2, 3, bias=False)
-    with torch.no_grad():
-        linear.weight.zero_()
-        conv.weight.zero_()
-    merge_lora_weights(
-        {"a": torch.nn.ModuleDict({"linear": linear, "conv": conv})},
-        {
-            "a.linear.lora_A.weight": torch.tensor([[1.0, 2.0], [0.0, 1.0]]),
-            "a.linear.lora_B.weight": torch.tensor([[3.0, -1.0]]),
-            "a.conv.lora_A.weight": torch.tensor([[[1.0, 0.0, 2.0]]]),
-            "a.conv.lora_B.weight": torch.tensor([[[1.0]], [[-1.0]]]),
-        },
-        alpha=4.0,
-        scale=0.5,
-    )
-    # alpha / r is 2 for the linear layer and 4 for the convolution, half of it is asked for.
-    assert linear.weight.tolist() == [[3.0, 5.0]]
-    assert conv.weight.tolist() == [[[2.0, 0.0, 4.0]], [[-2.0, 0.0, -4.0]]]
-
-
-def test_updates_of_another_pipeline_are_refused_whole(tiny_pipeline, make_tiny_pipeline, adapted, tmp_path):
-    _, models, alpha = adapted("wavenet")
-    save_lora_weights(split_lora(state_of(models))[1], alpha, tmp_path)
-    before = {name: tensor.clone() for name, tensor in tiny_pipeline.phoneme_encoder.state_dict().items()}
-    with pytest.raises(ValueError, match="this pipeline has no such layer"):
-        tiny_pipeline.load_lora_weights(tmp_path)
-    for name, tensor in tiny_pipeline.phoneme_encoder.state_dict().items():
-        assert torch.equal(tensor, before[name])
-    with pytest.raises(ValueError, match="is no file"):
-        tiny_pipeline.load_lora_weights(tmp_path / "nothing")
-    tiny_pipeline.denoiser.save_pretrained(tmp_path / "denoiser")
-    with pytest.raises(ValueError, match="holds no LoRA weights"):
-        tiny_pipeline.load_lora_weights(tmp_path / "denoiser" / "diffusion_pytorch_model.safetensors")
 
 
 def test_a_component_there_is_not(tiny_pipeline):

@@ -95,8 +95,6 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         guidance_embeds: take a distilled guidance scale.
         self_conditioning: take an earlier estimate of the clean latents (arXiv 2208.04202, section 3.2).
         guidance_range: least and greatest scale it was distilled for; the pipeline refuses others.
-        student_steps: numbers of steps it was distilled for, each answer a jump of one of them; None for a
-            denoiser that any sampler may ask.
         learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
             learn it, but the pipeline refuses to guide by them.
     """
@@ -122,7 +120,6 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         continuous_time: bool = False,
         guidance_embeds: bool = False,
         guidance_range: list[float] | None = None,
-        student_steps: list[int] | None = None,
         learned_nulls: bool = True,
         self_conditioning: bool = False,
     ):

@@ -34,33 +34,30 @@ def check_components_fit(codec, denoiser, readers: dict[str, Any]) -> None:
             raise ValueError(f"the components do not fit together: {what} are {sizes}; load them from one checkpoint.")
 
 
-def steps_to_take(denoiser, scheduler, wanted: int | None, usual: int) -> int:
+def steps_to_take(scheduler, wanted: int | None, usual: int) -> int:
     """The number of steps of a generation: `wanted`, else the most that a student knows, else `usual`.
 
+    That the denoiser is a distilled student, and of which steps, is in the scheduler's config, as is what it predicts.
+    Other schedulers made from that config keep it.
+
     Raises:
-        ValueError: the denoiser is a distilled student, and the scheduler or the number of steps is not its own.
+        ValueError: the denoiser is a student, and the scheduler or the number of steps is not its own.
     """
-    trained = denoiser.config.student_steps
-    on_grid = isinstance(scheduler, NaturalSpeech2DistilledScheduler)
-    if trained and not on_grid:
+    trained = scheduler.config.get("student_steps")
+    if not trained:
+        return wanted or usual
+    if not isinstance(scheduler, NaturalSpeech2DistilledScheduler):
         raise ValueError(
-            f"this denoiser is a student distilled for {trained} steps: each of its answers is a jump over one of "
-            f"them, which {type(scheduler).__name__} would take for something else. Put its own scheduler back, "
-            "NaturalSpeech2DistilledScheduler.from_config(pipe.scheduler.config, student_steps="
-            f"{trained}), or load its teacher."
+            f"this denoiser is a student distilled for {list(trained)} steps: each of its answers is a jump over one "
+            f"of them, which {type(scheduler).__name__} would take for something else. Put its own scheduler back, "
+            "NaturalSpeech2DistilledScheduler.from_config(pipe.scheduler.config), or load its teacher."
         )
-    if trained and wanted is not None and wanted not in trained:
+    if wanted is not None and wanted not in trained:
         raise ValueError(
-            f"num_inference_steps is {wanted} and this denoiser was distilled for {trained}: take one of these (or "
-            "None), or load the student of another rung."
+            f"num_inference_steps is {wanted} and this denoiser was distilled for {list(trained)}: take one of these "
+            "(or None), or load a student of other steps."
         )
-    if on_grid and not trained:
-        logger.warning(
-            "NaturalSpeech2DistilledScheduler is for students, and this denoiser was not distilled: it takes the same "
-            "few steps as plain DDIM. A higher-order sampler will do better, such as UniPCMultistepScheduler."
-        )
-        trained = scheduler.config.student_steps
-    return wanted or max(trained or [usual])
+    return wanted or max(trained)
 
 
 def as_texts(given: Any, name: str) -> list[str]:

@@ -365,7 +365,7 @@ class NaturalSpeech2Pipeline(LoraMixin, ModelCardMixin, DiffusionPipeline):
     ) -> SamplingOptions:
         if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
             raise ValueError(f"num_inference_steps is {steps!r}; wanted a whole number of at least 1.")
-        steps = steps_to_take(self.denoiser, self.scheduler, steps, self.config.default_num_inference_steps)
+        steps = steps_to_take(self.scheduler, steps, self.config.default_num_inference_steps)
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
         if guidance_scale is None:

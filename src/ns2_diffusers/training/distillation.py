@@ -102,7 +102,6 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: torch.Tensor) ->
 
 def make_student(
     teacher: torch.nn.Module,
-    student_steps: list[int] | None = None,
     guidance_range: tuple[float, float] | None = None,
 ) -> torch.nn.Module:
     """A copy of a denoiser to teach.
@@ -112,14 +111,13 @@ def make_student(
 
     Args:
         teacher: the denoiser.
-        student_steps: the numbers of steps that the student is going to know, for its config; None for all.
         guidance_range: least and greatest scale that it is going to be taught; None leaves its teacher's.
 
     Raises:
         ValueError: guidance is wanted of a teacher that never was without its condition.
     """
     config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
-    config["student_steps"], state = student_steps, teacher.state_dict()
+    state = teacher.state_dict()
     if guidance_range is not None:
         if not teacher.config.learned_nulls:
             raise ValueError(

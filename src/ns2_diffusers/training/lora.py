@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,6 +44,36 @@ def split_lora(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor],
     adapters = {name.replace(".default.", "."): tensor for name, tensor in state.items() if ".lora_" in name}
     models = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
     return models, adapters
+
+
+def merge_lora(models: dict[str, nn.Module], adapters: dict[str, torch.Tensor], alpha: float) -> None:
+    """Add adapters of `split_lora` to the weights of models without, by name of their component."""
+    for component, (layers, metadata) in _by_component(adapters, alpha).items():
+        models[component].load_lora_adapter(layers, prefix=None, metadata=metadata)
+        models[component].fuse_lora()
+        models[component].unload_lora()
+
+
+def lora_to_save(adapters: dict[str, torch.Tensor], alpha: float) -> dict[str, dict]:
+    """Adapters of `split_lora` as arguments of a pipeline's `save_lora_weights`."""
+    arguments = {}
+    for component, (layers, metadata) in _by_component(adapters, alpha).items():
+        arguments[f"{component}_lora_layers"] = layers
+        arguments[f"{component}_lora_adapter_metadata"] = metadata
+    return arguments
+
+
+def _by_component(adapters: dict[str, torch.Tensor], alpha: float) -> dict[str, tuple[dict, dict]]:
+    layers: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in adapters.items():
+        component, _, key = name.partition(".")
+        layers.setdefault(component, {})[key] = tensor
+    return {component: (own, _metadata(own, alpha)) for component, own in layers.items()}
+
+
+def _metadata(layers: dict[str, torch.Tensor], alpha: float) -> dict[str, Any]:
+    down = {key.removesuffix(".lora_A.weight"): tensor for key, tensor in layers.items() if ".lora_A." in key}
+    return {"r": len(next(iter(down.values()))), "lora_alpha": alpha, "target_modules": sorted(down)}
 
 
 def _layers_to_adapt(model: nn.Module) -> list[str]:
