@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from ..files import whole_file
 from ..models.lora import check_no_adapters, require_peft
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 
@@ -147,7 +148,8 @@ class LoraMixin(LoraBaseMixin):
             header["student_steps"] = json.dumps(list(student_steps))
         os.makedirs(save_directory, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(tensors, Path(save_directory) / weight_name, metadata=header)
+        with whole_file(Path(save_directory) / weight_name) as partial:
+            save_file(tensors, partial, metadata=header)
 
     # Loading and unloading
 
