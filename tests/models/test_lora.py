@@ -19,7 +19,6 @@ def layers_of(model):
         name
         for name, layer in model.named_modules()
         if (isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv1d) and layer.groups == 1))
-        and not name.endswith("_predictor.proj_out")
     ]
 
 

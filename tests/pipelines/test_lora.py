@@ -17,7 +17,7 @@ peft = pytest.importorskip("peft", reason="peft is not installed")
 FILE = "pytorch_lora_weights.safetensors"
 # One linear layer and one convolution of some components.
 LAYERS = {
-    "denoiser": ["blocks.0.attention.to_q", "stem.0.dilated_conv", "proj_out"],
+    "denoiser": ["blocks.0.attention.to_q", "condition_proj", "proj_out"],
     "phoneme_encoder": ["encoder.blocks.0.feed_forward.conv"],
     "prompt_encoder": ["proj_in"],
     "variance_adaptor": ["pitch_predictor.convs.1"],
@@ -566,7 +566,7 @@ def test_adapters_trained_with_peft_are_saved_and_loaded(make, tmp_path):
         use_rslora=True,
         rank_pattern={"blocks.1.attention.to_q": 2},
         alpha_pattern={"blocks.0.attention.to_q": 5},
-        target_modules=["to_q", "dilated_conv"],
+        target_modules=["to_q", "modulation"],
         init_lora_weights=False,
     )
     pipe.denoiser.add_adapter(config)
