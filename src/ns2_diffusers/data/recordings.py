@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,10 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
 
 
 def find_recordings(place: str | Path) -> list[Path]:
-    """Paths of all audio below a folder, or of a CSV's column `file`, relative to the CSV.
+    """Paths of all audio below a folder, or of the column `file` of a list, relative to the list.
+
+    Args:
+        place: a folder, a CSV file with a header, or a JSON Lines file (`.jsonl`) with one object per line.
 
     Raises:
         ValueError: there is none, or no such column.
@@ -27,10 +31,14 @@ def find_recordings(place: str | Path) -> list[Path]:
     path = Path(place)
     if path.is_file():
         with open(path, newline="", encoding="utf-8") as handle:
-            rows = csv.DictReader(handle)
-            if "file" not in (rows.fieldnames or []):
-                raise ValueError(f"{path} has the columns {rows.fieldnames}: it needs one named `file`.")
-            files = [path.parent / row["file"] for row in rows]
+            if path.suffix == ".jsonl":
+                rows = [json.loads(line) for line in handle if line.strip()]
+            else:
+                rows = list(csv.DictReader(handle))
+        bad = next((row for row in rows if "file" not in row), None)
+        if bad is not None:
+            raise ValueError(f"{path} has a row with the columns {list(bad)}: every row needs one named `file`.")
+        files = [path.parent / row["file"] for row in rows]
     else:
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
@@ -100,7 +108,7 @@ class RandomCrops(torch.utils.data.Dataset):
         speed_perturbation: float = 0.0,
         f0_hop_length: int | None = None,
     ):
-        self.f0_hop_length, self._f0 = f0_hop_length, {}
+        self.f0_hop_length = f0_hop_length
         self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
         self.seed, self.first_item, self.speed_perturbation = seed, first_item, speed_perturbation
         durations = {file: seconds_in_header(file) for file in files}
@@ -126,19 +134,9 @@ class RandomCrops(torch.utils.data.Dataset):
         waveform[:, : audio.shape[1]] = gain * audio
         crop = {"waveform": torch.from_numpy(waveform), "sample_mask": torch.arange(length) < audio.shape[1]}
         if self.f0_hop_length:
-            middles = (np.arange(math.ceil(length / self.f0_hop_length)) + 0.5) * self.f0_hop_length
-            crop["f0"] = self._f0_at(index, start + speed * middles / self.sampling_rate) * speed
+            # Of the crop alone: F0 of whole recordings would cost more than the rest of a step on large corpora.
+            crop["f0"] = estimate_f0(crop["waveform"].mean(dim=0), self.sampling_rate, self.f0_hop_length)
         return crop
-
-    def _f0_at(self, index: int, seconds: np.ndarray) -> torch.Tensor:
-        """F0 in Hz of a recording as it is, at some times; found once a recording, as WORLD is slow."""
-        hop = self.f0_hop_length // 2
-        if index not in self._f0:
-            samples = torch.from_numpy(read_span(self.files[index], self.sampling_rate).mean(axis=0))
-            self._f0[index] = estimate_f0(samples, self.sampling_rate, hop)
-        frames = torch.from_numpy(seconds * self.sampling_rate / hop).long()
-        f0 = self._f0[index]
-        return torch.where(frames < len(f0), f0[frames.clamp(max=len(f0) - 1)], 0.0)
 
 
 class RandomCodeCrops(torch.utils.data.Dataset):
