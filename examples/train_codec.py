@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from safetensors.torch import load_file, save_file
 
 from ns2_diffusers import EncodecCodec, VocosCodec, load_codec
 from ns2_diffusers.data.recordings import RandomCrops, find_recordings
-from ns2_diffusers.files import whole_parts
+from ns2_diffusers.files import whole_file, whole_parts
 from ns2_diffusers.training.checkpoints import Checkpoints
 from ns2_diffusers.training.clock import TrainingClock
 from ns2_diffusers.training.codec_losses import (
@@ -37,13 +38,14 @@ from ns2_diffusers.training.precision import fast_precision
 from ns2_diffusers.training.stability import NonFiniteGuard
 from ns2_diffusers.training.tracking import log_numbers, rewind_log, start_tracking
 
+DISCRIMINATOR_NAME = "discriminator.safetensors"
 CODECS = {"vocos": VocosCodec, "encodec": EncodecCodec}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--train_data", required=True, help="folder of audio, or a csv with a column `file`")
+    add("--train_data", required=True, help="folder of audio, or a list (.csv, .jsonl) with a column `file`")
     add("--output_dir", required=True, help="the codec goes here; checkpoints, log and samples below it")
     add("--pretrained_codec", help="folder of a codec to start from")
     add("--codec_type", choices=sorted(CODECS), default="vocos")
@@ -81,6 +83,7 @@ def parse_args(argv=None):
     add("--balance_losses", action="store_true", help="weights of what is heard are shares of the gradient")
     add("--adversarial_start_step", type=int, default=0)
     add("--freeze_encoder", action="store_true", help="train the decoder alone: codes stay what they are")
+    add("--pretrained_discriminator", help="discriminator.safetensors of an earlier run, made with the same options")
     add("--discriminator", choices=["light", "encodec"], default="light", help="ours, or the encodec package's")
     add("--discriminator_channels", type=int, default=16)
     add("--discriminator_n_ffts", type=int, nargs="*", default=[256, 512, 1024, 2048], help="of the light ones")
@@ -174,6 +177,27 @@ def build_discriminator(args, channels):
     return judges
 
 
+def load_discriminator(discriminator, file):
+    """Load the weights that an earlier run saved.
+
+    Raises:
+        ValueError: they are of a discriminator with other options.
+    """
+    state = load_file(file)
+    expected = discriminator.state_dict()
+    differing = sorted(
+        name
+        for name in state.keys() | expected.keys()
+        if name not in state or name not in expected or state[name].shape != expected[name].shape
+    )
+    if differing:
+        raise ValueError(
+            f"--pretrained_discriminator {file} does not fit the discriminator of this run ({differing[0]} and "
+            f"{len(differing) - 1} other tensors differ): give the --discriminator options of the run that saved it."
+        )
+    discriminator.load_state_dict(state)
+
+
 def reconstruction_losses(reconstruction, waveform, mel_loss, args):
     losses = {"mel": mel_loss(reconstruction, waveform)}
     if args.stft_weight:
@@ -207,6 +231,8 @@ class Trainer:
         if args.freeze_encoder:
             codec.encoder.requires_grad_(False)
         discriminator = SideBySide(build_discriminator(args, codec.channels))
+        if args.pretrained_discriminator:
+            load_discriminator(discriminator, args.pretrained_discriminator)
         self.judges = list(discriminator.parameters())
         self.mel_loss = MultiResolutionMelLoss(codec.sampling_rate).to(accelerator.device)
         self.weights = loss_weights(args)
@@ -356,6 +382,10 @@ class Trainer:
                 codec.set_latent_statistics(*measure_latents(codec, files, args.statistics_seconds))
             with whole_parts(args.output_dir) as folder:
                 codec.save_pretrained(folder)
+            if args.adversarial_weight:
+                state = self.accelerator.unwrap_model(self.discriminator).state_dict()
+                with whole_file(Path(args.output_dir) / DISCRIMINATOR_NAME) as partial:
+                    save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
             self.accelerator.print(f"codec {codec.fingerprint} saved to {args.output_dir}")
         self.accelerator.end_training()
 

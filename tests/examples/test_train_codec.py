@@ -171,6 +171,24 @@ def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, t
     assert changed == {"backbone", "head"}
 
 
+def test_discriminators_are_kept_from_run_to_run(train_codec, recordings, tmp_path):
+    extra = ["--max_train_steps", "2", "--adversarial_weight", "1", "--discriminator_channels", "2"]
+    run(train_codec, recordings, tmp_path / "first", *extra, "--discriminator_learning_rate", "1e-2")
+    saved = tmp_path / "first" / "discriminator.safetensors"
+    first = load_file(saved)
+    # A learning rate of zero shows where the second run starts.
+    start = ["--pretrained_discriminator", str(saved), "--discriminator_learning_rate", "1e-12"]
+    run(train_codec, recordings, tmp_path / "second", *extra, *start)
+    second = load_file(tmp_path / "second" / "discriminator.safetensors")
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, atol=1e-6, rtol=0)
+    run(train_codec, recordings, tmp_path / "anew", *extra, *start[2:])
+    anew = load_file(tmp_path / "anew" / "discriminator.safetensors")
+    assert max((anew[name] - tensor).abs().max() for name, tensor in first.items()) > 1e-3
+    with pytest.raises(ValueError, match="does not fit"):
+        run(train_codec, recordings, tmp_path / "third", *extra, *start, "--discriminator_n_ffts", "256")
+
+
 def test_a_pretrained_codec_can_be_given_more_to_see(train_codec, recordings, tmp_path):
     first = run(train_codec, recordings, tmp_path / "first", "--max_train_steps", "1").eval()
     start = ["--train_data", "x", "--output_dir", "y", "--max_train_steps", "1"]
