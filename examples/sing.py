@@ -17,7 +17,7 @@ import torch
 
 import ns2_diffusers
 from ns2_diffusers import NaturalSpeech2Pipeline
-from ns2_diffusers.pipelines.pipeline_naturalspeech2 import fade
+from ns2_diffusers.pipelines.utterances import fade
 from ns2_diffusers.text.notes import read_notes, set_to_notes
 
 # Speech lets a last vowel die away, and so do models that learned from it, however long the note. So songs are sung

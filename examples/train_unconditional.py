@@ -4,14 +4,13 @@
     python examples/train_unconditional.py --dataset_dir outputs/dataset --output_dir my-noises
     accelerate launch examples/train_unconditional.py …  # several GPUs or machines
 
-The result is a pipeline directory: `NaturalSpeech2Pipeline.from_pretrained(output_dir)(length=200)`. Sizes are those
+The result is a pipeline directory: `NaturalSpeech2UnconditionalPipeline.from_pretrained(output_dir)`. Sizes are those
 of the class `--denoiser` names unless `--model_config` says otherwise: JSON text, or a file of it, such as
 `{"hidden_size": 256, "num_layers": 6}`.
 """
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import soundfile
@@ -23,8 +22,8 @@ from transformers import get_inverse_sqrt_schedule
 
 from ns2_diffusers import (
     NaturalSpeech2DDIMScheduler,
-    NaturalSpeech2Pipeline,
     NaturalSpeech2Tokenizer,
+    NaturalSpeech2UnconditionalPipeline,
     TransformerDenoiser,
     WaveNetDenoiser,
     load_codec,
@@ -101,11 +100,11 @@ def parse_args(argv=None):
 def load_pipeline(args):
     """The pipeline to train: a trained one, or an untrained one for the codec."""
     if args.pretrained_pipeline:
-        return NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline)
+        return NaturalSpeech2UnconditionalPipeline.from_pretrained(args.pretrained_pipeline)
     codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec"))
     text = args.model_config
     sizes = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
-    return NaturalSpeech2Pipeline(
+    return NaturalSpeech2UnconditionalPipeline(
         codec=codec.eval(),
         denoiser=DENOISERS[args.denoiser](latent_channels=codec.latent_channels, **sizes),
         scheduler=NaturalSpeech2DDIMScheduler(prediction_type=args.prediction_type, beta_schedule=args.beta_schedule),
@@ -255,7 +254,7 @@ class Trainer:
             directory = Path(args.output_dir) / "samples"
             directory.mkdir(exist_ok=True)
             output = pipe.to(self.accelerator.device)(
-                length=math.ceil(args.crop_seconds * self.codec.frame_rate),
+                audio_length_in_s=args.crop_seconds,
                 batch_size=args.validation_samples,
                 num_inference_steps=args.validation_inference_steps,
                 generator=torch.Generator().manual_seed(args.seed),

@@ -20,6 +20,7 @@ from ns2_diffusers import (
     NaturalSpeech2DDIMScheduler,
     NaturalSpeech2Pipeline,
     NaturalSpeech2Tokenizer,
+    NaturalSpeech2UnconditionalPipeline,
     PhonemeEncoder,
     SpeechPromptEncoder,
     TransformerDenoiser,
@@ -96,7 +97,7 @@ def tiny_codec(_codec):
 def make_tiny_pipeline(tiny_codec):
     """A function that makes a pipeline over `tiny_codec`.
 
-    `denoiser` is "transformer" or "wavenet"; `unconditional` leaves out all that reads text and prompt;
+    `denoiser` is "transformer" or "wavenet"; `unconditional` makes a `NaturalSpeech2UnconditionalPipeline`;
     further arguments are components to put in a place or `max_prompt_seconds` and the like.
     """
 
@@ -127,7 +128,8 @@ def make_tiny_pipeline(tiny_codec):
             for part in made.values():
                 if isinstance(part, torch.nn.Module) and part is not tiny_codec:
                     fill_zeros(part.eval())
-        return NaturalSpeech2Pipeline(**(made | parts))
+        pipeline = NaturalSpeech2UnconditionalPipeline if unconditional else NaturalSpeech2Pipeline
+        return pipeline(**(made | parts))
 
     return make
 

@@ -6,11 +6,14 @@ optional library (torchaudio, for EnCodec) cannot be imported.
 
 import importlib
 
+from .registration import register_pipelines
+
 __version__ = "0.1.0"
 
 # Where each public name lives.
 _HOMES = {
     "NaturalSpeech2Pipeline": "pipelines.pipeline_naturalspeech2",
+    "NaturalSpeech2UnconditionalPipeline": "pipelines.pipeline_naturalspeech2_unconditional",
     "NaturalSpeech2PipelineOutput": "pipelines.pipeline_output",
     "Voice": "pipelines.voice",
     "bundled": "pipelines.bundled",
@@ -39,6 +42,9 @@ _BASES = {
 }
 
 __all__ = ["__version__", *_HOMES]
+
+
+register_pipelines()
 
 
 def __getattr__(name):

@@ -40,3 +40,18 @@ def mean_over_time(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
         return states.mean(1)
     weights = mask.unsqueeze(-1).to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def padding_mask(lengths: Sequence[int], device: torch.device | str | None = None) -> torch.Tensor | None:
+    """`lengths_mask`, or None where nothing is padded.
+
+    Attention kernels are quicker without a mask, and some take none.
+    """
+    if min(lengths) == max(lengths):
+        return None
+    return lengths_mask(torch.as_tensor(lengths, device=device))
+
+
+def pad_batch(items: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """`pad` of tensors (L, ...) and their `padding_mask`."""
+    return pad(items), padding_mask([len(item) for item in items], items[0].device)

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from accelerate.state import AcceleratorState
 
-from ns2_diffusers import NaturalSpeech2Pipeline, NaturalSpeech2Tokenizer
+from ns2_diffusers import NaturalSpeech2Tokenizer, NaturalSpeech2UnconditionalPipeline
 from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_unconditional.py"
@@ -68,10 +68,10 @@ def test_it_learns_one_sound_and_leaves_a_pipeline(script, codec, clips, tmp_pat
     assert rows[-1]["data"] < 0.6 * rows[0]["data"]
     assert {path.name for path in (output / "samples").iterdir()} == {"00000060-0.wav", "00000060-1.wav"}
 
-    pipe = NaturalSpeech2Pipeline.from_pretrained(output)
+    pipe = NaturalSpeech2UnconditionalPipeline.from_pretrained(output)
     for name, tensor in made.denoiser.state_dict().items():
         assert torch.equal(pipe.denoiser.state_dict()[name], tensor)
-    sampled = pipe(length=20, num_inference_steps=4, generator=torch.Generator().manual_seed(0)).audios[0]
+    sampled = pipe(audio_length_in_s=0.4, num_inference_steps=4, generator=torch.Generator().manual_seed(0)).audios[0]
     assert sampled.shape == (20 * pipe.codec.hop_length,) and np.isfinite(sampled).all()
 
 

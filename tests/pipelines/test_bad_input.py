@@ -72,8 +72,35 @@ CASES = {
     "generator": ({"generator": 7}, TypeError, "torch.Generator"),
     "too many generators": ({"generator": [torch.Generator()] * 3}, ValueError, "3 generators for 1"),
     "callback input": ({"callback_on_step_end_tensor_inputs": ["noise"]}, ValueError, "noise"),
-    "length with text": ({"length": 10}, ValueError, "leave"),
-    "length 0": ({"text": None, "prompt_audio": None, "length": 0}, ValueError, "length is 0"),
+    "steps True": ({"num_inference_steps": True}, TypeError, "bool"),
+    "steps as text": ({"num_inference_steps": "4"}, TypeError, "'4'"),
+    "steps and timesteps": ({"timesteps": [999]}, ValueError, "give one of them"),
+    "timesteps of no number": ({"num_inference_steps": None, "timesteps": ["a"]}, TypeError, "'a'"),
+    "no timesteps": ({"num_inference_steps": None, "timesteps": []}, TypeError, "list of numbers"),
+    "NaN guidance": ({"guidance_scale": float("nan")}, ValueError, "guidance_scale is nan"),
+    "complex guidance": ({"guidance_scale": 1j}, TypeError, "complex"),
+    "guidance as text": ({"guidance_scale": "2"}, TypeError, "guidance_scale is '2'"),
+    "infinite temperature": ({"temperature": float("inf")}, ValueError, "temperature is inf"),
+    "eta 2": ({"eta": 2}, ValueError, "eta is 2"),
+    "voice matching 2": ({"voice_matching": 2}, ValueError, "voice_matching is 2"),
+    "voice matching NaN": ({"voice_matching": float("nan")}, ValueError, "voice_matching is nan"),
+    "batch size 0": ({"max_batch_size": 0}, ValueError, "max_batch_size is 0"),
+    "batch size True": ({"max_batch_size": True}, TypeError, "max_batch_size is True"),
+    "NaN sentence length": ({"max_sentence_length": float("nan")}, ValueError, "max_sentence_length is nan"),
+    "latents as text": ({"latents": "noise"}, TypeError, "latents is a str"),
+    "latents of whole numbers": ({"latents": torch.ones(1, 16, 9, dtype=torch.int64)}, ValueError, "int64"),
+    "NaN latents": ({"latents": torch.full((1, 16, 9), float("nan"))}, ValueError, "finite"),
+    "callback that is no function": ({"callback_on_step_end": 3}, TypeError, "wanted a function"),
+    "callback that returns a tensor": (
+        {"callback_on_step_end": lambda *args: args[3]["latents"]},
+        TypeError,
+        "returned a Tensor",
+    ),
+    "callback that returns other latents": (
+        {"callback_on_step_end": lambda *args: {"latents": torch.zeros(3)}},
+        ValueError,
+        "shape (3,)",
+    ),
     "max sentence length": ({"max_sentence_length": 0}, ValueError, "at least 1"),
 }
 
@@ -146,9 +173,24 @@ def test_guidance_by_nulls_that_were_never_learned(call, tiny_pipeline):
         call(guidance_scale=2.0)
 
 
-def test_text_for_a_pipeline_that_cannot_read(make_tiny_pipeline, clips):
-    with pytest.raises(ValueError, match="length="):
-        make_tiny_pipeline(unconditional=True)("Yes.", clips[0])
+UNCONDITIONAL_CASES = {
+    "length 0": ({"audio_length_in_s": 0}, ValueError, "audio_length_in_s is 0"),
+    "length True": ({"audio_length_in_s": True}, TypeError, "audio_length_in_s is True"),
+    "infinite length": ({"audio_length_in_s": float("inf")}, ValueError, "audio_length_in_s is inf"),
+    "batch size 0": ({"batch_size": 0}, ValueError, "batch_size is 0"),
+    "batch size 1.5": ({"batch_size": 1.5}, ValueError, "batch_size is 1.5"),
+    "latents for another batch": ({"latents": torch.zeros(2, 16, 9)}, ValueError, "latents are for 2"),
+    "latents of another length": ({"latents": torch.zeros(1, 16, 9)}, ValueError, "(16, 9)"),
+    "generators": ({"generator": [torch.Generator()] * 2}, ValueError, "2 generators for 1"),
+}
+
+
+@pytest.mark.parametrize("name", UNCONDITIONAL_CASES)
+def test_bad_unconditional_call(make_tiny_pipeline, name):
+    options, error, message = UNCONDITIONAL_CASES[name]
+    with pytest.raises(error) as raised:
+        make_tiny_pipeline(unconditional=True)(**{"audio_length_in_s": 0.4, "num_inference_steps": 1, **options})
+    assert message in str(raised.value)
 
 
 def test_nan_is_reported_and_not_returned(call, tiny_pipeline):

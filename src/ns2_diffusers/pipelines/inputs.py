@@ -1,25 +1,28 @@
-"""What the pipeline is given, checked and brought into one form: a list entry a text."""
+"""What the pipeline is given, checked and brought into one form: one list entry per text."""
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers.utils import logging
 
 from ..audio.pitch import interpolate_unvoiced
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 from ..text.sentences import split_sentences
 
-logger = logging.get_logger(__name__)
 
+def check_components_fit(codec: Any, denoiser: Any, **readers: Any) -> None:
+    """Raise a ValueError where sizes that must agree between components do not.
 
-def check_components_fit(codec, denoiser, readers: dict[str, Any]) -> None:
-    """Raise a ValueError where sizes that must agree between components do not."""
+    Args:
+        readers: `tokenizer`, `phoneme_encoder`, `prompt_encoder` and `variance_adaptor` of a pipeline that reads text.
+    """
     channels = {"codec": codec.latent_channels, "denoiser": denoiser.config.latent_channels}
     widths = {"denoiser": denoiser.config.condition_dim}
-    if readers["prompt_encoder"] is not None:
+    if readers:
         channels["prompt_encoder"] = readers["prompt_encoder"].config.latent_channels
         for name in ("phoneme_encoder", "prompt_encoder", "variance_adaptor"):
             widths[name] = readers[name].config.hidden_size
@@ -58,6 +61,52 @@ def steps_to_take(scheduler, wanted: int | None, usual: int) -> int:
             "(or None), or load a student of other steps."
         )
     return wanted or max(trained)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    wanted: str,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Raise where a value is no finite number in its range.
+
+    Raises:
+        TypeError: it is no number (or a bool), or not whole where that is wanted.
+        ValueError: it is out of range, NaN or infinite.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} is {value!r}, a {type(value).__name__}; wanted {wanted}.")
+    if (
+        not isinstance(value, kind)
+        or not math.isfinite(value)
+        or (least is not None and value < least)
+        or (most is not None and value > most)
+        or (above is not None and value <= above)
+    ):
+        raise ValueError(f"{name} is {value!r}; wanted {wanted}.")
+
+
+def check_steps(num_inference_steps: Any, timesteps: Any, sigmas: Any) -> None:
+    """Raise where the steps of a generation are not said in one way, or not with numbers."""
+    given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps, "sigmas": sigmas}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ValueError(f"{' and '.join(names)} were given: they all say which steps to take; give one of them.")
+    if num_inference_steps is not None:
+        check_number("num_inference_steps", num_inference_steps, "a whole number of at least 1", least=1, whole=True)
+    for name in ("timesteps", "sigmas"):
+        if given[name] is None:
+            continue
+        if isinstance(given[name], (str, bytes)) or not hasattr(given[name], "__len__") or not len(given[name]):
+            raise TypeError(f"{name} is {given[name]!r}; wanted a list of numbers, the most noise first.")
+        for value in given[name]:
+            value = value.item() if hasattr(value, "item") else value
+            check_number(f"a value of {name}", value, "a number of at least 0", least=0.0)
 
 
 def as_texts(given: Any, name: str) -> list[str]:
@@ -101,6 +150,35 @@ def per_text_tensor(value: Any, count: int, name: str) -> list[torch.Tensor | No
     return tensors
 
 
+def per_text_latents(value: Any, count: int) -> list[torch.Tensor | None]:
+    """None, or unit noise (B, C, T) or a list of (C, T), as a list of tensors."""
+    if value is None:
+        return [None] * count
+    if not isinstance(value, (torch.Tensor, np.ndarray, list, tuple)):
+        raise TypeError(f"latents is a {type(value).__name__}; wanted unit noise (B, C, T), a tensor or an array.")
+    if len(value) != count:
+        raise ValueError(f"latents are for {len(value)} texts and there are {count}.")
+    tensors = [torch.as_tensor(each) for each in value]
+    for tensor in tensors:
+        if tensor.ndim != 2 or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise ValueError(
+                f"latents of shape {tuple(tensor.shape)} and dtype {tensor.dtype} were given for a text; wanted "
+                "finite floating-point noise (C, T)."
+            )
+    return tensors
+
+
+def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float) -> None:
+    """Raise a ValueError where durations (N,) are not whole latent frames of so many symbols."""
+    if len(durations) != symbols:
+        raise ValueError(
+            f"{len(durations)} durations were given and {symbols} are wanted: one for each symbol that the "
+            f"tokenizer makes, start and end included (in latent frames of {1 / frame_rate:.4f} s)."
+        )
+    if (durations != durations.round()).any() or (durations < 0).any() or durations.sum() < 1:
+        raise ValueError("durations must be whole latent frames, none negative, and not all zero.")
+
+
 def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
     """A seed for every sentence of every text, from one generator for all, one a text, or torch's own.
 
@@ -119,14 +197,14 @@ def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
 
 
 def frame_pitch(pitch: torch.Tensor, durations: torch.Tensor) -> torch.Tensor:
-    """F0 a frame from F0 a frame or a phoneme, without gaps."""
+    """Per-frame F0 from per-frame or per-phoneme F0; unvoiced gaps are interpolated."""
     frames = int(durations.sum())
     if len(pitch) == len(durations) != frames:
         pitch = pitch.repeat_interleave(durations)
     if len(pitch) != frames:
         raise ValueError(
-            f"pitch has {len(pitch)} values; wanted {frames}, one a latent frame, or {len(durations)}, one a phoneme "
-            "with start and end."
+            f"pitch has {len(pitch)} values; wanted {frames}, one per latent frame, or {len(durations)}, one per "
+            "phoneme with start and end."
         )
     if (pitch < 0).any():
         raise ValueError("pitch has negative values; wanted F0 in Hz, 0 where unvoiced.")

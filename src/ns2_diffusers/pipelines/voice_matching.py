@@ -40,6 +40,25 @@ def match_voice(
     return torch.lerp(latents, matched, share * presence(latents, silence))
 
 
+def match_voices(
+    latents: list[torch.Tensor], prompts: list[torch.Tensor], silence: torch.Tensor, shares: list[float], enough: float
+) -> list[torch.Tensor]:
+    """`match_voice` of each item, by its own share.
+
+    Args:
+        latents: (C, T) per item; an item of fewer than `enough` frames is moved less far: a word has few statistics.
+        prompts: (C, Tp) per item.
+        silence: (C,).
+        shares: 0 leaves an item as it is.
+        enough: frames.
+    """
+    shares = [share * min(1.0, item.shape[1] / enough) for share, item in zip(shares, latents, strict=True)]
+    return [
+        match_voice(item, prompt, silence, share) if share else item
+        for item, prompt, share in zip(latents, prompts, shares, strict=True)
+    ]
+
+
 def colour(latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
     """`latents` (C, T) with the mean and the covariance of `prompt` (C, Tp)."""
     mean, covariance = _statistics(latents, silence)

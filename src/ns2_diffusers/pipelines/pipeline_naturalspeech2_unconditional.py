@@ -1,0 +1,113 @@
+"""Audio from noise alone: the codec and the denoiser, without text and prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+from ..models.codecs.encodec_codec import EncodecCodec
+from ..models.codecs.vocos_codec import VocosCodec
+from ..models.transformer_denoiser import TransformerDenoiser
+from ..models.wavenet_denoiser import WaveNetDenoiser
+from ..registration import register_components
+from .inputs import check_components_fit, check_number, draw_seeds, per_text_latents
+from .latent_diffusion import LatentDiffusionMixin
+from .model_card import ModelCardMixin
+from .pipeline_output import NaturalSpeech2PipelineOutput
+
+register_components()
+
+
+class NaturalSpeech2UnconditionalPipeline(LatentDiffusionMixin, ModelCardMixin, DiffusionPipeline):
+    """Unconditional generation by latent diffusion: the right half of figure 1 alone.
+
+    A pipeline that reads text becomes one with `NaturalSpeech2UnconditionalPipeline.from_pipe(pipe)`, if its denoiser
+    was trained to go without condition.
+
+    Args:
+        codec: waveforms to latents and back, e.g. `VocosCodec` or `EncodecCodec`.
+        denoiser: `WaveNetDenoiser` or `TransformerDenoiser`.
+        scheduler: any of this package's, or any of diffusers' made from its config.
+        default_num_inference_steps: used where a call gives None.
+    """
+
+    model_cpu_offload_seq = "denoiser->codec"
+
+    def __init__(
+        self,
+        codec: VocosCodec | EncodecCodec,
+        denoiser: WaveNetDenoiser | TransformerDenoiser,
+        scheduler: SchedulerMixin,
+        default_num_inference_steps: int = 32,
+    ):
+        super().__init__()
+        check_components_fit(codec, denoiser)
+        self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler)
+        self.register_to_config(default_num_inference_steps=default_num_inference_steps)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        batch_size: int = 1,
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        audio_length_in_s: float = 2.0,
+        *,
+        timesteps: Sequence[float] | None = None,
+        sigmas: Sequence[float] | None = None,
+        temperature: float | None = None,
+        eta: float = 0.0,
+        latents: Any = None,
+        output_type: str = "np",
+        return_dict: bool = True,
+        callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> NaturalSpeech2PipelineOutput | tuple:
+        """Generate audio from noise.
+
+        Args:
+            batch_size: how many.
+            num_inference_steps: steps of the scheduler; the pipeline's default when None.
+            generator: one for all, or one per item; an item then sounds the same whatever shares its batch.
+            audio_length_in_s: seconds of each; rounded up to whole latent frames while sampling, then cut.
+            latents: unit noise (B, C, T) to start from.
+
+        All other arguments are those of `NaturalSpeech2Pipeline.__call__`.
+
+        Returns:
+            `NaturalSpeech2PipelineOutput` with `audios` and `sampling_rate`, or a tuple if `return_dict` is False.
+
+        Raises:
+            TypeError, ValueError: bad input; the message says what is wanted.
+        """
+        settings = self.check_sampling(
+            num_inference_steps,
+            timesteps,
+            sigmas,
+            1.0,
+            temperature,
+            eta,
+            output_type,
+            callback_on_step_end,
+            callback_on_step_end_tensor_inputs,
+        )
+        check_number("batch_size", batch_size, "a whole number of at least 1", least=1, whole=True)
+        check_number("audio_length_in_s", audio_length_in_s, "a number of seconds above 0", above=0.0)
+        samples = max(1, round(audio_length_in_s * self.sampling_rate))
+        frames = [self.codec.latent_length(samples)] * batch_size
+        given = per_text_latents(latents, batch_size)
+        generators = [torch.Generator().manual_seed(seed) for (seed,) in draw_seeds(generator, [1] * batch_size)]
+
+        scheduler = self.prepare_scheduler(settings)
+        noise = self.prepare_latents(frames, generators, scheduler, settings.temperature, given)
+        audios = list(self.denoise(noise, scheduler, settings, generators, frames))
+        if output_type != "latent":
+            audios = [audio[..., :samples] for audio in self.decode_latents(audios)]
+        self.maybe_free_model_hooks()
+        audios = [audio.numpy() for audio in audios] if output_type == "np" else audios
+        output = NaturalSpeech2PipelineOutput(audios, self.sampling_rate)
+        return output if return_dict else output.to_tuple()
