@@ -30,9 +30,9 @@ from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.cli import SCHEDULERS
 from ns2_diffusers.evaluation.intelligibility import stoi
-from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
+from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
 from ns2_diffusers.evaluation.prosody import f0_correlation, f0_range
-from ns2_diffusers.evaluation.speaker import SpeakerJudge, VoiceFilterJudge
+from ns2_diffusers.evaluation.speaker import SpeakerEvaluator, VoiceFilterEvaluator
 from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
 from ns2_diffusers.pipelines.lora import choose_lora
@@ -104,15 +104,15 @@ def main(args):
         pipe.load_lora_weights(choose_lora(args.lora, model))
         pipe.fuse_lora()
         pipe.unload_lora_weights()
-    judges = Judges(pipe.codec.hop_length)
-    prompts = read_prompts(args.prompts, judges)
+    evaluators = Evaluators(pipe.codec.hop_length)
+    prompts = read_prompts(args.prompts, evaluators)
     sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()[: args.num_sentences]
     for kind, voices in prompts.items():
         for codec in (None, pipe.codec):
             row = {"kind": kind, "scheduler": "codec" if codec else "recordings"}
             # However many there were: of some voices there are few.
             if is_wanted(results["levels"], row, min(args.num_recordings, 1)):
-                results["levels"].append(recordings_level(kind, voices, judges, args, codec) | row)
+                results["levels"].append(recordings_level(kind, voices, evaluators, args, codec) | row)
     own = pipe.scheduler
     for name in args.schedulers:
         pipe.scheduler = own if name == "own" else scheduler_class(name).from_config(own.config)
@@ -123,7 +123,7 @@ def main(args):
                     continue
                 speech = speak(pipe, sentences, voices, steps, args)
                 spoken = list(tqdm(speech, f"{name} {steps} {kind}", len(sentences)))
-                results["cells"].append(score(spoken, voices, judges) | row)
+                results["cells"].append(score(spoken, voices, evaluators) | row)
                 keep = args.num_examples if name == args.schedulers[0] and steps == max(args.steps) else 0
                 folder = args.examples_dir or args.output_dir / "examples"
                 keep_examples(spoken[: math.ceil(keep / len(prompts))], kind, folder)
@@ -183,16 +183,16 @@ def label(scheduler, lora):
     return ", ".join(names + [scheduler] * (not lora or scheduler != "own"))
 
 
-class Judges:
+class Evaluators:
     """Who listens: loaded once, before anything is spoken, so that what is missing is missed at once."""
 
     def __init__(self, hop_length):
-        self.words, self.naturalness = WordReader(), NaturalnessJudge()
-        self.speakers = {"cosine": SpeakerJudge(), "second_cosine": VoiceFilterJudge()}
+        self.words, self.naturalness = WordReader(), NaturalnessEvaluator()
+        self.speakers = {"cosine": SpeakerEvaluator(), "second_cosine": VoiceFilterEvaluator()}
         self.hop_length = hop_length
 
     def listen(self, audio, rate):
-        """What does not depend on a prompt: what is heard, scores, d-vectors by judge; and the F0."""
+        """What does not depend on a prompt: what is heard, scores, d-vectors by evaluator; and the F0."""
         waveform, rate = load_audio(audio, rate)
         f0 = estimate_f0(waveform, rate, self.hop_length)
         return {
@@ -203,22 +203,22 @@ class Judges:
         }, f0
 
     def embed(self, audio, rate=None):
-        return {name: embed_or_nobody(judge, audio, rate) for name, judge in self.speakers.items()}
+        return {name: embed_or_nobody(evaluator, audio, rate) for name, evaluator in self.speakers.items()}
 
     def cosines(self, vectors, own, others):
         """Mean cosines of d-vectors to those of voices that should be near, and of voices that should not."""
         found = {}
-        for name, judge in self.speakers.items():
+        for name, evaluator in self.speakers.items():
             for key, voices in ((name, own), (f"{name}_to_others", others)):
-                near = [judge.similarity(vectors[name], voice["vectors"][name]) for voice in voices]
+                near = [evaluator.similarity(vectors[name], voice["vectors"][name]) for voice in voices]
                 found[key] = mean_or_nan(near)
         return found
 
 
-def embed_or_nobody(judge, audio, rate):
+def embed_or_nobody(evaluator, audio, rate):
     """A d-vector; of what is no speech, which a bad model may well make, one that is like nobody's (cosine 0)."""
     try:
-        return judge.embed(audio, rate)
+        return evaluator.embed(audio, rate)
     except ValueError:
         return torch.zeros(256).numpy()
 
@@ -228,12 +228,12 @@ def scheduler_class(name):
     return getattr(diffusers if hasattr(diffusers, name) else ns2_diffusers, name)
 
 
-def read_prompts(folder, judges):
+def read_prompts(folder, evaluators):
     """Voices by kind, a kind a folder: name, speaker (the name up to a full stop), path and d-vectors of each."""
     kinds = {}
     for path in sorted(folder.glob("*/*.*")):
         voice = {"name": path.stem, "speaker": path.stem.split(".")[0], "path": path}
-        kinds.setdefault(path.parent.name, []).append(voice | {"vectors": judges.embed(path)})
+        kinds.setdefault(path.parent.name, []).append(voice | {"vectors": evaluators.embed(path)})
     if not kinds:
         raise ValueError(
             f"there are no prompts at {str(folder)!r}: wanted folders of recordings, one a kind of voice."
@@ -261,40 +261,40 @@ def speak(pipe, sentences, voices, steps, args):
         }
 
 
-def score(spoken, voices, judges):
-    """What the judges say of utterances: a cell of the table."""
+def score(spoken, voices, evaluators):
+    """What the evaluators say of utterances: a cell of the table."""
     utterances = []
-    for each in tqdm(spoken, "judged", leave=False):
-        judged, f0 = judges.listen(each["audio"], each["rate"])
+    for each in tqdm(spoken, "scored", leave=False):
+        scored, f0 = evaluators.listen(each["audio"], each["rate"])
         others = [voice for voice in voices if voice["speaker"] != each["voice"]["speaker"]]
         planned = torch.as_tensor(each["planned_f0"])
-        each["heard"] = judged["heard"]
+        each["heard"] = scored["heard"]
         utterances.append(
             {
                 "text": each["text"],
                 "prompt": each["voice"]["name"],
-                **judges.cosines(judged.pop("vectors"), [each["voice"]], others),
+                **evaluators.cosines(scored.pop("vectors"), [each["voice"]], others),
                 # Does the melody that was planned come out? A text of several sentences has pauses in between.
                 "f0_correlation": f0_correlation(f0, planned) if len(f0) == len(planned) else float("nan"),
-                **judged,
+                **scored,
             }
         )
     seconds = sum(len(each["audio"]) / each["rate"] for each in spoken)
-    return summary(utterances, judges) | {
+    return summary(utterances, evaluators) | {
         "real_time_factor": sum(each["elapsed"] for each in spoken) / seconds,
         "utterances": len(utterances),
         "details": utterances,
     }
 
 
-def summary(utterances, judges):
+def summary(utterances, evaluators):
     """Word error rate over all words, medians of the ranges, means of the rest."""
     texts, heard = ([utterance[key] for utterance in utterances] for key in ("text", "heard"))
     numbers = {key for utterance in utterances for key, value in utterance.items() if isinstance(value, float)}
     averages = {key: mean_or_nan([utterance[key] for utterance in utterances]) for key in sorted(numbers)}
     ranges = [utterance["f0_range"] for utterance in utterances if not math.isnan(utterance["f0_range"])]
     f0 = median(ranges) if ranges else float("nan")
-    return averages | {"word_error_rate": judges.words.word_error_rate(texts, heard), "f0_range": f0}
+    return averages | {"word_error_rate": evaluators.words.word_error_rate(texts, heard), "f0_range": f0}
 
 
 def mean_or_nan(values):
@@ -302,8 +302,8 @@ def mean_or_nan(values):
     return mean(values) if values else float("nan")
 
 
-def recordings_level(kind, voices, judges, args, codec=None):
-    """The same judges on recordings of the same voices, or on what a codec makes of them: what there is to reach."""
+def recordings_level(kind, voices, evaluators, args, codec=None):
+    """The same evaluators on recordings of the same voices, or on what a codec makes of them: the upper bound."""
     recordings = {
         "kokoro": lambda: read_references(args.references),
         "real": lambda: read_clips(args.clips),
@@ -318,12 +318,12 @@ def recordings_level(kind, voices, judges, args, codec=None):
             elapsed += time.perf_counter() - started
             extra["stoi"] = stoi(audio, original, rate)
         seconds += len(audio) / rate
-        judged, _ = judges.listen(audio, rate)
+        scored, _ = evaluators.listen(audio, rate)
         same = [voice for voice in voices if voice["speaker"] == speaker]
         others = [voice for voice in voices if voice["speaker"] != speaker]
-        cosines = judges.cosines(judged.pop("vectors"), same, others)
-        utterances.append({"text": text, **cosines, **extra, **judged})
-    level = summary(utterances, judges) if utterances else {}
+        cosines = evaluators.cosines(scored.pop("vectors"), same, others)
+        utterances.append({"text": text, **cosines, **extra, **scored})
+    level = summary(utterances, evaluators) if utterances else {}
     if codec and utterances:
         level["real_time_factor"] = elapsed / seconds
     return level | {"utterances": len(utterances)}

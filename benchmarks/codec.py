@@ -22,9 +22,9 @@ from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.data.recordings import find_recordings
 from ns2_diffusers.evaluation.intelligibility import stoi
-from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
+from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
 from ns2_diffusers.evaluation.prosody import f0_median_error
-from ns2_diffusers.evaluation.speaker import CAMPlusPlusEvaluator, SpeakerJudge
+from ns2_diffusers.evaluation.speaker import CAMPlusPlusEvaluator, SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
 
 COLUMNS = {
@@ -64,8 +64,8 @@ class Evaluators:
     """Every evaluator, and what it says of the recordings themselves, which every codec is compared to."""
 
     def __init__(self, args):
-        self.speakers = {"CAM++": CAMPlusPlusEvaluator(), "Resemblyzer": SpeakerJudge()}
-        self.naturalness = NaturalnessJudge()
+        self.speakers = {"CAM++": CAMPlusPlusEvaluator(), "Resemblyzer": SpeakerEvaluator()}
+        self.naturalness = NaturalnessEvaluator()
         self.words = WordReader(num_threads=args.num_threads) if args.words else None
         self.originals = {}
 

@@ -3,7 +3,7 @@
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/few_steps.py --teachers outputs/pipeline --students outputs/distilled/steps-*
     python benchmarks/few_steps.py --teachers outputs/pipeline --samplers unipc --steps 8 --num_sentences 20   # a part
-    python benchmarks/few_steps.py --teachers outputs/pipeline --distances --num_sentences 3    # a minute, no judges
+    python benchmarks/few_steps.py --teachers outputs/pipeline --distances --num_sentences 3    # no evaluators
 
 Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. The spectral variance
 is relative to that of the prompts, once through the codec: less is smoother than speech. Writes `results.json`
@@ -25,8 +25,8 @@ from tqdm import tqdm
 import ns2_diffusers
 from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.cli import SCHEDULERS
-from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
-from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
+from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.spectrum import global_variance, relative_variance
 from ns2_diffusers.evaluation.words import WordReader
 
@@ -45,7 +45,7 @@ COLUMNS = [
     ("spectral variance", "relative_variance", ".2f"),
     ("real-time factor", "real_time_factor", ".3f"),
 ]
-# What the picture shows at least of each judge: a nearer look would make mountains of noise.
+# What the picture shows at least of each evaluator: a nearer look would make mountains of noise.
 PLOTTED = {
     "word_error_rate": (0, 0.1),
     "cosine": (0.6, 0.9),
@@ -137,8 +137,8 @@ def main(args):
         rows = distances(args)
         print(table(rows, [("distance", "distance", ".3f")]))
         return rows
-    judges = {"words": WordReader(), "speaker": SpeakerJudge(), "naturalness": NaturalnessJudge()}
-    voices = [(path, judges["speaker"].embed(path)) for path in sorted(args.prompts.glob("*/*.*"))]
+    evaluators = {"words": WordReader(), "speaker": SpeakerEvaluator(), "naturalness": NaturalnessEvaluator()}
+    voices = [(path, evaluators["speaker"].embed(path)) for path in sorted(args.prompts.glob("*/*.*"))]
     if not voices:
         raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
     sentences, rows = read_sentences(args), []
@@ -146,7 +146,7 @@ def main(args):
     for row, pipe in tqdm(list(plan(args)), "rows"):
         pipe = pipe()
         spoken = list(speak(pipe, sentences, voices, row["steps"], args))
-        rows.append(row | score(spoken, lively, judges))
+        rows.append(row | score(spoken, lively, evaluators))
         write_results(rows, args)
     plot(rows, args.output_dir / "few_steps.png")
     print((args.output_dir / "table.md").read_text(encoding="utf-8"))
@@ -223,7 +223,7 @@ def load(folder, args):
 
 
 def speak(pipe, sentences, voices, steps, args, output_type="np"):
-    """Speak a sentence at a time with the next voice, as a user does; yields what `score` judges."""
+    """Speak a sentence at a time with the next voice, as a user does; yields what `score` takes."""
     options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
     options["output_type"] = output_type
     # What is done once a process is not a sentence's time.
@@ -242,9 +242,9 @@ def speak(pipe, sentences, voices, steps, args, output_type="np"):
         }
 
 
-def score(spoken, lively, judges):
-    """What the judges say: word errors over all words, means over utterances of the rest."""
-    words, speaker, naturalness = judges.values()
+def score(spoken, lively, evaluators):
+    """What the evaluators say: word errors over all words, means over utterances of the rest."""
+    words, speaker, naturalness = evaluators.values()
     heard, cosines, opinions, variances = [], [], [], []
     for each in spoken:
         recording = each["audio"], each["rate"]
@@ -281,7 +281,7 @@ def table(rows, columns=COLUMNS):
 
 
 def plot(rows, path):
-    """One panel a judge, one line a model with its sampler and spacing; the rungs of a ladder are one line."""
+    """One panel an evaluator, one line a model with its sampler and spacing; the rungs of a ladder are one line."""
     figure, panels = plt.subplots(1, 4, figsize=(20, 5), layout="constrained")
     lines = {}
     for row in sorted(rows, key=lambda row: row["calls"]):

@@ -18,7 +18,7 @@ import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline
 from ns2_diffusers.audio.loading import load_audio
-from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
 
 
@@ -32,13 +32,13 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(args, judge=None, reader=None):
-    judge, reader = judge or SpeakerJudge(), reader or WordReader()
+def main(args, evaluator=None, reader=None):
+    evaluator, reader = evaluator or SpeakerEvaluator(), reader or WordReader()
     folder = Path(args.held_out).parent
     with open(args.held_out, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[: args.max_sentences]
     texts, recordings = [row["text"] for row in rows], [folder / row["file"] for row in rows]
-    references = [judge.embed(recording) for recording in recordings]
+    references = [evaluator.embed(recording) for recording in recordings]
     table = {}
     for named in args.pipelines:
         title, _, directory = named.rpartition("=")
@@ -46,9 +46,9 @@ def main(args, judge=None, reader=None):
         pipe.set_progress_bar_config(disable=True)
         if not table:
             heard = [(through_codec(pipe, recording), pipe.sampling_rate) for recording in recordings]
-            table["recordings through the codec"] = scores(heard, texts, references, judge, reader)
+            table["recordings through the codec"] = scores(heard, texts, references, evaluator, reader)
         heard = [(speak(pipe, text, index, args), pipe.sampling_rate) for index, text in enumerate(texts)]
-        table[title or Path(directory).name] = scores(heard, texts, references, judge, reader)
+        table[title or Path(directory).name] = scores(heard, texts, references, evaluator, reader)
     print(f"| pipeline | speaker similarity | word errors | sentences |\n{'|---' * 4}|")
     for title, (similarity, errors) in table.items():
         print(f"| {title} | {similarity:.3f} | {errors:.1%} | {len(texts)} |")
@@ -68,9 +68,9 @@ def through_codec(pipe, recording):
     return pipe.codec.decode(latents)[0].mean(0).numpy()
 
 
-def scores(heard, texts, references, judge, reader):
+def scores(heard, texts, references, evaluator, reader):
     similarities = [
-        judge.similarity(judge.embed(audio, rate), reference)
+        evaluator.similarity(evaluator.embed(audio, rate), reference)
         for (audio, rate), reference in zip(heard, references, strict=True)
     ]
     return mean(similarities), reader.word_error_rate(texts, [reader.read(audio, rate) for audio, rate in heard])

@@ -22,9 +22,9 @@ import ns2_diffusers
 from bundled_voice import HERE, embed_or_nobody
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
-from ns2_diffusers.evaluation.naturalness import NaturalnessJudge
+from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
 from ns2_diffusers.evaluation.prosody import audible_voice, f0_median_error
-from ns2_diffusers.evaluation.speaker import SpeakerJudge
+from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.text.notes import VOWELS, read_notes
 
@@ -62,7 +62,7 @@ def parse_args(argv=None):
 def main(args):
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(args.model or ns2_diffusers.bundled())
     pipe.set_progress_bar_config(disable=True)
-    judges = WordReader(), SpeakerJudge(), NaturalnessJudge()
+    evaluators = WordReader(), SpeakerEvaluator(), NaturalnessEvaluator()
     paths = sorted(args.prompts.glob("*/*.*"))
     if not paths:
         raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
@@ -71,15 +71,15 @@ def main(args):
     for path in tqdm(paths):
         for name in SONGS:
             results.append({"kind": path.parent.name, "prompt": path.stem, "song": name})
-            results[-1] |= judge(pipe, path, name, judges, args)
+            results[-1] |= score(pipe, path, name, evaluators, args)
     (args.output_dir / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(table(results))
     return results
 
 
-def judge(pipe, prompt, name, judges, args):
-    """One song: how much of the notes is heard, how far off they are, and what the judges say."""
-    words, speaker, naturalness = judges
+def score(pipe, prompt, name, evaluators, args):
+    """One song: how much of the notes is heard, how far off they are, and what the evaluators say."""
+    words, speaker, naturalness = evaluators
     text, notes = SONGS[name]
     notes = in_reach(read_notes(notes), prompt)
     options = {"num_inference_steps": args.steps, "generator": torch.Generator().manual_seed(0)}

@@ -1,4 +1,4 @@
-"""The score table, spoken by an untrained pipeline and judged by stand-ins whose numbers are known."""
+"""The score table, spoken by an untrained pipeline and scored by stand-ins whose numbers are known."""
 
 import json
 import math
@@ -32,7 +32,7 @@ class Speaker:
         return float(a @ b)
 
 
-class StubJudges(bundled_voice.Judges):
+class StubEvaluators(bundled_voice.Evaluators):
     """What is spoken sounds 0.6 like the first voice of its kind and 0.8 like the second, and is heard as "yes"."""
 
     def __init__(self, hop_length):
@@ -40,8 +40,8 @@ class StubJudges(bundled_voice.Judges):
 
     def listen(self, audio, rate):
         f0 = np.linspace(100, 200, math.ceil(len(audio) / self.hop_length))
-        judged = {"heard": "Yes.", "distilmos": 3.0, "f0_range": 12.0}
-        return judged | {"vectors": {"cosine": 0.6 * np.eye(8)[0] + 0.8 * np.eye(8)[1]}}, f0
+        scored = {"heard": "Yes.", "distilmos": 3.0, "f0_range": 12.0}
+        return scored | {"vectors": {"cosine": 0.6 * np.eye(8)[0] + 0.8 * np.eye(8)[1]}}, f0
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch):
     prompts.mkdir(parents=True)
     for name, clip in zip(("anna.one", "ben"), clips, strict=False):
         (prompts / f"{name}.flac").write_bytes(clip.read_bytes())
-    monkeypatch.setattr(bundled_voice, "Judges", StubJudges)
+    monkeypatch.setattr(bundled_voice, "Evaluators", StubEvaluators)
     monkeypatch.setattr(Speaker, "axes", {})
     monkeypatch.setattr(bundled_voice, "HERE", tmp_path)
     (tmp_path / "sentences.txt").write_text("Yes.\nNo.\nYes.\n", encoding="utf-8")
@@ -98,16 +98,16 @@ def test_cells_by_hand(run, tmp_path):
 
 def test_a_table_is_filled_in_several_runs(run, tmp_path, tiny_pipeline_dir, monkeypatch):
     """What is there stays, of fewer sentences is measured again, and of other weights is refused."""
-    judged, score = [], bundled_voice.score
-    monkeypatch.setattr(bundled_voice, "score", lambda spoken, *by: judged.append(len(spoken)) or score(spoken, *by))
+    scored, score = [], bundled_voice.score
+    monkeypatch.setattr(bundled_voice, "score", lambda spoken, *by: scored.append(len(spoken)) or score(spoken, *by))
     run("--steps", "1", "--schedulers", "euler")
     first = run("--resume", "--steps", "1", "--schedulers", "ddim", "--num_sentences", "2")
     table = (tmp_path / "scores" / "table.md").read_text(encoding="utf-8")
     assert run("--resume", "--steps", "1", "--schedulers", "euler", "ddim", "--num_sentences", "2") == first
-    assert (tmp_path / "scores" / "table.md").read_text(encoding="utf-8") == table and judged == [3, 2]
+    assert (tmp_path / "scores" / "table.md").read_text(encoding="utf-8") == table and scored == [3, 2]
     cells = run("--resume", "--steps", "1", "2", "--schedulers", "ddim")["cells"]
     found = [(cell["scheduler"], cell["steps"], cell["utterances"]) for cell in cells]
-    assert found == [("euler", 1, 3), ("ddim", 1, 3), ("ddim", 2, 3)] and judged == [3, 2, 3, 3]
+    assert found == [("euler", 1, 3), ("ddim", 1, 3), ("ddim", 2, 3)] and scored == [3, 2, 3, 3]
     weights = tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     with pytest.raises(ValueError, match="was measured with {'weights'"):
@@ -140,7 +140,7 @@ def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
     voices = [{"speaker": name, "vectors": {"cosine": np.eye(8)[index]}} for index, name in enumerate(("anna", "ben"))]
     args = bundled_voice.parse_args(["--references", str(tmp_path)])
     for codec in (None, tiny_codec):
-        level = bundled_voice.recordings_level("kokoro", voices, StubJudges(320), args, codec)
+        level = bundled_voice.recordings_level("kokoro", voices, StubEvaluators(320), args, codec)
         assert level["utterances"] == 2 and level["word_error_rate"] == 0
         assert level["cosine"] == pytest.approx(0.8) and level["cosine_to_others"] == pytest.approx(0.6)
     # An untrained codec keeps little of the speech.
@@ -159,7 +159,7 @@ def test_recordings_of_real_people_are_of_a_folder(tmp_path, clips):
         {"speaker": name, "vectors": {"cosine": np.eye(8)[index]}} for index, name in enumerate(("allison", "b"))
     ]
     args = bundled_voice.parse_args(["--clips", str(tmp_path)])
-    assert bundled_voice.recordings_level("real", voices, StubJudges(320), args)["utterances"] == 1
+    assert bundled_voice.recordings_level("real", voices, StubEvaluators(320), args)["utterances"] == 1
 
 
 def test_what_is_no_speech_is_like_nobody():
@@ -168,12 +168,12 @@ def test_what_is_no_speech_is_like_nobody():
             raise ValueError("no speech was found")
 
     nobody = bundled_voice.embed_or_nobody(Deaf(), np.zeros(16000), 16000)
-    assert bundled_voice.SpeakerJudge.similarity(nobody, np.eye(256, dtype=np.float32)[0]) == 0
+    assert bundled_voice.SpeakerEvaluator.similarity(nobody, np.eye(256, dtype=np.float32)[0]) == 0
 
 
 def test_no_prompts_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="there are no prompts"):
-        bundled_voice.read_prompts(tmp_path, StubJudges(320))
+        bundled_voice.read_prompts(tmp_path, StubEvaluators(320))
 
 
 def test_the_prompts_that_ship():

@@ -42,8 +42,8 @@ class Words:
 
 @pytest.fixture
 def run(tiny_codec, clips, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(codec_benchmark, "NaturalnessJudge", Naturalness)
-    monkeypatch.setattr(codec_benchmark, "SpeakerJudge", Speaker)
+    monkeypatch.setattr(codec_benchmark, "NaturalnessEvaluator", Naturalness)
+    monkeypatch.setattr(codec_benchmark, "SpeakerEvaluator", Speaker)
     monkeypatch.setattr(codec_benchmark, "CAMPlusPlusEvaluator", Speaker)
     monkeypatch.setattr(codec_benchmark, "WordReader", Words)
     monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, waveform: waveform)

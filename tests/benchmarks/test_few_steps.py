@@ -1,4 +1,4 @@
-"""The table of quality against calls, with judges that hear nothing wrong."""
+"""The table of quality against calls, with evaluators that hear nothing wrong."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_respaced_samplers_find_gaussian_data(cls, spacing):
     torch.testing.assert_close(latents, expected, rtol=0, atol=tolerance)
 
 
-class Judge:
+class Evaluator:
     """Of words, voices and naturalness, all in one; hears "One." whatever is said."""
 
     def read(self, audio, rate):
@@ -91,8 +91,8 @@ def test_table_of_teacher_and_student(tiny_pipeline, clips, tmp_path, monkeypatc
     (tmp_path / "prompts" / "real").mkdir(parents=True)
     shutil.copy(clips[0], tmp_path / "prompts" / "real" / "a.flac")
     (tmp_path / "sentences.txt").write_text("One.\nTwo.\n")
-    for name in ("WordReader", "SpeakerJudge", "NaturalnessJudge"):
-        monkeypatch.setattr(few_steps, name, Judge)
+    for name in ("WordReader", "SpeakerEvaluator", "NaturalnessEvaluator"):
+        monkeypatch.setattr(few_steps, name, Evaluator)
     options = ["--teachers", tmp_path / "teacher", "--students", tmp_path / "student", "--samplers", "ddim", "euler"]
     options += ["--spacings", "uniform", "sway", "--steps", 2, 20, "--num_threads", 1, "--output_dir", tmp_path]
     options += ["--sentences", tmp_path / "sentences.txt", "--prompts", tmp_path / "prompts"]

@@ -8,7 +8,7 @@ pytest.importorskip("jiwer", reason="the eval extra is not installed")
 import fine_tuning
 
 
-class Judge:
+class Evaluator:
     """A voice is how loud it is."""
 
     def embed(self, audio, rate=None):
@@ -32,7 +32,7 @@ def test_a_row_for_each_pipeline_and_the_codec(tiny_pipeline, tmp_path, clips, t
     )
     options = [f"before={tmp_path}/one", f"{tmp_path}/two", "--held_out", f"{tmp_path}/held_out.csv"]
     options += ["--prompt", str(clips[3]), "--num_inference_steps", "2"]
-    scores = fine_tuning.main(fine_tuning.parse_args(options), Judge(), reader)
+    scores = fine_tuning.main(fine_tuning.parse_args(options), Evaluator(), reader)
     assert list(scores) == ["recordings through the codec", "before", "two"]
     assert all(0 < similarity <= 1 and errors == 0.25 for similarity, errors in scores.values())
     assert scores["before"][0] != scores["two"][0]

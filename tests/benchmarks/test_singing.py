@@ -1,4 +1,4 @@
-"""The table of songs, with judges that hear nothing wrong."""
+"""The table of songs, with evaluators that hear nothing wrong."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ pytest.importorskip("pyworld", reason="the train extra is not installed")
 singing = pytest.importorskip("singing", reason="the eval extra is not installed")
 
 
-class Judge:
+class Evaluator:
     def read(self, audio, rate):
         return "heard"
 
@@ -30,8 +30,8 @@ class Judge:
 
 
 def test_every_prompt_sings_every_song(tiny_pipeline_dir, tmp_path, monkeypatch, capsys):
-    for name in ("WordReader", "SpeakerJudge", "NaturalnessJudge"):
-        monkeypatch.setattr(singing, name, Judge)
+    for name in ("WordReader", "SpeakerEvaluator", "NaturalnessEvaluator"):
+        monkeypatch.setattr(singing, name, Evaluator)
     tone = 0.3 * np.sign(np.sin(np.arange(32000) * 2 * np.pi * 220 / 16000))
     for kind in ("a", "b"):
         (tmp_path / "prompts" / kind).mkdir(parents=True)

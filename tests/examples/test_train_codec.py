@@ -131,12 +131,12 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(train_codec, recordings, 
     for name, tensor in unbroken.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor)
     ends = [tmp_path / run / checkpoints[1] for run in ("unbroken", "resumed")]
-    judges, judges_again = (load_file(end / "model_1.safetensors") for end in ends)
-    assert all(torch.equal(judges[name], judges_again[name]) for name in judges)
+    weights, weights_again = (load_file(end / "model_1.safetensors") for end in ends)
+    assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
     early = load_file(tmp_path / "unbroken" / checkpoints[0] / "model.safetensors")
     assert not torch.equal(early["quantizer.codebooks"], unbroken.codebooks)
     early = load_file(tmp_path / "unbroken" / checkpoints[0] / "model_1.safetensors")
-    assert not all(torch.equal(early[name], judges[name]) for name in judges)
+    assert not all(torch.equal(early[name], weights[name]) for name in weights)
 
 
 def test_a_harmonic_decoder_learns_f0_and_codes_start_late(train_codec, recordings, tmp_path):

@@ -11,9 +11,9 @@ from ns2_diffusers.training.discriminators import (
 
 
 def test_period_scores_depend_on_one_phase_each():
-    judge = PeriodDiscriminator(period=3, channels=4)
+    discriminator = PeriodDiscriminator(period=3, channels=4)
     waveform = torch.randn(1, 300, requires_grad=True)
-    scores, features = judge(waveform)
+    scores, features = discriminator(waveform)
     assert scores.shape[-1] == 3 and len(features) == 4
     scores[..., 1].sum().backward()
     touched = waveform.grad.view(-1, 3).abs().sum(dim=0)
@@ -33,39 +33,39 @@ def test_stft_scores_have_the_rate_of_the_hop():
 
 
 def test_all_of_them_take_channels_as_items():
-    judge = CodecDiscriminator(n_ffts=(128, 256), periods=(2, 3), channels=4)
+    discriminator = CodecDiscriminator(n_ffts=(128, 256), periods=(2, 3), channels=4)
     stereo = torch.randn(2, 2, 1000)
-    scores, features = judge(stereo)
+    scores, features = discriminator(stereo)
     assert len(scores) == len(features) == 4
-    mono, _ = judge(stereo[1:, 1:])
+    mono, _ = discriminator(stereo[1:, 1:])
     for together, alone in zip(scores, mono, strict=True):
         torch.testing.assert_close(together[3:], alone, atol=1e-5, rtol=1e-4)
 
 
 def test_it_learns_to_tell_noise_from_a_tone():
     torch.set_num_threads(1)  # layers so small that a second thread only waits
-    judge = CodecDiscriminator(n_ffts=(128,), periods=(2,), channels=4)
-    optimizer = torch.optim.Adam(judge.parameters(), 1e-2)
+    discriminator = CodecDiscriminator(n_ffts=(128,), periods=(2,), channels=4)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 1e-2)
     tone = torch.sin(torch.arange(500) * 0.3).expand(2, 1, -1)
     for _ in range(20):
-        loss = discriminator_loss(judge(tone)[0], judge(torch.randn(2, 1, 500))[0])
+        loss = discriminator_loss(discriminator(tone)[0], discriminator(torch.randn(2, 1, 500))[0])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    real, fake = judge(tone)[0], judge(torch.randn(2, 1, 500))[0]
+    real, fake = discriminator(tone)[0], discriminator(torch.randn(2, 1, 500))[0]
     assert all(r.mean() > f.mean() + 0.5 for r, f in zip(real, fake, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["light", "encodec"])
 def test_each_loss_reaches_what_it_should(kind):
     if kind == "encodec":
-        judge = pytest.importorskip("encodec.msstftd").MultiScaleSTFTDiscriminator(2)
+        discriminator = pytest.importorskip("encodec.msstftd").MultiScaleSTFTDiscriminator(2)
     else:
-        judge = CodecDiscriminator(n_ffts=(128, 256), periods=(2,), channels=2)
-    judge = SideBySide(judge)
+        discriminator = CodecDiscriminator(n_ffts=(128, 256), periods=(2,), channels=2)
+    discriminator = SideBySide(discriminator)
     real, made = (0.1 * torch.randn(2, 1, 4000, requires_grad=True) for _ in range(2))
-    (real_scores, real_features), (made_scores, made_features) = judge(real, made)
-    for expected, found in zip(judge.discriminator(made)[0], made_scores, strict=True):
+    (real_scores, real_features), (made_scores, made_features) = discriminator(real, made)
+    for expected, found in zip(discriminator.discriminator(made)[0], made_scores, strict=True):
         torch.testing.assert_close(found, expected)
     losses = {
         "adversarial": adversarial_loss(made_scores),
@@ -74,7 +74,9 @@ def test_each_loss_reaches_what_it_should(kind):
     }
     # Not their biases: while no hinge is closed, what real and made audio ask of those cancels.
     last = [
-        (name, parameter) for name, parameter in judge.named_parameters() if ".out." in name or "conv_post" in name
+        (name, parameter)
+        for name, parameter in discriminator.named_parameters()
+        if ".out." in name or "conv_post" in name
     ]
     outputs = [p for name, p in last if not name.endswith("bias")]
     assert outputs

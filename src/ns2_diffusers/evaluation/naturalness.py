@@ -14,7 +14,7 @@ from ..audio.loading import AudioInput, load_audio
 SAMPLING_RATE = 16000
 
 
-class NaturalnessJudge:
+class NaturalnessEvaluator:
     """DistilMOS (arXiv 2502.05356): a predicted mean opinion score, whose weights are inside its package.
 
     Raises:

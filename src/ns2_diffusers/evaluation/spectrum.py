@@ -1,4 +1,4 @@
-"""How lively a spectrum is: the mean of all ways to say something is smooth, which no other judge hears."""
+"""How lively a spectrum is: the mean of all ways to say something is smooth, which no other evaluator hears."""
 
 from __future__ import annotations
 

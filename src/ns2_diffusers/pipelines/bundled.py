@@ -1,8 +1,8 @@
-"""The voice in the box."""
+"""The pipeline that comes with the package."""
 
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "bundled"
+FOLDER = Path(__file__).parents[1] / "bundled_model"
 
 
 def bundled() -> Path:

@@ -114,7 +114,7 @@ class LossBalancer:
 
         Args:
             losses: scalars that depend on `output`, each with a name in `weights`.
-            output: what they judge, such as a reconstruction.
+            output: what they were given, such as a reconstruction.
         """
         if self.calls % self.interval == 0 or any(name not in self.norms for name in losses):
             self._measure(losses, output)

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ..audio.mel import same_padded_stft
 
-Judgement = tuple[torch.Tensor, list[torch.Tensor]]
+Output = tuple[torch.Tensor, list[torch.Tensor]]  # scores, and the hidden layers
 
 
 class STFTDiscriminator(nn.Module):
@@ -34,14 +34,14 @@ class STFTDiscriminator(nn.Module):
         )
         self.out = weight_norm(nn.Conv2d(sizes[-1], 1, 3, padding=1))
 
-    def forward(self, waveform: torch.Tensor) -> Judgement:
+    def forward(self, waveform: torch.Tensor) -> Output:
         """(N, samples) → scores, and the hidden layers."""
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum = same_padded_stft(waveform, self.n_fft, self.n_fft // 2)
             # Speech spans 60 dB: the square root of the magnitude keeps quiet parts in sight.
             hidden = torch.stack([spectrum.real, spectrum.imag], dim=1)
             hidden = hidden / (spectrum.abs().unsqueeze(1) + 1e-4).sqrt()
-        return judge(self.layers, self.out, hidden)
+        return run_layers(self.layers, self.out, hidden)
 
 
 class PeriodDiscriminator(nn.Module):
@@ -57,13 +57,13 @@ class PeriodDiscriminator(nn.Module):
         )
         self.out = weight_norm(nn.Conv2d(sizes[-1], 1, (3, 1), padding=(1, 0)))
 
-    def forward(self, waveform: torch.Tensor) -> Judgement:
+    def forward(self, waveform: torch.Tensor) -> Output:
         """(N, samples) → scores, and the hidden layers."""
         waveform = nn.functional.pad(waveform, (0, -waveform.shape[-1] % self.period))
-        return judge(self.layers, self.out, waveform.unflatten(1, (-1, self.period)).unsqueeze(1))
+        return run_layers(self.layers, self.out, waveform.unflatten(1, (-1, self.period)).unsqueeze(1))
 
 
-def judge(layers: nn.ModuleList, out: nn.Module, hidden: torch.Tensor) -> Judgement:
+def run_layers(layers: nn.ModuleList, out: nn.Module, hidden: torch.Tensor) -> Output:
     features = []
     for layer in layers:
         hidden = nn.functional.leaky_relu(layer(hidden), 0.1, inplace=True)
@@ -94,12 +94,12 @@ class CodecDiscriminator(nn.Module):
 
     def forward(self, waveform: torch.Tensor) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
         """Waveforms (B, channels, samples) → scores and hidden layers of each discriminator."""
-        judgements = [judge_one(waveform.flatten(0, 1)) for judge_one in self.discriminators]
-        return [scores for scores, _ in judgements], [features for _, features in judgements]
+        outputs = [discriminator(waveform.flatten(0, 1)) for discriminator in self.discriminators]
+        return [scores for scores, _ in outputs], [features for _, features in outputs]
 
 
 class SideBySide(nn.Module):
-    """A discriminator's judgements of real and made waveforms, in the one call that DistributedDataParallel wants.
+    """A discriminator's outputs for real and made waveforms, in the one call that DistributedDataParallel wants.
 
     Args:
         discriminator: takes waveforms (B, channels, samples) to scores and hidden layers: `CodecDiscriminator`, or
