@@ -15,17 +15,31 @@ import csv
 import hashlib
 import json
 import math
+import subprocess
 import sys
 import time
+from itertools import cycle
 from pathlib import Path
 from statistics import mean, median
 
-import diffusers
 import soundfile
 import torch
 from tqdm import tqdm
 
 import ns2_diffusers
+from common import (
+    EXAMPLES,
+    HERE,
+    cell,
+    embed_or_nobody,
+    find_prompts,
+    load_pipeline,
+    make_scheduler,
+    markdown_table,
+    read_sentences,
+    reconstruct,
+    speak,
+)
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.cli import SCHEDULERS
@@ -37,10 +51,6 @@ from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
 from ns2_diffusers.pipelines.lora import choose_lora
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import plot_spectrograms
-
-HERE = Path(__file__).parent
 # Title, key of a cell, format.
 COLUMNS = [
     ("word errors", "word_error_rate", ".1%"),
@@ -75,7 +85,7 @@ def parse_args(argv=None):
     )
     parser.add_argument(
         "--clips",
-        default=HERE.parent / "examples" / "asterisk",
+        default=EXAMPLES / "asterisk",
         type=Path,
         help="the same of the real people: `metadata.csv` and audio, as `examples/asterisk/make_clips.py` makes them",
     )
@@ -97,8 +107,7 @@ def parse_args(argv=None):
 def main(args):
     torch.set_num_threads(args.num_threads)
     model = args.model or ns2_diffusers.bundled()
-    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model).to(args.device)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipeline(model, args.device)
     results = begin(pipe, model, args)
     if args.lora:
         pipe.load_lora_weights(choose_lora(args.lora, model))
@@ -106,7 +115,7 @@ def main(args):
         pipe.unload_lora_weights()
     evaluators = Evaluators(pipe.codec.hop_length)
     prompts = read_prompts(args.prompts, evaluators)
-    sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()[: args.num_sentences]
+    sentences = read_sentences(HERE / "sentences.txt", args.num_sentences)
     for kind, voices in prompts.items():
         for codec in (None, pipe.codec):
             row = {"kind": kind, "scheduler": "codec" if codec else "recordings"}
@@ -115,14 +124,15 @@ def main(args):
                 results["levels"].append(recordings_level(kind, voices, evaluators, args, codec) | row)
     own = pipe.scheduler
     for name in args.schedulers:
-        pipe.scheduler = own if name == "own" else scheduler_class(name).from_config(own.config)
+        pipe.scheduler = own if name == "own" else make_scheduler(name, own.config)
         for steps in args.steps:
             for kind, voices in prompts.items():
                 row = {"kind": kind, "scheduler": label(name, args.lora), "steps": steps}
                 if not is_wanted(results["cells"], row, len(sentences)):
                     continue
-                speech = speak(pipe, sentences, voices, steps, args)
-                spoken = list(tqdm(speech, f"{name} {steps} {kind}", len(sentences)))
+                speech = speak(pipe, sentences, [voice["path"] for voice in voices], **options(steps, args))
+                speech = tqdm(speech, f"{name} {steps} {kind}", len(sentences))
+                spoken = [each | {"voice": voice} for each, voice in zip(speech, cycle(voices), strict=False)]
                 results["cells"].append(score(spoken, voices, evaluators) | row)
                 keep = args.num_examples if name == args.schedulers[0] and steps == max(args.steps) else 0
                 folder = args.examples_dir or args.output_dir / "examples"
@@ -215,50 +225,18 @@ class Evaluators:
         return found
 
 
-def embed_or_nobody(evaluator, audio, rate):
-    """A d-vector; of what is no speech, which a bad model may well make, one that is like nobody's (cosine 0)."""
-    try:
-        return evaluator.embed(audio, rate)
-    except ValueError:
-        return torch.zeros(256).numpy()
-
-
-def scheduler_class(name):
-    name = SCHEDULERS[name]
-    return getattr(diffusers if hasattr(diffusers, name) else ns2_diffusers, name)
-
-
 def read_prompts(folder, evaluators):
     """Voices by kind, a kind a folder: name, speaker (the name up to a full stop), path and d-vectors of each."""
     kinds = {}
-    for path in sorted(folder.glob("*/*.*")):
+    for path in find_prompts(folder):
         voice = {"name": path.stem, "speaker": path.stem.split(".")[0], "path": path}
         kinds.setdefault(path.parent.name, []).append(voice | {"vectors": evaluators.embed(path)})
-    if not kinds:
-        raise ValueError(
-            f"there are no prompts at {str(folder)!r}: wanted folders of recordings, one a kind of voice."
-        )
     return kinds
 
 
-def speak(pipe, sentences, voices, steps, args):
-    """Speak a sentence at a time with the next voice, as a user does; yields a dict each."""
+def options(steps, args):
     own = {name: getattr(args, name) for name in ("guidance_scale", "voice_matching", "temperature")}
-    options = {"num_inference_steps": steps} | own
-    # What is done once a process is not a sentence's time.
-    pipe("Ready.", str(voices[0]["path"]), **options)
-    for index, text in enumerate(sentences):
-        voice, generator = voices[index % len(voices)], torch.Generator().manual_seed(index)
-        started = time.perf_counter()
-        output = pipe(text, str(voice["path"]), generator=generator, **options)
-        yield {
-            "text": text,
-            "voice": voice,
-            "elapsed": time.perf_counter() - started,
-            "audio": output.audios[0],
-            "rate": output.sampling_rate,
-            "planned_f0": output.f0[0],
-        }
+    return {"num_inference_steps": steps} | own
 
 
 def score(spoken, voices, evaluators):
@@ -329,12 +307,6 @@ def recordings_level(kind, voices, evaluators, args, codec=None):
     return level | {"utterances": len(utterances)}
 
 
-@torch.no_grad()
-def reconstruct(codec, waveform):
-    latents, _ = codec.quantize(codec.encode(waveform.expand(1, codec.channels, -1).to(codec.device)))
-    return codec.decode(latents)[0, :, : len(waveform)].mean(0).cpu()
-
-
 def read_references(folder):
     """All but the first utterance of each voice, which is its prompt."""
     manifest = folder / "manifest.jsonl"
@@ -364,18 +336,12 @@ def write_results(results, folder):
 
 
 def table(results):
-    lines = ["| prompts | scheduler | steps | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
-    lines.append("|---" * (3 + len(COLUMNS)) + "|")
-    rows = results["levels"] + results["cells"]
+    lines, rows = [], results["levels"] + results["cells"]
     names = list(dict.fromkeys(row["scheduler"] for row in rows))
-    for cell in sorted(rows, key=lambda row: (row["kind"], names.index(row["scheduler"]), row.get("steps"))):
-        values = [shown(cell.get(key), form) for _, key, form in COLUMNS]
-        lines.append(f"| {cell['kind']} | {cell['scheduler']} | {cell.get('steps', '')} | {' | '.join(values)} |")
-    return "\n".join(lines) + "\n"
-
-
-def shown(value, form):
-    return "" if value is None or math.isnan(value) else format(value, form)
+    for row in sorted(rows, key=lambda row: (row["kind"], names.index(row["scheduler"]), row.get("steps"))):
+        values = [cell(row.get(key), form) for _, key, form in COLUMNS]
+        lines.append([row["kind"], row["scheduler"], row.get("steps", ""), *values])
+    return markdown_table(["prompts", "scheduler", "steps", *(title for title, _, _ in COLUMNS)], lines)
 
 
 def keep_examples(spoken, kind, folder):
@@ -390,7 +356,7 @@ def keep_examples(spoken, kind, folder):
         peak = max(abs(each["audio"]).max(), 1)
         soundfile.write(audio, each["audio"] / peak, each["rate"], format="OGG", subtype="OPUS")
         pictures = [f"prompt={voice['path']}", f"result={audio}", "--output", str(audio.with_suffix(".webp"))]
-        plot_spectrograms.main(plot_spectrograms.parse_args(pictures))
+        subprocess.run([sys.executable, EXAMPLES / "plot_spectrograms.py", *pictures], check=True)
         links = f"[listen]({audio.name}), [look]({audio.with_suffix('.webp').name})"
         lines.append(f"| {voice['name']} | {each['text']} | {each['heard']} | {links} |")
     (folder / f"{kind}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -16,7 +16,7 @@ from statistics import mean
 
 import torch
 
-from bundled_voice import reconstruct
+from common import HERE, reconstruct
 from ns2_diffusers import bundled, load_codec
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
@@ -45,7 +45,7 @@ def parse_args(argv=None):
         "--recordings",
         type=Path,
         nargs="+",
-        default=sorted(folder for folder in (Path(__file__).parent / "prompts").iterdir() if folder.is_dir()),
+        default=sorted(folder for folder in (HERE / "prompts").iterdir() if folder.is_dir()),
         help="sets of recordings that each get a row: folders, or lists (.csv, .jsonl) with a column `file`",
     )
     parser.add_argument(

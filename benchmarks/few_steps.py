@@ -12,7 +12,7 @@ and `table.md` after every row, so that a long run that is stopped was not for n
 
 import argparse
 import json
-import time
+from itertools import cycle
 from pathlib import Path
 from statistics import mean
 
@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import ns2_diffusers
-from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2Pipeline
+from common import HERE, find_prompts, load_pipeline, make_scheduler, markdown_table, read_sentences, speak
+from ns2_diffusers import NaturalSpeech2DDIMScheduler
 from ns2_diffusers.cli import SCHEDULERS
 from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
 from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.spectrum import global_variance, relative_variance
 from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.files import write_text
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-HERE = Path(__file__).parent
 # Beyond so many steps all spacings are fine enough.
 MOST_RESPACED_STEPS = 16
 CONVERGED_STEPS = 200
@@ -138,14 +138,13 @@ def main(args):
         print(table(rows, [("distance", "distance", ".3f")]))
         return rows
     evaluators = {"words": WordReader(), "speaker": SpeakerEvaluator(), "naturalness": NaturalnessEvaluator()}
-    voices = [(path, evaluators["speaker"].embed(path)) for path in sorted(args.prompts.glob("*/*.*"))]
-    if not voices:
-        raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
-    sentences, rows = read_sentences(args), []
-    lively = recorded_variances(load(args.teachers[0], args), voices)
+    voices = [(path, evaluators["speaker"].embed(path)) for path in find_prompts(args.prompts)]
+    sentences, rows = read_sentences(args.sentences, args.num_sentences), []
+    lively = recorded_variances(load_pipeline(args.teachers[0], args.device), voices)
     for row, pipe in tqdm(list(plan(args)), "rows"):
         pipe = pipe()
-        spoken = list(speak(pipe, sentences, voices, row["steps"], args))
+        speech = speak(pipe, sentences, [path for path, _ in voices], **options(row["steps"], args))
+        spoken = [each | {"vector": vector} for each, (_, vector) in zip(speech, cycle(voices), strict=False)]
         rows.append(row | score(spoken, lively, evaluators))
         write_results(rows, args)
     plot(rows, args.output_dir / "few_steps.png")
@@ -159,19 +158,15 @@ def recorded_variances(pipe, voices):
     return [global_variance(pipe.codec.decode(each.to(pipe.device))[0], pipe.sampling_rate) for each in latents]
 
 
-def read_sentences(args):
-    return args.sentences.read_text(encoding="utf-8").splitlines()[: args.num_sentences]
-
-
 def distances(args):
     """How far latents end from those of many steps of the teacher, root mean square, relative to theirs."""
-    voices = [(path, None) for path in sorted(args.prompts.glob("*/*.*"))]
+    sentences, prompts = read_sentences(args.sentences, args.num_sentences), find_prompts(args.prompts)
 
     def latents(pipe, steps):
-        spoken = speak(pipe, read_sentences(args), voices, steps, args, output_type="latent")
+        spoken = speak(pipe, sentences, prompts, **options(steps, args), output_type="latent")
         return torch.cat([each["audio"].flatten() for each in spoken])
 
-    teacher = load(args.teachers[0], args)
+    teacher = load_pipeline(args.teachers[0], args.device)
     teacher.scheduler = diffusers.UniPCMultistepScheduler.from_config(teacher.scheduler.config)
     converged = latents(teacher, CONVERGED_STEPS)
     rows = []
@@ -184,7 +179,7 @@ def distances(args):
 def plan(args):
     """Rows of the table, each with a function that makes its pipeline."""
     for folder in args.students:
-        student = load(folder, args)
+        student = load_pipeline(folder, args.device)
         for steps in sorted(student.scheduler.config.student_steps):
             row = {"model": Path(folder).name, "sampler": "distilled", "spacing": "", "steps": steps, "calls": steps}
             yield row, lambda student=student: student
@@ -193,7 +188,7 @@ def plan(args):
 
 
 def plan_teacher(folder, args):
-    teacher = load(folder, args)
+    teacher = load_pipeline(folder, args.device)
     own = teacher.scheduler
     scale = teacher.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale
     guided = scale != 1 and not teacher.denoiser.config.guidance_embeds
@@ -207,39 +202,15 @@ def plan_teacher(folder, args):
                 row = {"model": Path(folder).name, "sampler": sampler, "spacing": spacing, "steps": steps}
 
                 def make(sampler=sampler, spacing=spacing):
-                    name = SCHEDULERS[sampler]
-                    library = diffusers if hasattr(diffusers, name) else ns2_diffusers
-                    scheduler = getattr(library, name).from_config(own.config)
+                    scheduler = make_scheduler(sampler, own.config)
                     teacher.scheduler = scheduler if spacing == "uniform" else respace(scheduler, spacing)
                     return teacher
 
                 yield row | {"calls": steps * (2 if guided else 1) * (2 if sampler == "heun" else 1)}, make
 
 
-def load(folder, args):
-    pipe = NaturalSpeech2Pipeline.from_pretrained(folder).to(args.device)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def speak(pipe, sentences, voices, steps, args, output_type="np"):
-    """Speak a sentence at a time with the next voice, as a user does; yields what `score` takes."""
-    options = {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
-    options["output_type"] = output_type
-    # What is done once a process is not a sentence's time.
-    pipe("Ready.", str(voices[0][0]), **options)
-    for index, text in enumerate(sentences):
-        (path, vector), generator = voices[index % len(voices)], torch.Generator().manual_seed(index)
-        started = time.perf_counter()
-        output = pipe(text, str(path), generator=generator, **options)
-        elapsed = time.perf_counter() - started
-        yield {
-            "text": text,
-            "vector": vector,
-            "elapsed": elapsed,
-            "audio": output.audios[0],
-            "rate": pipe.sampling_rate,
-        }
+def options(steps, args):
+    return {"num_inference_steps": steps, "guidance_scale": args.guidance_scale, "temperature": args.temperature}
 
 
 def score(spoken, lively, evaluators):
@@ -266,18 +237,14 @@ def score(spoken, lively, evaluators):
 def write_results(rows, args):
     args.output_dir.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in vars(args).items() if isinstance(value, (int, float))}
-    (args.output_dir / "results.json").write_text(json.dumps(settings | {"rows": rows}, indent=1), encoding="utf-8")
-    (args.output_dir / "table.md").write_text(table(rows), encoding="utf-8")
+    write_text(args.output_dir / "results.json", json.dumps(settings | {"rows": rows}, indent=1))
+    write_text(args.output_dir / "table.md", table(rows))
 
 
 def table(rows, columns=COLUMNS):
-    lines = ["| model | sampler | spacing | steps | calls | " + " | ".join(title for title, _, _ in columns) + " |"]
-    lines.append("|---" * (5 + len(columns)) + "|")
-    for row in rows:
-        values = [str(row[key]) for key in ("model", "sampler", "spacing", "steps", "calls")]
-        values += [format(row[key], form) for _, key, form in columns]
-        lines.append(f"| {' | '.join(values)} |")
-    return "\n".join(lines) + "\n"
+    names = ["model", "sampler", "spacing", "steps", "calls"]
+    lines = [[*(row[name] for name in names), *(format(row[key], form) for _, key, form in columns)] for row in rows]
+    return markdown_table([*names, *(title for title, _, _ in columns)], lines)
 
 
 def plot(rows, path):

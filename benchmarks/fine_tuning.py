@@ -16,7 +16,7 @@ from statistics import mean
 
 import torch
 
-from ns2_diffusers import NaturalSpeech2Pipeline
+from common import load_pipeline, markdown_table, reconstruct
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
@@ -42,16 +42,14 @@ def main(args, evaluator=None, reader=None):
     table = {}
     for named in args.pipelines:
         title, _, directory = named.rpartition("=")
-        pipe = NaturalSpeech2Pipeline.from_pretrained(directory)
-        pipe.set_progress_bar_config(disable=True)
+        pipe = load_pipeline(directory)
         if not table:
             heard = [(through_codec(pipe, recording), pipe.sampling_rate) for recording in recordings]
             table["recordings through the codec"] = scores(heard, texts, references, evaluator, reader)
         heard = [(speak(pipe, text, index, args), pipe.sampling_rate) for index, text in enumerate(texts)]
         table[title or Path(directory).name] = scores(heard, texts, references, evaluator, reader)
-    print(f"| pipeline | speaker similarity | word errors | sentences |\n{'|---' * 4}|")
-    for title, (similarity, errors) in table.items():
-        print(f"| {title} | {similarity:.3f} | {errors:.1%} | {len(texts)} |")
+    lines = [[title, f"{near:.3f}", f"{errors:.1%}", len(texts)] for title, (near, errors) in table.items()]
+    print(markdown_table(["pipeline", "speaker similarity", "word errors", "sentences"], lines), end="")
     return table
 
 
@@ -61,11 +59,9 @@ def speak(pipe, text, index, args):
     return pipe(text, prompt_audio=args.prompt, num_inference_steps=steps, generator=generator).audios[0]
 
 
-@torch.no_grad()
 def through_codec(pipe, recording):
     waveform, _ = load_audio(recording, target_sampling_rate=pipe.sampling_rate)
-    latents, _ = pipe.codec.quantize(pipe.codec.encode(waveform.expand(1, pipe.codec.channels, -1)))
-    return pipe.codec.decode(latents)[0].mean(0).numpy()
+    return reconstruct(pipe.codec, waveform).numpy()
 
 
 def scores(heard, texts, references, evaluator, reader):

@@ -9,7 +9,6 @@ and a song; `results.json` has every song, and the songs lie beside it.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from statistics import mean
 
@@ -18,18 +17,16 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-import ns2_diffusers
-from bundled_voice import HERE, embed_or_nobody
+from common import HERE, cell, embed_or_nobody, find_prompts, load_pipeline, markdown_table
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
 from ns2_diffusers.evaluation.prosody import audible_voice, f0_median_error
 from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.files import write_text
+from ns2_diffusers.pipelines.singing import sing, sung_symbols, transpose
 from ns2_diffusers.text.notes import VOWELS, read_notes
-
-sys.path.insert(0, str(HERE.parent / "examples"))
-from sing import sing, symbols_of, words_of
 
 SONGS = {
     "scale": ("La la la la la la la la.", "C4 D4 E4 F4 G4 A4 B4 C5"),
@@ -60,20 +57,17 @@ def parse_args(argv=None):
 
 
 def main(args):
-    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(args.model or ns2_diffusers.bundled())
-    pipe.set_progress_bar_config(disable=True)
+    pipe = load_pipeline(args.model)
     evaluators = WordReader(), SpeakerEvaluator(), NaturalnessEvaluator()
-    paths = sorted(args.prompts.glob("*/*.*"))
-    if not paths:
-        raise ValueError(f"there are no prompts at {str(args.prompts)!r}: wanted folders of recordings.")
+    paths = find_prompts(args.prompts)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     results = []
     for path in tqdm(paths):
         for name in SONGS:
             results.append({"kind": path.parent.name, "prompt": path.stem, "song": name})
             results[-1] |= score(pipe, path, name, evaluators, args)
-    (args.output_dir / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    print(table(results))
+    write_text(args.output_dir / "results.json", json.dumps(results, indent=1))
+    print(table(results), end="")
     return results
 
 
@@ -83,7 +77,7 @@ def score(pipe, prompt, name, evaluators, args):
     text, notes = SONGS[name]
     notes = in_reach(read_notes(notes), prompt)
     options = {"num_inference_steps": args.steps, "generator": torch.Generator().manual_seed(0)}
-    output, asked = sing(pipe, text, pipe.encode_voice(str(prompt)), notes, 60 / args.tempo, **options)
+    output, asked = sing(pipe, text, pipe.encode_voice(str(prompt)), notes, args.tempo, **options)
     audio, rate = output.audios[0], output.sampling_rate
     soundfile.write(args.output_dir / f"{prompt.stem}-{name}.wav", audio, rate)
     waveform, _ = load_audio(audio, rate)
@@ -103,8 +97,7 @@ def score(pipe, prompt, name, evaluators, args):
 def vowels(tokenizer, text, durations):
     """The frames of each, which are what a note is held on."""
     ends = np.cumsum(durations)
-    symbols = symbols_of(tokenizer, words_of(tokenizer, text))[: len(durations)]
-    of_symbols = zip(symbols, ends - durations, ends, strict=True)
+    of_symbols = zip(sung_symbols(tokenizer, text), ends - durations, ends, strict=True)
     return [slice(start, end) for symbol, start, end in of_symbols if symbol.rstrip("012") in VOWELS]
 
 
@@ -113,21 +106,19 @@ def in_reach(notes, prompt):
     waveform, rate = load_audio(prompt)
     f0 = estimate_f0(waveform, rate, rate // 100).numpy()
     semitones = round(12 * np.log2(np.median(f0[f0 > 0]) / notes[0][0]))
-    return [(hz * 2 ** (semitones / 12), beats) for hz, beats in notes]
+    return transpose(notes, semitones)
 
 
 def table(results):
-    lines = ["| prompts | song | " + " | ".join(title for title, _, _ in COLUMNS) + " |"]
-    lines.append("|---" * (2 + len(COLUMNS)) + "|")
+    lines = []
     for kind, song in dict.fromkeys((result["kind"], result["song"]) for result in results):
         rows = [result for result in results if (result["kind"], result["song"]) == (kind, song)]
-        means = [shown([row[key] for row in rows], form) for _, key, form in COLUMNS]
-        lines.append(f"| {kind} | {song} | {' | '.join(means)} |")
-    return "\n".join(lines)
+        lines.append([kind, song, *(cell(mean_or_none([row[key] for row in rows]), form) for _, key, form in COLUMNS)])
+    return markdown_table(["prompts", "song", *(title for title, _, _ in COLUMNS)], lines)
 
 
-def shown(values, form):
-    return "" if None in values else format(mean(values), form)
+def mean_or_none(values):
+    return None if None in values else mean(values)
 
 
 if __name__ == "__main__":

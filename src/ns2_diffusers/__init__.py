@@ -17,6 +17,7 @@ _HOMES = {
     "NaturalSpeech2PipelineOutput": "pipelines.pipeline_output",
     "Voice": "pipelines.voice",
     "bundled": "pipelines.bundled",
+    "sing": "pipelines.singing",
     "PhonemeEncoder": "models.phoneme_encoder",
     "SpeechPromptEncoder": "models.speech_prompt_encoder",
     "VarianceAdaptor": "models.variance_adaptor",

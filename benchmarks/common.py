@@ -1,0 +1,87 @@
+"""What several benchmarks do alike: read prompts and sentences, speak, time, and print a table."""
+
+import math
+import time
+from pathlib import Path
+
+import diffusers
+import torch
+
+import ns2_diffusers
+from ns2_diffusers.cli import SCHEDULERS
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parent / "examples"
+
+
+def load_pipeline(folder, device="cpu"):
+    """A pipeline without progress bars; the bundled one where no folder is given."""
+    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(folder or ns2_diffusers.bundled()).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def make_scheduler(name, config):
+    """The scheduler that the command line calls `name`, ours or diffusers', from another one's config."""
+    name = SCHEDULERS[name]
+    return getattr(diffusers if hasattr(diffusers, name) else ns2_diffusers, name).from_config(config)
+
+
+def find_prompts(folder):
+    """Recordings in the folders of `folder`, a folder for each kind of voice.
+
+    Raises:
+        ValueError: there is none.
+    """
+    paths = sorted(folder.glob("*/*.*"))
+    if not paths:
+        raise ValueError(
+            f"there are no prompts at {str(folder)!r}: wanted folders of recordings, one for each kind of voice."
+        )
+    return paths
+
+
+def read_sentences(path, number=None):
+    return path.read_text(encoding="utf-8").splitlines()[:number]
+
+
+def embed_or_nobody(evaluator, audio, rate=None):
+    """A d-vector; of what is no speech, which a bad model may well make, one that is like nobody's (cosine 0)."""
+    try:
+        return evaluator.embed(audio, rate)
+    except ValueError:
+        return torch.zeros(256).numpy()
+
+
+@torch.no_grad()
+def reconstruct(codec, waveform):
+    """A waveform (samples,) once through a codec, as long as before."""
+    latents, _ = codec.quantize(codec.encode(waveform.expand(1, codec.channels, -1).to(codec.device)))
+    return codec.decode(latents)[0, :, : len(waveform)].mean(0).cpu()
+
+
+def speak(pipe, sentences, prompts, **options):
+    """Speak a sentence at a time with the next prompt, as a user does; yields a dict for each."""
+    # What is done once in a process is not a sentence's time.
+    pipe("Ready.", str(prompts[0]), **options)
+    for index, text in enumerate(sentences):
+        generator = torch.Generator().manual_seed(index)
+        started = time.perf_counter()
+        output = pipe(text, str(prompts[index % len(prompts)]), generator=generator, **options)
+        yield {
+            "text": text,
+            "elapsed": time.perf_counter() - started,
+            "audio": output.audios[0],
+            "rate": output.sampling_rate,
+            "planned_f0": output.f0[0],
+        }
+
+
+def markdown_table(titles, rows):
+    head, *lines = (f"| {' | '.join(map(str, line))} |" for line in [titles, *rows])
+    return "\n".join([head, "|---" * len(titles) + "|", *lines]) + "\n"
+
+
+def cell(value, form):
+    """A number as a table shows it; nothing for None and NaN."""
+    return "" if value is None or math.isnan(value) else format(value, form)

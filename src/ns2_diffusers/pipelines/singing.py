@@ -1,0 +1,86 @@
+"""Singing: a text on notes, by given durations and pitch (NaturalSpeech 2, section 5, zero-shot singing)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..text.notes import read_notes, set_to_notes
+from .pipeline_output import NaturalSpeech2PipelineOutput
+from .utterances import fade
+from .voice import Voice
+
+if TYPE_CHECKING:
+    from .pipeline_naturalspeech2 import NaturalSpeech2Pipeline
+
+Notes = Sequence[tuple[float, float]]
+# Speech lets a last vowel die away, and so do models that learned from it, however long the note. So a song is sung
+# with one syllable more, with so many seconds for each symbol, which is cut off.
+EXTRA_SYLLABLE, EXTRA_SECONDS = "la.", 0.1
+
+
+def sing(
+    pipe: NaturalSpeech2Pipeline,
+    text: str,
+    voice: Voice,
+    notes: str | Notes,
+    tempo: float = 100.0,
+    **options: Any,
+) -> tuple[NaturalSpeech2PipelineOutput, np.ndarray]:
+    """Sing a text, one note for each vowel. Consonants are as long as the pipeline would speak them.
+
+        song, _ = sing(pipe, "La la la.", pipe.encode_voice("voice.wav"), "C4 D4 E4:2")
+
+    Args:
+        pipe: with a tokenizer; the voice is one of its codec.
+        text: of one sentence.
+        voice: from `pipe.encode_voice`.
+        notes: as `ns2_diffusers.text.notes.read_notes` reads them (`C4 F#4:2`), or pairs of Hz and beats. The nearer
+            they are to how high the voice speaks, the better: see `transpose`.
+        tempo: beats a minute.
+        options: of the pipeline's call, such as `num_inference_steps` and `generator`.
+
+    Returns: the pipeline's output, whose audio lasts as long as its durations; and the pitch that was asked for, in Hz
+        (frames,) float64.
+
+    Raises:
+        ValueError: a tempo that is not above zero; not one note for each vowel; a note of less than two frames; a note
+            that cannot be read.
+    """
+    if not tempo > 0:
+        raise ValueError(f"the tempo is {tempo} beats a minute: give a number above zero.")
+    notes = read_notes(notes) if isinstance(notes, str) else notes
+    words, extra = sung_phonemes(pipe.tokenizer, text), pipe.tokenizer.phonemize(EXTRA_SYLLABLE)
+    call: dict[str, Any] = {"phonemes": f"{words} {extra}", "voice": voice}
+    spoken = pipe(**call, num_inference_steps=1, output_type="latent").durations[0]
+    symbols = sung_symbols(pipe.tokenizer, text)
+    count, rate = len(symbols), pipe.codec.frame_rate
+    durations, pitch = set_to_notes(symbols, spoken[:count], notes, 60 / tempo * rate)
+    num_extra = len(spoken) - count
+    call["durations"] = np.append(durations, [round(EXTRA_SECONDS * rate)] * num_extra)
+    call["pitch"] = np.append(pitch, [pitch[-1]] * num_extra)
+    output = pipe(**call, **options)
+    frames = int(durations.sum())
+    audio = torch.as_tensor(output.audios[0])[..., : frames * pipe.codec.hop_length]
+    audio, f0 = fade(audio, output.sampling_rate).numpy(), output.f0[0][:frames]
+    return replace(output, audios=[audio], durations=[durations], f0=[f0]), pitch.repeat(durations)
+
+
+def transpose(notes: Notes, semitones: float) -> list[tuple[float, float]]:
+    """Notes, pairs of Hz and beats, so many semitones higher."""
+    return [(hz * 2 ** (semitones / 12), beats) for hz, beats in notes]
+
+
+def sung_phonemes(tokenizer: Any, text: str) -> str:
+    """Phonemes of a text without its last stop, after which nothing is sung."""
+    return tokenizer.phonemize(text.rstrip(" .,;:!?…"))
+
+
+def sung_symbols(tokenizer: Any, text: str) -> list[str]:
+    """Symbols of `sung_phonemes`, with a start and without an end, which is the extra syllable's."""
+    symbols = tokenizer.convert_ids_to_tokens(tokenizer(sung_phonemes(tokenizer, text), is_phonemes=True)["input_ids"])
+    return symbols[: len(symbols) - (tokenizer.eos_token is not None)]
