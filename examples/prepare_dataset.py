@@ -13,19 +13,11 @@ from datetime import timedelta
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import tqdm
-from torch.utils.data import DataLoader
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, load_codec
 from ns2_diffusers.data.alignments import check_phones_fit
-from ns2_diffusers.data.preparation import (
-    Preparation,
-    RowLimits,
-    RowPreparer,
-    ShardEnd,
-    encode_utterances,
-    sum_latents,
-)
+from ns2_diffusers.data.preparation.rows import RowLimits, RowPreparer
+from ns2_diffusers.data.preparation.shards import Preparation, prepare_shards
 from ns2_diffusers.data.sources import (
     hub_source,
     libritts_source,
@@ -107,7 +99,19 @@ def main(args):
     if preparation.is_complete():
         state.print(f"{args.output_dir} is prepared already")
         return
-    prepare_shards(preparation, source, codec, tokenizer, args, state)
+    limits = RowLimits(**{field.name: getattr(args, field.name) for field in fields(RowLimits)})
+    prepare_shards(
+        preparation,
+        source,
+        RowPreparer(tokenizer, codec.sampling_rate, codec.hop_length, limits, args.durations_hop_seconds),
+        codec,
+        shard_size=args.shard_size,
+        batch_seconds=args.batch_seconds,
+        num_workers=args.num_workers,
+        measure_latents=args.measure_latents or codec.config.latents_mean is None,
+        process_index=state.process_index,
+        num_processes=state.num_processes,
+    )
     state.wait_for_everyone()
     if state.is_main_process:
         aligned = args.textgrid_dir is not None or args.durations_hop_seconds is not None
@@ -144,34 +148,6 @@ def what_decides(args, codec, tokenizer, source):
     arguments = {key: value for key, value in vars(args).items() if key not in ("output_dir", "num_workers")}
     fingerprints = {"codec_given": codec.fingerprint, "tokenizer_given": tokenizer.fingerprint}
     return {**arguments, **fingerprints, "source": source.identity}
-
-
-def prepare_shards(preparation, source, codec, tokenizer, args, state):
-    limits = RowLimits(**{field.name: getattr(args, field.name) for field in fields(RowLimits)})
-    preparer = RowPreparer(tokenizer, codec.sampling_rate, codec.hop_length, limits, args.durations_hop_seconds)
-    measure = args.measure_latents or codec.config.latents_mean is None
-    # What the workers get from the sampler is the rows themselves; they come back in the same order.
-    rows = preparation.pending(source, args.shard_size, state.process_index, state.num_processes)
-    loader = DataLoader(
-        preparer,
-        batch_size=None,
-        sampler=rows,
-        num_workers=args.num_workers,
-        prefetch_factor=16 if args.num_workers else None,
-        collate_fn=lambda item: item,
-    )
-    utterances, rejections = [], []
-    progress = tqdm(desc="preparing", unit=" rows")
-    for name, item in loader:
-        if isinstance(item, ShardEnd):
-            encoded, failed = encode_utterances(codec, utterances, args.batch_seconds)
-            sums = sum_latents(codec, encoded) if measure else None
-            preparation.write(name, item, encoded, rejections + failed, sums)
-            utterances, rejections = [], []
-        else:
-            (rejections if "reason" in item else utterances).append(item)
-            progress.update()
-    progress.close()
 
 
 if __name__ == "__main__":

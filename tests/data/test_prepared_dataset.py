@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, load_codec
 from ns2_diffusers.data.prepared_dataset import (
+    PreparedRow,
     load_prepared_dataset,
     read_card,
     shards,
@@ -16,16 +18,16 @@ pytest.importorskip("datasets", reason="the train extra is not installed")
 
 
 def make_row(name="a", frames=12):
-    return {
-        "id": name,
-        "speaker": "s",
-        "text": "Hi.",
-        "phonemes": "hˈI.",
-        "durations": torch.tensor([1, 2, 3, 4, 1, frames - 11]),
-        "codes": torch.arange(2 * frames).reshape(2, frames),
-        "f0": torch.linspace(0, 300, frames),
-        "n_frames": frames,
-    }
+    return PreparedRow(
+        id=name,
+        speaker="s",
+        text="Hi.",
+        phonemes="hˈI.",
+        durations=torch.tensor([1, 2, 3, 4, 1, frames - 11]),
+        codes=torch.arange(2 * frames).reshape(2, frames),
+        f0=torch.linspace(0, 300, frames),
+        n_frames=frames,
+    )
 
 
 @pytest.fixture
@@ -34,12 +36,12 @@ def tokenizer():
 
 
 def test_written_is_loaded(tmp_path, tiny_codec, tokenizer):
-    rows = [make_row("a"), make_row("b", 20) | {"sung": True}]
+    rows = [make_row("a"), replace(make_row("b", 20), sung=True)]
     write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
     loaded = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
     assert list(loaded["id"]) == ["a", "b"] and list(loaded["sung"]) == [False, True]
     for row, back in zip(rows, loaded, strict=True):
-        for key, value in row.items():
+        for key, value in vars(row).items():
             assert back[key] == (value.tolist() if isinstance(value, torch.Tensor) else value)
     card = json.loads((tmp_path / "set" / "dataset_card.json").read_text())
     assert card["utterances"] == 2 and card["frames"] == 32 and card["sampling_rate"] == 16000
@@ -83,15 +85,8 @@ def test_a_dataset_of_another_tokenizer_is_refused(tmp_path, tiny_codec, tokeniz
 )
 def test_rows_that_disagree_are_refused_and_nothing_is_written(tmp_path, tiny_codec, tokenizer, change, message):
     with pytest.raises(ValueError, match=message):
-        write_prepared_dataset([make_row() | change], tmp_path / "set", tiny_codec, tokenizer)
+        write_prepared_dataset([replace(make_row(), **change)], tmp_path / "set", tiny_codec, tokenizer)
     assert not list(tmp_path.iterdir())
-
-
-def test_missing_columns_are_named(tmp_path, tiny_codec, tokenizer):
-    row = make_row()
-    del row["f0"]
-    with pytest.raises(ValueError, match="'f0'"):
-        write_prepared_dataset([row], tmp_path / "set", tiny_codec, tokenizer)
 
 
 def test_nothing_is_not_a_dataset(tmp_path, tiny_codec, tokenizer):
@@ -115,7 +110,7 @@ def test_a_dataset_replaces_an_older_one(tmp_path, tiny_codec, tokenizer):
 
 
 def test_durations_can_come_later(tmp_path, tiny_codec, tokenizer):
-    rows = [make_row("a") | {"durations": []}, make_row("b", 20) | {"durations": []}]
+    rows = [replace(make_row("a"), durations=[]), replace(make_row("b", 20), durations=[])]
     write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
     before = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
     assert not read_card(tmp_path / "set")["aligned"] and list(before["durations"]) == [[], []]
@@ -142,7 +137,7 @@ def test_durations_that_do_not_fit_change_nothing(tmp_path, tiny_codec, tokenize
 def test_durations_for_some_only_are_refused(tmp_path, tiny_codec, tokenizer):
     with pytest.raises(ValueError, match="all of them durations, or none"):
         write_prepared_dataset(
-            [make_row("a"), make_row("b") | {"durations": []}], tmp_path / "set", tiny_codec, tokenizer
+            [make_row("a"), replace(make_row("b"), durations=[])], tmp_path / "set", tiny_codec, tokenizer
         )
 
 

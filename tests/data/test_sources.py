@@ -3,6 +3,8 @@ import json
 import pytest
 
 from ns2_diffusers.data.sources import (
+    Row,
+    UnreadableRow,
     hub_source,
     libritts_source,
     ljspeech_source,
@@ -23,15 +25,15 @@ def rows(source):
 def test_csv(tmp_path):
     (tmp_path / "a.csv").write_text('\ufefffile,text,speaker\nx/1.wav,"Hi, you.",ann\n/y/2.wav,Yes.,\n', "utf-8")
     assert rows(table_source(tmp_path / "a.csv")) == [
-        {"id": "x/1", "speaker": "ann", "text": "Hi, you.", "audio": str(tmp_path / "x/1.wav")},
-        {"id": "2", "speaker": "speaker", "text": "Yes.", "audio": "/y/2.wav"},
+        Row("x/1", "ann", "Hi, you.", str(tmp_path / "x/1.wav")),
+        Row("2", "speaker", "Yes.", "/y/2.wav"),
     ]
 
 
 def test_a_csv_has_phonemes_and_durations_too(tmp_path):
     (tmp_path / "a.csv").write_text("id,audio,text,phonemes,durations\nu1,1.wav,Hi.,hˈI.,1 2 3 4 5 6\n", "utf-8")
     (row,) = rows(table_source(tmp_path / "a.csv"))
-    assert row["id"] == "u1" and row["phonemes"] == "hˈI." and row["durations"] == [1, 2, 3, 4, 5, 6]
+    assert row.id == "u1" and row.phonemes == "hˈI." and row.durations == [1, 2, 3, 4, 5, 6]
 
 
 def test_jsonl_with_audio_by_id(tmp_path):
@@ -39,7 +41,7 @@ def test_jsonl_with_audio_by_id(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps(line) + "\n\n", "utf-8")
     (row,) = rows(table_source(tmp_path / "a.jsonl", audio_path="audio/{id}.ogg"))
     audio = str(tmp_path / "audio" / "u1.ogg")
-    assert row == {"id": "u1", "speaker": "ann", "text": "Hi.", "audio": audio, "durations": [1, 2]}
+    assert row == Row("u1", "ann", "Hi.", audio, durations=[1, 2])
 
 
 def test_songs_are_marked(tmp_path):
@@ -47,12 +49,12 @@ def test_songs_are_marked(tmp_path):
         "file,text,sung\n1.wav,La.,true\n2.wav,Hi.,false\n3.wav,Hi.,\n4.wav,Hi.,yes\n", "utf-8"
     )
     first, *others, odd = rows(table_source(tmp_path / "a.csv"))
-    assert first["sung"] is True and not any("sung" in row for row in others)
-    assert "its `sung` is 'yes': wanted true or false" in odd["error"]
+    assert first.sung is True and not any(row.sung for row in others)
+    assert "its `sung` is 'yes': wanted true or false" in odd.error
     lines = [json.dumps({"file": "1.wav", "text": "La.", "sung": sung}) for sung in (True, False, None, 7)]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), "utf-8")
     first, *others, odd = rows(table_source(tmp_path / "a.jsonl"))
-    assert first["sung"] is True and not any("sung" in row for row in others) and "is 7" in odd["error"]
+    assert first.sung is True and not any(row.sung for row in others) and "is 7" in odd.error
 
 
 def test_damaged_lines_of_a_csv_are_named_and_the_rest_is_read(tmp_path):
@@ -61,8 +63,8 @@ def test_damaged_lines_of_a_csv_are_named_and_the_rest_is_read(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\n".join(lines))
     found = rows(table_source(tmp_path / "a.csv"))
     # Bytes that are no UTF-8 come as surrogates, and the row is rejected with its id.
-    assert [row["text"] for row in found if "error" not in row] == ["One.", "caf\udce9", "Eight."]
-    errors = {row["id"]: row["error"] for row in found if "error" in row}
+    assert [row.text for row in found if isinstance(row, Row)] == ["One.", "caf\udce9", "Eight."]
+    errors = {row.id: row.error for row in found if isinstance(row, UnreadableRow)}
     assert set(errors) == {"a.csv:4", "a.csv:5", "a.csv:8"}
     for line, words in {4: "more fields", 5: "names no audio", 8: "quotation mark"}.items():
         assert words in errors[f"a.csv:{line}"]
@@ -74,7 +76,7 @@ def test_damaged_lines_of_a_jsonl_are_named_and_the_rest_is_read(tmp_path):
     lines += [b'{"file": "7.wav", "text": "Seven."}']
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
     found = rows(table_source(tmp_path / "a.jsonl"))
-    assert ["error" in row for row in found] == [True] * 4 + [False, True, False]
+    assert [isinstance(row, UnreadableRow) for row in found] == [True] * 4 + [False, True, False]
 
 
 def test_tables_that_cannot_be_meant_are_refused(tmp_path):
@@ -88,9 +90,9 @@ def test_tables_that_cannot_be_meant_are_refused(tmp_path):
 def test_ljspeech(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(b'LJ1|Dr. "X"|Doctor "X"\nLJ2|Only this|\n\nLJ3|caf\xe9|cafe\n')
     found = rows(ljspeech_source(tmp_path))
-    assert [row.get("text") for row in found] == ['Doctor "X"', "Only this", None]
-    assert found[0]["audio"] == f"{tmp_path}/wavs/LJ1.wav" and found[0]["id"] == "LJ1"
-    assert "not UTF-8" in found[2]["error"]
+    assert [getattr(row, "text", None) for row in found] == ['Doctor "X"', "Only this", None]
+    assert found[0].audio == f"{tmp_path}/wavs/LJ1.wav" and found[0].id == "LJ1"
+    assert "not UTF-8" in found[2].error
     with pytest.raises(ValueError, match="no metadata.csv"):
         ljspeech_source(tmp_path / "wavs")
 
@@ -104,10 +106,10 @@ def test_libritts(tmp_path):
             (folder / f"{name}.normalized.txt").write_text(text + "\n")
             (folder / f"{name}.original.txt").write_text("another text")
     found = rows(libritts_source(tmp_path))
-    assert [row["id"] for row in found] == ["103_1241_0", "103_1241_1", "103_1241_2"]
-    assert {row["speaker"] for row in found} == {"103"}
-    assert found[2]["text"] == "Two." and found[2]["audio"] == str(folder / "103_1241_2.wav")
-    assert "1241_1.normalized.txt" in found[1]["error"]
+    assert [row.id for row in found] == ["103_1241_0", "103_1241_1", "103_1241_2"]
+    assert {row.speaker for row in found} == {"103"}
+    assert found[2].text == "Two." and found[2].audio == str(folder / "103_1241_2.wav")
+    assert "1241_1.normalized.txt" in found[1].error
     with pytest.raises(ValueError, match="no \\*.normalized.txt"):
         libritts_source(folder / "103_1241_0.wav")
 
@@ -132,11 +134,11 @@ def test_a_dataset_of_the_hub(hub_folder, clips, streaming):
     source = hub_source(hub_folder, rows_per_part=4, streaming=streaming, **columns)
     assert source.num_parts == 2
     found = rows(source)
-    assert [row["speaker"] for row in found] == [0, 0, 0, 1, 1, 1]
-    assert len({row["id"] for row in found}) == 6 and found == rows(source)
-    assert [row["audio"]["bytes"] for row in found] == [path.read_bytes() for path in clips[:6]]
-    part = [row["id"] for row in source.read(1)]
-    assert part == [row["id"] for row in found[-3:]]
+    assert [row.speaker for row in found] == [0, 0, 0, 1, 1, 1]
+    assert len({row.id for row in found}) == 6 and found == rows(source)
+    assert [row.audio["bytes"] for row in found] == [path.read_bytes() for path in clips[:6]]
+    part = [row.id for row in source.read(1)]
+    assert part == [row.id for row in found[-3:]]
 
 
 def test_columns_that_the_hub_does_not_have_are_named(hub_folder):
@@ -150,10 +152,10 @@ def test_textgrids_are_found_by_id(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.TextGrid").touch()
     found = rows(with_textgrids(table_source(tmp_path / "a.csv"), tmp_path / "out"))
-    assert [row.get("textgrid") for row in found[:3]] == [
+    assert [row.textgrid for row in found[:3]] == [
         str(tmp_path / f"out/{name}.TextGrid") for name in ("s1/1", "s2/1", "2")
     ]
-    assert "0 files" in found[3]["error"]
+    assert "0 files" in found[3].error
     with pytest.raises(ValueError, match="no \\*.TextGrid"):
         with_textgrids(table_source(tmp_path / "a.csv"), tmp_path / "wavs")
 
@@ -162,10 +164,10 @@ def test_speeds_are_further_speakers(tmp_path):
     (tmp_path / "a.csv").write_text("id,speaker,file,text\nx,ann,x.wav,Hello.\ny,bob,,None.\n")
     source = table_source(tmp_path / "a.csv")
     rows = list(with_speeds(source, [0.9, 1.1]).read(0))
-    assert [row["id"] for row in rows if "error" not in row] == ["x", "x@0.9", "x@1.1"]
-    assert [row["speaker"] for row in rows if "error" not in row] == ["ann", "ann@0.9", "ann@1.1"]
-    assert [row.get("speed") for row in rows if "error" not in row] == [None, 0.9, 1.1]
-    assert sum("error" in row for row in rows) == 1
+    assert [row.id for row in rows if isinstance(row, Row)] == ["x", "x@0.9", "x@1.1"]
+    assert [row.speaker for row in rows if isinstance(row, Row)] == ["ann", "ann@0.9", "ann@1.1"]
+    assert [row.speed for row in rows if isinstance(row, Row)] == [1.0, 0.9, 1.1]
+    assert sum(isinstance(row, UnreadableRow) for row in rows) == 1
     assert len({with_speeds(source, speeds).identity for speeds in ([0.9], [0.9, 1.1])} | {source.identity}) == 3
     for speeds in ([1.0], [0.1], [0.9, 0.9]):
         with pytest.raises(ValueError, match="speeds are"):

@@ -5,7 +5,7 @@ from accelerate.state import AcceleratorState
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
-from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card, write_prepared_dataset
+from ns2_diffusers.data.prepared_dataset import PreparedRow, load_prepared_dataset, read_card, write_prepared_dataset
 
 align_dataset = pytest.importorskip("align_dataset", reason="the train extra is not installed")
 
@@ -42,7 +42,9 @@ def rows(clips, transcripts, _codec):
 @pytest.fixture
 def make_dataset(tmp_path, rows, tiny_codec):
     def make(name):
-        write_prepared_dataset(rows, tmp_path / name, tiny_codec, NaturalSpeech2Tokenizer())
+        write_prepared_dataset(
+            [PreparedRow(**row) for row in rows], tmp_path / name, tiny_codec, NaturalSpeech2Tokenizer()
+        )
         return tmp_path / name
 
     return make

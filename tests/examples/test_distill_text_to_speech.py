@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import distill_text_to_speech as script
 from ns2_diffusers import NaturalSpeech2Pipeline
 from ns2_diffusers.audio.loading import load_audio
-from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
+from ns2_diffusers.data.prepared_dataset import PreparedRow, write_prepared_dataset
 from ns2_diffusers.training.checkpoints import Checkpoints
 
 pytest.importorskip("datasets", reason="the train extra is not installed")
@@ -49,7 +49,7 @@ def folder(tmp_path, make_tiny_pipeline, clips):
         symbols, frames = len(pipe.tokenizer(phonemes, is_phonemes=True)["input_ids"]), codes.shape[2]
         durations = np.diff(np.linspace(0, frames, symbols + 1).round().astype(int))
         row = {"id": path.stem, "speaker": "s", "text": "Hello there.", "phonemes": phonemes, "n_frames": frames}
-        rows.append(row | {"durations": durations, "codes": codes[0].numpy(), "f0": np.full(frames, 150.0)})
+        rows.append(PreparedRow(**row, durations=durations, codes=codes[0].numpy(), f0=np.full(frames, 150.0)))
     write_prepared_dataset(rows, tmp_path / "dataset", pipe.codec, pipe.tokenizer)
     return tmp_path
 

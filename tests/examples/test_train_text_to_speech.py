@@ -28,7 +28,7 @@ from ns2_diffusers import (
 )
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.conversion.amphion import from_amphion
-from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
+from ns2_diffusers.data.prepared_dataset import PreparedRow, write_prepared_dataset
 from ns2_diffusers.training.distillation import make_student
 from ns2_diffusers.training.tracking import read_log
 
@@ -76,7 +76,7 @@ def write_dataset(directory, codec, tokenizer, clips, transcripts, aligned=True)
                 "n_frames": frames,
             }
         )
-    write_prepared_dataset(rows, directory, codec, tokenizer)
+    write_prepared_dataset([PreparedRow(**row) for row in rows], directory, codec, tokenizer)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, NaturalSpeech2UnconditionalPipeline
-from ns2_diffusers.data.prepared_dataset import write_prepared_dataset
+from ns2_diffusers.data.prepared_dataset import PreparedRow, write_prepared_dataset
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_unconditional.py"
 TINY = json.dumps({"hidden_size": 32, "num_layers": 2, "num_attention_heads": 2})
@@ -96,7 +96,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(script, codec, tiny_codec
             }
             for number, one in enumerate(codes)
         ]
-        write_prepared_dataset(rows, tmp_path / "dataset", tiny_codec, tokenizer)
+        write_prepared_dataset([PreparedRow(**row) for row in rows], tmp_path / "dataset", tiny_codec, tokenizer)
         extra = ["--dataset_dir", tmp_path / "dataset"]
     extra += ["--max_train_steps", 5, "--checkpointing_steps", 2, "--gradient_accumulation_steps", 2]
     unbroken = run(script, tmp_path / "unbroken", *extra)

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..files import whole_file, whole_folder, write_text
 
-COLUMNS = ("id", "speaker", "text", "phonemes", "durations", "codes", "f0", "n_frames", "sung")
 CARD_NAME = "dataset_card.json"
 REJECTED_NAME = "rejected.jsonl"
 FORMAT_VERSION = 2
 
 
-def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path, codec: Any, tokenizer: Any) -> None:
+@dataclass(frozen=True)
+class PreparedRow:
+    """An utterance of a prepared dataset; numbers as arrays, tensors or lists.
+
+    Args:
+        id: unlike all others.
+        speaker, text: strings.
+        phonemes: a string.
+        durations: (N,) frames of each symbol that the tokenizer makes of the phonemes, start and end included; empty
+            while nothing is aligned.
+        codes: (Q, T).
+        f0: (T,) in Hz, 0 unvoiced.
+        n_frames: T.
+        sung: whether durations and F0 are a song's, which a model that reads text must not learn.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    phonemes: str
+    durations: Any
+    codes: Any
+    f0: Any
+    n_frames: int
+    sung: bool = False
+
+
+COLUMNS = tuple(field.name for field in fields(PreparedRow))
+
+
+def write_prepared_dataset(rows: Iterable[PreparedRow], directory: str | Path, codec: Any, tokenizer: Any) -> None:
     """Write a small dataset from memory; it is there whole or not at all.
 
     Args:
-        rows: dicts with `COLUMNS`: `phonemes` a string; `durations` frames of each symbol that the tokenizer
-            makes of them, start and end included, or an empty list in every row while nothing is aligned;
-            `codes` (Q, T); `f0` (T,) in Hz, 0 unvoiced; `n_frames` T; `sung`, which may be left out, True where
-            durations and F0 are a song's, which a model that reads text must not learn.
+        rows: all with durations, or none.
         directory: replaced if it holds a prepared dataset already.
         codec, tokenizer: what made the codes and the phonemes; they are saved with the rows.
 
@@ -32,14 +59,14 @@ def write_prepared_dataset(rows: Iterable[dict[str, Any]], directory: str | Path
     rows = [_checked(row, tokenizer) for row in rows]
     if not rows:
         raise ValueError(f"there is nothing to write to {directory}: no utterance was prepared.")
-    aligned = {bool(row["durations"]) for row in rows}
+    aligned = {bool(row.durations) for row in rows}
     if len(aligned) > 1:
         raise ValueError("some utterances have durations and some have none: give all of them durations, or none.")
     directory = Path(directory)
     if directory.exists() and not (directory / CARD_NAME).exists():
         raise ValueError(f"{directory} exists and is no prepared dataset: choose another directory.")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    counts = {"utterances": len(rows), "frames": sum(row["n_frames"] for row in rows), "rejected": 0}
+    counts = {"utterances": len(rows), "frames": sum(row.n_frames for row in rows), "rejected": 0}
     with whole_folder(directory, replace=True) as partial:
         write_shard(rows, partial / shard_name(0))
         write_text(partial / REJECTED_NAME, "")
@@ -133,14 +160,14 @@ def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def write_shard(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write rows with `COLUMNS` to a Parquet file, whole or not at all."""
+def write_shard(rows: Sequence[PreparedRow], path: Path) -> None:
+    """Write rows to a Parquet file, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     types = dict.fromkeys(COLUMNS, pa.string()) | {"durations": pa.list_(pa.int32()), "n_frames": pa.int32()}
     types |= {"codes": pa.list_(pa.list_(pa.int16())), "f0": pa.list_(pa.float32()), "sung": pa.bool_()}
-    columns = {name: [row[name] for row in rows] for name in COLUMNS}
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     columns["codes"] = [list(codes) for codes in columns["codes"]]
     table = pa.table(columns, schema=pa.schema(types))
     with whole_file(path) as partial:
@@ -170,22 +197,19 @@ def _write_card(directory: str | Path, card: dict[str, Any]) -> None:
     write_text(Path(directory) / CARD_NAME, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
 
 
-def _checked(row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
-    row = {"sung": False, **row}
-    missing = [column for column in COLUMNS if column not in row]
-    if missing:
-        raise ValueError(f"utterance {row.get('id')!r} lacks {missing}: a row has {COLUMNS}.")
-    row = {column: _plain(row[column]) for column in COLUMNS}
-    lengths = {"frames of codes": len(row["codes"][0]), "frames of f0": len(row["f0"])}
-    if row["durations"]:
-        lengths["sum of durations"] = sum(row["durations"])
-    if set(lengths.values()) != {row["n_frames"]}:
-        raise ValueError(f"utterance {row['id']!r} has {row['n_frames']} frames, but {lengths}: they must agree.")
-    symbols = len(tokenizer(row["phonemes"], is_phonemes=True)["input_ids"])
-    if row["durations"] and len(row["durations"]) != symbols:
+def _checked(row: PreparedRow, tokenizer: Any) -> PreparedRow:
+    """The row with lists for arrays and tensors, if its lengths agree."""
+    row = PreparedRow(**{column: _plain(getattr(row, column)) for column in COLUMNS})
+    lengths = {"frames of codes": len(row.codes[0]), "frames of f0": len(row.f0)}
+    if row.durations:
+        lengths["sum of durations"] = sum(row.durations)
+    if set(lengths.values()) != {row.n_frames}:
+        raise ValueError(f"utterance {row.id!r} has {row.n_frames} frames, but {lengths}: they must agree.")
+    symbols = len(tokenizer(row.phonemes, is_phonemes=True)["input_ids"])
+    if row.durations and len(row.durations) != symbols:
         raise ValueError(
-            f"utterance {row['id']!r} has {symbols} symbols, start and end included, and {len(row['durations'])} "
-            "durations: wanted one each."
+            f"utterance {row.id!r} has {symbols} symbols, start and end included, and {len(row.durations)} durations: "
+            "wanted one each."
         )
     return row
 

@@ -1,8 +1,7 @@
 """Where utterances come from: every source reads plain rows.
 
-A row has `id`, `speaker`, `text` and `audio` (a path, or a dict with bytes), and may have `phonemes`, `durations`,
-`textgrid`, `speed` and `sung`. A row that its source cannot read is `{"id": ..., "error": why}`: it is reported with
-the others that turn out to be damaged, and the next one is read.
+A row that its source cannot read is an `UnreadableRow`: it is reported with the others that turn out to be damaged,
+and the next one is read.
 """
 
 from __future__ import annotations
@@ -19,8 +18,43 @@ from typing import Any
 
 from .prepared_dataset import import_datasets
 
-Row = dict[str, Any]
 SPEAKER = "speaker"  # who speaks where nobody is named
+
+
+@dataclass(frozen=True)
+class Row:
+    """An utterance as its source has it, not checked yet.
+
+    Args:
+        id: of the utterance; anything that a string can be made of.
+        speaker: likewise.
+        text: what is said.
+        audio: a path, or a dict with `bytes` and `path`.
+        phonemes: of the text, where the source has them.
+        durations: of the symbols, in a unit that whoever reads the rows knows.
+        textgrid: path of a TextGrid with phones and their durations.
+        speed: at which to play the recording.
+        sung: whether it is a song.
+    """
+
+    id: Any
+    speaker: Any
+    text: Any
+    audio: Any
+    phonemes: str | None = None
+    durations: Any = None
+    textgrid: str | None = None
+    speed: float = 1.0
+    sung: bool = False
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """What there is instead of a row, and why."""
+
+    id: Any
+    error: str
+    audio: Any = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +67,7 @@ class Source:
         num_parts: how many there are.
     """
 
-    read: Callable[[int], Iterator[Row]]
+    read: Callable[[int], Iterator[Row | UnreadableRow]]
     identity: str
     num_parts: int = 1
 
@@ -58,12 +92,12 @@ def table_source(path: str | Path, audio_path: str | None = None) -> Source:
     if read is _csv_lines:
         _check_header(path, audio_path)
 
-    def rows(part: int) -> Iterator[Row]:
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
         for line, fields in read(path):
             try:
                 yield _table_row(fields, path.parent, audio_path)
             except (LookupError, TypeError, ValueError) as error:
-                yield {"id": f"{path.name}:{line}", "error": f"line {line} of {path.name}: {error}"}
+                yield UnreadableRow(f"{path.name}:{line}", f"line {line} of {path.name}: {error}")
 
     return Source(rows, _digest(path.read_bytes()))
 
@@ -79,7 +113,7 @@ def ljspeech_source(directory: str | Path) -> Source:
     if not metadata.is_file():
         raise ValueError(f"{directory} has no metadata.csv: give the folder that LJSpeech unpacks to.")
 
-    def rows(part: int) -> Iterator[Row]:
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
         with open(metadata, "rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
@@ -87,10 +121,10 @@ def ljspeech_source(directory: str | Path) -> Source:
                 try:
                     fields = line.decode("utf-8-sig").strip().split("|")
                 except UnicodeDecodeError as error:
-                    yield {"id": f"{metadata.name}:{number}", "error": f"line {number} is not UTF-8 ({error})"}
+                    yield UnreadableRow(f"{metadata.name}:{number}", f"line {number} is not UTF-8 ({error})")
                     continue
                 text = next((field for field in fields[:0:-1] if field.strip()), "")
-                yield {"id": fields[0], "speaker": SPEAKER, "text": text, "audio": f"{directory}/wavs/{fields[0]}.wav"}
+                yield Row(fields[0], SPEAKER, text, f"{directory}/wavs/{fields[0]}.wav")
 
     return Source(rows, _digest(metadata.read_bytes()))
 
@@ -103,7 +137,7 @@ def libritts_source(directory: str | Path) -> Source:
     """
     directory = Path(directory)
     suffixes = (".normalized.txt", ".wav", ".flac")
-    stems = {}
+    stems: dict[str, set[str]] = {}
     for path in directory.rglob("*"):
         suffix = next((suffix for suffix in suffixes if path.name.endswith(suffix)), None)
         if suffix:
@@ -112,14 +146,16 @@ def libritts_source(directory: str | Path) -> Source:
         raise ValueError(f"{directory} has no *.normalized.txt: give a folder of LibriTTS, such as train-clean-100.")
     order = sorted(stems)
 
-    def rows(part: int) -> Iterator[Row]:
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
         for stem in order:
-            row = {"id": Path(stem).name, "speaker": Path(stem).parent.parent.name or SPEAKER}
+            id_, speaker = Path(stem).name, Path(stem).parent.parent.name or SPEAKER
             audio = stem + (".flac" if ".flac" in stems[stem] else ".wav")
             try:
-                yield {**row, "audio": audio, "text": Path(stem + suffixes[0]).read_text(encoding="utf-8").strip()}
+                text = Path(stem + suffixes[0]).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                yield {**row, "error": f"{stem}{suffixes[0]} cannot be read ({error})"}
+                yield UnreadableRow(id_, f"{stem}{suffixes[0]} cannot be read ({error})", audio)
+            else:
+                yield Row(id_, speaker, text, audio)
 
     listing = "\n".join(str(Path(stem).relative_to(directory)) for stem in order)
     return Source(rows, _digest(os.fsencode(listing)))
@@ -161,10 +197,10 @@ def hub_source(
     dataset = dataset.select_columns(list(columns.values())).cast_column(audio_column, datasets.Audio(decode=False))
     num_parts = dataset.num_shards if streaming else max(1, -(-len(dataset) // rows_per_part))
 
-    def rows(part: int) -> Iterator[Row]:
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
         for index, fields in enumerate(dataset.shard(num_parts, part, contiguous=True)):
-            row = {key: fields[column] for key, column in columns.items()}
-            yield {"id": f"{split}-{part:05d}-{index:06d}", "speaker": SPEAKER, **row}
+            defaults = {"id": f"{split}-{part:05d}-{index:06d}", "speaker": SPEAKER}
+            yield Row(**(defaults | {key: fields[column] for key, column in columns.items()}))
 
     return Source(rows, _digest(f"{num_parts} {dataset.info.splits}".encode()), num_parts)
 
@@ -181,13 +217,12 @@ def with_speeds(source: Source, speeds: Sequence[float]) -> Source:
     if any(not 0.5 <= speed <= 2 or speed == 1 for speed in speeds) or len(set(speeds)) < len(speeds):
         raise ValueError(f"speeds are {list(speeds)}: give different ones between 0.5 and 2, without 1.")
 
-    def rows(part: int) -> Iterator[Row]:
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
         for row in source.read(part):
             yield row
-            if "error" not in row:
+            if isinstance(row, Row):
                 for speed in speeds:
-                    names = {key: f"{row[key]}@{speed:g}" for key in ("id", "speaker")}
-                    yield {**row, **names, "speed": speed}
+                    yield replace(row, id=f"{row.id}@{speed:g}", speaker=f"{row.speaker}@{speed:g}", speed=speed)
 
     return replace(source, read=rows, identity=_digest(f"{source.identity} {list(speeds)}".encode()))
 
@@ -205,14 +240,17 @@ def with_textgrids(source: Source, directory: str | Path) -> Source:
     if not found:
         raise ValueError(f"{directory} has no *.TextGrid: give the folder that the aligner wrote.")
 
-    def find(row: Row) -> Row:
-        id_ = str(row["id"])
+    def find(row: Row | UnreadableRow) -> Row | UnreadableRow:
+        if isinstance(row, UnreadableRow):
+            return row
+        id_ = str(row.id)
         paths = found.get(id_.rsplit("/", 1)[-1], [])
         if len(paths) > 1:
             paths = [path for path in paths if str(path.with_suffix("")).endswith(f"/{id_}")]
         if len(paths) != 1:
-            return {"error": f"{len(paths)} files in {directory} are named {id_}.TextGrid: one is needed", **row}
-        return {**row, "textgrid": str(paths[0])}
+            error = f"{len(paths)} files in {directory} are named {id_}.TextGrid: one is needed"
+            return UnreadableRow(row.id, error, row.audio)
+        return replace(row, textgrid=str(paths[0]))
 
     identity = _digest(os.fsencode("\n".join([source.identity, *sorted(found)])))
     return replace(source, read=lambda part: map(find, source.read(part)), identity=identity)
@@ -225,7 +263,7 @@ def _check_header(path: Path, audio_path: str | None) -> None:
         raise ValueError(f"{path} has the columns {header}; wanted `text` and `audio` (or `file`).")
 
 
-def _csv_lines(path: Path) -> Iterator[tuple[int, Row]]:
+def _csv_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Number of the line that a row ends on, and its fields; bytes that are not UTF-8 as surrogates."""
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
@@ -242,7 +280,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, Row]]:
             yield reader.line_num, fields
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -266,14 +304,18 @@ def _table_row(fields: Any, folder: Path, audio_path: str | None) -> Row:
         raise ValueError("it names no audio: wanted a path in `audio` or `file`")
     # Files in folders of speakers often have the same names.
     name = Path(audio).stem if Path(audio).is_absolute() else Path(audio).with_suffix("").as_posix()
-    row = {"id": fields.get("id") or name, "speaker": fields.get("speaker") or SPEAKER, "text": fields.get("text")}
-    row |= {"audio": str(folder / audio)}
-    row |= {key: fields[key] for key in ("phonemes", "durations") if fields.get(key)}
-    if isinstance(row.get("durations"), str):
-        row["durations"] = [float(value) for value in row["durations"].split()]
-    if _as_bool(fields.get("sung")):
-        row["sung"] = True
-    return row
+    durations = fields.get("durations") or None
+    if isinstance(durations, str):
+        durations = [float(value) for value in durations.split()]
+    return Row(
+        fields.get("id") or name,
+        fields.get("speaker") or SPEAKER,
+        fields.get("text"),
+        str(folder / audio),
+        fields.get("phonemes") or None,
+        durations,
+        sung=_as_bool(fields.get("sung")),
+    )
 
 
 def _as_bool(value: Any) -> bool:

@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ..audio.mel import LogMelSpectrogram
+from ..data.latent_statistics import LatentSums
 from ..data.recordings import read_span
 from .tracking import log_picture, log_speech
 
@@ -27,7 +28,7 @@ def measure_latents(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (C,) of the raw quantised latents of recordings, over about so many seconds."""
     codec.eval()
-    count, total, squares = 0, 0.0, 0.0
+    sums = LatentSums(0, [], [])
     for file in files:
         # A minute at a time, so that an hour-long file fits.
         for start in itertools.count(step=60):
@@ -35,15 +36,10 @@ def measure_latents(
             if not audio.shape[1]:
                 break
             latents, _ = codec.quantize(codec.encode(audio[None].to(codec.device)))
-            latents = codec.denormalize_latents(latents)[0].double()
-            count += latents.shape[1]
-            total = total + latents.sum(dim=1)
-            squares = squares + latents.square().sum(dim=1)
-        if count / codec.frame_rate > seconds:
+            sums = LatentSums.total([sums, LatentSums.of(codec, latents)])
+        if sums.frames / codec.frame_rate > seconds:
             break
-    mean = total / count
-    # A channel that never moves is divided by a small number, not by zero.
-    return mean, (squares / count - mean.square()).clamp(min=1e-6).sqrt()
+    return sums.mean_and_std()
 
 
 @torch.no_grad()

@@ -1,0 +1,231 @@
+"""Rows of a source to utterances: read, check, phonemize and find F0, in the workers of a DataLoader."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import soxr
+import torch
+
+from ...audio.loading import check_audible, find_speech, load_audio, seconds_in_header
+from ...audio.pitch import estimate_f0
+from ..alignments import read_textgrid
+from ..sources import Row, UnreadableRow
+
+FULL_SCALE = 0.999
+Other = TypeVar("Other")
+
+
+class Rejection(Exception):
+    """Why a row is left out: a `reason` of a word or two to count by, and the details."""
+
+    def __init__(self, reason: str, detail: Any):
+        super().__init__(reason, str(detail))
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A line of `rejected.jsonl`: the row's id and audio, a reason to count by, and the details."""
+
+    id: str
+    audio: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A row that was read: what it takes to make codes of it.
+
+    Args:
+        id, speaker, text: as in the row.
+        phonemes: as the tokenizer writes them.
+        symbols: (N,) of the phonemes, start and end included.
+        waveform: (samples,) float32 at the codec's sampling rate.
+        f0: (ceil(samples / hop),) float32 in Hz, 0 unvoiced.
+        seconds: (N,) of the symbols, or None where durations are not known.
+        start: first sample of the resampled recording that was kept.
+        sung: whether durations and F0 are a song's.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    phonemes: str
+    symbols: Sequence[str]
+    waveform: np.ndarray
+    f0: np.ndarray
+    seconds: np.ndarray | None = None
+    start: int = 0
+    sung: bool = False
+
+
+@dataclass(frozen=True)
+class RowLimits:
+    """What a recording must be like.
+
+    Args:
+        min_seconds, max_seconds: of speech, after trimming.
+        min_sampling_rate: Hz of the recording; below that it has too little of a voice.
+        max_clipped: share of samples at full scale; distorted recordings have more.
+        trim_db: cut silence before and after the speech, which is so many dB below the loudest; None leaves it.
+    """
+
+    min_seconds: float = 0.3
+    max_seconds: float = 30.0
+    min_sampling_rate: int = 8000
+    max_clipped: float = 0.001
+    trim_db: float | None = None
+
+
+class RowPreparer(torch.utils.data.Dataset):
+    """Rows of a source to utterances, which lack only codes. A row that cannot be used comes back with a reason.
+
+    Args:
+        tokenizer: makes phonemes of texts, and says which there are.
+        sampling_rate, hop_length: of the codec.
+        limits: what is accepted.
+        durations_hop_seconds: what a given duration counts in; None: durations in rows are ignored. With it, and for
+            rows with a TextGrid, an utterance whose durations do not fit is rejected.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        sampling_rate: int,
+        hop_length: int,
+        limits: RowLimits,
+        durations_hop_seconds: float | None = None,
+    ):
+        self.tokenizer, self.limits, self.durations_hop_seconds = tokenizer, limits, durations_hop_seconds
+        self.sampling_rate, self.hop_length = sampling_rate, hop_length
+
+    def __getitem__(
+        self, item: tuple[str, Row | UnreadableRow | Other]
+    ) -> tuple[str, Utterance | RejectedRow | Other]:
+        """(name of a shard, row) → (the same name, utterance or rejected row); the end of a shard passes."""
+        name, row = item
+        if not isinstance(row, (Row, UnreadableRow)):
+            return name, row
+        try:
+            return name, self._prepare(row)
+        except Rejection as rejection:
+            reason, detail = rejection.args
+        except ImportError:
+            raise
+        except Exception as error:  # one odd row must not end a week's work: it is reported
+            reason, detail = "unforeseen", repr(error)
+        return name, rejected(row, reason, detail)
+
+    def _prepare(self, row: Row | UnreadableRow) -> Utterance:
+        if isinstance(row, UnreadableRow):
+            raise Rejection("unreadable row", row.error)
+        if row.id in (None, ""):
+            raise Rejection("unreadable row", "it has no id")
+        names = {"id": str(row.id), "speaker": str(row.speaker)}
+        text = row.text if isinstance(row.text, str) else ""
+        for key, value in {**names, "text": text}.items():
+            if _as_utf8(value) != value:
+                raise Rejection("unreadable row", f"its {key} is not UTF-8: save the file in that encoding")
+        phonemes, seconds, symbols = self._read_text(row, text)
+        waveform, start, total = self._read_speech(row.audio, row.speed)
+        frames = math.ceil(len(waveform) / self.hop_length)
+        if seconds is not None:
+            seconds = np.asarray(seconds) / row.speed
+            _check_durations(seconds, len(symbols), total / self.sampling_rate)
+        elif frames < len(symbols):
+            detail = f"{len(symbols)} symbols in {frames} frames: text and recording do not belong together"
+            raise Rejection("too fast", detail)
+        f0 = estimate_f0(waveform, self.sampling_rate, self.hop_length).numpy()
+        given = {"text": text, "phonemes": phonemes, "symbols": symbols, "seconds": seconds, "sung": row.sung}
+        return Utterance(**names, **given, waveform=waveform.numpy(), f0=f0, start=start)
+
+    def _read_text(self, row: Row, text: str) -> tuple[str, Any, list[str]]:
+        """Phonemes, seconds of each symbol or None, and the symbols."""
+        phonemes, seconds = row.phonemes, None
+        if row.textgrid is not None:
+            try:
+                phonemes, seconds = read_textgrid(row.textgrid, self.tokenizer)
+            except ValueError as error:
+                raise Rejection("durations", error) from error
+        elif self.durations_hop_seconds is not None:
+            seconds = _numbers(row.durations) * self.durations_hop_seconds
+        if not phonemes and not text.strip():
+            raise Rejection("empty text", f"the text is {row.text!r}")
+        try:
+            phonemes = phonemes or self.tokenizer.phonemize(text)
+            ids = self.tokenizer(phonemes, is_phonemes=True)["input_ids"]
+        except (TypeError, ValueError) as error:
+            raise Rejection("unspeakable", error) from error
+        # As the tokenizer writes them: some signs have two spellings.
+        return self.tokenizer.decode(ids), seconds, self.tokenizer.convert_ids_to_tokens(ids)
+
+    def _read_speech(self, audio: Any, speed: float) -> tuple[torch.Tensor, int, int]:
+        """Speech at the codec's rate (samples,), its first sample, and how many there were before trimming."""
+        limits = self.limits
+        # A lecture is not read into memory to find that it is one; with silence trimmed it may be no lecture.
+        longest = limits.max_seconds * (1 if limits.trim_db is None else 10)
+        file = io.BytesIO(audio["bytes"]) if isinstance(audio, dict) else audio
+        if (seconds := seconds_in_header(file)) > longest:
+            raise Rejection("too long", f"{seconds:.2f} s, at most {limits.max_seconds:g} s of speech are wanted")
+        try:
+            waveform, rate = load_audio(audio)
+        except (OSError, TypeError, ValueError) as error:
+            raise Rejection("unreadable audio", error) from error
+        if rate < limits.min_sampling_rate:
+            detail = f"it is sampled at {rate} Hz, at least {limits.min_sampling_rate} are wanted"
+            raise Rejection("sampling rate", detail)
+        clipped = (waveform.abs() >= FULL_SCALE).double().mean().item()
+        if clipped > limits.max_clipped:
+            raise Rejection("clipped", f"{clipped:.2%} of the samples are at full scale")
+        if rate * speed != self.sampling_rate:
+            waveform = torch.from_numpy(soxr.resample(waveform.numpy(), rate * speed, self.sampling_rate))
+        total, start = len(waveform), 0
+        if limits.trim_db is not None and total:
+            start, stop = find_speech(waveform, self.sampling_rate, limits.trim_db)
+            waveform = waveform[start:stop].clone()
+        seconds = len(waveform) / self.sampling_rate
+        if not limits.min_seconds <= seconds <= limits.max_seconds:
+            reason = "too short" if seconds < limits.min_seconds else "too long"
+            detail = f"{seconds:.2f} s of speech, {limits.min_seconds:g} to {limits.max_seconds:g} are wanted"
+            raise Rejection(reason, detail)
+        try:
+            check_audible(waveform, self.sampling_rate, 0, "the recording")
+        except ValueError as error:
+            raise Rejection("silent", error) from error
+        return waveform, start, total
+
+
+def rejected(row: Row | UnreadableRow | Utterance, reason: str, detail: Any) -> RejectedRow:
+    audio = getattr(row, "audio", None)
+    path = audio.get("path") if isinstance(audio, dict) else audio
+    return RejectedRow(*(_as_utf8(str(value)) for value in (row.id, path or "", reason, detail)))
+
+
+def _as_utf8(text: str) -> str:
+    """With question marks for what UTF-8 cannot hold: the bytes of a file or its name in another encoding."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _numbers(values: Any) -> np.ndarray:
+    try:
+        values = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise Rejection("durations", error) from error
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or (values < 0).any():
+        raise Rejection("durations", "there is not one number, zero or more, for each symbol")
+    return values
+
+
+def _check_durations(seconds: np.ndarray, symbols: int, total: float) -> None:
+    if len(seconds) != symbols:
+        detail = f"{len(seconds)} durations for {symbols} symbols, start and end included"
+        raise Rejection("durations", detail)
+    # Aligners count in steps of 10 ms and more, and leave out or add one at the end.
+    if abs(sum(seconds) - total) > 0.1:
+        raise Rejection("durations", f"they sum to {sum(seconds):.2f} s, the recording lasts {total:.2f} s")
