@@ -9,6 +9,7 @@ import copy
 import csv
 import math
 import os
+import shutil
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,6 +31,7 @@ from ns2_diffusers import (
 )
 from ns2_diffusers.audio.loading import load_audio
 
+FIXTURES = Path(__file__).parent / "fixtures"
 CLIPS = Path(__file__).parents[1] / "examples" / "asterisk"
 DENOISERS = {
     "transformer": (TransformerDenoiser, {"num_layers": 2, "patch_size": 2, "prompt_modulation": True}),
@@ -58,6 +60,27 @@ def transcripts():
     """What is said in them, by file name."""
     with open(CLIPS / "metadata.csv", newline="", encoding="utf-8") as file:
         return {row["file"]: row["text"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    """Three utterances of a synthetic corpus: `manifest.jsonl`, `audio/ID.ogg`; `durations.jsonl` has more rows."""
+    return FIXTURES / "corpus"
+
+
+@pytest.fixture(scope="session")
+def amphion(tmp_path_factory):
+    """Directory of `config.json`, `pytorch_model.bin` and `golden.safetensors` of Amphion's model, tiny and random."""
+    directory = tmp_path_factory.mktemp("amphion")
+    for path in (FIXTURES / "amphion_tiny").iterdir():
+        shutil.copyfile(path, directory / path.name)
+    weights = torch.load(directory / "pytorch_model.bin", weights_only=True)
+    # Half of the checkpoint is this table, twice, which is not in the repository.
+    angles = torch.arange(5000)[:, None] * torch.exp(torch.arange(0, 32, 2) * (-math.log(10000.0) / 32))
+    table = torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(5000, 1, 32)
+    weights |= {f"{name}.position_emb.pe": table for name in ("prompt_encoder", "prior_encoder.encoder")}
+    torch.save(weights, directory / "pytorch_model.bin")
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,10 @@
 """Amphion's reference values, and an EnCodec around their codebooks."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-
-FIXTURE = Path(__file__).parents[2] / "../shared/fixtures/amphion_tiny"
-
-
-@pytest.fixture(scope="session")
-def amphion():
-    """The directory of `config.json`, `pytorch_model.bin` and `golden.safetensors`."""
-    if not FIXTURE.exists():
-        pytest.skip("the reference values of Amphion's model are not beside the repository")
-    return FIXTURE
 
 
 @pytest.fixture(scope="session")

@@ -36,9 +36,9 @@ def test_d_vectors(evaluator, clips):
     np.testing.assert_allclose(evaluator.embed(waveform, rate), vector, atol=1e-6)
 
 
-def test_one_voice_is_nearer_than_others(evaluator, clips, synthetic_voices):
-    voices = [clips[:2], *synthetic_voices.values()]
-    first, second = zip(*([evaluator.embed(path) for path in paths] for paths in voices), strict=True)
+def test_one_voice_is_nearer_than_others(evaluator, clips, voices):
+    voices = [[load_audio(path) for path in clips[:2]], *voices.values()]
+    first, second = zip(*([evaluator.embed(*recording) for recording in pair] for pair in voices), strict=True)
     same = [evaluator.similarity(a, b) for a, b in zip(first, second, strict=True)]
     different = [evaluator.similarity(first[i], second[j]) for i, j in itertools.permutations(range(len(voices)), 2)]
     assert np.mean(same) > 0.8 > 0.7 > np.mean(different)

@@ -26,7 +26,6 @@ import pack_voice
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "examples" / "corpus"
-SHARED = ROOT.parent / "shared" / "corpus"
 VOICES = [*make_corpus.UNSEEN, *make_corpus.NEAR_DUPLICATES, "af_sky", "af_nova", "am_adam", "am_onyx", "bf_lily"]
 VOICES += ["bm_lewis", "zf_xiaobei", "zm_yunxi"]
 
@@ -74,7 +73,7 @@ def rows_of(folder):
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def test_rows_are_those_of_the_shared_corpus(make):
+def test_rows_are_those_of_the_corpus(make, corpus):
     folder = make("corpus", "--max_utterances", "6")
     rows = rows_of(folder)
     assert len(rows) == 6
@@ -89,9 +88,8 @@ def test_rows_are_those_of_the_shared_corpus(make):
         assert info.frames == pytest.approx(row["samples"], abs=500)
     card = (folder / "CARD.md").read_text(encoding="utf-8")
     assert "6 utterances" in card and "Apache-2.0" in card and "af_bella" in card
-    if SHARED.exists():
-        with open(SHARED / "manifest.jsonl", encoding="utf-8") as file:
-            assert list(json.loads(file.readline())) == list(rows[0])
+    with open(corpus / "manifest.jsonl", encoding="utf-8") as file:
+        assert list(json.loads(file.readline())) == list(rows[0])
 
 
 def test_a_stopped_run_goes_on(make, tmp_path):
@@ -358,8 +356,6 @@ def test_texts_of_training_and_evaluation_do_not_meet():
     training, prompts = sentences(RECIPE / "sentences.txt"), sentences(RECIPE / "unseen.txt")
     evaluation = sentences(ROOT / "benchmarks" / "sentences.txt")
     assert len(training) >= 1000 and len(evaluation) >= 120 and len(prompts) == 35
-    if SHARED.exists():
-        training += [text for path in sorted(SHARED.glob("sentences_*.txt")) for text in sentences(path)]
     every = [text.lower().rstrip(".!?") for text in [*training, *prompts, *evaluation]]
     assert [text for text, count in Counter(every).items() if count > 1] == []
 

@@ -292,11 +292,8 @@ def test_textgrids_give_phonemes_and_durations(tmp_path, codec):
     ]
 
 
-def test_durations_of_the_synthetic_corpus(tmp_path, codec):
-    corpus = ROOT.parent / "shared" / "corpus"
-    if not corpus.exists():
-        pytest.skip("the synthetic corpus is not beside the repository")
-    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text("utf-8").splitlines()[:3]]
+def test_durations_of_the_synthetic_corpus(tmp_path, codec, corpus):
+    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text("utf-8").splitlines()]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
     options = ("--audio_path", corpus / "audio" / "{id}.ogg", "--durations_hop_seconds", 0.025)
     prepare(codec, tmp_path / "set", "--metadata", tmp_path / "manifest.jsonl", *options, "--speeds", "0.9")

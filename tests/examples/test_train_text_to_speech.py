@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -433,19 +432,16 @@ def test_lora_learns_a_small_file(root, clips, denoiser):
     assert_same_weights(halves, tuned)
 
 
-def test_a_converted_pipeline_can_be_fine_tuned(tmp_path, clips, transcripts):
+def test_a_converted_pipeline_can_be_fine_tuned(tmp_path, clips, transcripts, amphion):
     """Amphion's phonemes have no start and end and are words of letters; its codec is EnCodec."""
     pytest.importorskip("encodec", reason="encodec cannot be imported")
-    fixture = Path(__file__).parents[2] / "../shared/fixtures/amphion_tiny"
-    if not fixture.exists():
-        pytest.skip("the reference checkpoint is not beside the repository")
     codec = EncodecCodec(
         sampling_rate=24000, latent_channels=16, num_codebooks=4, codebook_size=32, ratios=(8, 5, 4, 2), num_filters=2
     )
-    for name, tensor in torch.load(fixture / "pytorch_model.bin", weights_only=True).items():
+    for name, tensor in torch.load(amphion / "pytorch_model.bin", weights_only=True).items():
         if name.startswith("quantizer") and name.endswith("embed"):
             codec.codebooks[int(name.split(".")[3])] = tensor
-    pipe = from_amphion(str(fixture / "pytorch_model.bin"), str(fixture / "config.json"), codec)
+    pipe = from_amphion(str(amphion / "pytorch_model.bin"), str(amphion / "config.json"), codec)
     pipe.save_pretrained(tmp_path / "converted")
     write_dataset(tmp_path / "dataset", pipe.codec, pipe.tokenizer, clips[:3], transcripts)
     folder = train(tmp_path, "--pretrained_pipeline", tmp_path / "converted", "--max_train_steps", 2)

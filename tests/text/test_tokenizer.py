@@ -14,7 +14,6 @@ from ns2_diffusers import NaturalSpeech2Tokenizer
 from ns2_diffusers.text.tokenizer import SYMBOLS
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = ROOT / "../shared/corpus/manifest.jsonl"
 TRANSCRIPTS = ROOT / "examples/asterisk/metadata.csv"
 
 
@@ -193,9 +192,9 @@ def test_bad_choices(tokenizer):
         tokenizer.decode([9999])
 
 
-@pytest.mark.skipif(not MANIFEST.exists(), reason="the synthetic corpus is not beside the repository")
-def test_ids_stand_beside_the_corpus_durations(tokenizer):
-    rows = [json.loads(line) for line in MANIFEST.open(encoding="utf-8")][::20]
+def test_ids_stand_beside_the_corpus_durations(tokenizer, corpus):
+    rows = [json.loads(line) for line in (corpus / "durations.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 38
     for row in rows:
         ids = tokenizer(row["phonemes"], is_phonemes=True).input_ids
         assert len(ids) == len(row["durations"])
