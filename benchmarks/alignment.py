@@ -13,7 +13,6 @@ from the known boundaries moved by their own lateness; and that without the lag 
 """
 
 import argparse
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -24,6 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from matplotlib.figure import Figure
 
+from common import load_example
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
 from ns2_diffusers.audio.mel import LogMelSpectrogram
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
@@ -33,8 +33,7 @@ from ns2_diffusers.training.alignment import AlignmentObjective
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.losses import latents_of, standardized_codebooks
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import align_dataset
+align_dataset = load_example("align_dataset")
 
 
 def main(args):

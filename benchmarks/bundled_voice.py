@@ -15,8 +15,6 @@ import csv
 import hashlib
 import json
 import math
-import subprocess
-import sys
 import time
 from itertools import cycle
 from pathlib import Path
@@ -33,6 +31,7 @@ from common import (
     cell,
     embed_or_nobody,
     find_prompts,
+    load_example,
     load_pipeline,
     make_scheduler,
     markdown_table,
@@ -349,6 +348,7 @@ def keep_examples(spoken, kind, folder):
     if not spoken:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    plot_spectrograms = load_example("plot_spectrograms")
     lines = [f"\n## {kind}\n", "| prompt | text | whisper heard | audio |", "|---|---|---|---|"]
     for number, each in enumerate(spoken, 1):
         voice = each["voice"]
@@ -356,7 +356,7 @@ def keep_examples(spoken, kind, folder):
         peak = max(abs(each["audio"]).max(), 1)
         soundfile.write(audio, each["audio"] / peak, each["rate"], format="OGG", subtype="OPUS")
         pictures = [f"prompt={voice['path']}", f"result={audio}", "--output", str(audio.with_suffix(".webp"))]
-        subprocess.run([sys.executable, EXAMPLES / "plot_spectrograms.py", *pictures], check=True)
+        plot_spectrograms.main(plot_spectrograms.parse_args(pictures))
         links = f"[listen]({audio.name}), [look]({audio.with_suffix('.webp').name})"
         lines.append(f"| {voice['name']} | {each['text']} | {each['heard']} | {links} |")
     (folder / f"{kind}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

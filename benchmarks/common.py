@@ -1,5 +1,6 @@
 """What several benchmarks do alike: read prompts and sentences, speak, time, and print a table."""
 
+import importlib.util
 import math
 import time
 from pathlib import Path
@@ -12,6 +13,14 @@ from ns2_diffusers.cli import SCHEDULERS
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
+
+
+def load_example(name):
+    """The module of a script in `examples/`."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def load_pipeline(folder, device="cpu"):
