@@ -1,7 +1,9 @@
 """`import ns2_diffusers` is light, and needs nothing that only one codec needs."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +48,15 @@ def test_public_names():
         assert getattr(ns2_diffusers, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'NaturalSpeech3'"):
         _ = ns2_diffusers.NaturalSpeech3
+
+
+def test_type_checkers_see_every_public_name():
+    """py.typed is shipped: without imports under TYPE_CHECKING every name would be Any."""
+    tree = ast.parse(Path(ns2_diffusers.__file__).read_text(encoding="utf-8"))
+    checked = next(
+        node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    # `import x as x` is how a name is re-exported explicitly.
+    found = {alias.name: (node.module, alias.asname) for node in checked.body for alias in node.names}
+    assert found == {name: (home, name) for name, home in ns2_diffusers._HOMES.items()}
+    assert (Path(ns2_diffusers.__file__).parent / "py.typed").exists()

