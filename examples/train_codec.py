@@ -61,6 +61,7 @@ def parse_args(argv=None):
 
     add("--crop_seconds", type=float, default=0.5)
     add("--speed_perturbation", type=float, default=0.0, help="0.1: up to 10 %% faster or slower, as new voices")
+    add("--degraded_share", type=float, default=0.0, help="share of crops encoded with noise and reverberation")
     add("--train_batch_size", type=int, default=24, help="of a process")
     add("--learning_rate", type=float, default=1e-3)
     add("--lr_warmup_steps", type=int, default=50)
@@ -265,6 +266,7 @@ class Trainer:
             self.progress["step"] * args.train_batch_size * processes,
             args.speed_perturbation,
             codec.hop_length if self.says_f0 else None,
+            args.degraded_share,
         )
         self.accelerator.print(
             f"{codec.num_parameters() / 1e6:.1f} M parameters, {len(crops.files)} recordings of "
@@ -310,7 +312,7 @@ class Trainer:
             # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
             inputs = {"f0": batch["f0"]} if self.says_f0 else {}
             inputs["quantize"] = step >= args.quantizer_start_step
-            output = self.codec(batch["waveform"], batch["sample_mask"], **inputs)
+            output = self.codec(batch.get("input", batch["waveform"]), batch["sample_mask"], **inputs)
         # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
         made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
         losses = reconstruction_losses(made, real, self.mel_loss, args)

@@ -107,3 +107,20 @@ def test_crops_know_their_f0_at_any_speed(tmp_path):
         torch.testing.assert_close(crop["f0"][3:-3], alone[3:-3], rtol=0.01, atol=0)
         seen.append(crop["f0"][12].item())
     assert max(seen) - min(seen) > 5
+
+
+def test_degraded_crops_have_a_clean_target(clips):
+    arguments = {"seed": 3, "speed_perturbation": 0.1, "f0_hop_length": 320}
+    clean = RandomCrops(clips[:3], 16000, 1, 1.0, **arguments)
+    crops = RandomCrops(clips[:3], 16000, 1, 1.0, **arguments, degraded_share=0.5)
+    assert "input" not in clean[0]
+    degraded = 0
+    for item in range(16):
+        crop = crops[item]
+        assert torch.equal(crop["waveform"], clean[item]["waveform"]) and torch.equal(crop["f0"], clean[item]["f0"])
+        assert crop["input"].dtype == torch.float32 and not crop["input"][:, ~crop["sample_mask"]].any()
+        degraded += not torch.equal(crop["input"], crop["waveform"])
+    assert 3 < degraded < 13
+    assert torch.equal(
+        crops[5]["input"], RandomCrops(clips[:3], 16000, 1, 1.0, **arguments, degraded_share=0.5)[5]["input"]
+    )

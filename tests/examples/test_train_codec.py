@@ -171,6 +171,23 @@ def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, t
     assert changed == {"backbone", "head"}
 
 
+def test_degraded_crops_are_encoded_and_clean_ones_are_the_target(train_codec, recordings, tmp_path, monkeypatch):
+    encoded, targets = [], []
+    forward, losses = VocosCodec.forward, train_codec.reconstruction_losses
+    monkeypatch.setattr(
+        VocosCodec,
+        "forward",
+        lambda self, waveform, *a, **k: encoded.append(waveform) or forward(self, waveform, *a, **k),
+    )
+    monkeypatch.setattr(
+        train_codec, "reconstruction_losses", lambda made, real, *a: targets.append(real) or losses(made, real, *a)
+    )
+    run(train_codec, recordings, tmp_path / "clean", "--max_train_steps", "1")
+    run(train_codec, recordings, tmp_path / "degraded", "--max_train_steps", "1", "--degraded_share", "1")
+    assert torch.equal(encoded[0], targets[0]) and torch.equal(targets[1], targets[0])
+    assert all((a - b).abs().max() > 1e-4 for a, b in zip(encoded[1], targets[1], strict=True))
+
+
 def test_discriminators_are_kept_from_run_to_run(train_codec, recordings, tmp_path):
     extra = ["--max_train_steps", "2", "--adversarial_weight", "1", "--discriminator_channels", "2"]
     run(train_codec, recordings, tmp_path / "first", *extra, "--discriminator_learning_rate", "1e-2")

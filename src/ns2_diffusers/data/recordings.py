@@ -15,6 +15,7 @@ import torch
 
 from ..audio.loading import seconds_in_header
 from ..audio.pitch import estimate_f0
+from .augmentation import degrade
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
 
@@ -88,6 +89,9 @@ class RandomCrops(torch.utils.data.Dataset):
         first_item: where a resumed run goes on.
         speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
         f0_hop_length: samples a frame of `f0` (T,) in Hz, which an item then also has; 0 where there is no voice.
+        degraded_share: share of crops with noise and reverberation (see `augmentation.degrade`) in `input` (channels,
+            samples), which an item then also has; of the other crops it is the same as `waveform`. `waveform` and
+            `f0` stay clean.
 
     Attributes:
         files, durations: what is left, and how long each is in seconds.
@@ -107,8 +111,9 @@ class RandomCrops(torch.utils.data.Dataset):
         first_item: int = 0,
         speed_perturbation: float = 0.0,
         f0_hop_length: int | None = None,
+        degraded_share: float = 0.0,
     ):
-        self.f0_hop_length = f0_hop_length
+        self.f0_hop_length, self.degraded_share = f0_hop_length, degraded_share
         self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
         self.seed, self.first_item, self.speed_perturbation = seed, first_item, speed_perturbation
         durations = {file: seconds_in_header(file) for file in files}
@@ -136,6 +141,13 @@ class RandomCrops(torch.utils.data.Dataset):
         if self.f0_hop_length:
             # Of the crop alone: F0 of whole recordings would cost more than the rest of a step on large corpora.
             crop["f0"] = estimate_f0(crop["waveform"].mean(dim=0), self.sampling_rate, self.f0_hop_length)
+        if self.degraded_share:
+            crop["input"] = crop["waveform"]
+            # Silence after a recording's end stays silence, as `sample_mask` says.
+            if random.uniform() < self.degraded_share:
+                degraded = waveform.copy()
+                degraded[:, : audio.shape[1]] = degrade(waveform[:, : audio.shape[1]], self.sampling_rate, random)
+                crop["input"] = torch.from_numpy(degraded)
         return crop
 
 

@@ -1,0 +1,88 @@
+"""Noise and reverberation for recordings that a model is to understand as if they were clean."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def add_noise(waveform: np.ndarray, snr_db: float, random: np.random.Generator, slope: float = 1.0) -> np.ndarray:
+    """The waveform with stationary noise.
+
+    Args:
+        waveform: (channels, samples) floating point; every channel gets noise of its own.
+        snr_db: power of the waveform over power of the noise, in each channel, dB.
+        random: source of the noise.
+        slope: the noise has a power of 1 / frequency^slope: 0 is white, 1 pink, 2 brown.
+
+    Returns: (channels, samples) of the same dtype. A silent channel stays silent.
+
+    Raises:
+        ValueError: the waveform has another number of dimensions.
+    """
+    _check_waveform(waveform)
+    samples = waveform.shape[1]
+    spectrum = np.fft.rfft(random.standard_normal(waveform.shape), axis=1)
+    # The lowest frequencies count as the first bin, whose power would else be infinite.
+    spectrum *= np.maximum(np.arange(spectrum.shape[1]), 1.0) ** (-slope / 2)
+    noise = np.fft.irfft(spectrum, samples, axis=1)
+    power = np.square(noise).mean(axis=1, keepdims=True)
+    wanted = np.square(waveform, dtype=np.float64).mean(axis=1, keepdims=True) * 10 ** (-snr_db / 10)
+    return (waveform + noise * np.sqrt(wanted / np.maximum(power, 1e-30))).astype(waveform.dtype)
+
+
+def reverberate(
+    waveform: np.ndarray,
+    sampling_rate: int,
+    reverberation_seconds: float,
+    direct_to_reverberant_db: float,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """The waveform in a room: what arrives directly, unchanged and in its place, and a diffuse tail after it.
+
+    The tail is Gaussian noise that decays exponentially (Polack's statistical model of late reverberation, PhD thesis,
+    Université du Maine, 1988), the same for all channels.
+
+    Args:
+        waveform: (channels, samples) floating point.
+        sampling_rate: Hz.
+        reverberation_seconds: in which the tail decays by 60 dB (RT60), above 0.
+        direct_to_reverberant_db: energy of the direct sound over energy of the tail, dB.
+        random: source of the tail.
+
+    Returns: (channels, samples) of the same dtype; the tail is cut at the end.
+
+    Raises:
+        ValueError: the waveform has another number of dimensions, or the reverberation time is not above 0.
+    """
+    _check_waveform(waveform)
+    if not reverberation_seconds > 0:
+        raise ValueError(f"reverberation_seconds must be above 0, got {reverberation_seconds}.")
+    samples, length = waveform.shape[1], max(1, round(reverberation_seconds * sampling_rate))
+    # 60 dB are a factor of 1000 in amplitude.
+    tail = random.standard_normal(length) * 1000.0 ** (-np.arange(length) / length)
+    tail *= 10 ** (-direct_to_reverberant_db / 20) / np.sqrt(np.square(tail).sum())
+    # The tail begins one sample after the direct sound.
+    size = samples + length + 1
+    response = np.fft.rfft(np.concatenate([[0.0], tail]), size)
+    reverberation = np.fft.irfft(np.fft.rfft(waveform, size, axis=1) * response, size, axis=1)[:, :samples]
+    return (waveform + reverberation).astype(waveform.dtype)
+
+
+def degrade(waveform: np.ndarray, sampling_rate: int, random: np.random.Generator) -> np.ndarray:
+    """The waveform (channels, samples) as an ordinary microphone in an ordinary room has it.
+
+    Noise of 10 to 40 dB below the speech, white to brown; reverberation of 0.1 to 0.6 s, 0 to 15 dB below the direct
+    sound. One waveform in three gets noise alone, one reverberation alone, and one both. Samples stay in [-1, 1].
+    """
+    kind = random.integers(3)
+    if kind != 0:
+        seconds, ratio = random.uniform(0.1, 0.6), random.uniform(0, 15)
+        waveform = reverberate(waveform, sampling_rate, seconds, ratio, random)
+    if kind != 1:
+        waveform = add_noise(waveform, random.uniform(10, 40), random, random.uniform(0, 2))
+    return np.clip(waveform, -1, 1)
+
+
+def _check_waveform(waveform):
+    if waveform.ndim != 2:
+        raise ValueError(f"waveform has shape {waveform.shape}; wanted (channels, samples).")
