@@ -26,7 +26,7 @@ def parse_args(argv=None):
     parser.add_argument("--share", type=float, default=0.5, help="of the second: 0 is the first, 1 the second")
     parser.add_argument("--shares", type=json.loads, default={}, help='of components, such as {"prompt_encoder": 0}')
     parser.add_argument("--output_dir", required=True)
-    parser.add_argument("--license", default="other", help="of the weights, for the model card")
+    parser.add_argument("--license", help="of the weights, for the model card (none)")
     return parser.parse_args(argv)
 
 

@@ -75,7 +75,7 @@ def parse_args(argv=None):
     add("--gradient_checkpointing", action="store_true")
     add("--dataloader_num_workers", type=int, default=0)
     add("--seed", type=int, default=0)
-    add("--license", default="apache-2.0", help="of the weights, for the cards of the rungs")
+    add("--license", help="of the weights, for the cards of the rungs (none)")
 
     add("--checkpointing_steps", type=int, default=1000)
     add("--checkpoints_total_limit", type=int, default=1)

@@ -123,7 +123,7 @@ def parse_args(argv=None):
     add("--push_to_hub", action="store_true")
     add("--hub_model_id", help="user/name; the output directory's name if not given")
     add("--hub_token")
-    add("--license", default="other", help="of the weights, for the model card")
+    add("--license", help="of the weights, for the model card (none)")
     return check_args(parser, parser.parse_args(argv))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -33,18 +34,47 @@ A cloned voice needs the consent of the person it belongs to. Do not use this mo
 """
 
 
+LOADER = '''"""Lets diffusers find the class of this pipeline: pip install ns2-diffusers."""
+
+from ns2_diffusers import {name}
+
+__all__ = ["{name}"]
+'''
+
+
+def write_loader(folder: str | Path, class_name: str) -> None:
+    """Let `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` find the class of a saved pipeline.
+
+    diffusers runs `pipeline.py` where `model_index.json` has the class as `["pipeline", name]`.
+    """
+    folder = Path(folder)
+    (folder / "pipeline.py").write_text(LOADER.format(name=class_name), encoding="utf-8")
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index["_class_name"] = ["pipeline", class_name]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 class ModelCardMixin:
     """Gives a pipeline `model_card` and a `push_to_hub` that brings it along."""
 
+    @classmethod
+    def _dict_from_json_file(cls, json_file):
+        # Whoever names the class needs no code of the repository to find it.
+        config = super()._dict_from_json_file(json_file)
+        if isinstance(name := config.get("_class_name"), list):
+            config["_class_name"] = name[-1]
+        return config
+
     def model_card(
-        self, repo_id: str, license: str = "apache-2.0", training: dict[str, str] | None = None
+        self, repo_id: str, license: str | None = None, training: dict[str, str | None] | None = None
     ) -> ModelCard:
         """The card of this pipeline in a repository: components, sizes, how to use it.
 
         Args:
             repo_id: `user/name` on the hub.
-            license: of the weights, one of the hub's names.
-            training: what they were trained on and how, facts by name.
+            license: of the weights, one of the hub's names; the card has none when None, as only who trained the
+                weights can license them.
+            training: what they were trained on and how, facts by name; those that are None are left out.
         """
         data = ModelCardData(
             license=license,
@@ -57,7 +87,7 @@ class ModelCardMixin:
             if component is not None:
                 count = component.num_parameters() if hasattr(component, "num_parameters") else 0
                 rows.append(f"| {name} | `{type(component).__name__}` | {f'{count:,}' if count else ''} |")
-        facts = "\n".join(f"| {name} | {fact} |" for name, fact in (training or {}).items())
+        facts = "\n".join(f"| {name} | {fact} |" for name, fact in (training or {}).items() if fact is not None)
         body = BODY.format(
             name=repo_id.split("/")[-1],
             repo_id=repo_id,
@@ -80,9 +110,10 @@ class ModelCardMixin:
         variant: str | None = None,
         card: ModelCard | None = None,
     ) -> str:
-        """Upload the pipeline and its model card. Returns the URL of the commit.
+        """Upload the pipeline, its model card and a small `pipeline.py`. Returns the URL of the commit.
 
-        Arguments are those of diffusers' `push_to_hub`, and:
+        With `pipeline.py`, `DiffusionPipeline.from_pretrained(repo_id, trust_remote_code=True)` finds the class where
+        this package is installed. Arguments are those of diffusers' `push_to_hub`, and:
 
         Args:
             card: for the repository; when None, one that it has already is kept, or `model_card` makes one.
@@ -90,6 +121,7 @@ class ModelCardMixin:
         repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, safe_serialization=safe_serialization, variant=variant)
+            write_loader(folder, type(self).__name__)
             (card or self._card_for(repo_id, token)).save(Path(folder) / "README.md")
             return upload_folder(
                 repo_id=repo_id,
