@@ -30,6 +30,7 @@ from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.spectrum import global_variance, relative_variance
 from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
+from ns2_diffusers.schedulers.noise_schedules import VariancePreservingMixin
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -117,17 +118,22 @@ def respace(scheduler, spacing):
     alpha, sigma = (
         level.double().numpy() for level in noise.alpha_sigma(torch.arange(noise.config.num_train_timesteps))
     )
-    set_timesteps = scheduler.set_timesteps
 
-    def set_timesteps_and_respace(num_inference_steps, device=None):
-        set_timesteps(num_inference_steps, device=device)
-        timesteps = SPACINGS[spacing](num_inference_steps, alpha, sigma)
-        scheduler.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
-        if hasattr(scheduler, "sigmas"):
-            alpha_at, sigma_at = noise.alpha_sigma(scheduler.timesteps.cpu())
-            scheduler.sigmas = torch.cat([sigma_at / alpha_at, torch.zeros(1)])
+    class Respaced(type(scheduler)):
+        """A class rather than a changed instance, because pipelines copy their scheduler for each call."""
 
-    scheduler.set_timesteps = set_timesteps_and_respace
+        def set_timesteps(self, num_inference_steps, device=None):
+            timesteps = SPACINGS[spacing](num_inference_steps, alpha, sigma)
+            if isinstance(self, VariancePreservingMixin):
+                super().set_timesteps(timesteps=timesteps.copy(), device=device)
+                return
+            super().set_timesteps(num_inference_steps, device=device)
+            self.timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
+            if hasattr(self, "sigmas"):
+                alpha_at, sigma_at = noise.alpha_sigma(self.timesteps.cpu())
+                self.sigmas = torch.cat([sigma_at / alpha_at, torch.zeros(1)])
+
+    scheduler.__class__ = Respaced
     return scheduler
 
 

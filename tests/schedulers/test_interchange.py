@@ -1,15 +1,22 @@
 """Our configs run diffusers' schedulers, theirs run ours, and each finds the data."""
 
+import inspect
+import json
+
 import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
+from diffusers.utils import is_torchsde_available
 
 from ns2_diffusers import (
     NaturalSpeech2DDIMScheduler,
     NaturalSpeech2DDPMScheduler,
+    NaturalSpeech2DistilledScheduler,
     NaturalSpeech2EulerScheduler,
 )
+from ns2_diffusers.schedulers.interchange import EPSILON_SAMPLERS, convert_prediction, copy_for_sampling
 
 OURS = [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler, NaturalSpeech2EulerScheduler]
 THEIRS = [
@@ -21,6 +28,12 @@ THEIRS = [
     diffusers.DDPMScheduler,
     diffusers.DEISMultistepScheduler,
 ]
+# All that diffusers counts as interchangeable, but the one for models with EDM's scaling.
+KARRAS = [name for name in KarrasDiffusionSchedulers.__members__ if name != "EDMEulerScheduler"]
+NO_TORCHSDE = pytest.mark.skipif(not is_torchsde_available(), reason="torchsde is not installed")
+every_karras = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=NO_TORCHSDE if name == "DPMSolverSDEScheduler" else ()) for name in KARRAS]
+)
 SCHEDULES = ["linear", "cosine", "sigmoid"]
 PREDICTION_TYPES = ["sample", "epsilon", "v_prediction"]
 
@@ -156,3 +169,177 @@ def test_saved_config_loads_as_theirs(theirs, schedule, tmp_path):
     torch.testing.assert_close(
         scheduler.betas, NaturalSpeech2DDPMScheduler(beta_schedule=schedule).betas, rtol=1e-6, atol=0
     )
+
+
+@every_karras
+@pytest.mark.parametrize("ours", [*OURS, NaturalSpeech2DistilledScheduler])
+def test_what_theirs_left_at_its_defaults_stays(ours, name):
+    theirs = getattr(diffusers, name)()
+    scheduler = ours.from_config(theirs.config)
+    names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
+    names += ("clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset", "set_alpha_to_one")
+    kept = {key: theirs.config[key] for key in names if key in theirs.config}
+    assert kept["prediction_type"] == "epsilon"
+    assert {key: scheduler.config[key] for key in kept} == kept
+    torch.testing.assert_close(scheduler.betas, theirs.betas.float())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (NaturalSpeech2DDIMScheduler, diffusers.DDIMScheduler),
+        (NaturalSpeech2DDPMScheduler, diffusers.DDPMScheduler),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"clip_sample": False, "steps_offset": 1}])
+def test_ours_from_theirs_samples_the_same(ours, theirs, options):
+    """Numbers from a model's prediction to the sample, not only config values."""
+    theirs = theirs(**options)
+    scheduler = ours.from_config(theirs.config)
+    sample, output = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    for each in (scheduler, theirs):
+        each.set_timesteps(20)
+    assert torch.equal(scheduler.timesteps, theirs.timesteps)
+    for timestep in theirs.timesteps[[0, 10, 18]]:
+        results = [
+            each.step(output, timestep, sample, generator=torch.Generator().manual_seed(1)).prev_sample
+            for each in (scheduler, theirs)
+        ]
+        torch.testing.assert_close(*results, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("ours", OURS)
+def test_their_file_with_values_left_out(ours, tmp_path):
+    """Configs on the hub that were saved before an argument existed mean their own class's default."""
+    config = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_schedule": "scaled_linear"}
+    (tmp_path / "scheduler_config.json").write_text(json.dumps(config))
+    scheduler = ours.from_pretrained(tmp_path)
+    assert scheduler.config.prediction_type == "epsilon"
+    assert (scheduler.config.beta_start, scheduler.config.beta_end) == (0.00085, 0.02)
+    assert scheduler.config.timestep_spacing == "leading"
+
+
+@pytest.mark.parametrize("ours", OURS)
+def test_their_sigmoid_is_another_curve_than_ours(ours):
+    theirs = diffusers.DDPMScheduler(beta_schedule="sigmoid")
+    torch.testing.assert_close(ours.from_config(theirs.config).betas, theirs.betas)
+    assert not torch.allclose(ours(beta_schedule="sigmoid").betas, theirs.betas)
+    assert torch.equal(
+        ours.from_config(ours(beta_schedule="sigmoid").config).betas, ours(beta_schedule="sigmoid").betas
+    )
+
+
+@pytest.mark.parametrize("ours", [*OURS, NaturalSpeech2DistilledScheduler])
+@pytest.mark.parametrize(
+    ("theirs", "options", "message"),
+    [
+        ("DDIMScheduler", {"thresholding": True}, "`thresholding` is True.*no natural range"),
+        ("DPMSolverMultistepScheduler", {"thresholding": True}, "`thresholding` is True"),
+        ("DDIMScheduler", {"rescale_betas_zero_snr": True}, "`rescale_betas_zero_snr` is True.*beta_end"),
+        ("EulerDiscreteScheduler", {"rescale_betas_zero_snr": True}, "`rescale_betas_zero_snr` is True"),
+        ("UniPCMultistepScheduler", {"use_flow_sigmas": True}, "`use_flow_sigmas` is True.*flow matching"),
+        ("EulerDiscreteScheduler", {"timestep_type": "continuous"}, "`timestep_type` is 'continuous'"),
+        ("DDPMScheduler", {"variance_type": "learned_range"}, "`variance_type` is 'learned_range'.*no variance"),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}, "'flow_prediction'; it must be one"),
+        ("DDPMScheduler", {"beta_schedule": "laplace"}, "'laplace'; it must be one"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(ours, theirs, options, message):
+    config = getattr(diffusers, theirs)(**options).config
+    with pytest.raises(ValueError, match=message):
+        ours.from_config(config)
+
+
+def test_options_of_one_sampler_alone():
+    config = diffusers.DDPMScheduler(variance_type="fixed_large").config
+    with pytest.raises(ValueError, match="'fixed_large'.*draws from the posterior"):
+        NaturalSpeech2DDPMScheduler.from_config(config)
+    assert NaturalSpeech2DDIMScheduler.from_config(config).config.prediction_type == "epsilon"
+    with pytest.raises(ValueError, match="`thresholding` is True"):
+        NaturalSpeech2DDIMScheduler.from_config(NaturalSpeech2DDIMScheduler().config, thresholding=True)
+    offset = diffusers.PNDMScheduler(steps_offset=1).config
+    scheduler = NaturalSpeech2DDIMScheduler.from_config(offset)
+    scheduler.set_timesteps(10)
+    assert scheduler.timesteps.tolist() == list(range(901, 0, -100))
+    assert scheduler.previous_timestep(1) == 0, "PNDM's `set_alpha_to_one` is False"
+
+
+def generate(scheduler, gaussian, noise, steps=40):
+    """A pipeline's loop with a perfect denoiser of the scheduler's `prediction_type`."""
+    prediction_type = scheduler.config.prediction_type
+    levels = NaturalSpeech2DDIMScheduler.from_config(scheduler.config)
+    sampler = copy_for_sampling(scheduler)
+    sampler.set_timesteps(steps)
+    latents = noise * float(sampler.init_noise_sigma)
+    random = "generator" in inspect.signature(sampler.step).parameters
+    kwargs = {"generator": torch.Generator().manual_seed(1)} if random else {}
+    for timestep in sampler.timesteps:
+        noisy = sampler.scale_model_input(latents, timestep)
+        prediction = gaussian.predict(noisy, *levels.alpha_sigma(timestep), prediction_type)
+        prediction = convert_prediction(sampler, prediction_type, prediction, timestep, latents)
+        latents = sampler.step(prediction, timestep, latents, **kwargs).prev_sample
+    return latents
+
+
+@every_karras
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_every_karras_sampler_takes_every_prediction(gaussian, noise, name, prediction_type, schedule):
+    config = {"prediction_type": prediction_type, "beta_schedule": schedule, "temperature": 1.0}
+    scheduler = getattr(diffusers, name).from_config(NaturalSpeech2DDIMScheduler(**config).config)
+    latents = generate(scheduler, gaussian, noise[:, :, :256], steps=25)
+    assert scheduler.config.prediction_type == prediction_type
+    torch.testing.assert_close(latents.mean((0, 2)), gaussian.mean.flatten(), rtol=0, atol=0.1)
+    torch.testing.assert_close(latents.std((0, 2)), gaussian.std.flatten(), rtol=0.25, atol=0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=NO_TORCHSDE if name == "DPMSolverSDEScheduler" else ()) for name in EPSILON_SAMPLERS],
+)
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+def test_converting_a_prediction_is_exact(gaussian, noise, name, spacing):
+    """ẑ_0, turned into the ε that is all a sampler takes, goes the way of ε itself."""
+    options = {"timestep_spacing": spacing}
+    if name == "DPMSolverSDEScheduler":
+        options["noise_sampler_seed"] = 0
+    results = []
+    for kind in ("sample", "epsilon"):
+        config = NaturalSpeech2DDIMScheduler(prediction_type=kind).config
+        scheduler = getattr(diffusers, name).from_config(config, **options)
+        results.append(generate(scheduler, gaussian, noise[:, :, :16], steps=8))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+
+
+def test_converted_prediction_by_hand():
+    """At σ / α = 2 latents are 5^½ z: ẑ_0 = 1 and z / α = 7 make ε = (7 - 1) / 2."""
+    sampler = copy_for_sampling(diffusers.EulerAncestralDiscreteScheduler(prediction_type="sample"))
+    sampler.set_timesteps(2)
+    sampler.sigmas = torch.tensor([2.0, 1.0, 0.0])
+    latents, original = torch.full((1, 1, 1), 7.0), torch.ones(1, 1, 1)
+    sampler.scale_model_input(latents, sampler.timesteps[0])
+    found = convert_prediction(sampler, "sample", original, sampler.timesteps[0], latents)
+    assert found.item() == pytest.approx(3)
+    assert found.dtype == torch.float32
+    # PNDM counts latents as z: ᾱ = ¼ there makes ε = (z - ½ ẑ_0) / √¾.
+    sampler = copy_for_sampling(diffusers.PNDMScheduler(prediction_type="sample", trained_betas=[0.5, 0.5]))
+    found = convert_prediction(sampler, "sample", original, torch.tensor(1), latents)
+    assert found.item() == pytest.approx(6.5 / 0.75**0.5)
+
+
+@pytest.mark.parametrize(
+    "name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"]
+)
+def test_samplers_of_other_models_are_refused(name):
+    theirs = getattr(diffusers, name)()
+    with pytest.raises(ValueError, match=rf"{name} has no variance-preserving noise schedule"):
+        copy_for_sampling(theirs)
+
+
+def test_a_copy_leaves_the_scheduler_as_it_is():
+    scheduler = diffusers.PNDMScheduler.from_config(NaturalSpeech2DDIMScheduler().config)
+    before = scheduler.timesteps
+    copy = copy_for_sampling(scheduler)
+    copy.set_timesteps(10)
+    assert scheduler.timesteps is before and scheduler.config.prediction_type == "sample"
+    assert copy.config.prediction_type == "epsilon"

@@ -1,11 +1,13 @@
 """The schedules, and what all three schedulers share."""
 
+import inspect
 import math
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, EulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import AysSchedules
 
 from ns2_diffusers import (
     NaturalSpeech2DDIMScheduler,
@@ -214,6 +216,8 @@ def test_save_and_load(cls, schedule, tmp_path):
         ({"prediction_type": "noise"}, "noise.*sample, v_prediction, epsilon"),
         ({"beta_schedule": "exp"}, "exp.*linear, cosine, sigmoid.*trained_betas"),
         ({"trained_betas": [0.1, 0.2]}, "2 values.*1000"),
+        ({"beta_end": 1.5}, "1.5.*above 0 and below 1"),
+        ({"trained_betas": [0.1, 1.0], "num_train_timesteps": 2}, "below 1"),
         ({"temperature": 0.0}, "temperature.*0.0.*positive"),
         ({"temperature": -1.0}, "positive"),
         ({"temperature": float("nan")}, "positive"),
@@ -251,3 +255,109 @@ def test_return_tuple(cls):
     prev_sample, original = scheduler.step(sample, scheduler.timesteps[0], sample, return_dict=False)
     assert prev_sample.shape == sample.shape
     assert torch.equal(original, sample)
+
+
+@every_scheduler
+def test_custom_timesteps(cls):
+    scheduler = cls(beta_schedule="cosine")
+    for timesteps in ([999, 600, 100, 0], [998.5, 400.25, 3.0], torch.tensor([700, 20]), np.array([500.5, 1.5])):
+        scheduler.set_timesteps(timesteps=timesteps)
+        assert scheduler.timesteps.tolist() == list(timesteps)
+        assert scheduler.num_inference_steps == len(timesteps)
+        for now, after in zip(timesteps[:-1], timesteps[1:], strict=True):
+            assert scheduler.previous_timestep(now) == after
+        assert scheduler.previous_timestep(timesteps[-1]) == -1
+
+
+@pytest.mark.parametrize("cls", [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler])
+def test_custom_timesteps_are_the_ones_sampled(cls):
+    """The same timesteps, spaced by number or given one by one, are the same generation."""
+    sample, output = torch.randn(2, 2, 3, 4)
+    results = []
+    for given in ({"num_inference_steps": 4}, {"timesteps": [999, 749, 499, 249]}):
+        scheduler, latents = cls(), sample
+        scheduler.set_timesteps(**given)
+        for timestep in scheduler.timesteps:
+            kwargs = {"variance_noise": output} if cls is NaturalSpeech2DDPMScheduler else {}
+            latents = scheduler.step(output, timestep, latents, **kwargs).prev_sample
+        results.append(latents)
+    assert torch.equal(*results)
+
+
+@every_scheduler
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_sigmas(cls, schedule):
+    scheduler = cls(beta_schedule=schedule)
+    wanted = torch.tensor([999.0, 700.25, 300.0, 12.5])
+    alpha, sigma = scheduler.alpha_sigma(wanted)
+    for sigmas in (sigma / alpha, [*(sigma / alpha).tolist(), 0.0]):
+        scheduler.set_timesteps(sigmas=sigmas)
+        torch.testing.assert_close(scheduler.timesteps, wanted, rtol=0, atol=0.01)
+    # By hand: σ / α = 1 is ᾱ = ½, in the middle of the cosine.
+    if schedule == "cosine":
+        scheduler.set_timesteps(sigmas=[1.0])
+        assert scheduler.timesteps.item() == pytest.approx(499, abs=0.05)
+
+
+@every_scheduler
+def test_sigmas_of_diffusers(cls):
+    """A table of diffusers' own (align your steps) names the timesteps that its samplers make of it."""
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    ours, theirs = cls(**config), EulerDiscreteScheduler(**config)
+    sigmas = AysSchedules["StableDiffusionXLSigmas"]
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(sigmas=sigmas)
+    torch.testing.assert_close(ours.timesteps.float(), theirs.timesteps, rtol=0, atol=0.05)
+
+
+@every_scheduler
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"timesteps": [999, 5], "sigmas": [1.0]}, "one of .*`timesteps` and `sigmas` was given"),
+        ({"timesteps": [999, 5], "num_inference_steps": 2}, "`num_inference_steps` and `timesteps` was given"),
+        ({"timesteps": [5, 999]}, r"\[5, 999\]; they must fall"),
+        ({"timesteps": [5, 5]}, "must fall"),
+        ({"timesteps": [1000, 5]}, r"must lie in \[0, 999\]"),
+        ({"timesteps": [5, -1]}, r"must lie in \[0, 999\]"),
+        ({"timesteps": [float("nan")]}, "must lie"),
+        ({"timesteps": []}, "at least one"),
+        ({"timesteps": [[5, 4]]}, r"shape \(1, 2\)"),
+        ({"sigmas": [1000.0, 1.0]}, "1000.*the σ / α of training"),
+        ({"sigmas": [1.0, 1e-4]}, "of training"),
+        ({"sigmas": [1.0, 2.0]}, "must fall"),
+        ({"sigmas": [0.0]}, "of training"),
+    ],
+)
+def test_bad_custom_grids(cls, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        cls().set_timesteps(**kwargs)
+
+
+@pytest.mark.parametrize("cls", [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler])
+def test_no_grid_is_asked_for(cls):
+    with pytest.raises(ValueError, match="none of them was given"):
+        cls().set_timesteps()
+
+
+@pytest.mark.parametrize("cls", [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler])
+def test_steps_offset(cls):
+    scheduler = cls(timestep_spacing="leading", steps_offset=1)
+    scheduler.set_timesteps(5)
+    assert scheduler.timesteps.tolist() == [801, 601, 401, 201, 1]
+    trailing = cls(steps_offset=1)
+    trailing.set_timesteps(5)
+    assert trailing.timesteps[0] == 999
+    with pytest.raises(ValueError, match="1000 steps of .*'leading' with `steps_offset` 1 begin at timestep 1000"):
+        scheduler.set_timesteps(1000)
+
+
+@every_scheduler
+def test_what_pipelines_of_diffusers_read(cls):
+    scheduler = cls(beta_schedule="cosine")
+    reference = DDPMScheduler(trained_betas=scheduler.betas.tolist())
+    assert len(scheduler) == 1000
+    torch.testing.assert_close(scheduler.alphas_cumprod, reference.alphas_cumprod)
+    assert scheduler.alphas_cumprod.shape == (1000,)
+    assert {"timesteps", "sigmas"} <= set(inspect.signature(scheduler.set_timesteps).parameters)
+    assert "generator" in inspect.signature(scheduler.step).parameters

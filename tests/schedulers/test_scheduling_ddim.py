@@ -98,6 +98,39 @@ def test_generators():
     assert torch.equal(generator.get_state(), before)
 
 
+@pytest.mark.parametrize("use_clipped_model_output", [False, True])
+@pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
+def test_clipping_agrees_with_diffusers(prediction_type, use_clipped_model_output):
+    kwargs = {"prediction_type": prediction_type, "timestep_spacing": "trailing", "clip_sample": True}
+    ours, theirs = NaturalSpeech2DDIMScheduler(**kwargs), DDIMScheduler(beta_start=5e-5, beta_end=0.02, **kwargs)
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(50)
+    sample, output = 2 * torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    for timestep in ours.timesteps[[0, 25, 49]]:
+        expected = theirs.step(output, timestep, sample, use_clipped_model_output=use_clipped_model_output)
+        result = ours.step(output, timestep, sample, use_clipped_model_output=use_clipped_model_output)
+        torch.testing.assert_close(result.prev_sample, expected.prev_sample, rtol=1e-3, atol=2e-4)
+        assert result.pred_original_sample.abs().max() <= 1
+
+
+def test_set_alpha_to_one():
+    """Where the last step arrives: clean data, or the noise of timestep 0."""
+    sample, output = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    kwargs = {"set_alpha_to_one": False, "prediction_type": "epsilon", "timestep_spacing": "leading"}
+    ours = NaturalSpeech2DDIMScheduler(**kwargs)
+    theirs = DDIMScheduler(beta_start=5e-5, beta_end=0.02, clip_sample=False, **kwargs)
+    for scheduler in (ours, theirs):
+        scheduler.set_timesteps(10)
+    for timestep in (900, 100, 0):
+        expected = theirs.step(output, timestep, sample).prev_sample
+        torch.testing.assert_close(ours.step(output, timestep, sample).prev_sample, expected, rtol=1e-3, atol=1e-4)
+    assert torch.equal(ours.step(output, 0, sample).prev_sample, sample)
+    ours.set_timesteps(timesteps=[100])
+    noisy = ours.add_noise(sample, output, 100)
+    expected = ours.add_noise(sample, output, 0)
+    torch.testing.assert_close(ours.step(output, 100, noisy).prev_sample, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("eta", [-0.1, 1.5])
 def test_bad_eta(eta):
     scheduler = NaturalSpeech2DDIMScheduler()

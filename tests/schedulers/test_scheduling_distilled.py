@@ -41,6 +41,33 @@ def test_coarser_grids_that_it_knows_too():
         scheduler.set_timesteps(3)
 
 
+def test_only_the_students_grid_written_out():
+    scheduler = NaturalSpeech2DistilledScheduler(student_steps=[32, 4])
+    for steps in (32, 4):
+        scheduler.set_timesteps(steps)
+        grid = scheduler.timesteps.clone()
+        alpha, sigma = scheduler.alpha_sigma(grid)
+        for given in ({"timesteps": grid.tolist()}, {"sigmas": sigma / alpha}, {"sigmas": [*(sigma / alpha), 0.0]}):
+            scheduler.set_timesteps(**given)
+            assert torch.equal(scheduler.timesteps, grid) and scheduler.num_inference_steps == steps
+    for timesteps in ([999, 750, 500, 250], [998, 749, 499, 249]):
+        with pytest.raises(ValueError, match=r"this student was trained on \[999.0, 749.0, 499.0, 249.0\]"):
+            scheduler.set_timesteps(timesteps=timesteps)
+    with pytest.raises(ValueError, match="is 3, and this student was trained to take 32 or 4"):
+        scheduler.set_timesteps(timesteps=[999, 499, 249])
+    with pytest.raises(ValueError, match="`num_inference_steps` and `timesteps` was given"):
+        scheduler.set_timesteps(4, timesteps=[999, 749, 499, 249])
+
+
+def test_the_last_jump_ends_at_clean_data_whatever_a_config_says():
+    """`set_alpha_to_one` and spacing are of other samplers; a student's grid is its own."""
+    config = diffusers.PNDMScheduler(beta_start=5e-5, steps_offset=1).config
+    scheduler = NaturalSpeech2DistilledScheduler.from_config(config, student_steps=[4])
+    scheduler.set_timesteps()
+    assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
+    assert scheduler.previous_timestep(249) == -1
+
+
 def test_halving_down_to_one():
     scheduler = NaturalSpeech2DistilledScheduler(
         student_steps=[8, 4], beta_schedule="cosine", temperature=2.0, prediction_type="v_prediction"

@@ -79,6 +79,75 @@ def test_midpoint_starts_afresh():
     assert torch.equal(scheduler.step(output, scheduler.timesteps[0], sample).prev_sample, first)
 
 
+def test_given_timesteps_by_hand():
+    """Slopes at t = 0.9, 0.5 and 0.2: steps meet at 0.7 and 0.35, so their lengths are 0.3, 0.35 and 0.35."""
+    times, lengths = [0.9, 0.5, 0.2], [0.3, 0.35, 0.35]
+    scheduler = NaturalSpeech2EulerScheduler()
+    scheduler.set_timesteps(timesteps=[1000 * t - 1 for t in times])
+    assert scheduler.num_inference_steps == 3
+    z, original = np.random.default_rng(0).normal(size=(2, 2, 3, 4))
+    for timestep, t, length in zip(scheduler.timesteps, times, lengths, strict=True):
+        result = scheduler.step(torch.tensor(original), timestep, torch.tensor(z)).prev_sample
+        np.testing.assert_allclose(result.numpy(), z + length * reference_slope(z, original, t), rtol=1e-5, atol=1e-5)
+
+    # `midpoint` goes to the slope's time first: 0.1, 0.2 and 0.15 from where the steps begin.
+    midpoint = NaturalSpeech2EulerScheduler(solver="midpoint")
+    midpoint.set_timesteps(timesteps=[1000 * t - 1 for t in times])
+    assert len(midpoint.timesteps) == 6 and midpoint.num_inference_steps == 3
+    for i, (t, to_slope, length) in enumerate(zip(times, [0.1, 0.2, 0.15], lengths, strict=True)):
+        for part in (to_slope, length):
+            timestep = midpoint.timesteps[2 * i]
+            result = midpoint.step(torch.tensor(original), timestep, torch.tensor(z)).prev_sample
+            expected = z + part * reference_slope(z, original, t)
+            np.testing.assert_allclose(result.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["euler", "midpoint"])
+def test_the_papers_grid_written_out(gaussian, noise, solver):
+    scheduler = NaturalSpeech2EulerScheduler(solver=solver, temperature=1.0)
+    results = []
+    for given in ({"num_inference_steps": 20}, {"timesteps": [1000 * (1 - (i + 0.5) / 20) - 1 for i in range(20)]}):
+        scheduler.set_timesteps(**given)
+        latents = noise[:, :, :9]
+        for timestep in scheduler.timesteps:
+            prediction = gaussian.predict(latents, *scheduler.alpha_sigma(timestep), "sample")
+            latents = scheduler.step(prediction, timestep, latents).prev_sample
+        results.append(latents)
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2)])
+def test_order_on_an_uneven_grid(gaussian, solver, order):
+    """Slopes where they are dense near the data, t = u²."""
+    scheduler = NaturalSpeech2EulerScheduler(solver=solver, temperature=1.0)
+    noise = torch.linspace(-2, 2, 9, dtype=torch.float64).expand(1, 2, 9)
+    start = math.exp(-10.025 / 2), math.sqrt(1 - math.exp(-10.025))
+    expected, errors, steps = gaussian.flow(noise, start, (1.0, 0.0)), [], [8, 11, 15]
+    for n in steps:
+        times = ((n - 0.5 - torch.arange(n, dtype=torch.float64)) / n) ** 2
+        scheduler.set_timesteps(timesteps=1000 * times - 1)
+        latents = noise
+        for timestep in scheduler.timesteps:
+            prediction = gaussian.predict(latents, *scheduler.alpha_sigma(timestep), "sample")
+            latents = scheduler.step(prediction, timestep, latents).prev_sample
+        errors.append((latents - expected).abs().max().item())
+    slope, _ = np.polyfit(np.log(steps), np.log(errors), 1)
+    assert -slope > order - 0.3
+
+
+def test_a_generator_changes_nothing():
+    scheduler = NaturalSpeech2EulerScheduler()
+    scheduler.set_timesteps(5)
+    sample, output = torch.randn(2, 1, 2, 3)
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    result = scheduler.step(output, scheduler.timesteps[1], sample, generator=generator).prev_sample
+    assert torch.equal(result, scheduler.step(output, scheduler.timesteps[1], sample).prev_sample)
+    assert torch.equal(generator.get_state(), state)
+    with pytest.raises(ValueError, match="one timestep for the whole batch"):
+        scheduler.step(output, torch.tensor([499.0, 499.0]), sample)
+
+
 def test_linear_levels_are_the_closed_form():
     scheduler = NaturalSpeech2EulerScheduler()
     t = np.array([0.001, 0.25, 0.5, 1.0])

@@ -17,6 +17,7 @@ from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 
 from ..masks import pad_batch, padding_mask
+from ..schedulers.interchange import convert_prediction, copy_for_sampling
 from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE, VariancePreservingMixin
 from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from .guidance import GuidedDenoiser
@@ -194,9 +195,10 @@ class LatentDiffusionMixin:
         """A scheduler for one batch, with its timesteps laid out: solvers of several steps keep state between steps.
 
         Raises:
-            ValueError: the scheduler takes no such timesteps, or they end where no denoiser was trained.
+            ValueError: the scheduler is for another kind of model, takes no such timesteps, or they end where no
+                denoiser was trained.
         """
-        scheduler, given = copy.deepcopy(settings.scheduler), {}
+        scheduler, given = copy_for_sampling(settings.scheduler), {}
         for name in ("timesteps", "sigmas"):
             if (value := getattr(settings, name)) is not None:
                 if name not in inspect.signature(scheduler.set_timesteps).parameters:
@@ -287,7 +289,8 @@ class LatentDiffusionMixin:
         """
         sample_mask = padding_mask(frames, latents.device)
         # Not all of diffusers' schedulers say which ẑ_0 they found; one of ours with their config does.
-        noise_levels = NaturalSpeech2DDIMScheduler.from_config(scheduler.config)
+        noise_levels = NaturalSpeech2DDIMScheduler.from_config(settings.scheduler.config)
+        prediction_type = noise_levels.config.prediction_type
         denoiser = GuidedDenoiser(
             self.denoiser, noise_levels, condition, prompt_hidden_states, prompt_mask, sample_mask, len(latents)
         )
@@ -303,6 +306,7 @@ class LatentDiffusionMixin:
                     break
                 sample = scheduler.scale_model_input(latents, timestep)
                 predicted = denoiser(sample, timestep, call.guidance_scale)
+                predicted = convert_prediction(scheduler, prediction_type, predicted, timestep, latents)
                 if draws_noise:
                     extra["variance_noise"] = self._draw_noise(frames, generators)
                 latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample

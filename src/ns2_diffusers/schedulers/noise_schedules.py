@@ -3,9 +3,13 @@
 import inspect
 import math
 import numbers
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
+
+from .interchange import check_supported, complete_config
 
 # The paper's inference draws z_T from N(0, I / temperature) at a temperature of 1.2².
 DEFAULT_TEMPERATURE = 1.2**2
@@ -102,16 +106,44 @@ class VariancePreservingMixin:
         prediction_type (`str`, defaults to `"sample"`): what the denoiser predicts: `sample` is z_0 (the
             paper), `v_prediction` is α ε - σ z_0, `epsilon` is ε.
         clip_sample (`bool`, defaults to False), clip_sample_range (`float`, defaults to 1.0): clamp the
-            predicted z_0 to ± that range. Latents have no natural range, hence off.
+            predicted z_0 to ± this range. Latents have no natural range, hence off.
         temperature (`float`, defaults to 1.44): z_T is drawn from N(0, I / temperature), so that
             `init_noise_sigma` is 1 / √temperature. A pipeline scales the noise itself for another temperature.
     """
+
+    # Where the last step of a generation arrives: clean data.
+    _final_timestep = -1
+
+    @classmethod
+    def from_config(cls, config=None, return_unused_kwargs=False, **kwargs):
+        """Make a scheduler from the config of any of diffusers' or of ours, which means here what it means there.
+
+        diffusers' own `from_config` replaces what the other class left at its defaults by the defaults of this one:
+        `epsilon` by `sample`, and betas, spacing and clipping as well. Here the values of the config are kept.
+
+        Args:
+            config: `scheduler.config`, or a dict of a `scheduler_config.json`.
+            return_unused_kwargs, kwargs: as in diffusers; `kwargs` replace values of the config.
+
+        Raises:
+            ValueError: for options that no scheduler here implements: `thresholding`, `rescale_betas_zero_snr`,
+                `use_flow_sigmas`, continuous timesteps, and learned or (DDPM) large variances.
+        """
+        if isinstance(config, dict):
+            config = complete_config(config)
+            check_supported({**config, **kwargs}, cls)
+        return super().from_config(config, return_unused_kwargs, **kwargs)
 
     def _finish_init(self):
         if self.config.prediction_type not in PREDICTION_TYPES:
             raise ValueError(
                 f"`prediction_type` is {self.config.prediction_type!r};"
                 f" it must be one of {', '.join(PREDICTION_TYPES)}."
+            )
+        if not ((self.betas > 0) & (self.betas < 1)).all():
+            raise ValueError(
+                f"The betas go from {self.betas.min()} to {self.betas.max()}; each must lie above 0 and below 1, so"
+                " that every timestep has some noise and some signal."
             )
         integrated_beta = -torch.log1p(-self.betas.double()).cumsum(0)
         self._integrated_beta_table = torch.cat([integrated_beta.new_zeros(1), integrated_beta]).float()
@@ -137,20 +169,80 @@ class VariancePreservingMixin:
         ]
         self.register_to_config(_use_default_values=ours_alone)
 
-    def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None):
-        """Lay out the timesteps of a generation, most noise first.
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | torch.Tensor | None = None,
+        sigmas: Sequence[float] | torch.Tensor | None = None,
+    ):
+        """Lay out the timesteps of a generation, most noise first. One of the three ways must be given.
 
         Args:
-            num_inference_steps: 1 to `num_train_timesteps`.
+            num_inference_steps: 1 to `num_train_timesteps`, spaced as `timestep_spacing` says.
             device: where `timesteps` goes.
+            timesteps: these timesteps instead, integers or floats in [0, `num_train_timesteps` - 1].
+            sigmas: these noise levels σ / α instead. A last one of 0, as lists for diffusers' schedulers have, is
+                where the last step arrives anyway.
 
         Raises:
-            ValueError: for a number of steps outside that range.
+            TypeError: for a number of steps that is no integer.
+            ValueError: for none or several of the three, a number of steps outside its range, or timesteps or
+                sigmas that do not fall or lie outside the range of training.
         """
+        custom = self._custom_timesteps(num_inference_steps, timesteps, sigmas)
+        if custom is not None:
+            self.timesteps, self.num_inference_steps = custom.to(device), len(custom)
+            return
         self._check_num_inference_steps(num_inference_steps, self.config.num_train_timesteps)
         super().set_timesteps(num_inference_steps, device)
         # Rounding in diffusers' trailing spacing adds a timestep -1 for some counts, 61 and 103 among them.
         self.timesteps = self.timesteps[:num_inference_steps]
+        if self.timesteps[0] >= self.config.num_train_timesteps:
+            raise ValueError(
+                f"{num_inference_steps} steps of spacing {self.config.timestep_spacing!r} with `steps_offset`"
+                f" {self.config.steps_offset} begin at timestep {self.timesteps[0]}, beyond the last of training,"
+                f" {self.config.num_train_timesteps - 1}: take fewer steps, or no offset."
+            )
+
+    def _custom_timesteps(self, num_inference_steps, timesteps, sigmas) -> torch.Tensor | None:
+        """The timesteps that were given, by themselves or as noise levels, on the CPU; None for a number of them."""
+        given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps, "sigmas": sigmas}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) != 1:
+            found = " and ".join(f"`{name}`" for name in given) or "none of them"
+            raise ValueError(f"Give one of `num_inference_steps`, `timesteps` and `sigmas`; {found} was given.")
+        if num_inference_steps is not None:
+            return None
+        if sigmas is not None:
+            timesteps = self._timesteps_of_sigmas(_as_list_tensor(sigmas, "sigmas").double())
+        timesteps = _as_list_tensor(timesteps, "timesteps")
+        timesteps = timesteps.float() if timesteps.is_floating_point() else timesteps.long()
+        last = self.config.num_train_timesteps - 1
+        if not ((timesteps >= 0) & (timesteps <= last)).all():
+            raise ValueError(f"`timesteps` are {timesteps.tolist()}; they must lie in [0, {last}].")
+        if not (timesteps[1:] < timesteps[:-1]).all():
+            name = next(iter(given))
+            raise ValueError(f"`{name}` are {list(given[name])}; they must fall from each to the next.")
+        return timesteps
+
+    def _timesteps_of_sigmas(self, sigmas: torch.Tensor) -> torch.Tensor:
+        """Float timesteps of noise levels σ / α, float64."""
+        if len(sigmas) > 1 and sigmas[-1] == 0:
+            sigmas = sigmas[:-1]
+        last = self.config.num_train_timesteps - 1
+        least, most = torch.expm1(self._integrated_beta(torch.tensor([0.0, last])).double()).sqrt().tolist()
+        # Levels that were rounded, as published lists are, may lie beyond the ends by a little.
+        if not ((sigmas >= 0.999 * least) & (sigmas <= 1.001 * most)).all():
+            raise ValueError(
+                f"`sigmas` are {sigmas.tolist()}; they must lie in [{least:.4g}, {most:.4g}], the σ / α of training."
+            )
+        return self._timesteps_of_integrated_beta(torch.log1p(sigmas**2)).clamp(0, last)
+
+    def _timesteps_of_integrated_beta(self, integrated_beta: torch.Tensor) -> torch.Tensor:
+        """The inverse of `_integrated_beta`, float64."""
+        table = self._integrated_beta_table.double().cpu().numpy()
+        return torch.from_numpy(np.interp(integrated_beta.numpy(), table, np.arange(len(table)) - 1.0))
 
     def _check_num_inference_steps(self, num_inference_steps: int, most: int, reason: str = ""):
         if not isinstance(num_inference_steps, numbers.Integral):
@@ -167,12 +259,10 @@ class VariancePreservingMixin:
 
     def previous_timestep(self, timestep: float | torch.Tensor) -> torch.Tensor:
         """Where a step from `timestep` arrives: the next one in `timesteps`, at last -1 (clean data)."""
-        timestep = torch.as_tensor(timestep)
-        if timestep.numel() != 1:
-            raise ValueError(f"A step is taken at one timestep for the whole batch, not {timestep.numel()} of them.")
+        timestep = _check_single(torch.as_tensor(timestep))
         # Found without asking the device for a value, which would make the CPU wait at every step.
         timesteps = self.timesteps.to(timestep.device)
-        return torch.where(timesteps < timestep, timesteps, -1).max()
+        return torch.where(timesteps < timestep, timesteps, self._final_timestep).max()
 
     def _integrated_beta(self, timesteps: torch.Tensor) -> torch.Tensor:
         """∫β from 0 to the time of `timesteps`, which is -log ᾱ."""
@@ -240,7 +330,11 @@ class VariancePreservingMixin:
         return (alpha * noise - sigma * sample).to(sample.dtype)
 
     def predict_original_sample(
-        self, model_output: torch.Tensor, timesteps: float | torch.Tensor, sample: torch.Tensor
+        self,
+        model_output: torch.Tensor,
+        timesteps: float | torch.Tensor,
+        sample: torch.Tensor,
+        clip: bool = True,
     ) -> torch.Tensor:
         """ẑ_0 from what the denoiser said of z_t (`sample`) under the config's `prediction_type`.
 
@@ -248,6 +342,7 @@ class VariancePreservingMixin:
             model_output: (B, C, T).
             timesteps: one, or (B,).
             sample: z_t, (B, C, T).
+            clip: whether `clip_sample` of the config applies.
 
         Returns:
             (B, C, T), float32 at least: half precision would cost `epsilon` all its digits where α is small.
@@ -263,9 +358,12 @@ class VariancePreservingMixin:
             original = alpha * sample - sigma * model_output
         else:
             original = model_output.to(torch.promote_types(model_output.dtype, torch.float32))
-        if self.config.clip_sample:
-            original = original.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
-        return original
+        return self._clip(original) if clip else original
+
+    def _clip(self, original: torch.Tensor) -> torch.Tensor:
+        if not self.config.clip_sample:
+            return original
+        return original.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
 
     def model_output_for(
         self, original_samples: torch.Tensor, timesteps: float | torch.Tensor, sample: torch.Tensor
@@ -324,6 +422,20 @@ class VariancePreservingMixin:
 
 def _alpha_sigma(integrated_beta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.exp(-integrated_beta / 2), torch.sqrt(-torch.expm1(-integrated_beta))
+
+
+def _as_list_tensor(values, name: str) -> torch.Tensor:
+    """A list of numbers as a tensor (N,) on the CPU."""
+    values = torch.as_tensor(values, device="cpu")
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"`{name}` has shape {tuple(values.shape)}; it must be a list of at least one number.")
+    return values
+
+
+def _check_single(timestep: torch.Tensor) -> torch.Tensor:
+    if timestep.numel() != 1:
+        raise ValueError(f"A step is taken at one timestep for the whole batch, not {timestep.numel()} of them.")
+    return timestep
 
 
 def _check_same_shape(**tensors: torch.Tensor) -> None:

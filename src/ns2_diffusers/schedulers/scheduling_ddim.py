@@ -18,6 +18,9 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
     Args:
         timestep_spacing (`str`, defaults to `"trailing"`): `trailing` begins at the very last training
             timestep, as sampling from pure noise must; `linspace` does too; `leading` does not.
+        steps_offset (`int`, defaults to 0): added to the timesteps of `leading`.
+        set_alpha_to_one (`bool`, defaults to True): whether the last step arrives at clean data, or at the noise of
+            timestep 0 as diffusers' `PNDMScheduler` configs say.
 
     All other arguments: `VariancePreservingMixin`.
     """
@@ -34,6 +37,8 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
         clip_sample: bool = False,
         clip_sample_range: float = 1.0,
         timestep_spacing: str = "trailing",
+        steps_offset: int = 0,
+        set_alpha_to_one: bool = True,
         temperature: float = DEFAULT_TEMPERATURE,
     ):
         super().__init__(
@@ -46,8 +51,11 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
             clip_sample=clip_sample,
             clip_sample_range=clip_sample_range,
             timestep_spacing=timestep_spacing,
+            steps_offset=steps_offset,
+            set_alpha_to_one=set_alpha_to_one,
         )
         self._finish_init()
+        self._final_timestep = -1 if set_alpha_to_one else 0
 
     def step(
         self,
@@ -55,6 +63,7 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
         timestep: float | torch.Tensor,
         sample: torch.Tensor,
         eta: float = 0.0,
+        use_clipped_model_output: bool = False,
         generator: torch.Generator | list[torch.Generator] | None = None,
         variance_noise: torch.Tensor | None = None,
         return_dict: bool = True,
@@ -66,6 +75,8 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
             timestep: that of `sample`; one for the whole batch.
             sample: z_t, (B, C, T).
             eta: 0 (no new noise) to 1 (ancestral sampling).
+            use_clipped_model_output: whether the noise that the sample contains is computed from ẑ_0 as clipped by
+                `clip_sample`, rather than as predicted.
             generator: one, or one for each item, which makes an item's noise its own whatever shares its
                 batch.
             variance_noise: standard normal, (B, C, T), used in place of drawing. Neither matters where `eta`
@@ -81,11 +92,12 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
         """
         if not 0 <= eta <= 1:
             raise ValueError(f"`eta` is {eta}; it must lie in [0, 1]: 0 is deterministic, 1 ancestral.")
-        original = self.predict_original_sample(model_output, timestep, sample)
         alpha, sigma = self._item_alpha_sigma(timestep, sample)
         alpha_after, sigma_after = self._item_alpha_sigma(self.previous_timestep(timestep), sample)
 
-        noise = (sample - alpha * original) / sigma
+        predicted = self.predict_original_sample(model_output, timestep, sample, clip=False)
+        original = self._clip(predicted)
+        noise = (sample - alpha * (original if use_clipped_model_output else predicted)) / sigma
         std = eta * sigma_after / sigma * torch.sqrt(1 - (alpha / alpha_after) ** 2)
         prev_sample = alpha_after * original + torch.sqrt(sigma_after**2 - std**2) * noise
         if eta > 0:

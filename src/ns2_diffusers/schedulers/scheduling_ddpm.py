@@ -18,6 +18,7 @@ class NaturalSpeech2DDPMScheduler(VariancePreservingMixin, DDPMScheduler):
     Args:
         timestep_spacing (`str`, defaults to `"trailing"`): `trailing` begins at the very last training
             timestep, as sampling from pure noise must; `linspace` does too; `leading` does not.
+        steps_offset (`int`, defaults to 0): added to the timesteps of `leading`.
 
     All other arguments: `VariancePreservingMixin`.
     """
@@ -34,6 +35,7 @@ class NaturalSpeech2DDPMScheduler(VariancePreservingMixin, DDPMScheduler):
         clip_sample: bool = False,
         clip_sample_range: float = 1.0,
         timestep_spacing: str = "trailing",
+        steps_offset: int = 0,
         temperature: float = DEFAULT_TEMPERATURE,
     ):
         super().__init__(
@@ -46,6 +48,7 @@ class NaturalSpeech2DDPMScheduler(VariancePreservingMixin, DDPMScheduler):
             clip_sample=clip_sample,
             clip_sample_range=clip_sample_range,
             timestep_spacing=timestep_spacing,
+            steps_offset=steps_offset,
         )
         self._finish_init()
 

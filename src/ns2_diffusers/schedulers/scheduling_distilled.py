@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.configuration_utils import register_to_config
 
@@ -64,25 +66,42 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
             raise ValueError(f"The student's steps are {self.config.student_steps}: {odd} cannot be halved.")
         return type(self).from_config(self.config, student_steps=[n // 2 for n in self.config.student_steps])
 
-    def set_timesteps(self, num_inference_steps: int | None = None, device: str | torch.device | None = None):
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | torch.Tensor | None = None,
+        sigmas: Sequence[float] | torch.Tensor | None = None,
+    ):
         """Lay out the student's grid, most noise first.
 
         Args:
-            num_inference_steps: one of `student_steps`; the most of them when None.
+            num_inference_steps: one of `student_steps`; the most of them when nothing is given.
             device: where `timesteps` goes.
+            timesteps, sigmas: the same grid, written out; no other is taken.
 
         Raises:
-            ValueError: for a number of steps that the student was not trained for.
+            ValueError: for a number of steps, or for timesteps, that the student was not trained for.
         """
-        known = self.config.student_steps
-        n = known[0] if num_inference_steps is None else num_inference_steps
+        known, custom = self.config.student_steps, None
+        if num_inference_steps is None and timesteps is None and sigmas is None:
+            num_inference_steps = known[0]
+        else:
+            custom = self._custom_timesteps(num_inference_steps, timesteps, sigmas)
+        n = num_inference_steps if custom is None else len(custom)
         if n not in known:
             raise ValueError(
                 f"`num_inference_steps` is {n}, and this student was trained to take {' or '.join(map(str, known))}:"
                 " its answers are jumps over exactly that far. Take one of these, or the student of another rung."
             )
-        self.timesteps = self.timesteps_of(torch.arange(n, 0, -1, dtype=torch.float64) / n).to(device)
-        self.num_inference_steps = n
+        grid = self.timesteps_of(torch.arange(n, 0, -1, dtype=torch.float64) / n)
+        # Sigmas that were computed in float32 are a few thousandths of a timestep off.
+        if custom is not None and not torch.allclose(custom.float(), grid, rtol=0, atol=0.02):
+            raise ValueError(
+                f"the timesteps are {custom.tolist()}, and this student was trained on {grid.tolist()}: its answers"
+                f" are jumps from each to the next. Take these, or `num_inference_steps={n}`."
+            )
+        self.timesteps, self.num_inference_steps = grid.to(device), n
 
     def timesteps_of(self, times: torch.Tensor) -> torch.Tensor:
         """Continuous times t in [0, 1] as timesteps: float32; t = 0, clean data, is -1."""

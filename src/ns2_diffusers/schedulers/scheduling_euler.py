@@ -1,14 +1,26 @@
 """The paper's own sampler."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedulerOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from .noise_schedules import DEFAULT_TEMPERATURE, VariancePreservingMixin, interpolate, resolve_trained_betas
+from .noise_schedules import (
+    DEFAULT_TEMPERATURE,
+    VariancePreservingMixin,
+    _check_single,
+    interpolate,
+    resolve_trained_betas,
+)
 
 SOLVERS = ("euler", "midpoint")
+# Section 4.1 of the paper.
+DEFAULT_STEPS = 150
 
 
 class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, ConfigMixin):
@@ -17,6 +29,9 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
     dz = -½ β(t) (z + score) dt from t = 1 to 0 (NaturalSpeech 2, section 3.2, after Song et al., arXiv
     2011.13456), in n steps of 1/n, evaluated at t = 1 - (i + ½)/n, with score = -(z - α ẑ_0) / σ². The paper
     takes 150 steps.
+
+    Timesteps that are given to `set_timesteps` say where the slopes are taken. A step then reaches from halfway to the
+    time before, or t = 1, to halfway to the time after, or 0, which the n equal steps do as well.
 
     Its time is continuous, so timesteps are floats, `num_train_timesteps` · t - 1. With the `linear`
     schedule, ∫β = β₀ t + ½ (β₁ - β₀) t² in closed form. Other schedules are read from their table: ∫β
@@ -53,7 +68,8 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         # The grid here is fixed; the spacing is for the scheduler that this config may be handed to, whose
         # own default need not begin at pure noise.
         self.register_to_config(trained_betas=trained_betas, timestep_spacing="trailing")
-        self.betas = DDPMScheduler(num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas).betas
+        schedule = DDPMScheduler(num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas)
+        self.betas, self.alphas_cumprod = schedule.betas, schedule.alphas_cumprod
         self._finish_init()
         self._beta_table = torch.gradient(
             self._integrated_beta_table.double(), spacing=1 / num_train_timesteps, edge_order=2
@@ -68,24 +84,53 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         """Calls of the denoiser a step, by which diffusers' progress bars count."""
         return 2 if self.config.solver == "midpoint" else 1
 
-    def set_timesteps(self, num_inference_steps: int = 150, device: str | torch.device | None = None):
-        """Lay out the middles of `num_inference_steps` equal steps from t = 1 to 0, each `order` times.
+    def __len__(self) -> int:
+        return self.config.num_train_timesteps
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        timesteps: Sequence[float] | torch.Tensor | None = None,
+        sigmas: Sequence[float] | torch.Tensor | None = None,
+    ):
+        """Lay out steps from t = 1 to 0, and the times at which their slopes are taken.
 
         Args:
-            num_inference_steps: 1 to half of `num_train_timesteps`.
-            device: where `timesteps` goes.
+            num_inference_steps: equal steps, 1 to half of `num_train_timesteps`, with slopes in their middles;
+                the paper's 150 when nothing is given.
+            device: where `timesteps` goes, which holds each time `order` times.
+            timesteps: the times of the slopes instead, in [0, `num_train_timesteps` - 1].
+            sigmas: the noise levels σ / α of the slopes instead; a last one of 0 is left out.
 
         Raises:
-            ValueError: for a number of steps outside that range.
+            TypeError, ValueError: as `VariancePreservingMixin.set_timesteps`.
         """
-        n, train = num_inference_steps, self.config.num_train_timesteps
-        self._check_num_inference_steps(
-            n, train // 2, ": with more, the last would lie below the least noise of training"
-        )
-        time = (n - 0.5 - torch.arange(n, dtype=torch.float64)) / n
+        train = self.config.num_train_timesteps
+        if num_inference_steps is None and timesteps is None and sigmas is None:
+            num_inference_steps = DEFAULT_STEPS
+        custom = self._custom_timesteps(num_inference_steps, timesteps, sigmas)
+        if custom is None:
+            n = num_inference_steps
+            self._check_num_inference_steps(
+                n, train // 2, ": with more, the last would lie below the least noise of training"
+            )
+            time = (n - 0.5 - torch.arange(n, dtype=torch.float64)) / n
+        else:
+            time = (custom.double() + 1) / train
+        halfway = (time[1:] + time[:-1]) / 2
+        start, end = torch.cat([time.new_ones(1), halfway]), torch.cat([halfway, time.new_zeros(1)])
+        self._step_lengths, self._lengths_to_slope = (start - end).float(), (start - time).float()
         self.timesteps = (train * time - 1).float().repeat_interleave(self.order).to(device)
-        self.num_inference_steps = n
+        self.num_inference_steps = len(time)
         self._step_start = None
+
+    def _timesteps_of_integrated_beta(self, integrated_beta: torch.Tensor) -> torch.Tensor:
+        if not self._has_closed_form:
+            return super()._timesteps_of_integrated_beta(integrated_beta)
+        start, end = self._beta_ends()
+        time = 2 * integrated_beta / (start + (start**2 + 2 * (end - start) * integrated_beta).sqrt())
+        return self.config.num_train_timesteps * time - 1
 
     def _integrated_beta(self, timesteps: torch.Tensor) -> torch.Tensor:
         if not self._has_closed_form:
@@ -112,6 +157,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         model_output: torch.Tensor,
         timestep: float | torch.Tensor,
         sample: torch.Tensor,
+        generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
     ) -> EulerDiscreteSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
         """One step of `euler`, or one half of a step of `midpoint`: call it for each of `timesteps` in turn.
@@ -120,6 +166,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
             model_output: what the denoiser predicts, (B, C, T).
             timestep: that of `timesteps`; one for the whole batch.
             sample: z, (B, C, T).
+            generator: not used, because nothing here is random. For diffusers' interface.
             return_dict: False for the tuple (`prev_sample`, `pred_original_sample`).
 
         Returns:
@@ -130,23 +177,32 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         """
         if self.num_inference_steps is None:
             raise ValueError("The length of a step is not known yet: call `set_timesteps` before `step`.")
+        timestep = _check_single(self._as_timesteps(timestep, sample.device))
         original = self.predict_original_sample(model_output, timestep, sample)
         alpha, sigma = self._item_alpha_sigma(timestep, sample)
-        beta = self._beta(self._as_timesteps(timestep, sample.device)).reshape(alpha.shape)
+        beta = self._beta(timestep).reshape(alpha.shape)
+        length, length_to_slope = self._lengths_at(timestep)
 
         # 1e-8 as in Amphion's sampler, which this reproduces digit by digit where the last σ² is small.
         score = -(sample - alpha * original) / (sigma**2 + 1e-8)
-        change = beta / (2 * self.num_inference_steps) * (score + sample)
+        slope = beta / 2 * (score + sample)
         if self.config.solver == "euler":
-            prev_sample = sample + change
+            prev_sample = sample + length * slope
         elif self._step_start is None:
             self._step_start = sample
-            prev_sample = sample + change / 2
+            prev_sample = sample + length_to_slope * slope
         else:
-            prev_sample = self._step_start + change
+            prev_sample = self._step_start + length * slope
             self._step_start = None
 
         prev_sample, original = prev_sample.to(sample.dtype), original.to(sample.dtype)
         if not return_dict:
             return prev_sample, original
         return EulerDiscreteSchedulerOutput(prev_sample=prev_sample, pred_original_sample=original)
+
+    def _lengths_at(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lengths of the step whose slope is taken at `timestep`, and of its part before the slope."""
+        # Found on the device, which the CPU need not wait for then.
+        times = self.timesteps[:: self.order].to(timestep.device)
+        step = (times - timestep.flatten()).abs().argmin()
+        return self._step_lengths.to(step.device)[step], self._lengths_to_slope.to(step.device)[step]

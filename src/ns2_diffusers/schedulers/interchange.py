@@ -1,0 +1,137 @@
+"""Between diffusers' schedulers and ours: their configs read here, our predictions turned into what theirs take."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DDPMScheduler
+
+# Options of diffusers' schedulers that change what is computed, with the one value that is implemented here and the
+# reason. All other options either are arguments here, or concern a solver or a spacing that no scheduler here has.
+_ONLY_VALUES = {
+    "thresholding": (False, "it fits ẑ_0 to the range of images, and latents have no natural range"),
+    "rescale_betas_zero_snr": (False, "a noise schedule here keeps some signal at its end: set beta_end instead"),
+    "use_flow_sigmas": (False, "that is flow matching, and the noise here is variance preserving"),
+    "timestep_type": ("discrete", "a model here is told the timestep, not the noise level"),
+}
+
+# Samplers of diffusers whose `step` takes `epsilon` and `v_prediction` but not `sample`.
+EPSILON_SAMPLERS = (
+    "PNDMScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
+)
+
+
+def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with every value that its own class used, so that no default of another class takes its place.
+
+    A config in memory lists the arguments that were left at their defaults in `_use_default_values`, and diffusers'
+    `from_config` replaces those by the defaults of the new class. A config in a file may lack arguments, for which
+    the class that wrote it, `_class_name`, has defaults. diffusers' `sigmoid` schedule is another curve than ours, so
+    it becomes a table.
+
+    Args:
+        config: of any scheduler of diffusers or of this package.
+
+    Returns: the completed config, without `_use_default_values`.
+    """
+    config = {name: value for name, value in config.items() if name != "_use_default_values"}
+    origin = getattr(diffusers, str(config.get("_class_name")), None)
+    if origin is not None:
+        for name, parameter in inspect.signature(origin.__init__).parameters.items():
+            if parameter.default is not inspect.Parameter.empty:
+                config.setdefault(name, parameter.default)
+    # Only DDPM schedulers of diffusers have this curve, and only they have a variance type; ours come with a table.
+    is_ddpm = "variance_type" in config or str(config.get("_class_name")).startswith("DDPM")
+    if config.get("beta_schedule") == "sigmoid" and config.get("trained_betas") is None and is_ddpm:
+        arguments = {
+            name: config[name] for name in ("num_train_timesteps", "beta_start", "beta_end") if name in config
+        }
+        config["trained_betas"] = DDPMScheduler(beta_schedule="sigmoid", **arguments).betas.tolist()
+    return config
+
+
+def check_supported(config: Mapping[str, Any], scheduler_class: type) -> None:
+    """Raise a ValueError where a scheduler would sample something else than a config of diffusers says.
+
+    Args:
+        config: of any scheduler of diffusers or of this package.
+        scheduler_class: the class of this package that the config is for.
+    """
+    name = scheduler_class.__name__
+    for option, (only, reason) in _ONLY_VALUES.items():
+        if config.get(option, only) != only:
+            raise ValueError(f"`{option}` is {config[option]!r}, and {name} takes {only!r} only: {reason}.")
+    variance = str(config.get("variance_type"))
+    if variance.startswith("learned"):
+        raise ValueError(
+            f"`variance_type` is {variance!r}, and {name} takes a model that predicts no variance:"
+            " use a scheduler of diffusers."
+        )
+    if variance.startswith("fixed_large") and issubclass(scheduler_class, DDPMScheduler):
+        raise ValueError(f"`variance_type` is {variance!r}, and {name} draws from the posterior: use 'fixed_small'.")
+
+
+def check_sampler(scheduler: Any) -> None:
+    """Raise a ValueError for a scheduler of diffusers that is for another kind of model.
+
+    `EDMEulerScheduler` and its relatives take a model with EDM's scaling of inputs and outputs (arXiv 2206.00364,
+    section 5) and none of the noise schedule in a config of ours.
+    """
+    if "beta_schedule" not in inspect.signature(type(scheduler).__init__).parameters:
+        raise ValueError(
+            f"{type(scheduler).__name__} has no variance-preserving noise schedule (`beta_schedule`), with which the"
+            " denoiser was trained. For Karras et al.'s spacing take EulerDiscreteScheduler.from_config("
+            "pipe.scheduler.config, use_karras_sigmas=True)."
+        )
+
+
+def copy_for_sampling(scheduler: Any) -> Any:
+    """A copy of a scheduler for one generation, with a `prediction_type` that its `step` implements.
+
+    Where that is not the one of `scheduler.config`, each prediction must go through `convert_prediction` first.
+
+    Raises:
+        ValueError: the scheduler is for another kind of model.
+    """
+    check_sampler(scheduler)
+    sampler = copy.deepcopy(scheduler)
+    only_epsilon = any(each.__name__ in EPSILON_SAMPLERS for each in type(scheduler).__mro__)
+    if only_epsilon and scheduler.config.prediction_type == "sample":
+        sampler.register_to_config(prediction_type="epsilon")
+    return sampler
+
+
+def convert_prediction(
+    sampler: Any, prediction_type: str, prediction: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor
+) -> torch.Tensor:
+    """A model's prediction as what a sampler's `step` takes, which is the same prediction in another form.
+
+    ε = (z - α ẑ_0) / σ, with the α and σ that the sampler itself uses at this step, and so without any error.
+
+    Args:
+        sampler: of `copy_for_sampling`, after `scale_model_input` of this step.
+        prediction_type: what the model predicts.
+        prediction: (B, C, T), float32.
+        timestep: of this step.
+        latents: (B, C, T), as `step` takes them: before `scale_model_input`.
+
+    Returns: (B, C, T), of the sampler's `prediction_type`.
+    """
+    if sampler.config.prediction_type == prediction_type:
+        return prediction
+    # Samplers that know σ / α count latents as z / α, and their `scale_model_input` is the factor α. PNDM counts z.
+    noisy = sampler.scale_model_input(latents, timestep)
+    if hasattr(sampler, "sigmas"):
+        alpha = sampler.scale_model_input(torch.ones((), dtype=torch.float64), timestep)
+    else:
+        alpha = sampler.alphas_cumprod[torch.as_tensor(timestep).long().cpu()].double().sqrt()
+    return (noisy - alpha * prediction) / (1 - alpha**2).sqrt()
