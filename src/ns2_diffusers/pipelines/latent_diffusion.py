@@ -168,7 +168,9 @@ class LatentDiffusionMixin:
             default = self.config.default_num_inference_steps
             num_inference_steps = steps_to_take(scheduler, num_inference_steps, default)
         else:
-            steps_to_take(scheduler, len(timesteps if sigmas is None else sigmas), 1)
+            # A last sigma of 0 is where the last step arrives.
+            steps = len(timesteps) if sigmas is None else len(sigmas) - (float(sigmas[-1]) == 0)
+            steps_to_take(scheduler, steps, 1)
             num_inference_steps = None
         guidance_scale = self._default_guidance_scale if guidance_scale is None else guidance_scale
         check_guidance(self.denoiser, guidance_scale)
