@@ -11,11 +11,15 @@ import pytest
 import soundfile
 import torch
 
-from ns2_diffusers import NaturalSpeech2Pipeline, Voice
+from ns2_diffusers import NaturalSpeech2Pipeline, Voice, named_voices
 from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, main, write_audio
 from ns2_diffusers.pipelines import bundled
 
 TEXT = "Hello there."
+
+
+# A step of 16-bit samples, and what floating point rounds.
+STEP = 1.01 / 2**15
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +62,7 @@ def test_writes_what_the_pipeline_says(run, tiny_pipeline, clips):
     status, printed = run("generate", TEXT)
     assert status == 0
     wanted = expected(tiny_pipeline, clips)
-    np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), wanted, atol=STEP)
     assert soundfile.info("out.wav").samplerate == 16000
     assert f"{len(wanted) / 16000:.2f} s of audio" in printed.out
     assert "real-time factor" in printed.out and "s with loading: out.wav" in printed.out
@@ -88,7 +92,7 @@ def test_options_reach_the_pipeline(run, tiny_pipeline, clips):
         guidance_scale=2.0,
         temperature=1.0,
     )
-    np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), wanted, atol=STEP)
 
 
 def save_student(pipe, folder, value=0.1):
@@ -108,7 +112,7 @@ def test_lora_weights_by_name_and_by_path(run, tiny_pipeline, tiny_pipeline_dir,
     wanted = expected(tiny_pipeline, clips)
     for lora in ("few_steps", str(folder)):
         assert run("generate", TEXT, "--lora", lora)[0] == 0
-        np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+        np.testing.assert_allclose(spoken(), wanted, atol=STEP)
     status, printed = run("generate", TEXT, "--lora", "few_steps", "--steps", "3")
     assert status == 2 and "distilled for [2]" in printed.err
     status, printed = run("generate", TEXT, "--lora", "nowhere")
@@ -124,7 +128,7 @@ def test_lora_weights_of_the_user_go_first(run, tiny_pipeline, tiny_pipeline_dir
     wanted = expected(tiny_pipeline, clips)
     monkeypatch.chdir(home)
     assert run("generate", TEXT, "--lora", "few_steps")[0] == 0
-    np.testing.assert_allclose(spoken(), wanted, atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), wanted, atol=STEP)
     # What is not in the model's directory is not found through it.
     status, printed = run("generate", TEXT, "--lora", "../pipeline/few_steps")
     assert status == 2 and "'../pipeline/few_steps' is no file" in printed.err
@@ -135,7 +139,7 @@ def test_schedulers(run, tiny_pipeline, clips, name):
     assert run("generate", TEXT, "--scheduler", name)[0] == 0
     home = diffusers if hasattr(diffusers, SCHEDULERS[name]) else sys.modules["ns2_diffusers"]
     tiny_pipeline.scheduler = getattr(home, SCHEDULERS[name]).from_config(tiny_pipeline.scheduler.config)
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 
 
 def test_without_a_seed_it_sounds_different_each_time(run, clips):
@@ -149,20 +153,20 @@ def test_without_a_seed_it_sounds_different_each_time(run, clips):
 def test_reads_standard_input(run, tiny_pipeline, clips, monkeypatch, text):
     monkeypatch.setattr("sys.stdin", io.StringIO(TEXT))
     assert run("generate", *text)[0] == 0
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 
 
 def test_reads_a_file_of_several_sentences(run, tiny_pipeline, clips):
     text = "The café is open. Please come in and sit down!"
     Path("text.txt").write_text(text, encoding="utf-8")
     assert run("generate", "--file", "text.txt")[0] == 0
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips, text), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips, text), atol=STEP)
 
 
 def test_phonemes(run, tiny_pipeline, clips):
     phonemes = tiny_pipeline.tokenizer.phonemize(TEXT)
     assert run("generate", "--phonemes", phonemes)[0] == 0
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 
 
 def test_a_voice_speaks_like_its_recording(run, tiny_pipeline, clips):
@@ -172,7 +176,7 @@ def test_a_voice_speaks_like_its_recording(run, tiny_pipeline, clips):
     assert torch.equal(latents, tiny_pipeline.encode_voice(clips[0]).latents)
     assert f"{latents.shape[1] / 50:.2f} s of voice" in printed.out
     assert run("generate", TEXT, "--voice", "v.safetensors")[0] == 0
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 
 
 @pytest.mark.parametrize("suffix, kind", [("flac", "FLAC"), ("ogg", "OGG"), ("mp3", "MP3"), ("WAV", "WAV")])
@@ -189,7 +193,7 @@ def test_formats(run, tiny_pipeline, clips, suffix, kind):
 def test_half_precision_says_the_same_to_its_digits(run, tiny_pipeline, clips):
     assert run("generate", TEXT, "--dtype", "bfloat16")[0] == 0
     tiny_pipeline.to(torch.bfloat16)
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 
 
 def test_quiet_says_nothing(run):
@@ -230,7 +234,7 @@ def test_minutes_of_ogg(tmp_path):
 def test_several_channels(tmp_path):
     audio = np.stack([np.linspace(-0.5, 0.5, 40_000), np.linspace(0.5, 0, 40_000)])
     write_audio(audio, 16000, tmp_path / "stereo.wav")
-    np.testing.assert_allclose(spoken(tmp_path / "stereo.wav").T, audio, atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(tmp_path / "stereo.wav").T, audio, atol=STEP)
 
 
 def test_what_a_format_cannot_hold_is_an_error(tmp_path):
@@ -247,8 +251,7 @@ def test_a_file_that_was_there_survives_an_error(run):
 
 ERRORS = {
     "no command": ([], "command"),
-    "no output": (["generate", TEXT, "--prompt", "CLIP"], "--output"),
-    "no voice": (["generate", TEXT, "-o", "out.wav"], "--prompt --voice is required"),
+    "no output": (["voice", "CLIP"], "--output"),
     "two voices": (
         ["generate", TEXT, "--prompt", "CLIP", "--voice", "v", "-o", "out.wav"],
         "not allowed with",
@@ -267,8 +270,11 @@ ERRORS = {
     "unreadable text": (["GENERATE", "日本"], "'日'"),
     "no such prompt": (["GENERATE", TEXT, "--prompt", "no.wav"], "no audio file 'no.wav'"),
     "prompt is no audio": (["GENERATE", TEXT, "--prompt", __file__], "cannot be read as audio"),
-    "no such voice": (["generate", TEXT, "--voice", "no.st", "-o", "out.wav"], "no voice file 'no.st'"),
-    "audio as voice": (["generate", TEXT, "--voice", "CLIP", "-o", "out.wav"], "not a safetensors file"),
+    "no such voice": (
+        ["generate", TEXT, "--voice", "no.safetensors", "-o", "out.wav"],
+        "no voice file 'no.safetensors'",
+    ),
+    "no such name": (["generate", TEXT, "--voice", "nobody", "-o", "out.wav"], "emma, george"),
     "no such model": (["GENERATE", TEXT, "--model", "./no/such/model"], "no directory './no/such/model'"),
     "unknown repository": (["GENERATE", TEXT, "--model", "nobody/nothing"], "nobody/nothing"),
     "no pipeline": (["GENERATE", TEXT, "--model", "."], "model_index.json"),
@@ -292,11 +298,27 @@ def test_errors_are_one_line(run, clips, capsys, args, message):
     assert set(Path().iterdir()) == before
 
 
+def test_a_voice_by_name_a_recording_and_the_default(run, tiny_pipeline):
+    """A name, the recording that it stands for and, for the first, nothing at all give the same speech."""
+    emma = str(named_voices()["emma"])
+    for number, words in enumerate([["--voice", "emma"], ["--voice", emma], ["--prompt", emma], []]):
+        assert main(["generate", TEXT, "--steps", "2", "--seed", "3", *words, "-o", f"{number}.wav"]) == 0
+    first, *others = (Path(f"{number}.wav").read_bytes() for number in range(4))
+    assert others == [first] * 3
+
+
+def test_voices_are_listed_and_sampled(run, capsys):
+    assert main(["voices"]) == 0
+    assert capsys.readouterr().out.split() == list(named_voices())
+    assert main(["voices", "--samples", "samples", "--text", "Yes.", "-q"]) == 0
+    assert {path.stem for path in Path("samples").iterdir()} == set(named_voices())
+
+
 def test_the_bundled_voice_speaks_where_no_model_is_named(run, tiny_pipeline, tiny_pipeline_dir, clips, monkeypatch):
     monkeypatch.delenv(MODEL_VARIABLE)
     monkeypatch.setattr(bundled, "FOLDER", tiny_pipeline_dir)
     assert run("generate", TEXT)[0] == 0
-    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=1 / 2**15)
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 
 
 def test_a_model_is_asked_for_where_no_voice_is_bundled(run, monkeypatch, tmp_path):
@@ -354,4 +376,5 @@ def test_help_names_every_command(capsys):
 def test_the_saved_pipeline_is_the_one_compared_with(tiny_pipeline, tiny_pipeline_dir, clips):
     """The comparisons above mean nothing if these two differ."""
     loaded = NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir)
-    np.testing.assert_array_equal(expected(loaded, clips), expected(tiny_pipeline, clips))
+    # Weights lie elsewhere in memory, which kernels of some processors round by.
+    np.testing.assert_allclose(expected(loaded, clips), expected(tiny_pipeline, clips), atol=1e-6)

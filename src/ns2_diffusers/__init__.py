@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .models.variance_adaptor import VarianceAdaptor as VarianceAdaptor
     from .models.wavenet_denoiser import WaveNetDenoiser as WaveNetDenoiser
     from .pipelines.bundled import bundled as bundled
+    from .pipelines.named_voices import named_voices as named_voices
     from .pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline as NaturalSpeech2Pipeline
     from .pipelines.pipeline_naturalspeech2_unconditional import (
         NaturalSpeech2UnconditionalPipeline as NaturalSpeech2UnconditionalPipeline,
@@ -45,6 +46,7 @@ _HOMES = {
     "Voice": "pipelines.voice",
     "bundled": "pipelines.bundled",
     "sing": "pipelines.singing",
+    "named_voices": "pipelines.named_voices",
     "PhonemeEncoder": "models.phoneme_encoder",
     "SpeechPromptEncoder": "models.speech_prompt_encoder",
     "VarianceAdaptor": "models.variance_adaptor",

@@ -28,6 +28,8 @@ SCHEDULERS = {
     "deis": "DEISMultistepScheduler",
 }
 EXAMPLES = """examples:
+  ns2-diffusers generate "Hello there."
+  ns2-diffusers generate "Hello there." --voice george -o hello.wav
   ns2-diffusers generate "Hello there." --prompt voice.wav -o hello.wav
   ns2-diffusers voice voice.wav -o voice.safetensors --model my-model
   ns2-diffusers generate --file story.txt --voice voice.safetensors -o story.mp3 --model my-model
@@ -69,9 +71,11 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("text", nargs="?", help="what to say; - or nothing: standard input")
     generate.add_argument("--file", type=Path, help="read the text from a file")
     generate.add_argument("--phonemes", action="store_true", help="the text is phonemes")
-    whose = generate.add_mutually_exclusive_group(required=True)
+    whose = generate.add_mutually_exclusive_group()
     whose.add_argument("--prompt", type=Path, help="a recording of the voice")
-    whose.add_argument("--voice", type=Path, help="a voice made with `ns2-diffusers voice`")
+    whose.add_argument(
+        "--voice", help="a name from `ns2-diffusers voices`, a file of `ns2-diffusers voice`, or a recording (emma)"
+    )
     generate.add_argument(
         "--lora",
         help="LoRA weights to add: a path, a folder in the model's directory, or a hub repository (needs peft)",
@@ -84,12 +88,19 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("--matching", type=float, help="0 to 1: how far towards the prompt's own sounds")
     generate.add_argument("--temperature", type=float, help="higher is calmer (the scheduler's, 1.44)")
     generate.add_argument("--seed", type=int, help="the same seed gives the same audio")
-    add_common(generate, "audio file: " + ", ".join(name[1:] for name in FORMATS))
+    kinds = ", ".join(name[1:] for name in FORMATS)
+    add_common(generate, f"audio file: {kinds} (%(default)s)", default=Path("speech.wav"))
 
     voice = commands.add_parser("voice", help="make a reusable voice from a recording")
     voice.set_defaults(run=run_voice)
     voice.add_argument("audio", type=Path, help="a few seconds of one person's speech")
     add_common(voice, "voice file, .safetensors")
+
+    voices = commands.add_parser("voices", help="list the voices that ship, and speak a sample of each")
+    voices.set_defaults(run=run_voices)
+    voices.add_argument("--samples", type=Path, metavar="DIR", help="write a sample of each voice, NAME.wav, here")
+    voices.add_argument("--text", default="Hello. This is my voice.", help="what the samples say (%(default)s)")
+    add_model(voices)
 
     add_convert(commands.add_parser("convert", help="make a model of weights published elsewhere"))
     return parser
@@ -123,8 +134,12 @@ def add_conversion(parser: argparse.ArgumentParser, published: str, kinds: str) 
     parser.add_argument("-q", "--quiet", action="store_true", help="no report")
 
 
-def add_common(parser: argparse.ArgumentParser, output_help: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, help=output_help)
+def add_common(parser: argparse.ArgumentParser, output_help: str, default: Path | None = None) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=default is None, default=default, help=output_help)
+    add_model(parser)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help=f"directory or hub repository (that of {MODEL_VARIABLE}, or the bundled voice)"
     )
@@ -173,6 +188,21 @@ def run_voice(args: argparse.Namespace) -> None:
     voice.save(args.output)
     if not args.quiet:
         print(f"{voice.latents.shape[1] / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
+
+
+def run_voices(args: argparse.Namespace) -> None:
+    from .pipelines.named_voices import named_voices
+
+    if args.samples is None:
+        print(*named_voices(), sep="\n")
+        return
+    pipe = load_pipeline(args)
+    args.samples.mkdir(parents=True, exist_ok=True)
+    for name in named_voices():
+        output = pipe(args.text, voice=name)
+        path = args.samples / f"{name}.wav"
+        write_audio(output.audios[0], output.sampling_rate, path)
+        print(path)
 
 
 def run_convert_amphion(args: argparse.Namespace) -> None:

@@ -31,7 +31,8 @@ CASES = {
     "nothing to say": ({"text": "?!"}, ValueError, "nothing to speak"),
     "unknown script": ({"text": "你好"}, ValueError, "你"),
     "unknown phoneme": ({"text": None, "phonemes": "jˈ™s"}, ValueError, "™"),
-    "no prompt": ({"prompt_audio": None}, ValueError, "prompt_audio"),
+    "prompt and voice": ({"voice": "emma"}, ValueError, "not both"),
+    "no voice of that name": ({"prompt_audio": None, "voice": "nobody"}, ValueError, "emma, george"),
     "prompt missing on disk": ({"prompt_audio": "nowhere.wav"}, ValueError, "nowhere.wav"),
     "prompt is None in a list": ({"prompt_audio": [None]}, TypeError, "NoneType"),
     "prompt without a rate": ({"prompt_audio": SPEECH}, ValueError, "sampling rate"),
@@ -48,7 +49,7 @@ CASES = {
     "complex prompt": ({"prompt_audio": (RATE, SPEECH.astype(np.complex64))}, TypeError, "complex64"),
     "prompt dict without audio": ({"prompt_audio": {"rate": 3}}, ValueError, "rate"),
     "too many prompts": ({"prompt_audio": [(RATE, SPEECH)] * 2}, ValueError, "2 entries for 1 texts"),
-    "voice of the wrong kind": ({"prompt_audio": None, "voice": 3}, TypeError, "encode_voice"),
+    "voice of the wrong kind": ({"prompt_audio": None, "voice": 3}, TypeError, "int"),
     "voice missing on disk": (
         {"prompt_audio": None, "voice": "no.safetensors"},
         ValueError,

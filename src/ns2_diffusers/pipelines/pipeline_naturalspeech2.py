@@ -29,6 +29,7 @@ from .inputs import check_components_fit, check_number, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin, SamplingSettings
 from .lora import LoraMixin
 from .model_card import ModelCardMixin
+from .named_voices import NAMES, named_voices
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .utterances import SpokenUtterance, Utterance, batches_of_like_length, join_utterances, plan_utterances
 from .voice import Voice
@@ -117,10 +118,10 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         Raises:
             TypeError, ValueError: bad input; the message says what is wanted.
         """
-        if (prompt_audio is None) == (voice is None):
+        if prompt_audio is not None and voice is not None:
             raise ValueError(
-                "give a voice to speak with: either prompt_audio (a few seconds of it) or voice (from "
-                "pipe.encode_voice)" + (", not both." if voice is not None else ".")
+                "give one voice to speak with: either prompt_audio (a recording of it) or voice (a name, a file or "
+                "what pipe.encode_voice returned), not both."
             )
         name, given = ("voice", voice) if prompt_audio is None else ("prompt_audio", prompt_audio)
         if isinstance(given, list) and len(given) not in (1, num_texts):
@@ -295,7 +296,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             prompt_audio: a recording of the voice for all texts, or a list with one for each: a path, array or
                 tensor, `(rate, array)`, or a dict of `datasets`' Audio.
             prompt_sampling_rate: Hz, where the prompt is a bare array.
-            voice: in place of `prompt_audio`, from `encode_voice`, or the path of its file.
+            voice: in place of `prompt_audio`: from `encode_voice`, the path of its file, the name of a voice that
+                ships (`named_voices`), or a recording; a list gives one per text. The first named voice speaks where
+                neither is given.
             phonemes: in place of `text`, in the tokenizer's symbols.
             durations: latent frames of start, each phoneme and end: `len(phonemes) + 2` whole numbers per text;
                 predicted when None. A text with given durations, pitch or latents is not split.
@@ -419,25 +422,32 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         self, texts: list[list[Utterance]], prompt_audio: Any, prompt_sampling_rate: int | None, voice: Any
     ) -> list[Utterance]:
         """Fill in the voice of each utterance: one for all texts, or one for each."""
-        given = voice if prompt_audio is None else prompt_audio
-        many = given if isinstance(given, list) else [given]
         if prompt_audio is None:
-            voices = [self._load_voice(each) for each in many]
+            given = NAMES[0] if voice is None else voice
+            many = given if isinstance(given, list) else [given]
+            voices = [self._load_voice(each, prompt_sampling_rate) for each in many]
         else:
+            many = prompt_audio if isinstance(prompt_audio, list) else [prompt_audio]
             voices = [self.encode_voice(each, prompt_sampling_rate) for each in many]
         for index, utterances in enumerate(texts):
             for utterance in utterances:
                 utterance.voice = voices[index if len(voices) > 1 else 0]
         return [utterance for utterances in texts for utterance in utterances]
 
-    def _load_voice(self, voice: Any) -> Voice:
+    def _load_voice(self, voice: Any, prompt_sampling_rate: int | None) -> Voice:
+        """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording."""
         if isinstance(voice, (str, os.PathLike)):
-            voice = Voice.load(voice)
+            path, named = os.fspath(voice), named_voices()
+            if path in named and not os.path.exists(path):
+                return self.encode_voice(named[path])
+            if path.endswith(".safetensors"):
+                voice = Voice.load(path)
+            elif not os.path.exists(path):
+                raise ValueError(
+                    f"voice is {path!r}, which is neither a file nor one of the voices that ship: {', '.join(named)}."
+                )
         if not isinstance(voice, Voice):
-            raise TypeError(
-                f"voice is a {type(voice).__name__}: give what pipe.encode_voice returned, or the path of its file; "
-                "audio goes into prompt_audio."
-            )
+            return self.encode_voice(voice, prompt_sampling_rate)
         if voice.codec_fingerprint != self.codec.fingerprint:
             raise ValueError(
                 f"this voice was made with codec {voice.codec_fingerprint} and the pipeline has codec "

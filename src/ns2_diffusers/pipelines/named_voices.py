@@ -1,0 +1,17 @@
+"""The voices that ship with the package, by name: speech without a recording of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "voices"
+# The first speaks where no voice is asked for.
+NAMES = ("emma", "george", "bella", "michael", "puck")
+
+
+def named_voices() -> dict[str, Path]:
+    """The recordings of the voices that ship, by name; the first is the default.
+
+    All are synthetic (Kokoro-82M, Apache-2.0), and none was in the training data of the bundled model.
+    """
+    return {name: FOLDER / f"{name}.ogg" for name in NAMES}
