@@ -612,7 +612,8 @@ def test_saved_is_loaded(speak, tiny_pipeline, tiny_pipeline_dir, voice):
     assert set(loaded.components) == set(tiny_pipeline.components)
     assert loaded.config.max_prompt_seconds == 10.0
     again = loaded(TEXT, voice=voice, num_inference_steps=3, generator=seeded()).audios[0]
-    assert np.array_equal(again, expected)
+    # Weights lie elsewhere in memory now, which kernels of some processors round by.
+    np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
 def test_components_can_be_replaced_while_loading(tiny_pipeline_dir, tiny_codec):

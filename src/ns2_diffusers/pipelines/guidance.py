@@ -16,7 +16,7 @@ class GuidedDenoiser:
 
     Args:
         denoiser: `WaveNetDenoiser` or `TransformerDenoiser`.
-        noise_levels: a scheduler of this package, for the ẑ_0 of a denoiser with self-conditioning.
+        noise_levels: a scheduler of this package, for the ẑ_0 of a denoiser with self-conditioning; None for others.
         condition: (B, T, D), or None for unconditional generation.
         prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean, or None.
         sample_mask: (B, T) boolean, or None where nothing is padded.

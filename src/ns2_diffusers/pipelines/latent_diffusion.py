@@ -290,9 +290,11 @@ class LatentDiffusionMixin:
         Returns: zero where an item is padded; unfinished if a callback interrupted the call.
         """
         sample_mask = padding_mask(frames, latents.device)
-        # Not all of diffusers' schedulers say which ẑ_0 they found; one of ours with their config does.
-        noise_levels = NaturalSpeech2DDIMScheduler.from_config(settings.scheduler.config)
-        prediction_type = noise_levels.config.prediction_type
+        prediction_type = settings.scheduler.config.get("prediction_type", "epsilon")
+        noise_levels = None
+        if self.denoiser.config.self_conditioning:
+            # Not all of diffusers' schedulers say which ẑ_0 they found; one of ours with their config does.
+            noise_levels = NaturalSpeech2DDIMScheduler.from_config(settings.scheduler.config)
         denoiser = GuidedDenoiser(
             self.denoiser, noise_levels, condition, prompt_hidden_states, prompt_mask, sample_mask, len(latents)
         )
