@@ -211,7 +211,7 @@ class LatentDiffusionMixin:
         scheduler.set_timesteps(**given, device=self._execution_device)
         if scheduler.timesteps[-1] < 0:
             raise ValueError(
-                f"{type(scheduler).__name__} ends {len(scheduler.timesteps)} steps at timestep "
+                f"{type(scheduler).__name__} ends {settings.num_inference_steps or len(scheduler.timesteps)} steps at timestep "
                 f"{scheduler.timesteps[-1]}, below 0, where no denoiser was trained: choose another "
                 "num_inference_steps."
             )
