@@ -210,9 +210,9 @@ class LatentDiffusionMixin:
             given["num_inference_steps"] = settings.num_inference_steps
         scheduler.set_timesteps(**given, device=self._execution_device)
         if scheduler.timesteps[-1] < 0:
+            steps = settings.num_inference_steps or len(scheduler.timesteps)
             raise ValueError(
-                f"{type(scheduler).__name__} ends {settings.num_inference_steps or len(scheduler.timesteps)} steps at timestep "
-                f"{scheduler.timesteps[-1]}, below 0, where no denoiser was trained: choose another "
+                f"{type(scheduler).__name__} ends {steps} steps at timestep {scheduler.timesteps[-1]}, below 0, where no denoiser was trained: choose another "
                 "num_inference_steps."
             )
         return scheduler
