@@ -212,8 +212,8 @@ class LatentDiffusionMixin:
         if scheduler.timesteps[-1] < 0:
             steps = settings.num_inference_steps or len(scheduler.timesteps)
             raise ValueError(
-                f"{type(scheduler).__name__} ends {steps} steps at timestep {scheduler.timesteps[-1]}, below 0, where no denoiser was trained: choose another "
-                "num_inference_steps."
+                f"{type(scheduler).__name__} ends {steps} steps at timestep {scheduler.timesteps[-1]}, below 0, where "
+                "no denoiser was trained: choose another num_inference_steps."
             )
         return scheduler
 
