@@ -125,24 +125,22 @@ def build_codec(args):
     }
     if args.codec_type == "encodec":
         return EncodecCodec(**sizes)
+    width = {"dim": args.dim, "intermediate_dim": 3 * args.dim}
     return VocosCodec(
         **sizes,
         hop_length=args.hop_length,
-        n_fft=4 * args.hop_length,
-        n_mels=80,
-        encoder_dim=args.dim,
-        encoder_intermediate_dim=3 * args.dim,
-        encoder_layers=args.encoder_layers,
-        decoder_dim=args.dim,
-        decoder_intermediate_dim=3 * args.dim,
-        decoder_layers=args.decoder_layers,
+        encoder_config={"n_fft": 4 * args.hop_length, "n_mels": 80, "num_layers": args.encoder_layers, **width},
+        backbone_config={"num_layers": args.decoder_layers, **width},
+        head_config={"n_fft": 4 * args.hop_length},
     )
 
 
 def grow(codec, changes):
     """The codec with a config that gives it more to see; what is new starts at zero, where it changes nothing."""
     config = {key: value for key, value in codec.config.items() if not key.startswith("_")}
-    grown = type(codec).from_config(config | changes)
+    for name, change in changes.items():
+        config[name] = {**config[name], **change} if isinstance(change, dict) else change
+    grown = type(codec).from_config(config)
     state = grown.state_dict()
     for name, old in codec.state_dict().items():
         new = state.get(name)

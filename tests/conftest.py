@@ -90,16 +90,11 @@ def _codec(clips):
         codec = VocosCodec(
             sampling_rate=16000,
             hop_length=320,
-            n_mels=40,
             latent_channels=16,
             num_codebooks=4,
             codebook_size=32,
-            encoder_dim=32,
-            encoder_intermediate_dim=64,
-            encoder_layers=1,
-            decoder_dim=32,
-            decoder_intermediate_dim=64,
-            decoder_layers=2,
+            encoder_config={"n_mels": 40, "dim": 32, "intermediate_dim": 64, "num_layers": 1},
+            backbone_config={"dim": 32, "intermediate_dim": 64, "num_layers": 2},
         )
         speech = torch.cat([load_audio(path)[0] for path in clips[:4]])[None, None]
         codec.train()(speech)

@@ -216,9 +216,9 @@ def run_convert_amphion(args: argparse.Namespace) -> None:
 
 def run_convert_encodec(args: argparse.Namespace) -> None:
     def make():
-        from .models.codecs.encodec_codec import EncodecCodec
+        from .conversion.encodec import from_encodec
 
-        return EncodecCodec.from_encodec(args.checkpoint, args.bandwidth)
+        return from_encodec(args.checkpoint, args.bandwidth)
 
     convert(make, args)
 

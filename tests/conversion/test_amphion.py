@@ -435,7 +435,7 @@ def test_the_codec_from_a_file_is_cut_to_12_kbps(weights, config, monkeypatch):
         asked.append((source, bandwidth))
         raise ValueError("enough")
 
-    monkeypatch.setattr(EncodecCodec, "from_encodec", from_encodec)
+    monkeypatch.setattr("ns2_diffusers.conversion.amphion.from_encodec", from_encodec)
     with pytest.raises(ValueError, match="enough"):
         from_amphion(weights, config, "encodec.th")
     with pytest.raises(ValueError, match="enough"):

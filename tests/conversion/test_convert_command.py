@@ -10,7 +10,7 @@ import soundfile
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from ns2_diffusers import EncodecCodec, NaturalSpeech2Pipeline, load_codec
+from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
 from ns2_diffusers.cli import main
 
 
@@ -54,7 +54,7 @@ def test_encodec(encodec_directory):
     assert main(["convert", "encodec", "--checkpoint", "encodec", "--bandwidth", "6", "-o", "made", "-q"]) == 0
     codec = load_codec("made")
     waveform = torch.randn(1, 1, 400)
-    expected = EncodecCodec.from_encodec("encodec", 6.0)
+    expected = from_encodec("encodec", 6.0)
     with torch.no_grad():
         assert codec.num_codebooks == 2
         assert torch.equal(codec(waveform).codes, expected(waveform).codes)

@@ -1,10 +1,12 @@
 """A Vocos model of the `vocos` package itself, saved as it is published, and what becomes of it here."""
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn import functional as F
 
-from ns2_diffusers.conversion.vocos import from_vocos
+from ns2_diffusers.conversion.vocos import codec_of_weights, from_vocos
 
 CONFIG = {
     "feature_extractor": {
@@ -129,3 +131,99 @@ def test_no_config_of_a_vocos(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ValueError, match="config.yaml' is no config of a Vocos"):
         from_vocos(tmp_path)
+
+
+# -- without the package -------------------------------------------------------------------------------------
+
+
+def vocos_weights(channels=6, dim=8, intermediate=12, layers=2, n_fft=64, codebooks=4, size=16):
+    """A state dict with the names of charactr/vocos-encodec-24khz."""
+    weights = {
+        "feature_extractor.codebook_weights": torch.randn(codebooks * size, channels),
+        "backbone.embed.weight": torch.randn(dim, channels, 7) / 6,
+        "backbone.embed.bias": torch.randn(dim),
+        "backbone.norm.scale.weight": torch.randn(4, dim),
+        "backbone.norm.shift.weight": torch.randn(4, dim),
+        "backbone.final_layer_norm.weight": torch.randn(dim),
+        "backbone.final_layer_norm.bias": torch.randn(dim),
+        "head.out.weight": torch.randn(n_fft + 2, dim) / 3,
+        "head.out.bias": torch.randn(n_fft + 2),
+        "head.istft.window": torch.hann_window(n_fft),
+    }
+    for layer in range(layers):
+        block = {
+            "gamma": torch.randn(dim),
+            "dwconv.weight": torch.randn(dim, 1, 7),
+            "dwconv.bias": torch.randn(dim),
+            "norm.scale.weight": torch.randn(4, dim),
+            "norm.shift.weight": torch.randn(4, dim),
+            "pwconv1.weight": torch.randn(intermediate, dim),
+            "pwconv1.bias": torch.randn(intermediate),
+            "pwconv2.weight": torch.randn(dim, intermediate),
+            "pwconv2.bias": torch.randn(dim),
+        }
+        weights |= {f"backbone.convnext.{layer}.{name}": value for name, value in block.items()}
+    return weights
+
+
+def vocos_by_hand(weights, features, bandwidth_id):
+    """The published network written out, with a loop for the inverse STFT."""
+
+    def adaptive_norm(x, name):
+        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+        scale, shift = weights[f"{name}.scale.weight"], weights[f"{name}.shift.weight"]
+        return x * scale[bandwidth_id] + shift[bandwidth_id]
+
+    x = F.conv1d(features, weights["backbone.embed.weight"], weights["backbone.embed.bias"], padding=3)
+    x = adaptive_norm(x.transpose(1, 2), "backbone.norm")
+    for layer in range(2):
+        w = {k.split(f"convnext.{layer}.")[1]: v for k, v in weights.items() if f"convnext.{layer}." in k}
+        y = F.conv1d(x.transpose(1, 2), w["dwconv.weight"], w["dwconv.bias"], padding=3, groups=x.shape[-1])
+        y = adaptive_norm(y.transpose(1, 2), f"backbone.convnext.{layer}.norm")
+        y = F.gelu(y @ w["pwconv1.weight"].T + w["pwconv1.bias"]) @ w["pwconv2.weight"].T + w["pwconv2.bias"]
+        x = x + w["gamma"] * y
+    x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+    x = x * weights["backbone.final_layer_norm.weight"] + weights["backbone.final_layer_norm.bias"]
+    x = (x @ weights["head.out.weight"].T + weights["head.out.bias"])[0].double().numpy()
+    bins = x.shape[1] // 2
+    spectrum = np.minimum(np.exp(x[:, :bins]), 100) * np.exp(1j * x[:, bins:])
+
+    window = weights["head.istft.window"].double().numpy()
+    n_fft, hop, frames = len(window), len(window) // 4, len(spectrum)
+    total, envelope = np.zeros((2, (frames - 1) * hop + n_fft))
+    for index, frame in enumerate(spectrum):
+        where = slice(index * hop, index * hop + n_fft)
+        total[where] += window * np.fft.irfft(frame, n_fft)
+        envelope[where] += window**2
+    start = (n_fft - hop) // 2
+    kept = slice(start, start + frames * hop)
+    return total[kept] / envelope[kept]
+
+
+@pytest.mark.parametrize("bandwidth_id, codebooks", [(0, 1), (2, 4)])
+def test_published_vocos_weights(bandwidth_id, codebooks):
+    weights = vocos_weights()
+    codec = codec_of_weights(weights, bandwidth_id, codebooks, codebook_size=16)
+    assert (codec.hop_length, codec.latent_channels, codec.num_codebooks) == (16, 6, codebooks)
+    codes = torch.randint(0, 16, (1, codebooks, 9))
+    table = weights["feature_extractor.codebook_weights"]
+    features = sum(table[16 * level + codes[:, level]] for level in range(codebooks)).transpose(1, 2)
+    torch.testing.assert_close(codec.codes_to_latents(codes), features)
+    expected = vocos_by_hand(weights, features, bandwidth_id)
+    decoded = codec.decode(features)[0, 0]
+    np.testing.assert_allclose(decoded.detach().numpy(), expected, atol=1e-3 * np.abs(expected).max())
+    with pytest.raises(ValueError, match="decoder alone"):
+        codec.encode(torch.zeros(1, 1, 100))
+
+
+def test_published_vocos_weights_with_an_encodec_encoder():
+    pytest.importorskip("encodec")
+    from ns2_diffusers import EncodecCodec
+
+    encodec = EncodecCodec(
+        latent_channels=6, num_codebooks=4, codebook_size=16, num_filters=2, ratios=(4, 2, 2)
+    ).eval()
+    codec = codec_of_weights(vocos_weights(), 1, 2, codebook_size=16, encodec=encodec)
+    waveform, mask = 0.1 * torch.randn(2, 1, 1000), torch.arange(1000) < torch.tensor([[1000], [611]])
+    torch.testing.assert_close(codec.encode(waveform, mask), encodec.encode(waveform, mask))
+    assert codec.decode(codec.encode(waveform, mask)).shape == (2, 1, 1008)

@@ -12,16 +12,11 @@ quickstart = pytest.importorskip("quickstart", reason="the train and eval extras
 CODEC = {
     "sampling_rate": 16000,
     "hop_length": 320,
-    "n_mels": 20,
     "latent_channels": 8,
     "num_codebooks": 2,
     "codebook_size": 16,
-    "encoder_dim": 16,
-    "encoder_intermediate_dim": 16,
-    "encoder_layers": 1,
-    "decoder_dim": 16,
-    "decoder_intermediate_dim": 16,
-    "decoder_layers": 1,
+    "encoder_config": {"n_mels": 20, "dim": 16, "intermediate_dim": 16, "num_layers": 1},
+    "backbone_config": {"dim": 16, "intermediate_dim": 16, "num_layers": 1},
 }
 
 

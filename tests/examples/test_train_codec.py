@@ -17,17 +17,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = {
     "sampling_rate": 16000,
     "hop_length": 160,
-    "n_fft": 640,
-    "n_mels": 16,
     "latent_channels": 4,
     "num_codebooks": 2,
     "codebook_size": 16,
-    "encoder_dim": 16,
-    "encoder_intermediate_dim": 16,
-    "encoder_layers": 1,
-    "decoder_dim": 16,
-    "decoder_intermediate_dim": 16,
-    "decoder_layers": 1,
+    "encoder_config": {"n_mels": 16, "dim": 16, "intermediate_dim": 16, "num_layers": 1, "n_fft": 640},
+    "backbone_config": {"dim": 16, "intermediate_dim": 16, "num_layers": 1},
+    "head_config": {"n_fft": 640},
 }
 
 TINY_ENCODEC = {
@@ -109,7 +104,7 @@ def test_it_learns_and_leaves_a_codec_with_statistics(train_codec, recordings, t
     assert moving.any()
 
 
-HARMONIC = {"head_type": "harmonic", "head_config": {"n_fft": 256, "fine_dim": 8, "fine_layers": 1}}
+HARMONIC = {"head_config": {"type": "harmonic", "n_fft": 256, "fine_dim": 8, "fine_layers": 1}}
 
 
 @pytest.mark.parametrize("kind", ["vocos", "encodec", "harmonic"])
@@ -141,7 +136,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(train_codec, recordings, 
 
 def test_a_harmonic_decoder_learns_f0_and_codes_start_late(train_codec, recordings, tmp_path):
     output = tmp_path / "codec"
-    config = TINY | HARMONIC | {"n_mels": 64}
+    config = TINY | HARMONIC | {"encoder_config": TINY["encoder_config"] | {"n_mels": 64}}
     extra = [
         "--codec_config",
         json.dumps(config),
@@ -158,7 +153,7 @@ def test_a_harmonic_decoder_learns_f0_and_codes_start_late(train_codec, recordin
     for name, share in (("f0", 0.9), ("mel", 0.9)):
         assert np.mean([row[name] for row in rows[-10:]]) < share * np.mean([row[name] for row in rows[:10]])
     codec = VocosCodec.from_pretrained(output)
-    assert codec.config.head_type == "harmonic" and len(codec.config.latents_std) == TINY["latent_channels"]
+    assert codec.takes_f0 and len(codec.config.latents_std) == TINY["latent_channels"]
 
 
 def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, tmp_path):
@@ -210,13 +205,15 @@ def test_a_pretrained_codec_can_be_given_more_to_see(train_codec, recordings, tm
     first = run(train_codec, recordings, tmp_path / "first", "--max_train_steps", "1").eval()
     start = ["--train_data", "x", "--output_dir", "y", "--max_train_steps", "1"]
     start += ["--pretrained_codec", str(tmp_path / "first"), "--codec_config"]
-    grown = train_codec.build_codec(train_codec.parse_args([*start, '{"fine_hop_length": 40}'])).eval()
+    grown = train_codec.build_codec(
+        train_codec.parse_args([*start, '{"encoder_config": {"fine_hop_length": 40}}'])
+    ).eval()
     waveform = 0.1 * torch.randn(1, 1, 4000)
     assert grown.num_parameters() > first.num_parameters()
     torch.testing.assert_close(grown.encode(waveform), first.encode(waveform), atol=1e-5, rtol=0)
     assert torch.equal(grown.codebooks, first.codebooks)
     with pytest.raises(ValueError, match="number of its inputs"):
-        train_codec.build_codec(train_codec.parse_args([*start, '{"encoder_dim": 32}']))
+        train_codec.build_codec(train_codec.parse_args([*start, '{"encoder_config": {"dim": 32}}']))
 
 
 def test_a_nan_is_left_out_and_many_end_the_run(train_codec, recordings, tmp_path, monkeypatch):

@@ -17,26 +17,20 @@ WAVEFORM = {"waveform": 0.3 * randn(2, 1, 500), "sample_mask": mask(300, 500)}
 VOCOS = {
     "sampling_rate": 8000,
     "hop_length": 16,
-    "n_fft": 64,
-    "n_mels": 8,
     "latent_channels": 6,
     "num_codebooks": 3,
     "codebook_size": 8,
-    "encoder_dim": 12,
-    "encoder_intermediate_dim": 24,
-    "encoder_layers": 2,
-    "decoder_dim": 12,
-    "decoder_intermediate_dim": 24,
-    "decoder_layers": 2,
+    "encoder_config": {"n_fft": 64, "n_mels": 8, "dim": 12, "intermediate_dim": 24, "num_layers": 2},
+    "backbone_config": {"dim": 12, "intermediate_dim": 24, "num_layers": 2},
+    "head_config": {"n_fft": 64},
 }
 HARMONIC = {
-    "head_type": "harmonic",
-    "head_config": {"fine_hop_length": 16, "n_fft": 64, "fine_dim": 8, "fine_layers": 1},
+    "head_config": {"type": "harmonic", "fine_hop_length": 16, "n_fft": 64, "fine_dim": 8, "fine_layers": 1},
 }
 ENCODEC = {"latent_channels": 8, "num_filters": 4, "num_codebooks": 4, "codebook_size": 16, "ratios": [4, 2, 2]}
 CODECS = {
     "vocos": (VocosCodec, VOCOS),
-    "vocos_harmonic": (VocosCodec, {**VOCOS, **HARMONIC}),
+    "vocos_harmonic": (VocosCodec, VOCOS | HARMONIC),
     "encodec": (EncodecCodec, ENCODEC),
 }
 MODELS = [*CASES, *CODECS]

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from ..models.codecs.encodec_codec import EncodecCodec
 from ..models.phoneme_encoder import PhonemeEncoder
 from ..models.speech_prompt_encoder import SpeechPromptEncoder
 from ..models.variance_adaptor import VarianceAdaptor
@@ -19,6 +18,7 @@ from ..pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline
 from ..schedulers.scheduling_euler import NaturalSpeech2EulerScheduler
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from .checkpoints import find_file, read_weights
+from .encodec import from_encodec
 
 REPOSITORY = "amphion/naturalspeech2_libritts"
 BANDWIDTH = 12.0
@@ -186,7 +186,7 @@ def from_amphion(
             a hub repository.
         config: its JSON (`exp_config_base.json`, with a `model` section), or that read; the sizes of the
             published model when None.
-        codec: what made the latents: an `EncodecCodec`, or what `EncodecCodec.from_encodec` takes, of which
+        codec: what made the latents: an `EncodecCodec`, or what `from_encodec` takes, of which
             the 16 codebooks of 12 kbps are kept.
 
     Raises:
@@ -199,7 +199,7 @@ def from_amphion(
         source, weights = str(checkpoint), read_weights(find_file(checkpoint, "pytorch_model.bin"))
     settings = read_settings(config)
     if isinstance(codec, (str, Path)):
-        codec_source, codec = str(codec), EncodecCodec.from_encodec(codec, bandwidth=BANDWIDTH)
+        codec_source, codec = str(codec), from_encodec(codec, bandwidth=BANDWIDTH)
     else:
         codec_source = f"the given {type(codec).__name__}"
     with torch.device("meta"):

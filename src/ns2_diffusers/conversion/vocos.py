@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 import yaml
+from einops import rearrange
 
 from ..models.codecs.encodec_codec import EncodecCodec
 from ..models.codecs.vocos_codec import VocosCodec
 from .checkpoints import find_file, read_weights
+from .encodec import from_encodec
 
 REPOSITORY = "charactr/vocos-encodec-24khz"
 DEFAULTS = {"encodec_model": "encodec_24khz", "bandwidths": [1.5, 3.0, 6.0, 12.0]}
@@ -27,7 +31,7 @@ def from_vocos(
         checkpoint: a directory with `config.yaml` and `pytorch_model.bin`, or a hub repository.
         bandwidth: kbps, one of the config's: how many codebooks there are, and for which of its adaptive
             norms the decoder is set.
-        codec: the EnCodec whose encoder to take, or what `EncodecCodec.from_encodec` takes; without it the
+        codec: the EnCodec whose encoder to take, or what `from_encodec` takes; without it the
             result decodes only.
 
     Raises:
@@ -50,10 +54,62 @@ def from_vocos(
     if bandwidth not in bandwidths:
         raise ValueError(f"this Vocos knows {', '.join(map(str, bandwidths))} kbps, not {bandwidth}.")
     if isinstance(codec, (str, Path)):
-        codec = EncodecCodec.from_encodec(codec, bandwidth=bandwidth)
-    return VocosCodec.from_vocos(
-        read_weights(find_file(checkpoint, "pytorch_model.bin")),
-        bandwidth_id=bandwidths.index(bandwidth),
-        num_codebooks=int(bandwidth / KBPS_A_CODEBOOK),
-        encodec=codec,
+        codec = from_encodec(codec, bandwidth=bandwidth)
+    weights = read_weights(find_file(checkpoint, "pytorch_model.bin"))
+    return codec_of_weights(weights, bandwidths.index(bandwidth), int(bandwidth / KBPS_A_CODEBOOK), encodec=codec)
+
+
+def codec_of_weights(
+    published: Mapping[str, torch.Tensor],
+    bandwidth_id: int,
+    num_codebooks: int,
+    codebook_size: int = 1024,
+    sampling_rate: int = 24000,
+    encodec: EncodecCodec | None = None,
+) -> VocosCodec:
+    """Make a codec of the published state dict of a decoder of EnCodec's codes.
+
+    Args:
+        published: names and tensors as the `vocos` package saves them.
+        bandwidth_id: row of the adaptive norms to keep, a bandwidth each. With one row chosen they are plain
+            layer norms.
+        num_codebooks: codebooks of that bandwidth.
+        codebook_size: rows of each.
+        sampling_rate: Hz.
+        encodec: whose encoder to take; without it the result only decodes.
+    """
+    weights = {k: v for k, v in published.items() if k.startswith(("backbone.", "head.out."))}
+    for name in [k for k in weights if k.endswith("norm.scale.weight")]:
+        stem = name.removesuffix("scale.weight")
+        weights[f"{stem}weight"] = weights.pop(name)[bandwidth_id]
+        weights[f"{stem}bias"] = weights.pop(f"{stem}shift.weight")[bandwidth_id]
+    codebooks = rearrange(
+        published["feature_extractor.codebook_weights"], "(books codes) dim -> books codes dim", codes=codebook_size
     )
+    weights["quantizer.codebooks"] = codebooks[:num_codebooks]
+    encoder_config = {"type": "none"}
+    if encodec is not None:
+        encoder_config = {"type": "seanet"} | encodec.seanet_config
+        weights |= {f"encoder.{k}": v for k, v in encodec.encoder.state_dict().items()}
+
+    dim, latent_channels, _ = weights["backbone.embed.weight"].shape
+    n_fft = weights["head.out.weight"].shape[0] - 2
+    model = VocosCodec(
+        sampling_rate=sampling_rate,
+        hop_length=n_fft // 4,
+        latent_channels=latent_channels,
+        num_codebooks=num_codebooks,
+        codebook_size=codebook_size,
+        encoder_config=encoder_config,
+        backbone_config={
+            "dim": dim,
+            "intermediate_dim": weights["backbone.convnext.0.pwconv1.weight"].shape[0],
+            "num_layers": sum(k.endswith(".gamma") for k in weights),
+        },
+        head_config={"type": "istft", "n_fft": n_fft},
+    )
+    model.quantizer.initialized.fill_(True)
+    weights["quantizer.initialized"] = model.quantizer.initialized
+    weights["quantizer.cluster_size"] = torch.ones_like(model.quantizer.cluster_size)
+    model.load_state_dict(weights)
+    return model.eval()

@@ -3,37 +3,12 @@ import sys
 
 import pytest
 import torch
-from transformers import EncodecConfig
-from transformers import EncodecModel as TransformersEncodec
 
 encodec = pytest.importorskip("encodec")
 
 from ns2_diffusers import EncodecCodec  # noqa: E402
 
-TINY = {"latent_channels": 8, "num_filters": 4, "num_codebooks": 4, "codebook_size": 16, "ratios": [4, 2, 2]}
-STEREO = {
-    "sampling_rate": 800,
-    "channels": 2,
-    "causal": False,
-    "norm": "time_group_norm",
-    "normalize": True,
-    "chunk_length_s": 1.0,
-}
-
-
-def lively(codec):
-    """Random codebooks of the size of the latents, so that codes differ from frame to frame."""
-    with torch.no_grad():
-        for parameter in codec.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(1.5)
-        waveform = 0.3 * torch.randn(1, codec.channels, 4000)
-        codec.train()(waveform)
-        latents = codec.encode(waveform)
-        spread = latents.std(dim=(0, 2)) * 0.7 ** torch.arange(codec.num_codebooks).view(-1, 1, 1)
-        codec.codebooks.copy_(torch.randn_like(codec.codebooks) * spread)
-        codec.codebooks[0] += latents.mean(dim=(0, 2))
-    return codec.eval()
+from .encodec_cases import STEREO, TINY, lively, write_encodec_weights  # noqa: E402
 
 
 @pytest.fixture
@@ -44,18 +19,6 @@ def mono():
 @pytest.fixture
 def stereo():
     return lively(EncodecCodec(**TINY, **STEREO))
-
-
-def write_encodec_weights(codec, path):
-    """The state dict of the `encodec` package: a codebook a layer."""
-    weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("quantizer.")}
-    for layer, codebook in enumerate(codec.codebooks):
-        prefix = f"quantizer.vq.layers.{layer}._codebook."
-        weights[prefix + "inited"] = torch.ones(1)
-        weights[prefix + "cluster_size"] = torch.ones(len(codebook))
-        weights[prefix + "embed"] = weights[prefix + "embed_avg"] = codebook.clone()
-    torch.save(weights, path)
-    return path
 
 
 def package_model(codec, path):
@@ -112,97 +75,6 @@ def test_silence_has_no_volume_to_divide_by(stereo):
     for codec in (stereo, half):
         with torch.no_grad():
             assert codec.encode(torch.zeros(1, 2, 900, dtype=codec.dtype)).isfinite().all()
-
-
-@pytest.mark.parametrize("kind", ["24khz", "48khz"])
-def test_transformers_directory(kind, tmp_path):
-    config = EncodecConfig(num_filters=4, hidden_size=16, target_bandwidths=[3.0, 6.0], codebook_size=16)
-    if kind == "48khz":
-        config = EncodecConfig(
-            **{"num_filters": 4, "hidden_size": 16, "target_bandwidths": [3.0, 6.0], "codebook_size": 16},
-            **{
-                "sampling_rate": 48000,
-                "audio_channels": 2,
-                "normalize": True,
-                "norm_type": "time_group_norm",
-            },
-            **{"chunk_length_s": 1.0, "overlap": 0.01, "use_causal_conv": False},
-        )
-    theirs = TransformersEncodec(config).eval()
-    waveform = 0.3 * torch.randn(1, config.audio_channels, int(1.2 * config.sampling_rate))
-    for layer in theirs.quantizer.layers:
-        layer.codebook.embed.normal_()
-    theirs.save_pretrained(tmp_path)
-    ours = EncodecCodec.from_encodec(tmp_path, bandwidth=6.0)
-    assert ours.num_codebooks == (20 if kind == "24khz" else 10)
-    with torch.no_grad():
-        expected = theirs(waveform, bandwidth=6.0)
-        output = ours(waveform)
-    theirs_codes = torch.cat(list(expected.audio_codes), dim=-1)[..., : output.codes.shape[-1]]
-    assert torch.equal(output.codes, theirs_codes)
-    expected_waveform = expected.audio_values[..., : waveform.shape[-1]]
-    assert expected_waveform.abs().max() > 1e-3
-    torch.testing.assert_close(output.waveform, expected_waveform, atol=1e-5, rtol=1e-4)
-
-
-def test_published_names_download_and_choose_codebooks_by_bandwidth(monkeypatch, tmp_path):
-    torch.manual_seed(1)
-    full = EncodecCodec(
-        sampling_rate=24000, latent_channels=128, num_codebooks=32, ratios=[8, 5, 4, 2], num_filters=32
-    )
-    path = write_encodec_weights(full, tmp_path / "full.th")
-    asked = []
-
-    def download(url, **arguments):
-        asked.append(url)
-        assert arguments["check_hash"] and arguments["weights_only"]
-        return torch.load(path, weights_only=True)
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
-    codec = EncodecCodec.from_encodec("encodec_24khz", bandwidth=6.0)
-    assert asked == ["https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"]
-    assert (codec.sampling_rate, codec.hop_length, codec.frame_rate) == (24000, 320, 75.0)
-    assert codec.codebooks.shape == (8, 1024, 128)
-    assert torch.equal(codec.codebooks, full.codebooks[:8])
-    # The package's own model takes the same file, and its codes are ours.
-    monkeypatch.setattr(encodec.EncodecModel, "_get_pretrained", lambda *_: torch.load(path, weights_only=True))
-    theirs = encodec.EncodecModel.encodec_model_24khz()
-    theirs.set_target_bandwidth(6.0)
-    waveform = 0.3 * torch.randn(1, 1, 2400)
-    with torch.no_grad():
-        assert torch.equal(codec.quantize(codec.encode(waveform))[1], theirs.encode(waveform)[0][0])
-
-
-def test_files_of_other_sizes_and_formats(mono, stereo, tmp_path):
-    loaded = EncodecCodec.from_encodec(
-        write_encodec_weights(mono, tmp_path / "mono.th"),
-        sampling_rate=16000,
-        latent_channels=8,
-        num_filters=4,
-        ratios=[4, 2, 2],
-    )
-    waveform = torch.randn(1, 1, 333)
-    assert torch.equal(loaded.encode(waveform), mono.encode(waveform))
-    # A file with group norms is taken for the 48 kHz model.
-    loaded = EncodecCodec.from_encodec(
-        write_encodec_weights(stereo, tmp_path / "stereo.th"),
-        latent_channels=8,
-        num_filters=4,
-        ratios=[4, 2, 2],
-    )
-    assert (loaded.sampling_rate, loaded.channels, loaded.config.normalize) == (48000, 2, True)
-
-
-def test_bad_sources(mono, tmp_path):
-    path = write_encodec_weights(mono, tmp_path / "mono.th")
-    sizes = {"sampling_rate": 16000, "latent_channels": 8, "num_filters": 4, "ratios": [4, 2, 2]}
-    with pytest.raises(ValueError, match="none of encodec_24khz, encodec_48khz"):
-        EncodecCodec.from_encodec("encodec_32khz")
-    # 1000 frames a second of 4 bits: 4 kbps a codebook, four of them.
-    assert EncodecCodec.from_encodec(path, bandwidth=8.0, **sizes).num_codebooks == 2
-    for bandwidth in (3.0, 20.0):
-        with pytest.raises(ValueError, match="give 4 to 16"):
-            EncodecCodec.from_encodec(path, bandwidth=bandwidth, **sizes)
 
 
 # -- masks, chunks, precision --------------------------------------------------------------------------------
@@ -342,9 +214,3 @@ def test_without_encodec_the_module_imports_and_the_class_says_what_is_missing(m
 def test_normalising_needs_chunks():
     with pytest.raises(ValueError, match="chunk_length_s"):
         EncodecCodec(**TINY, normalize=True)
-
-
-def test_weights_of_something_else_are_refused(tmp_path):
-    torch.save({"linear.weight": torch.zeros(2, 2)}, tmp_path / "other.th")
-    with pytest.raises(ValueError, match="no EnCodec quantiser"):
-        EncodecCodec.from_encodec(tmp_path / "other.th")

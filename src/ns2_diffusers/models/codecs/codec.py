@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.utils import BaseOutput
@@ -102,11 +103,13 @@ class CodecMixin:
 
         Codebooks are rounded to bfloat16, so that a codec loaded in that precision has the same name.
         """
-        config = {name: value for name, value in self.config.items() if not name.startswith("_")}
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self._fingerprinted_settings(), sort_keys=True).encode())
         codebooks = self.codebooks.detach().cpu().to(torch.bfloat16).contiguous()
         digest.update(codebooks.view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
+
+    def _fingerprinted_settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.config.items() if not name.startswith("_")}
 
     def set_latent_statistics(self, mean, std) -> None:
         """Register the mean and standard deviation of each raw latent channel to the config.
@@ -123,7 +126,12 @@ class CodecMixin:
             )
         if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
             raise ValueError("latent statistics must be finite, with standard deviations above 0.")
-        self.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+        self._register_settings(latents_mean=mean.tolist(), latents_std=std.tolist())
+
+    def _register_settings(self, **settings) -> None:
+        """Put settings into the config, of which `from_config` then knows that they are no defaults."""
+        defaults = [name for name in self.config.get("_use_default_values", ()) if name not in settings]
+        self.register_to_config(**settings, _use_default_values=defaults)
 
     def normalize_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Raw (B, C, T) → standardised."""

@@ -28,9 +28,15 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXtBackbone(nn.Module):
-    """Blocks at one frame rate: (B, input_channels, T) → (B, T, dim)."""
+    """Blocks at one frame rate: (B, input_channels, T) → (B, T, dim).
 
-    def __init__(self, input_channels: int, dim: int, intermediate_dim: int, num_layers: int):
+    Args:
+        input_channels: of the features.
+        dim, intermediate_dim: width of the blocks, and within their feed-forward.
+        num_layers: blocks.
+    """
+
+    def __init__(self, input_channels: int, *, dim: int = 384, intermediate_dim: int = 1152, num_layers: int = 8):
         super().__init__()
         self.embed = nn.Conv1d(input_channels, dim, kernel_size=7, padding=3)
         self.norm = nn.LayerNorm(dim, eps=1e-6)

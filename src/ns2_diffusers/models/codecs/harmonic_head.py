@@ -37,6 +37,7 @@ class HarmonicHead(nn.Module):
         dim: int,
         sampling_rate: int,
         hop_length: int,
+        *,
         fine_hop_length: int = 80,
         n_fft: int = 512,
         fine_dim: int = 128,
@@ -58,7 +59,7 @@ class HarmonicHead(nn.Module):
         nn.init.normal_(self.f0.weight)
         nn.init.constant_(self.f0.bias, math.log(150))
         self.upsample = nn.Linear(dim, fine_dim * (hop_length // fine_hop_length))
-        self.backbone = ConvNeXtBackbone(fine_dim, fine_dim, 3 * fine_dim, fine_layers)
+        self.backbone = ConvNeXtBackbone(fine_dim, dim=fine_dim, intermediate_dim=3 * fine_dim, num_layers=fine_layers)
         self.out = nn.Linear(fine_dim, n_fft + 2)
         # Voices are pulses below 2 kHz and breath above 5: starting as either alone, spectral losses confuse them.
         breath = ((torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1) - 2000) / 3000).clamp(0, 1)

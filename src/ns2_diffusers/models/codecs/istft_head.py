@@ -11,9 +11,14 @@ class ISTFTHead(nn.Module):
 
     "Same" padding: T frames become exactly T * hop_length samples. torch.istft refuses that, because its
     check of the window's sum looks at edges which are cut off here.
+
+    Args:
+        dim: of the hidden states.
+        hop_length: samples a frame of hidden states stands for.
+        n_fft: window and length of the transform, samples.
     """
 
-    def __init__(self, dim: int, n_fft: int, hop_length: int):
+    def __init__(self, dim: int, hop_length: int, *, n_fft: int = 1280):
         super().__init__()
         if n_fft < 2 * hop_length or n_fft % 2:
             raise ValueError(

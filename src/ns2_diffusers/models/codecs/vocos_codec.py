@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -24,25 +26,40 @@ class MelEncoder(nn.Module):
     A window long enough to tell harmonics apart blurs what happens within a frame; a second, short one sees that.
 
     Args:
-        mel: a frame each latent frame.
-        fine_mel: several frames each latent frame, or None.
+        sampling_rate: Hz.
+        hop_length: samples per latent frame.
+        latent_channels: C.
+        n_fft, n_mels: window in samples, and bands, of the spectrogram.
+        fine_hop_length, fine_n_mels: samples from frame to frame, and bands, of a second spectrogram in windows four
+            times as long as its hop; the hop divides `hop_length`. None for no second spectrogram.
+        dim, intermediate_dim, num_layers: see `ConvNeXtBackbone`.
+
+    Raises:
+        ValueError: `fine_hop_length` does not divide `hop_length`.
     """
 
     def __init__(
         self,
-        mel: LogMelSpectrogram,
-        fine_mel: LogMelSpectrogram | None,
+        sampling_rate: int,
+        hop_length: int,
         latent_channels: int,
-        dim: int,
-        intermediate_dim: int,
-        num_layers: int,
+        *,
+        n_fft: int = 1280,
+        n_mels: int = 100,
+        fine_hop_length: int | None = None,
+        fine_n_mels: int = 32,
+        dim: int = 384,
+        intermediate_dim: int = 1152,
+        num_layers: int = 4,
     ):
         super().__init__()
-        self.mel, self.fine_mel = mel, fine_mel
-        features = len(mel.filters)
-        if fine_mel is not None:
-            features += len(fine_mel.filters) * (mel.hop_length // fine_mel.hop_length)
-        self.backbone = ConvNeXtBackbone(features, dim, intermediate_dim, num_layers)
+        self.mel, self.fine_mel, features = LogMelSpectrogram(sampling_rate, n_fft, hop_length, n_mels), None, n_mels
+        if fine_hop_length is not None:
+            if hop_length % fine_hop_length:
+                raise ValueError(f"fine_hop_length ({fine_hop_length}) must divide hop_length ({hop_length}).")
+            self.fine_mel = LogMelSpectrogram(sampling_rate, 4 * fine_hop_length, fine_hop_length, fine_n_mels)
+            features += fine_n_mels * (hop_length // fine_hop_length)
+        self.backbone = ConvNeXtBackbone(features, dim=dim, intermediate_dim=intermediate_dim, num_layers=num_layers)
         self.out = nn.Linear(dim, latent_channels)
 
     def forward(self, waveform: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -58,7 +75,45 @@ class MelEncoder(nn.Module):
         return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
 
 
-class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
+# The types of the encoder, and what takes their settings as keyword arguments; None where another library does.
+ENCODERS: dict[str, Callable | None] = {"mel": MelEncoder, "seanet": None, "none": lambda: None}
+HEADS: dict[str, Callable | None] = {"istft": ISTFTHead, "harmonic": HarmonicHead}
+FLAT_NAMES = {"dim": "encoder_dim", "intermediate_dim": "encoder_intermediate_dim", "num_layers": "encoder_layers"}
+# What configs had before encoder, backbone and head had configs of their own.
+FLAT_SETTINGS = {"channels", "n_fft", "n_mels", "fine_hop_length", "fine_n_mels", "seanet_config"}
+FLAT_SETTINGS |= {f"encoder_{name}" for name in ("type", "dim", "intermediate_dim", "layers")}
+FLAT_SETTINGS |= {f"decoder_{name}" for name in ("dim", "intermediate_dim", "layers")} | {"head_type"}
+
+
+def complete_typed(part: str, given: Mapping[str, Any] | None, types: Mapping[str, Callable | None]) -> dict[str, Any]:
+    """`type` and all settings of a part; the first of `types` if none is given.
+
+    Raises:
+        ValueError: another type, or a setting that the type does not have.
+    """
+    settings = dict(given or {})
+    kind = settings.pop("type", next(iter(types)))
+    if kind not in types:
+        raise ValueError(f"the type of {part} is {kind!r}; it must be one of {', '.join(types)}.")
+    takes = types[kind]
+    return {"type": kind} | (settings if takes is None else complete(f"{part} of type {kind}", settings, takes))
+
+
+def complete(part: str, given: Mapping[str, Any] | None, takes: Callable) -> dict[str, Any]:
+    """Settings of a part over the defaults, which are those of keyword-only arguments of `takes`.
+
+    Raises:
+        ValueError: a setting that is no such argument.
+    """
+    parameters = inspect.signature(takes).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    given = dict(given or {})
+    if unknown := sorted(given.keys() - defaults.keys()):
+        raise ValueError(f"{part} has no setting {', '.join(unknown)}; it has {', '.join(defaults) or 'none'}.")
+    return defaults | given
+
+
+class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
     """Mel (or SEANet) encoder, residual vector quantiser, ConvNeXt backbone with an inverse-STFT or harmonic head.
 
     Vocos (arXiv 2306.00814) made a codec: everything after the spectrogram runs at the latent frame rate,
@@ -67,20 +122,18 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
     Args:
         sampling_rate: Hz.
         hop_length: samples per latent frame.
-        n_fft: window of the mel encoder's spectrogram, and of the inverse STFT, samples.
-        n_mels: bands the mel encoder sees.
-        fine_hop_length, fine_n_mels: samples from frame to frame and bands of a second spectrogram of the mel encoder,
-            in windows four times as long; divides `hop_length`; None for none.
         latent_channels: C.
         num_codebooks, codebook_size: Q and K.
-        encoder_type: "mel", "seanet" (EnCodec's encoder, see `seanet_config`), or None for a decoder alone.
-        encoder_dim, encoder_intermediate_dim, encoder_layers: ConvNeXt blocks of the mel encoder.
-        decoder_dim, decoder_intermediate_dim, decoder_layers: ConvNeXt blocks of the decoder.
-        head_type: "istft" (Vocos), or "harmonic" (`HarmonicHead`: pulses and noise through filters, for speech alone).
-        head_config: keyword arguments of `HarmonicHead` other than its first three.
-        seanet_config: keyword arguments of `encodec.modules.SEANetEncoder` other than `dimension`.
+        encoder_config: its `type` and settings. Type "mel", the default: the keyword arguments of `MelEncoder`. Type
+            "seanet": those of `encodec.modules.SEANetEncoder` other than `dimension`. Type "none": a decoder alone.
+        backbone_config: keyword arguments of the decoder's `ConvNeXtBackbone`.
+        head_config: its `type` and settings. Type "istft", the default (Vocos): the keyword arguments of `ISTFTHead`.
+            Type "harmonic" (pulses and noise through filters, for speech alone): those of `HarmonicHead`.
         quantizer_decay, dead_code_threshold, quantizer_dropout: see `ResidualVectorQuantizer`.
         latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
+
+    Raises:
+        ValueError: a part of another type, or with settings that it does not have; sizes that do not fit together.
     """
 
     _supports_gradient_checkpointing = True
@@ -96,24 +149,12 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         self,
         sampling_rate: int = 24000,
         hop_length: int = 320,
-        n_fft: int = 1280,
-        n_mels: int = 100,
-        fine_hop_length: int | None = None,
-        fine_n_mels: int = 32,
-        channels: int = 1,
         latent_channels: int = 128,
         num_codebooks: int = 8,
         codebook_size: int = 1024,
-        encoder_type: str | None = "mel",
-        encoder_dim: int = 384,
-        encoder_intermediate_dim: int = 1152,
-        encoder_layers: int = 4,
-        decoder_dim: int = 384,
-        decoder_intermediate_dim: int = 1152,
-        decoder_layers: int = 8,
-        head_type: str = "istft",
-        head_config: dict | None = None,
-        seanet_config: dict | None = None,
+        encoder_config: dict[str, Any] | None = None,
+        backbone_config: dict[str, Any] | None = None,
+        head_config: dict[str, Any] | None = None,
         quantizer_decay: float = 0.99,
         dead_code_threshold: float = 0.05,
         quantizer_dropout: float = 0.0,
@@ -121,9 +162,14 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         latents_std: list[float] | None = None,
     ):
         super().__init__()
-        if channels != 1:
-            raise ValueError(f"VocosCodec is mono: channels must be 1, got {channels}.")
-        self.encoder = self._build_encoder()
+        encoder_config = complete_typed("encoder_config", encoder_config, ENCODERS)
+        backbone_config = complete("backbone_config", backbone_config, ConvNeXtBackbone)
+        head_config = complete_typed("head_config", head_config, HEADS)
+        # A saved codec keeps all settings, whatever the defaults become.
+        self._register_settings(
+            encoder_config=encoder_config, backbone_config=backbone_config, head_config=head_config
+        )
+        self.encoder = self._build_encoder(dict(encoder_config))
         self.quantizer = ResidualVectorQuantizer(
             latent_channels,
             num_codebooks,
@@ -132,60 +178,90 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
             dead_code_threshold,
             quantizer_dropout,
         )
-        self.backbone = ConvNeXtBackbone(latent_channels, decoder_dim, decoder_intermediate_dim, decoder_layers)
-        self.head = self._build_head()
+        self.backbone = ConvNeXtBackbone(latent_channels, **backbone_config)
+        self.head = self._build_head(dict(head_config))
 
-    def _build_head(self) -> nn.Module:
-        config = self.config
-        if config.head_type == "istft":
-            return ISTFTHead(config.decoder_dim, config.n_fft, config.hop_length)
-        if config.head_type == "harmonic":
-            sizes = config.head_config or {}
-            return HarmonicHead(config.decoder_dim, config.sampling_rate, config.hop_length, **sizes)
-        raise ValueError(f"head_type must be 'istft' or 'harmonic', got {config.head_type!r}.")
+    def _build_encoder(self, settings: dict[str, Any]) -> nn.Module | None:
+        config, kind = self.config, settings.pop("type")
+        if kind == "mel":
+            return MelEncoder(config.sampling_rate, config.hop_length, config.latent_channels, **settings)
+        if kind == "none":
+            return None
+        from .seanet import build_seanet
+
+        encoder = build_seanet("encoder", dimension=config.latent_channels, **settings)
+        if encoder.hop_length != config.hop_length:
+            raise ValueError(
+                f"the SEANet encoder's ratios make a hop of {encoder.hop_length}, hop_length says "
+                f"{config.hop_length}: change `encoder_config['ratios']` or `hop_length`."
+            )
+        return encoder
+
+    def _build_head(self, settings: dict[str, Any]) -> nn.Module:
+        config, dim = self.config, self.config.backbone_config["dim"]
+        if settings.pop("type") == "harmonic":
+            return HarmonicHead(dim, config.sampling_rate, config.hop_length, **settings)
+        return ISTFTHead(dim, config.hop_length, **settings)
+
+    @classmethod
+    def from_config(cls, config=None, return_unused_kwargs: bool = False, **kwargs):
+        """See diffusers' `ConfigMixin.from_config`.
+
+        Raises:
+            ValueError: the config is of the time when encoder, backbone and head had no configs of their own.
+        """
+        flat = sorted(FLAT_SETTINGS & (config or {}).keys())
+        if flat:
+            raise ValueError(
+                f"the config has {', '.join(flat)} beside each other; encoder, backbone and head have configs of "
+                'their own now. Write "encoder_config": {"type": "mel", "n_fft": ..., "n_mels": ..., '
+                '"fine_hop_length": ..., "fine_n_mels": ..., "dim": ..., "intermediate_dim": ..., "num_layers": ...}, '
+                '"backbone_config": {"dim": ..., "intermediate_dim": ..., "num_layers": ...} (what began with '
+                'decoder_) and "head_config": {"type": ..., and what head_config had} in their place. Weights and '
+                "fingerprint stay."
+            )
+        return super().from_config(config, return_unused_kwargs, **kwargs)
+
+    @property
+    def channels(self) -> int:
+        """Audio channels: mono."""
+        return 1
 
     @property
     def takes_f0(self) -> bool:
-        return self.config.head_type == "harmonic"
+        """Whether `decode` can be told the F0."""
+        return self.config.head_config["type"] == "harmonic"
 
-    def _build_encoder(self) -> nn.Module | None:
-        config = self.config
-        if config.encoder_type == "mel":
-            fine, hop = None, config.fine_hop_length
-            if hop is not None:
-                if config.hop_length % hop:
-                    raise ValueError(f"fine_hop_length ({hop}) must divide hop_length ({config.hop_length}).")
-                fine = LogMelSpectrogram(config.sampling_rate, 4 * hop, hop, config.fine_n_mels)
-            return MelEncoder(
-                LogMelSpectrogram(config.sampling_rate, config.n_fft, config.hop_length, config.n_mels),
-                fine,
-                config.latent_channels,
-                config.encoder_dim,
-                config.encoder_intermediate_dim,
-                config.encoder_layers,
-            )
-        if config.encoder_type == "seanet":
-            from .seanet import build_seanet
-
-            encoder = build_seanet("encoder", dimension=config.latent_channels, **(config.seanet_config or {}))
-            if encoder.hop_length != config.hop_length:
-                raise ValueError(
-                    f"the SEANet encoder's ratios make a hop of {encoder.hop_length}, hop_length says "
-                    f"{config.hop_length}: change `seanet_config['ratios']` or `hop_length`."
-                )
-            return encoder
-        if config.encoder_type is not None:
-            raise ValueError(f"encoder_type must be 'mel', 'seanet' or None, got {config.encoder_type!r}.")
-        return None
+    def _fingerprinted_settings(self) -> dict[str, Any]:
+        # By the names of when all settings stood beside each other: voices and datasets made then stay valid.
+        settings = super()._fingerprinted_settings()
+        encoder, backbone, head = (dict(settings.pop(f"{part}_config")) for part in ("encoder", "backbone", "head"))
+        encoder_type, head_type = encoder.pop("type"), head.pop("type")
+        mel = encoder if encoder_type == "mel" else complete("encoder_config", None, MelEncoder)
+        if head_type == "istft" and head["n_fft"] != mel["n_fft"]:
+            # The two were one setting.
+            settings["head_n_fft" if encoder_type == "mel" else "n_fft"] = head["n_fft"]
+        for name, value in mel.items():
+            settings.setdefault(FLAT_NAMES.get(name, name), value)
+        settings |= {FLAT_NAMES[name].replace("encoder", "decoder"): value for name, value in backbone.items()}
+        usual = complete("head_config", None, HEADS[head_type])
+        unusual = {name: value for name, value in head.items() if value != usual[name]}
+        return settings | {
+            "channels": 1,
+            "encoder_type": None if encoder_type == "none" else encoder_type,
+            "head_type": head_type,
+            "head_config": (head_type == "harmonic" and unusual) or None,
+            "seanet_config": (encoder_type == "seanet" and encoder) or None,
+        }
 
     def _encode(self, waveform, sample_mask):
         if self.encoder is None:
             raise ValueError(
-                "this VocosCodec is a decoder alone (encoder_type=None): encode with the codec that its "
+                "this VocosCodec is a decoder alone (its encoder has type 'none'): encode with the codec that its "
                 "latents come from."
             )
         waveform = apply_mask(waveform, sample_mask).to(self.dtype)
-        if self.config.encoder_type == "seanet":
+        if self.config.encoder_config["type"] == "seanet":
             from .seanet import run_each_length
 
             frames = self.latent_length(waveform.shape[-1])
@@ -197,61 +273,6 @@ class VocosCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         given, log_f0 = {} if f0 is None else {"f0": f0}, None
         with torch.autocast(latents.device.type, enabled=False):
             waveform = self.head(hidden_states.to(self.dtype), latent_mask, **given)
-        if self.config.head_type == "harmonic":
+        if self.takes_f0:
             waveform, log_f0 = waveform
         return waveform.unsqueeze(1).to(latents.dtype), log_f0
-
-    @classmethod
-    def from_vocos(
-        cls,
-        state_dict: Mapping[str, torch.Tensor] | str,
-        bandwidth_id: int = 2,
-        num_codebooks: int = 8,
-        codebook_size: int = 1024,
-        sampling_rate: int = 24000,
-        encodec=None,
-    ) -> VocosCodec:
-        """Load the weights that the `vocos` package publishes for EnCodec codes (`vocos-encodec-24khz`).
-
-        Args:
-            state_dict: its state dict, or the path of its `pytorch_model.bin`.
-            bandwidth_id: row of the adaptive norms to keep, a bandwidth each: 0 … 3 are 1.5, 3, 6 and 12
-                kbps. With one row chosen they are plain layer norms.
-            num_codebooks: codebooks of that bandwidth at 24 kHz: 2, 4, 8 and 16.
-            codebook_size: rows of each.
-            sampling_rate: Hz.
-            encodec: `EncodecCodec` whose encoder to take, so that the result also encodes; without it
-                only `decode`, `quantize` and `codes_to_latents` work.
-        """
-        if not isinstance(state_dict, Mapping):
-            state_dict = torch.load(state_dict, map_location="cpu", weights_only=True)
-        weights = {k: v for k, v in state_dict.items() if k.startswith(("backbone.", "head.out."))}
-        for name in [k for k in weights if k.endswith("norm.scale.weight")]:
-            stem = name.removesuffix("scale.weight")
-            weights[f"{stem}weight"] = weights.pop(name)[bandwidth_id]
-            weights[f"{stem}bias"] = weights.pop(f"{stem}shift.weight")[bandwidth_id]
-        codebooks = state_dict["feature_extractor.codebook_weights"].unflatten(0, (-1, codebook_size))
-        weights["quantizer.codebooks"] = codebooks[:num_codebooks]
-        if encodec is not None:
-            weights.update({f"encoder.{k}": v for k, v in encodec.encoder.state_dict().items()})
-
-        dim, latent_channels, _ = weights["backbone.embed.weight"].shape
-        n_fft = weights["head.out.weight"].shape[0] - 2
-        model = cls(
-            sampling_rate=sampling_rate,
-            hop_length=n_fft // 4,
-            n_fft=n_fft,
-            latent_channels=latent_channels,
-            num_codebooks=num_codebooks,
-            codebook_size=codebook_size,
-            encoder_type=None if encodec is None else "seanet",
-            seanet_config=None if encodec is None else encodec.seanet_config,
-            decoder_dim=dim,
-            decoder_intermediate_dim=weights["backbone.convnext.0.pwconv1.weight"].shape[0],
-            decoder_layers=sum(k.endswith(".gamma") for k in weights),
-        )
-        model.quantizer.initialized.fill_(True)
-        weights["quantizer.initialized"] = model.quantizer.initialized
-        weights["quantizer.cluster_size"] = torch.ones_like(model.quantizer.cluster_size)
-        model.load_state_dict(weights)
-        return model.eval()

@@ -1,0 +1,155 @@
+"""Published EnCodec weights (github.com/facebookresearch/encodec, and transformers' `EncodecModel`) as our codec."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ..models.codecs.encodec_codec import EncodecCodec
+from ..models.codecs.seanet import import_seanet
+from .checkpoints import read_weights
+
+_SIZES_24KHZ = {
+    "sampling_rate": 24000,
+    "latent_channels": 128,
+    "num_codebooks": 32,
+    "ratios": [8, 5, 4, 2],
+    "num_filters": 32,
+}
+PUBLISHED = {
+    "encodec_24khz": ("encodec_24khz-d7cc33bc.th", _SIZES_24KHZ),
+    "encodec_48khz": (
+        "encodec_48khz-7e698e3e.th",
+        {
+            **_SIZES_24KHZ,
+            "sampling_rate": 48000,
+            "channels": 2,
+            "num_codebooks": 16,
+            "causal": False,
+            "norm": "time_group_norm",
+            "normalize": True,
+            "chunk_length_s": 1.0,
+        },
+    ),
+}
+# transformers' names of the same settings, where they differ.
+_TRANSFORMERS_NAMES = {
+    "audio_channels": "channels",
+    "hidden_size": "latent_channels",
+    "upsampling_ratios": "ratios",
+    "norm_type": "norm",
+    "dilation_growth_rate": "dilation_base",
+    "use_causal_conv": "causal",
+    "num_lstm_layers": "lstm_layers",
+}
+
+
+def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -> EncodecCodec:
+    """Load EnCodec weights made elsewhere.
+
+    Args:
+        source: "encodec_24khz" or "encodec_48khz", downloaded as the `encodec` package does it (into
+            torch hub's cache); a `.th` file of that package; or a directory of transformers'
+            `EncodecModel` (`config.json` with `model.safetensors` or `pytorch_model.bin`).
+        bandwidth: kbps; keeps the first codebooks that fit. All of them without it.
+        config: settings of `EncodecCodec` that differ from the published ones, for files of other sizes.
+
+    Raises:
+        ValueError: no such file; a bandwidth of less than one codebook or more than there are.
+    """
+    source = str(source)
+    if source in PUBLISHED:
+        weights, sizes = _download(PUBLISHED[source][0]), PUBLISHED[source][1]
+    elif Path(source).is_dir():
+        weights, sizes = _read_transformers(Path(source))
+    elif Path(source).is_file():
+        weights = read_weights(Path(source))
+        # The two published models differ in their norms; only the 48 kHz one has them in the file.
+        grouped = "encoder.model.0.conv.norm.weight" in weights
+        sizes = PUBLISHED["encodec_48khz" if grouped else "encodec_24khz"][1]
+    else:
+        raise ValueError(
+            f"{source!r} is none of {', '.join(PUBLISHED)}, a .th file, or a directory of transformers' EncodecModel."
+        )
+    weights = _stack_codebooks(weights)
+    available, size, _ = weights["quantizer.codebooks"].shape
+    config = {**sizes, **config, "codebook_size": size}
+    config["num_codebooks"] = _codebooks_within(bandwidth, available, size, config)
+    for name in ("quantizer.codebooks", "quantizer.cluster_size"):
+        weights[name] = weights[name][: config["num_codebooks"]]
+    model = EncodecCodec(**config)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _download(name: str) -> dict[str, torch.Tensor]:
+    import_seanet()
+    from encodec.model import ROOT_URL
+
+    return torch.hub.load_state_dict_from_url(ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True)
+
+
+def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    file = folder / "model.safetensors"
+    weights = read_weights(file if file.is_file() else folder / "pytorch_model.bin")
+    written = json.loads((folder / "config.json").read_text())
+    sizes = {_TRANSFORMERS_NAMES.get(name, name): value for name, value in written.items()}
+    known = inspect.signature(EncodecCodec.__init__).parameters
+    sizes = {name: value for name, value in sizes.items() if name in known and value is not None}
+    # transformers' own defaults are the 24 kHz model's.
+    sizes = {**_SIZES_24KHZ, **sizes}
+    last = max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.layers."))
+    return {_encodec_name(name, last): value for name, value in weights.items()}, sizes
+
+
+def _encodec_name(name: str, last_layer: int) -> str:
+    """transformers' name of a weight → the `encodec` package's; `last_layer` is the decoder's."""
+    name = re.sub(r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.vq.layers.\1._codebook.", name)
+    name = re.sub(r"^(encoder|decoder)\.layers\.", r"\1.model.", name)
+    name = name.replace("parametrizations.weight.original0", "weight_g")
+    name = name.replace("parametrizations.weight.original1", "weight_v")
+    # Convolutions sit one wrapper deeper there, and those that upsample have a name of their own: they
+    # are all of the decoder's outer ones but the first and the last.
+    outer = re.match(r"decoder\.model\.(\d+)\.(conv|norm)\.", name)
+    upsamples = outer is not None and int(outer[1]) not in (0, last_layer)
+    wrapper = "convtr" if upsamples else "conv"
+    name = re.sub(r"\.norm\.(weight|bias)$", rf".{wrapper}.norm.\1", name)
+    return re.sub(r"\.conv\.(weight|bias|weight_g|weight_v)$", rf".{wrapper}.{wrapper}.\1", name)
+
+
+def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A codebook a layer → one tensor of all, which is what our quantiser has."""
+    kept = {name: value for name, value in weights.items() if not name.startswith("quantizer.")}
+    layers = len({name.split(".")[3] for name in weights if name.startswith("quantizer.vq.layers.")})
+    if not layers:
+        raise ValueError(
+            "these weights hold no EnCodec quantiser: wanted a .th file of the encodec package or transformers' "
+            "EncodecModel."
+        )
+    for ours, theirs in (("codebooks", "embed"), ("cluster_size", "cluster_size")):
+        kept[f"quantizer.{ours}"] = torch.stack(
+            [weights[f"quantizer.vq.layers.{layer}._codebook.{theirs}"] for layer in range(layers)]
+        ).float()
+    kept["quantizer.initialized"] = torch.tensor(True)
+    return kept
+
+
+def _codebooks_within(bandwidth: float | None, available: int, codebook_size: int, config: dict) -> int:
+    if bandwidth is None:
+        return available
+    # EnCodec counts with whole frames a second.
+    frame_rate = math.ceil(config["sampling_rate"] / math.prod(config["ratios"]))
+    each = math.log2(codebook_size) * frame_rate / 1000
+    count = int(bandwidth / each + 1e-6)
+    if not 1 <= count <= available:
+        raise ValueError(
+            f"bandwidth={bandwidth} kbps asks for {count} codebooks of {each:g} kbps; this model has "
+            f"{available}, so give {each:g} to {available * each:g}."
+        )
+    return count

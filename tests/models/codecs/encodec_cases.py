@@ -1,0 +1,40 @@
+"""Tiny EnCodec models with codes that differ from frame to frame, and their weights as the package saves them."""
+
+import torch
+
+TINY = {"latent_channels": 8, "num_filters": 4, "num_codebooks": 4, "codebook_size": 16, "ratios": [4, 2, 2]}
+STEREO = {
+    "sampling_rate": 800,
+    "channels": 2,
+    "causal": False,
+    "norm": "time_group_norm",
+    "normalize": True,
+    "chunk_length_s": 1.0,
+}
+
+
+def lively(codec):
+    """Random codebooks of the size of the latents, so that codes differ from frame to frame."""
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(1.5)
+        waveform = 0.3 * torch.randn(1, codec.channels, 4000)
+        codec.train()(waveform)
+        latents = codec.encode(waveform)
+        spread = latents.std(dim=(0, 2)) * 0.7 ** torch.arange(codec.num_codebooks).view(-1, 1, 1)
+        codec.codebooks.copy_(torch.randn_like(codec.codebooks) * spread)
+        codec.codebooks[0] += latents.mean(dim=(0, 2))
+    return codec.eval()
+
+
+def write_encodec_weights(codec, path):
+    """The state dict of the `encodec` package: a codebook a layer."""
+    weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("quantizer.")}
+    for layer, codebook in enumerate(codec.codebooks):
+        prefix = f"quantizer.vq.layers.{layer}._codebook."
+        weights[prefix + "inited"] = torch.ones(1)
+        weights[prefix + "cluster_size"] = torch.ones(len(codebook))
+        weights[prefix + "embed"] = weights[prefix + "embed_avg"] = codebook.clone()
+    torch.save(weights, path)
+    return path
