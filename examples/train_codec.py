@@ -78,7 +78,7 @@ def parse_args(argv=None):
     add("--stft_weight", type=float, default=0.0)
     add("--commitment_weight", type=float, default=0.25)
     add("--quantizer_start_step", type=int, default=0, help="no codes before: a trained encoder makes good codebooks")
-    add("--f0_weight", type=float, default=1.0, help="of log F0, where the decoder says it (head_type harmonic)")
+    add("--f0_weight", type=float, default=1.0, help="of log F0, where the decoder says it (a harmonic head)")
     add("--adversarial_weight", type=float, default=0.0, help="0 switches discriminators off")
     add("--feature_matching_weight", type=float, default=2.0)
     add("--balance_losses", action="store_true", help="weights of what is heard are shares of the gradient")

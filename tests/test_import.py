@@ -20,7 +20,7 @@ try:
     ns2_diffusers.EncodecCodec(num_filters=2)
 except ImportError as error:
     print(error)
-ns2_diffusers.VocosCodec(encoder_config={"dim": 8, "num_layers": 1}, backbone_config={"dim": 8, "num_layers": 1})
+ns2_diffusers.VocosCodec(encoder_config=dict(dim=8, num_layers=1), backbone_config=dict(dim=8, num_layers=1))
 print("the rest works")
 """
 

@@ -12,6 +12,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
 from ns2_diffusers.cli import main
+from ns2_diffusers.conversion.encodec import from_encodec
 
 
 @pytest.fixture(autouse=True)
