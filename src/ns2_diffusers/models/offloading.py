@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from torch import nn
 
-Method = TypeVar("Method", bound=Callable)
+Result = TypeVar("Result")
 
 # diffusers' name of the hook of group offloading.
 GROUP_OFFLOADING = "group_offloading"
 
 
-def runs_like_forward(method: Method) -> Method:
+def runs_like_forward(method: Callable[..., Result]) -> Callable[..., Result]:
     """Let a method of a module use the module's weights wherever these are kept.
 
     accelerate (`enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `device_map`) and diffusers' group

@@ -35,17 +35,23 @@ class WeightNormConv1d(nn.Conv1d):
     forward pass needs.
     """
 
+    weight_g: torch.Tensor
+    weight_v: torch.Tensor
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        return self._conv_forward(states, normed_weight(self), self.bias)
+        return self._conv_forward(states, normed_weight(self.weight_v, self.weight_g), self.bias)
 
 
 class WeightNormConvTranspose1d(nn.ConvTranspose1d):
     """A transposed convolution as `WeightNormConv1d` is."""
 
+    weight_g: torch.Tensor
+    weight_v: torch.Tensor
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return F.conv_transpose1d(
             states,
-            normed_weight(self),
+            normed_weight(self.weight_v, self.weight_g),
             self.bias,
             self.stride,
             self.padding,
@@ -55,12 +61,12 @@ class WeightNormConvTranspose1d(nn.ConvTranspose1d):
         )
 
 
-def normed_weight(conv: nn.Module) -> torch.Tensor:
-    """Weight of the direction of `weight_v` and the length of `weight_g`, a length for each of the first axis."""
-    return conv.weight_v * (conv.weight_g / torch.norm_except_dim(conv.weight_v, 2, 0))
+def normed_weight(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+    """Weight of the given direction and length, a length for each of the first axis."""
+    return direction * (length / torch.norm_except_dim(direction, 2, 0))
 
 
-WEIGHT_NORM_CLASSES = {nn.Conv1d: WeightNormConv1d, nn.ConvTranspose1d: WeightNormConvTranspose1d}
+WEIGHT_NORM_CLASSES: dict[type, type] = {nn.Conv1d: WeightNormConv1d, nn.ConvTranspose1d: WeightNormConvTranspose1d}
 
 
 def build_seanet(part: str, **config) -> nn.Module:

@@ -77,7 +77,7 @@ class MelEncoder(nn.Module):
 
 # The types of the encoder, and what takes their settings as keyword arguments; None where another library does.
 ENCODERS: dict[str, Callable | None] = {"mel": MelEncoder, "seanet": None, "none": lambda: None}
-HEADS: dict[str, Callable | None] = {"istft": ISTFTHead, "harmonic": HarmonicHead}
+HEADS: dict[str, Callable] = {"istft": ISTFTHead, "harmonic": HarmonicHead}
 FLAT_NAMES = {"dim": "encoder_dim", "intermediate_dim": "encoder_intermediate_dim", "num_layers": "encoder_layers"}
 # What configs had before encoder, backbone and head had configs of their own.
 FLAT_SETTINGS = {"channels", "n_fft", "n_mels", "fine_hop_length", "fine_n_mels", "seanet_config"}
