@@ -236,12 +236,13 @@ MAX_PARTS = 6
 # The engine's network for unknown words reads no further than this.
 MAX_LETTERS = 24
 _LONG_CHUNK = re.compile(r"\S{25,}")
+_LONG_MARKS = re.compile(r"[^\w\s]{12}(?=[^\w\s])")
 _SEAM = re.compile(r"(?<=[^\W_])[-'](?=[^\W_])|(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[^\W_])[^\w\s](?=[^\W_])")
 
 
 def _split_long(text, known):
     """Edits that part words which are too long for the engine."""
-    edits = []
+    edits = [Edit(mark.end(), mark.end(), " ", "long_word") for mark in _LONG_MARKS.finditer(text)]
     for chunk in _LONG_CHUNK.finditer(text):
         seams = list(_SEAM.finditer(text, *chunk.span()))
         if len(seams) > MAX_PARTS or chunk.end() - chunk.start() > 200:

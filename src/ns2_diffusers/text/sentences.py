@@ -3,31 +3,43 @@
 import re
 import unicodedata
 
+from .structure import pause_between
+
 # No sentence ends at the full stop of these: a name, a number or the rest of a list follows.
 _ALWAYS_GO_ON = frozenset(
     "mr mrs ms mx dr prof st mt ft rev hon gen col capt cmdr lt sgt cpl maj adm gov sen rep pres supt fr "
-    "messrs e.g i.e cf vs viz al ca approx fig figs eq ch sec vol pp ed eds ref tel ext".split()
+    "messrs e.g i.e cf vs viz al ca approx".split()
 )
 # These end a sentence where a capital follows, and only there.
-_NUMBER_FOLLOWS = frozenset("no nos p art".split())
+_NUMBER_FOLLOWS = frozenset("no nos p art fig figs eq eqs ch sec vol vols pp ed eds ref tel ext pt app".split())
+# These end a sentence only where a word that begins one follows.
+_ENDS_OR_GOES_ON = frozenset(
+    "Inc Corp Ltd Co Bros Jr Sr Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue "
+    "Tues Wed Thu Thurs Fri Ave Blvd "
+    "Rd Ln Pkwy Hwy Dept Univ Assn Govt Apt Ste Bldg est".split()
+)
 _OPENERS = r"[\s\"'“‘«(\[¿¡]*"
 _STARTERS = re.compile(
     rf"{_OPENERS}(?:The|A|An|He|She|It|We|They|You|I|In|On|At|By|For|But|And|So|Then|There|This|That|These|Those|His"
     r"|Her|Its|Our|My|When|What|Who|Why|How|If|As|After|Before|While|Yes|No|Now|Not)\b"
 )
 _END = re.compile(
-    r"(?<![.!?…])[.!?…]+[\"'”’»)\]]*(?=\s|$)\s*"  # Latin stops need a space after them: 3.5, example.com
+    # Latin stops need a space after them (3.5, example.com), but for "Wait.What?"; a citation stays with them.
+    r"(?<![.!?…])[.!?…؟۔।॥։]+(?:[\"'”’»)\]]|\[\d{1,3}\])*(?:(?=\s|$)\s*|(?<=[a-z][a-z][.!?])(?=[A-Z][a-z]))"
     r"|[。！？｡]+[”’」』）]*\s*"  # CJK stops need none
     r"|\n[^\S\n]*\n\s*"  # a blank line ends a paragraph
+    r"|\n[^\S\n]*"  # a line may end an item or a heading
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n")
+_CONTENT = re.compile(r"\S")
+_SOUND = re.compile(r"[^\W_]")
 # Where to cut a sentence that is too long, the best places first. Each pattern ends where the cut goes.
 _CUTS = [
     re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？｡]+"),
-    re.compile(r"[;:；：]\s+|[；：]|\s*[—–]\s*|\s-\s"),
+    re.compile(r"[;:；：]\s+|[；：]|(?<!\s)\s*[—–]\s*|\s-\s"),
     re.compile(r",[\"'”’»)\]]*\s+|[，、]"),
-    re.compile(r"\s+(?=(?:and|or|but|because|which|that|who|while|when|where|if|so|than)\s)"),
-    re.compile(r"\s+"),
+    re.compile(r"(?<!\s)\s+(?=(?:and|or|but|because|which|that|who|while|when|where|if|so|than)\s)"),
+    re.compile(r"(?<!\s)\s+"),
 ]
 _CLOSERS = " \"'”’»)]」』）"
 
@@ -55,8 +67,8 @@ def split_sentences(text: str, max_length: int = 200, min_length: int = 12) -> l
     """
     if max_length < 1:
         raise ValueError(f"max_length counts characters and must be at least 1, not {max_length}.")
-    parts = [piece for sentence in _sentences(text) for piece in _shorten(sentence, max_length)]
-    return _merge(parts, max_length, min_length)
+    spans = [span for sentence in _sentences(text) for span in _shorten(text, *sentence, max_length)]
+    return [text[start:end] for start, end in _merge(text, spans, max_length, min_length)]
 
 
 def pause_after(part: str) -> float:
@@ -68,73 +80,99 @@ def pause_after(part: str) -> float:
     if _PARAGRAPH.search(part[len(part.rstrip()) :]):
         return PARAGRAPH_PAUSE
     last = part.rstrip().rstrip(_CLOSERS)[-1:]
-    if last and last in ".!?…。！？｡":
+    if last and last in ".!?…。！？｡؟۔।॥։" or part.rstrip() and "\n" in part[len(part.rstrip()) :]:
         return SENTENCE_PAUSE
     return CLAUSE_PAUSE if last and last in ",;:—–-，、；：" else 0.0
 
 
 def _sentences(text):
+    """Start and end of each sentence, the white space behind it included."""
     start = 0
     for match in _END.finditer(text):
         if match.end() > start and _ends_sentence(text, start, match):
-            yield text[start : match.end()]
+            yield start, match.end()
             start = match.end()
     if start < len(text):
-        yield text[start:]
+        yield start, len(text)
 
 
 def _ends_sentence(text, start, match):
-    if not text[start : match.end()].strip():
+    first = _CONTENT.search(text, start, match.end())
+    if first is None:
         return False  # blank lines before the first word belong to it
-    if _PARAGRAPH.search(match[0]) or match[0][0] in "。！？｡":
+    mark = match[0]
+    if _PARAGRAPH.search(mark) or mark[0] in "。！？｡؟۔।॥։":
         return True
+    if mark[0] == "\n":
+        line = text[max(start, text.rfind("\n", max(0, match.start() - 500), match.start()) + 1) : match.start()]
+        following = text[match.end() : match.end() + 200].split("\n", 1)[0]
+        return pause_between(line, following) == ". "
     following = text[match.end() : match.end() + 40]
     if re.match(rf"{_OPENERS}[^\W\d_]", following):
         first_letter = re.search(r"[^\W\d_]", following)[0]
-        if first_letter.islower():
+        if first_letter.islower() and not first[0].islower():
             return False  # "Really?" she said.
-    if match[0].strip() != ".":
+    if mark.strip() != ".":
         return True
-    return not _is_abbreviation(text[start : match.start()], following)
+    return not _is_abbreviation(
+        text[max(start, match.start() - 40) : match.start()], following, first.start() < match.start() - 4
+    )
 
 
-def _is_abbreviation(before, following):
+def _is_abbreviation(before, following, is_within=True):
     """Does the full stop between these two belong to the word before it?"""
-    word = re.search(r"[\w.]*$", before[-40:])[0]
-    if not before[: len(before) - len(word)].strip() and word.isdigit():
+    word = re.search(r"[\w.]*$", before)[0]
+    if not is_within and word.isdigit():
         return True  # "1. First item"
     if word.lower() in _ALWAYS_GO_ON:
-        return word.lower() != "st" or not _STARTERS.match(following)  # "St. Paul", "Main St. The house"
+        return word.lower() not in ("st", "mt", "ft") or not _STARTERS.match(following)  # "Main St. The house"
     if word.lower() in _NUMBER_FOLLOWS:
-        return following[:1].isdigit()
+        return bool(re.match(r"[#\dIVXL]", following)) and not re.match(r"I\s", following)
+    if word in _ENDS_OR_GOES_ON:
+        return not _STARTERS.match(following) and not following[:1].isspace() and bool(following)
     if re.fullmatch(r"(?:[^\W\d_]\.)*[^\W\d_]", word) and word != "I":
         return not _STARTERS.match(following)  # "J. R. Smith", "the U.S. Army", but "in the U.S. He ..."
     return False
 
 
-def _shorten(sentence, max_length):
+def _core(text, start, end):
+    """A span without the white space at its ends."""
+    first = _CONTENT.search(text, start, end)
+    if first is None:
+        return start, start
+    while text[end - 1].isspace():
+        end -= 1
+    return first.start(), end
+
+
+def _shorten(text, start, end, max_length):
     """Cuts until every piece fits."""
-    while len(sentence.strip()) > max_length:
-        cut = _best_cut(sentence, max_length)
-        yield sentence[:cut]
-        sentence = sentence[cut:]
-    yield sentence
+    first, last = _core(text, start, end)
+    while last - first > max_length:
+        cut = _best_cut(text, first, last, max_length)
+        yield start, cut
+        start = cut
+        following = _CONTENT.search(text, cut, last)
+        first = following.start() if following else last
+    yield start, end
 
 
-def _best_cut(sentence, max_length):
+def _best_cut(text, first, last, max_length):
     """Of the best kind of place there is, the one nearest to equal parts, so that no stump is left over."""
-    lead = len(sentence) - len(sentence.lstrip())
-    length = len(sentence.strip())
-    target = lead + length / -(-length // max_length)
-    end = lead + max_length
-    end += len(sentence[end:]) - len(sentence[end:].lstrip())
+    target = first + (last - first) / -(-(last - first) // max_length)
+    end = first + max_length
+    following = _CONTENT.search(text, end, last)
+    end = following.start() if following else end
     for pattern in _CUTS:
-        cuts = [m.end() for m in pattern.finditer(sentence, lead, end)]
-        cuts = [c for c in cuts if max_length / 4 <= len(sentence[:c].strip()) <= max_length]
+        cuts = []
+        for match in pattern.finditer(text, first, end):
+            length = _core(text, first, match.end())[1] - first
+            if max_length / 4 <= length <= max_length:
+                cuts.append(match.end())
         if cuts:
             return min(cuts, key=lambda c: abs(c - target))
-    cut = lead + max_length
-    while cut > lead + 1 and _joins_to_previous(sentence[cut]):
+    cut = first + max_length
+    while cut > first + 1 and _joins_to_previous(text[cut]):
         cut -= 1
     return cut
 
@@ -143,25 +181,22 @@ def _joins_to_previous(character):
     return unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf")
 
 
-def _merge(parts, max_length, min_length):
+def _merge(text, spans, max_length, min_length):
+    """Spans that are too short, or that hold nothing to speak, join their neighbours."""
     merged = []
-    for part in parts:
-        if merged and _belongs_together(merged[-1], part, max_length, min_length):
-            merged[-1] += part
-        else:
-            merged.append(part)
-    return merged
-
-
-def _belongs_together(first, second, max_length, min_length):
-    if len((first + second).strip()) > max_length:
-        return False
-    if not (_speakable(first) and _speakable(second)):
-        return True
-    if _PARAGRAPH.search(first):
-        return False
-    return len(first.strip()) < min_length or len(second.strip()) < min_length
-
-
-def _speakable(part):
-    return any(c.isalnum() for c in part)
+    for start, end in spans:
+        first, last = _core(text, start, end)
+        speaks = _SOUND.search(text, first, last) is not None
+        if merged:
+            before_start, before_end, before_first, before_last, before_speaks = merged[-1]
+            joined_first = before_first if before_last > before_first else first
+            joined_last = last if last > first else before_last
+            fits = joined_last - joined_first <= max_length
+            is_paragraph = _PARAGRAPH.search(text, before_last, before_end) is not None
+            is_short = min(before_last - before_first, last - first) < min_length
+            is_line = "\n" in text[before_last:before_end]
+            if fits and (not (before_speaks and speaks) or is_short and not is_paragraph and not is_line):
+                merged[-1] = (before_start, end, joined_first, joined_last, before_speaks or speaks)
+                continue
+        merged.append((start, end, first, last, speaks))
+    return [(start, end) for start, end, *_ in merged]

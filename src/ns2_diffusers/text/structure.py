@@ -6,7 +6,7 @@ import re
 
 from .edits import Edit
 
-BULLET = r"(?:[-*+•‣◦▪▫●○■□➤➢–—][ \t]+|[•‣◦▪●■]|#{1,6}[ \t]+|>{1,3}[ \t]*(?=\S))"
+BULLET = r"(?:[-*+•‣◦▪▫●○■□➤➢–—][ \t]+|[•‣◦▪●■]|#{1,6}[ \t]+|>{1,3}[ \t]+(?=\D)|>{1,3}(?=[A-Za-z]))"
 _ITEM = re.compile(rf"[ \t]*(?:{BULLET}|\(?(?:\d{{1,3}}|[A-Za-z])[.)][ \t])")
 _MARKER = re.compile(rf"[ \t]*(?:{BULLET})+")
 _RULE = re.compile(r"[ \t]*(?:[-*_=~#][ \t]?){3,}[ \t]*\Z")

@@ -28,7 +28,10 @@ from . import (
 )
 from .common import Context, Rule
 
-_TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[^\s\w]|_")
+# Raised digits and Greek letters count as letters in `\\w`; here they are signs.
+_SIGNS = "".join(symbols.GREEK) + "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_LETTER = rf"[^\W\d_{_SIGNS}]"
+_TOKEN = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|\d+|[^\s\w]|[_{_SIGNS}]")
 
 # What begins with a digit, a sign of a number or a currency, the more specific first.
 NUMBER_RULES: tuple[Rule, ...] = (
@@ -76,12 +79,13 @@ JOINED_RULES: tuple[Rule, ...] = (
     letters.language,
     letters.hyphenated,
     *letters.CODE_RULES,
+    *mathematics.WORD_RULES,
     *mathematics.RULES,
 )
 DOTTED_RULES: tuple[Rule, ...] = (letters.dotted, letters.initials)
 CAPITAL_RULES: tuple[Rule, ...] = (*romans.RULES, letters.capitals)
 LETTER_RULES: tuple[Rule, ...] = (letters.single,)
-_JOINERS = frozenset("@._-/:+#&%0123456789'?=^²³<>")
+_JOINERS = frozenset("@._-/:+#&%0123456789'?=^<>⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
 _NUMBER_STARTS = frozenset("0123456789.-–−+±~'$£€¥₹₩₽₺₪₫₱₦₴₿฿(")
 
 
@@ -98,7 +102,7 @@ def read_classes(text: str, context: Context) -> list[Edit]:
         position = match.end()
         token = match[0]
         first = token[0]
-        if first.isalpha():
+        if first.isalpha() and first not in _SIGNS:
             # Most words are in lower case and have no rules; they are done with here.
             following = text[position : position + 1]
             lower = token.lower()
@@ -108,9 +112,8 @@ def read_classes(text: str, context: Context) -> list[Edit]:
                 if following == ":" and not text.startswith("://", position) and lower != "mailto":
                     rules = WORD_RULES.get(lower, ())
             if len(token) == 1:
-                rules = (*rules, *CAPITAL_RULES[:1], *LETTER_RULES)
-                if following == " ":
-                    rules = (*rules, *mathematics.RULES)
+                sums = mathematics.RULES if following == " " else ()
+                rules = (*rules, *sums, *CAPITAL_RULES[:1], *LETTER_RULES)
             elif token.isupper() or first.isupper() and token[1:2].isupper():
                 rules = (*rules, *CAPITAL_RULES)
             if not rules:
@@ -121,7 +124,7 @@ def read_classes(text: str, context: Context) -> list[Edit]:
                 following = text[position : position + 2].lstrip(" -–−+")
                 if not following[:1].isdigit() and following[:1] not in _NUMBER_STARTS - {"'", "("}:
                     rules = SYMBOL_RULES
-        elif token.isdigit():
+        elif token.isdigit() and first not in _SIGNS:
             continue  # a digit of another script that typography left
         else:
             rules = SYMBOL_RULES

@@ -318,20 +318,10 @@ def before_number(match, context):
     return _like(word, _NUMBERED[lower]), end
 
 
-@rule("abbreviation", r"(?P<word>ed|eds|vol|vols|fig|dept|ave|mt|ext)(?P<stop>\.)(?=[)\]])", re.IGNORECASE)
+@rule("abbreviation", r"(?P<word>ed|eds|vols)(?P<stop>\.)(?=[)\]])", re.IGNORECASE)
 def in_brackets(match, context):
     """(eds.)"""
-    return {
-        "ed": "editor",
-        "eds": "editors",
-        "vol": "volume",
-        "vols": "volumes",
-        "fig": "figure",
-        "dept": "department",
-        "ave": "avenue",
-        "mt": "mount",
-        "ext": "extension",
-    }[match["word"].lower()]
+    return {"ed": "editor", "eds": "editors", "vols": "volumes"}[match["word"].lower()]
 
 
 @rule("abbreviation", r"(?:e\.?[ ]?g\.|E\.g\.|e\.g\b)(?P<comma>,?)(?!\w)")
@@ -438,7 +428,7 @@ for _table, _rule in (
 ):
     for _word in _table:
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), _rule)
-for _word in "ed eds vol vols fig dept ave mt ext".split():
+for _word in "ed eds vols".split():
     WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), in_brackets)
 for _word in "st dr ave blvd rd ln pkwy hwy ct pl sq ter cir expy fwy".split():
     WORD_RULES[_word] = (street, *WORD_RULES.get(_word, ()))

@@ -181,7 +181,7 @@ def domain(match, context):
     return spell_address(address, context), match.start() + len(_strip(match[0]))
 
 
-@rule("address", r"(?<![^\s\"'(/,])\.(?P<name>[A-Za-z][A-Za-z0-9]{1,9})(?![\w.])(?!\.\w)")
+@rule("address", r"(?<![^\s\"'(/,])\.(?P<name>[A-Za-z][A-Za-z0-9]{1,9})(?!\w|\.\w)(?!\.\w)")
 def extension(match, context):
     """ ".NET", ".gov", ".txt"."""
     if match["name"].isupper() and match["name"] != "NET" and not context.known(match["name"].lower()):

@@ -12,7 +12,7 @@ from ..numbers import cardinal, digits, number, ordinal, pairs, year
 NUM = r"(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 INT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 # A sign belongs to a number where nothing stands before it that it could join to.
-SIGN = r"(?:(?<![\w)\]%°'\"])(?P<sign>[-–−+±])[ ]?(?=[\d.$£€¥₹]))"
+SIGN = r"(?:(?<![\w)\]%°])(?P<sign>[-–−+±])[ ]?(?=[\d.$£€¥₹]))"
 # Within a range: hyphens and dashes without spaces or with one on both sides.
 TO = r"(?:[ ]?[–−][ ]?|-|[ ]-[ ])"
 SIGNS = {"-": "minus", "–": "minus", "−": "minus", "+": "plus", "±": "plus or minus", None: ""}
@@ -57,7 +57,7 @@ _IDENTIFIER_BEFORE = re.compile(
 )
 _PLACE_BEFORE = re.compile(
     r"\b(?:rooms?|flights?|routes?|buses|bus|highway|hwy|apartment|apt|suite|interstate|gate|channel|train|model|"
-    r"area|boeing|airbus|lot|unit|platform)[ ](?:no\.?[ ]|number[ ])?\Z",
+    r"area|boeing|airbus|lot|unit|platform)\.?[ ](?:no\.?[ ]|number[ ])?\Z",
     re.IGNORECASE,
 )
 _AFTER_WORD = re.compile(r"(?:[ ]|-)([^\W\d_]+)")

@@ -72,17 +72,30 @@ def scaled(match, context):
     return f"{context.number(match['number'], match['sign'])} {_SCALES.get(scale, scale)}{match['s']}"
 
 
-@rule("number", rf"{SIGN}?(?P<number>{NUM})[ ]?(?P<scale>[MBK])(?![\w.'-])|(?P<n2>\d+\.\d+)(?P<s2>[mbk])(?!\w)")
+@rule("number", rf"{SIGN}?(?P<number>{NUM})[ ]?(?P<scale>[MBK])(?!\w|[.'-]\w)|(?P<n2>\d+\.\d+)(?P<s2>[mbk])(?!\w)")
 def short_scale(match, context):
     """1.5M, 5K"""
     number, scale = match["number"] or match["n2"], (match["scale"] or match["s2"]).upper()
-    if match["scale"] and " " in match[0] and "." not in number:
+    if (
+        match["scale"]
+        and " " in match[0]
+        and "." not in number
+        or _LETTERED_BEFORE.search(context.before(match.start()))
+    ):
         return None
     word = "K" if scale == "K" and "." not in number and len(number) < 3 else _SCALES[scale]
     return f"{context.number(number, match['sign'])} {word}"
 
 
-@rule("number", rf"(?P<mantissa>{SIGN}?(?P<number>\d+(?:\.\d+)?))[eE](?P<exponent>[-−+]?\d{{1,4}})(?![\w.])")
+# "Apt. 4B" has a letter, "4B users" billions.
+_LETTERED_BEFORE = re.compile(
+    r"\b(?:apt|apartment|room|unit|suite|gate|seat|row|flat|section|no|number|building|level|platform|terminal|exit|"
+    r"door|house|class|form|page|question|route|bus)\.?[ ]\Z",
+    re.IGNORECASE,
+)
+
+
+@rule("number", rf"(?P<mantissa>{SIGN}?(?P<number>\d+(?:\.\d+)?))[eE](?P<exponent>[-−+]?\d{{1,4}})(?!\w|\.\w)")
 def scientific(match, context):
     """1e-5"""
     exponent = match["exponent"]
@@ -97,16 +110,16 @@ def scientific(match, context):
     )
 
 
-_SUPERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 
 
 @rule(
     "number",
-    rf"(?P<base>{SIGN}?(?P<number>{NUM}))(?:\^(?P<caret>[-−]?\d{{1,4}})|(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}}))(?![\w.])",
+    rf"(?P<base>{SIGN}?(?P<number>{NUM}))(?:\^(?P<caret>[-−]?\d{{1,4}})|(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}}))(?!\w|\.\w)",
 )
 def power(match, context):
     """10^6, 10⁶"""
-    exponent = match["caret"] or match["raised"].translate(_SUPERS)
+    exponent = match["caret"] or match["raised"].translate(SUPERSCRIPTS)
     base = context.number(match["number"], match["sign"])
     return f"{base} {spoken_power(exponent, context)}"
 

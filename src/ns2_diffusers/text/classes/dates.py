@@ -200,7 +200,7 @@ def numeric(match, context):
 _DATE_BEFORE = re.compile(
     rf"(?:\b(?:on|by|before|after|until|till|since|due|dated|date|{any_of(_DAYS)}|"
     rf"{any_of(d for d in set(_DAYS.values()))})"
-    r"\.?,?[ ]\(?|:[ ])\Z",
+    r"\.?,?[ ]\(?)\Z",
     _I,
 )
 
@@ -234,16 +234,16 @@ def _decade(text, context):
     return context.year(text) if len(text) == 4 else TENS[int(text[0])] if text[0] > "1" else context.cardinal(text)
 
 
-_DECADE = r"(?P<decade>(?:1\d|20)\d0)(?:'?s|[ ]s(?=[\s.,;:?!)]|$))"
+_DECADE = r"(?P<decade>(?:1\d|20)\d0)(?:'?[sS]|[ ]s(?=[\s.,;:?!)]|$))"
 
 
-@rule("date", rf"{_DECADE}(?:[ ]?[-–][ ]?'?(?P<to>(?:(?:1\d|20)\d0)|\d0)'?s)?{_END}")
+@rule("date", rf"{_DECADE}(?:[ ]?[-–][ ]?'?(?P<to>(?:(?:1\d|20)\d0)|\d0)'?[sS])?{_END}")
 def decades(match, context):
     words = plural(_decade(match["decade"], context))
     return join(words, match["to"] and f"to {plural(_decade(match['to'], context))}" or "")
 
 
-@rule("date", r"'?(?P<decade>[2-9]0)'?s(?![\w])|'(?P<ten>[01]0)s(?![\w])")
+@rule("date", r"'?(?P<decade>[2-9]0)'?[sS](?![\w])|'(?P<ten>[01]0)[sS](?![\w])")
 def short_decades(match, context):
     """'80s, mid-80s; "30s" alone is thirty seconds."""
     if match["ten"]:
@@ -335,13 +335,15 @@ def weekdays(match, context):
 def weekday(match, context):
     """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are words."""
     text, name = match["day"], _DAYS[match["day"].lower()]
+    if not text[0].isupper():
+        return None
     if text.lower() in ("tues", "thurs", "thur", "weds") and text[0].isupper():
         return name + context.stop(match)
-    if not text[0].isupper() or text.isupper() and not match["stop"]:
-        return None
     rest = context.text[match.end() : match.end() + 16]
     if re.match(rf",?[ ](?:\d|{_MONTH}\b|at[ ]\d|(?:noon|midnight|morning|evening|night|afternoon)\b)", rest, _I):
-        return name + ("," if rest.startswith(",") else "") if not rest.startswith(",") else name
+        return name
+    if text.isupper():
+        return None
     if match["stop"] and re.match(r"[,;)]|[ ][a-z]", rest):
         return name
     if match["stop"] and text not in ("Sat", "Sun", "Wed"):

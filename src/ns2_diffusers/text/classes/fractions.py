@@ -36,7 +36,7 @@ _NUMBERS = (
     r"(?<!\d/)(?P<top>\d{1,9})(?P<slash>[ ]?/[ ]?)(?P<bottom>\d{1,9})(?P<suffix>(?:st|nd|rd|"
     r"th|ST|ND|RD|TH)s?)?(?![\w])(?![./]\d)"
 )
-_OUT_OF = re.compile(r"[ ](?:stars?|points?|marks?|score|rating|correct|votes|attempts|times)\b")
+_OUT_OF = re.compile(r"[ ](?:stars?|points?|marks?|score|rating|correct|votes|attempts|times)\b", re.IGNORECASE)
 
 
 @rule("fraction", rf"{SIGN}?(?P<whole>\d{{1,9}})[ -]{_NUMBERS}")

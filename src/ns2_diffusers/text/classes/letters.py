@@ -171,7 +171,7 @@ def _is_emphasis(match, context):
 
 @rule(
     "letters",
-    r"(?P<letters>(?:[^\W\d_]\.){2,12}[^\W\d_]?)(?P<s>'?s)?(?![\w])|(?P<pair>[A-Z](?:\.[A-Z]){1,6})(?P<s2>'?s)?(?![\w.])",
+    r"(?P<letters>(?:[^\W\d_]\.){2,12}[^\W\d_]?)(?P<s>'?s)?(?![\w])|(?P<pair>[A-Z](?:\.[A-Z]){1,6})(?P<s2>'?s)?(?!\w|\.\w)",
 )
 def dotted(match, context):
     """U.S.A., e.s.t"""
@@ -230,10 +230,8 @@ def single(match, context):
         if letter == "C" and sign == "++":
             return "C plus plus"
         if sign == "-" and (
-            not letter.isupper() or not re.compile(r"[\s.,;:!?)]|$").match(text, end) or letter == "I"
+            not letter.isupper() or not re.compile(r"[\s.,;:!?)\"']|$").match(text, end) or letter == "I"
         ):
-            return None
-        if sign == "-" and not before and not re.match(r"\s|$", text[end : end + 1]):
             return None
         return f"{letter.upper()} {'minus' if sign == '-' else 'plus' if sign == '+' else 'plus plus'}"
     if match["s"]:
@@ -344,7 +342,7 @@ def code(match, context):
                     if len(run) < 4 or len(runs) > 1 or index
                     else context.bare_number(run, match.start(), end)
                 )
-                if following == "s" and number + 1 == len(runs) - 1:
+                if following in ("s", "S") and number + 1 == len(runs) - 1:
                     from ..numbers import plural
 
                     decade = re.fullmatch(r"(?:1\d|20)?\d0", run)

@@ -61,6 +61,8 @@ def equation(match, context):
         parts.append((expects_operand, found[0]))
         position, expects_operand = found.end(), not expects_operand
     operators = [part.strip() for is_operand, part in parts if not is_operand]
+    if not operators or len(parts) != 2 * len(operators) + 1:
+        return None
     if not _RELATION.search("".join(operators)):
         # Without a relation hyphens are ranges, slashes fractions, and letters are words.
         if any(op in "-–/x" for op in operators) and not any(op in "+*×÷^±" for op in operators):
@@ -121,5 +123,14 @@ def relation(match, context):
     return _COMPARISONS.get(sign) or _OPERATORS[sign]
 
 
+@rule("mathematics", r"(?P<letters>[A-Za-z]{1,2})(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,4})(?!\w)")
+def raised_letter(match, context):
+    """x²"""
+    from .counting import SUPERSCRIPTS, spoken_power
+
+    return f"{match['letters'].upper()} {spoken_power(match['raised'].translate(SUPERSCRIPTS), context)}"
+
+
 RULES = (equation,)
+WORD_RULES = (raised_letter,)
 SYMBOL_RULES = (comparison, relation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .common import NUM, SIGN, SIGNS, TO, any_of, join, rule
+from .common import FUNCTION_WORDS, NUM, SIGN, SIGNS, TO, any_of, join, rule
 
 _PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "µ": "micro", "n": "nano", "c": "centi"}
 
@@ -241,7 +241,7 @@ _PER = UNITS | {
 _POWERS = {"²": "square ", "2": "square ", "^2": "square ", "³": "cubic ", "3": "cubic ", "^3": "cubic ", None: ""}
 _LENGTHS = frozenset("m km cm mm dm µm nm ft in yd mi".split())
 _UNIT = any_of(UNITS)
-_POWER = r"(?:\^?[23](?![\w.])|[²³])"
+_POWER = r"(?:\^?[23](?!\w|\.\w)|[²³])"
 # Units that are also words or letters, and need something beside the number.
 _ENDS = re.compile(
     r"(?:[.,;:!?)\"']|[ ]?$|[ ][x×]|[ ](?:long|wide|tall|high|deep|thick|by|of|and|in|from|at|for|to)\b)"
@@ -284,7 +284,7 @@ def _named(unit, number, power, singular):
 
 
 _QUANTITY = (
-    rf"{SIGN}?(?P<number>{NUM}){_FRACTION}"
+    rf"{SIGN}?(?P<number>\d{{1,3}}(?:[ ]\d{{3}}){{1,4}}(?!\d)|{NUM}){_FRACTION}"
     rf"(?:(?P<range>{TO}|[ ]?to[ ]|[ ]?[x×][ ]?)(?P<number2>{NUM})(?P<mixed2>[ -]\d/\d{{1,2}})?)?"
     rf"(?P<space>[ -]?){_SCALE}(?(scale)[ ]?)(?P<unit>{_UNIT})(?P<power>{_POWER})?{_PER_PART}"
     rf"(?![\w²³'])(?!/\w)(?P<stop>\.(?=[ ][a-z(]|,))?"
@@ -296,7 +296,7 @@ def quantity(match, context):
     """5 km, -20 °C, 2-5lb, 3 million kg, 9.8 m/s², 4 1/2 lbs, 25 x 7 m"""
     from .fractions import spoken_fraction
 
-    number, unit, power = match["number"], match["unit"], match["power"]
+    number, unit, power = match["number"].replace(" ", ""), match["unit"], match["power"]
     if _is_doubtful(unit, number, match["space"], match, context):
         return None
     if match["space"] == "-" and (unit in ("%", "°") or len(unit) == 1 and power is None and not unit.islower()):
@@ -419,15 +419,18 @@ def inches(match, context):
     """27" where no quotation is open, so that the sign closes none"""
     from .fractions import spoken_fraction
 
+    is_quoted = context.text.count('"', max(0, match.start() - 300), match.start()) % 2
     if match["lone"]:
-        return f"{spoken_fraction(context, match['lone'], match['den'])} inch"
-    if "'" not in match["mark"] and context.text.count('"', max(0, match.start() - 300), match.start()) % 2:
+        return None if is_quoted else f"{spoken_fraction(context, match['lone'], match['den'])} inch"
+    if "'" not in match["mark"] and is_quoted:
         return None
     number = match["number"]
     words = context.number(number)
     if match["top"]:
         words += f" and {spoken_fraction(context, match['top'], match['bottom'], True)}"
-    singular = number == "1" and not match["top"] or context.is_attributive(match.start(), match.end())
+    following = context.word_after(match.end())
+    is_adjective = following[:1].islower() and following not in FUNCTION_WORDS
+    singular = number == "1" and not match["top"] or is_adjective
     return f"{words} {_INCH[0 if singular else 1]}"
 
 
@@ -461,10 +464,12 @@ def percent(match, context):
 def size(match, context):
     """2x8, 4 x 6 x 2 in, 8.5" x 11" """
     names = {'"': " inches", "'": " feet", "": ""}
+    is_quoted = context.text.count('"', max(0, match.start() - 300), match.start()) % 2
     parts = []
     for key in "abc":
         if match[key]:
-            parts.append(context.number(match[key]) + names[match["u" + key]])
+            closes = match["u" + key] == '"' and is_quoted and match.end("u" + key) == match.end()
+            parts.append(context.number(match[key]) + ("" if closes else names[match["u" + key]]))
     words = " by ".join(parts)
     if match["unit"]:
         singular = context.is_attributive(match.start(), match.end())

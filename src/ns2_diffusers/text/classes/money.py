@@ -218,7 +218,7 @@ def code_before(match, context):
 @rule(
     "money",
     rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>{NUM})(?:{_TO}(?P<to>{NUM}))?[ ]?(?P<unit>¢|c"
-    rf"(?=[ ]?(?:each|per|a)\b)|p(?![\w.]))(?!\w)",
+    rf"(?=[ ]?(?:each|per|a)\b)|p(?!\w|\.\w))(?!\w)",
 )
 def cents(match, context):
     """99¢, 50p"""

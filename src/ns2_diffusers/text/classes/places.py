@@ -157,7 +157,10 @@ def side(match, context):
     return _SIDES[match["side"].upper()] if match["side"].isupper() else None
 
 
-@rule("address", r"(?P<side>NE|NW|SE|SW|N|S|E|W)(?!\w)(?=\.?(?:,|[ ](?:Apt|Suite|Ste|#)|\s*$|\.))")
+@rule(
+    "address",
+    r"(?P<side>NE|NW|SE|SW|N|S|E|W)(?!\w)(?:(?<=[NS][EW])|(?=\.?(?:[,;:?!)\"']|[ ](?:Apt|Suite|Ste|#)|\s*$|\.)))",
+)
 def side_after(match, context):
     """350 5th Ave SW"""
     if re.search(rf"\b(?:{_STREET_WORD})\.?[ ]\Z", context.before(match.start(), 14), re.IGNORECASE):
@@ -170,7 +173,7 @@ def state(match, context):
     """Santa Clara, CA 95051"""
     before = context.before(match.start(), 40)
     after_city = re.search(r"[A-Z][\w'.]+,[ ]\Z", before)
-    if not after_city and not (match["zip"] and re.search(r"[\w'.][ ]\Z", before)):
+    if not after_city and not (match["zip"] and re.search(r"[A-Z][\w'.]+[ ]\Z", before)):
         return None
     if not match["zip"]:
         if not re.compile(r"[,.;:!?)\"']|\s*$|[ ](?:[a-z(]|\d)").match(context.text, match.end()):

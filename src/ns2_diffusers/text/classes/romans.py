@@ -41,7 +41,7 @@ _PRONOUN_VERBS = frozenset(
     "need say said saw went got "
     "like love hate believe feel felt mean meant found made took gave told heard wish hope never always also really "
     "just once must may might should shall ever live lived work worked use used wrote read bought came cannot can't "
-    "won't couldn't and".split()
+    "won't couldn't".split()
 )
 # Letters, sizes and abbreviations that happen to be valid numerals.
 _NOT_NUMERALS = frozenset(
@@ -55,6 +55,16 @@ def value(text: str) -> int | None:
         return None
     numbers = [_VALUES[c] for c in text]
     return sum(-n if n < following else n for n, following in zip(numbers, [*numbers[1:], 0], strict=True))
+
+
+# "Elizabeth I was queen", but "I told James I was late".
+_BEFORE_SUBJECT = re.compile(
+    r"(?:^\s*|[.!?;:\"(]\s*|\b(?:of|by|under|that|when|while|as|and|king|queen|emperor|tsar)\s)\Z", re.I
+)
+
+
+def _is_subject(context, start):
+    return bool(_BEFORE_SUBJECT.search(context.before(start, 12)))
 
 
 _BEFORE = re.compile(r"([^\W\d_]+)(?:\.?[ ]|-)\Z")
@@ -103,7 +113,11 @@ def numeral(match, context):
         ):
             return None
         if text == "I" and not match["s"]:
-            if following.lower() in _PRONOUN_VERBS or context.text[end : end + 1] == "'":
+            if following.lower() in _PRONOUN_VERBS and not (
+                name and _is_subject(context, match.start() - len(word) - 1)
+            ):
+                return None
+            if context.text[end : end + 1] == "'":
                 return None
             if counting and not word[0].isupper() and following and following.islower():
                 return None

@@ -104,6 +104,18 @@ def line(match, context):
     return " — " if set(text) <= {"-", "–", "—"} else " "
 
 
+@rule("symbol", r"(?P<marks>[.!?,;:…]{4,200})")
+def marks(match, context):
+    """A row of stops is one."""
+    text = match["marks"]
+    return next((mark for mark in "?!…;:," if mark in text), "…")
+
+
+@rule("symbol", r"(?P<bracket>[()\[\]{}])(?:[ ]?(?P=bracket)){2,200}")
+def brackets(match, context):
+    return _OPENERS.get(match["bracket"], match["bracket"])
+
+
 @rule("symbol", r"(?:\.[ ]){2,20}\.|\.{2,200}|…{2,200}")
 def ellipsis(match, context):
     return "…" if len(match[0]) > 2 else "."
@@ -177,14 +189,14 @@ def slash(match, context):
 @rule("symbol", r"(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,4})")
 def raised(match, context):
     """x² is squared; after a word a raised number is a note's"""
-    from .counting import _SUPERS, spoken_power
+    from .counting import SUPERSCRIPTS, spoken_power
 
     before = re.search(r"[^\W\d_]+\Z", context.before(match.start(), 20))
     if before and len(before[0]) > 2:
         return ""
     if not match.start() or context.text[match.start() - 1].isspace() or context.text[match.start() - 1] in '.,;:!?"':
         return ""
-    return spoken_power(match["raised"].translate(_SUPERS), context)
+    return spoken_power(match["raised"].translate(SUPERSCRIPTS), context)
 
 
 @rule("symbol", r"\^(?P<exponent>[-−]?\d{1,4}|[A-Za-z](?!\w))")
@@ -244,6 +256,8 @@ def silent(match, context):
 RULES = (
     greek,
     line,
+    marks,
+    brackets,
     ellipsis,
     dash,
     joining_dash,

@@ -53,6 +53,8 @@ def national(match, context):
 
 @rule("telephone", rf"1-(?P<code>8\d\d|900)-(?P<name>[A-Z0-9]{{1,10}}(?:-[A-Z0-9]{{1,10}}){{0,4}}){_END}")
 def vanity(match, context):
+    if not any(c.isalpha() for c in match["name"]):
+        return None
     code = match["code"]
     code = f"{digits(code[0])} hundred" if code.endswith("00") else digits(code)
     words = re.findall(r"\d+|[A-Z]+", match["name"])

@@ -1,0 +1,239 @@
+"""The tables of tests/text/cases, `written<TAB>spoken`: each line alone and within sentences."""
+
+import random
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from ns2_diffusers import NaturalSpeech2Tokenizer
+from ns2_diffusers.text.phonemizers import explain, normalize_for, phonemize
+from ns2_diffusers.text.sentences import split_sentences
+
+TABLES = sorted((Path(__file__).parent / "cases").glob("*.tsv"))
+FRAMES = (
+    "{}",
+    "{}.",
+    "{}?",
+    "{}, and so on",
+    '"{}"',
+    "({})",
+    "We said {} and left.",
+    "They saw it: {}!",
+    "{}\n",
+)
+# A whole sentence has its own stop, and stands in fewer places.
+SENTENCE_FRAMES = (
+    "{}",
+    '"{}"',
+    "({})",
+    "{}\n",
+    "So it was. {}",
+    "{} Then it rained.",
+    "  {}  ",
+    "{}\n\nThen it rained.",
+)
+WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+def words(text):
+    return WORD.findall(text.lower().replace("-", " "))
+
+
+def cases(path):
+    for line in path.read_text(encoding="utf-8").splitlines():
+        written, spoken = line.split("\t")
+        yield written, spoken
+
+
+def frames(path, written):
+    frames = SENTENCE_FRAMES if path.stem == "sentences" else FRAMES
+    for frame in frames:
+        if '"' in written.replace("″", '"') and frame.startswith('"'):
+            continue  # an inch before a quotation mark
+        if frame == "{} Then it rained." and written[-1:] not in ".?!":
+            continue
+        if written.endswith(".") and frame == "{}.":
+            continue
+        yield frame
+
+
+def read(text):
+    return normalize_for(text, "english", "en-us").text
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_every_line_is_read_in_every_frame(path):
+    wrong, count = [], 0
+    for written, spoken in cases(path):
+        for frame in frames(path, written):
+            count += 1
+            found, expected = words(read(frame.format(written))), words(frame.format(spoken))
+            if found != expected:
+                wrong.append(f"{frame.format(written)!r}: {' '.join(found)!r}, not {' '.join(expected)!r}")
+    assert not wrong, f"{len(wrong)} of {count} are read wrong:\n" + "\n".join(wrong)
+
+
+def test_the_tables_are_large():
+    assert sum(1 for path in TABLES for _ in cases(path)) >= 800
+
+
+# ------------------------------------------------------------------------------------------- properties
+
+PROSE = [
+    "The bus to the airport leaves every twenty minutes from outside the town hall.",
+    "I don't think that she'd want to go, but we can ask her mother-in-law.",
+    "It was a well-known fact; nobody else cared about it (or so they said).",
+    "Heavy rain is expected across the north this evening, with the worst of it after nine.",
+    "We read the letter, folded it and put it back into its old envelope.",
+    "My uncle's neighbours had three dogs, two cats and one very old parrot.",
+    "Who is it that you want to see? It is us, the people of the house.",
+    "He said no, then yes, and may go in the end.",
+]
+CHANGES = {
+    "upper case": str.upper,
+    "double spaces": lambda text: text.replace(" ", "  "),
+    "curly quotes": lambda text: "“" + text.replace("'", "’") + "”",
+    "no-break hyphens": lambda text: text.replace("-", "\u2011"),
+    "no-break spaces": lambda text: text.replace(" ", "\u00a0"),
+    "a trailing newline": lambda text: text + "\n",
+    "broken lines": lambda text: text.replace(", ", ",\n"),
+    "zero-width joiners": lambda text: text.replace(" ", "\u200b \u2060"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_what_changes_no_word(change):
+    for text in PROSE:
+        assert words(read(change(text))) == words(read(text)), text
+
+
+CAPITALS = [path for path in TABLES if path.stem in ("dates", "ordinals", "telephones", "fractions", "ranges")]
+
+
+@pytest.mark.parametrize("path", CAPITALS, ids=lambda path: path.stem)
+def test_numbers_are_read_alike_in_capitals(path):
+    wrong = [w for w, _ in cases(path) if words(read(w.upper())) != words(read(w))]
+    assert not wrong
+
+
+PIECES = (
+    "the cat sat on a mat and I don't you're it's U.S. Dr. St. No. Mr. e.g. etc. p.m. AM "
+    "NASA IT US WHO iPhone mid- B-29s "
+    "3.14 -5 1,000 007 .5 1/2 5/16 2x8 $5 £3.20 €1,50 5€ 99¢ 10% >90% ~50 1e-5 10^6 20°C 5km "
+    '10-kg 27" 6\'2" 5-10 1914-18 '
+    "1990s '90s 3:30 10am-2pm 30s May 5 Jan. 25/12/2020 2016-11-03 Mon-Fri 555-1234 +44 "
+    "123-45-6789 192.168.0.1 IV VIII I "
+    "a@b.com example.com file.txt .NET #tag @me C# C++ R&D AT&T H2O x² ½ ⅝ µ π ≥ ≠ ± × ÷ → № "
+    "§ © ™ • … — – - -- ' \" “ ” ( ) "
+    "[ ] { } / \\ | * _ ^ ~ ` ! ? . , ; : = + < > & @ # % $ ° naïve Zürich Łódź S-M-I-T-H w/ "
+    "w/o and/or [1] - * 1. a) \n "
+    "\n\n \t \u00a0 \u200b 12345678901234567890123456789012345678901234567 antidisestablishmentarianismically"
+).split(" ")
+
+
+def mixtures(count, seed):
+    generator = random.Random(seed)
+    for _ in range(count):
+        pieces = (generator.choice(PIECES) for _ in range(generator.randrange(1, 12)))
+        yield "".join(piece + generator.choice(["", " ", " ", " "]) for piece in pieces)
+
+
+def test_random_mixtures_leave_no_token_silent():
+    """Whatever has a letter or a digit is heard, and every word can be traced to where it is written."""
+    for text in mixtures(1500, seed=22):
+        position = 0
+        for word in explain(text, "english", "en-us"):
+            assert 0 <= word.start <= word.end <= len(text), text
+            assert word.written == text[word.start : word.end], text
+            assert word.start >= position or word.rule is not None, text
+            position = max(position, word.start)
+            if any(c.isalnum() for c in word.spoken):
+                assert any(c.isalpha() for c in word.phonemes) or word.spoken in ("'s", "'"), (text, word)
+        heard = covered(text)
+        for token in re.finditer(r"[^\W_]+", text):
+            if token[0].isascii():
+                assert any(heard[token.start() : token.end()]), (text, token[0])
+
+
+def covered(text):
+    """For each character: is it part of what a word was read from, or of a reference that is passed over?"""
+    heard = [False] * len(text)
+    for word in explain(text, "english", "en-us"):
+        if word.source != "silent":
+            heard[word.start : word.end] = [True] * (word.end - word.start)
+    for note in re.finditer(r"\[\d+\]", text):
+        heard[note.start() : note.end()] = [True] * len(note[0])
+    return heard
+
+
+def test_random_mixtures_raise_nothing_else():
+    tokenizer = NaturalSpeech2Tokenizer(unknown="drop")
+    for text in mixtures(1500, seed=23):
+        try:
+            tokenizer.phonemize(text)
+        except ValueError as error:
+            assert "nothing to speak" in str(error), text
+
+
+# ------------------------------------------------------------------------------------------------ time
+
+COSTLY = {
+    "prose": "The cat sat on the mat, and it was 5 km from No. 3. ",
+    "hyphens": "well-known-",
+    "camel case": "CamelCase",
+    "hexadecimal": "0a1B",
+    "letters": "aeiou",
+    "capitals": "ABCD",
+    "digits": "1234567890",
+    "spaced digits": "123 ",
+    "dotted digits": "12.",
+    "slashes": "1/2/",
+    "dots": "a.",
+    "initials": "J. R. ",
+    "blanks": " ",
+    "line breaks": "\n",
+    "items": "- a\n",
+    "quotes": "\"'",
+    "brackets": "([",
+    "address": "a@b.c/",
+    "apostrophes": "a'b'",
+    "minus": "-5 - ",
+    "equations": "a+b=",
+    "times": "3:30-",
+    "money": "$5-",
+    "commas": "1,000,",
+    "numerals": "Henry VIII ",
+    "abbreviations": "St. Dr. No. ",
+    "emoji": "😀",
+    "accents": "e\u0301",
+    "escapes": "\x1b[",
+    "stops": ".!?",
+    "underscores": "_a",
+}
+
+
+def seconds(function, text):
+    best = float("inf")
+    for _ in range(1 if len(text) > 4000 else 2):
+        started = time.perf_counter()
+        function(text)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+@pytest.mark.parametrize("unit", COSTLY.values(), ids=COSTLY.keys())
+@pytest.mark.parametrize("step", ["normalize", "phonemize", "split"])
+def test_twice_the_text_takes_twice_the_time(unit, step):
+    function = {
+        "normalize": lambda text: normalize_for(text, "english", "en-us"),
+        "phonemize": lambda text: phonemize(text, "english", "en-us"),
+        "split": lambda text: split_sentences(text),
+    }[step]
+    size = 400 if step == "phonemize" else 5000
+    text = unit * (size // len(unit))
+    function(text[:100])
+    short, long = seconds(function, text), seconds(function, text * 4)
+    # Four times the text; quadratic would be sixteen times. What takes next to no time is not compared.
+    assert long < 9 * short + 0.05, f"{short:.3f} s, four times the text {long:.3f} s"
