@@ -89,3 +89,42 @@ def test_api_lists_every_public_name():
     assert set(homes) == set(ns2_diffusers.__all__) - {"__version__"}
     for name, home in homes.items():
         assert getattr(ns2_diffusers, name).__module__ == home
+
+
+PAPER_ROWS = [
+    row.strip("|").split("|")
+    for row in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
+    if re.match(r"\|.*\|.*`\S+\.py`", row) and "(" in row.split("|")[1]
+]
+
+
+@pytest.mark.parametrize("row", PAPER_ROWS, ids=lambda row: row[0].strip()[:40])
+def test_the_paper_is_where_the_table_says(row):
+    """Each row's files define its names, and their docstrings cite its sections."""
+    claim, place = row
+    spans = re.findall(r"`([^`]+)`", place)
+    files = [next((ROOT / "src").rglob(span.rpartition("/")[2])) for span in spans if span.endswith(".py")]
+    modules = [
+        importlib.import_module(".".join(file.relative_to(ROOT / "src").with_suffix("").parts)) for file in files
+    ]
+    docstrings = [module.__doc__ for module in modules]
+    for name in (span for span in spans if not span.endswith(".py")):
+        found = [attribute for module in modules if (attribute := find(module, name)) is not None]
+        assert found, f"none of {files} defines {name}"
+        docstrings += [attribute.__doc__ or "" for attribute in found]
+    cited = " ".join(" ".join(docstrings).split())
+    for section in re.findall(r"\((\d[^)]*)\)", claim):
+        for number in re.findall(r"\d\.\d|^\d$", section):
+            assert re.search(rf"sections? (?:\d\.\d(?:,| and) )*{re.escape(number)}", cited), number
+
+
+def find(module, name):
+    """An attribute of a module by its dotted name, or of one of its classes."""
+    owners = [module, *(each for each in vars(module).values() if isinstance(each, type))]
+    for owner in owners:
+        value = owner
+        for part in name.split("."):
+            value = getattr(value, part, None)
+        if value is not None:
+            return value
+    return None

@@ -75,7 +75,7 @@ def _per_item(value: torch.Tensor | float, batch_size: int, device: torch.device
 
 
 class PromptQueries(nn.Module):
-    """Learned query tokens that attend to the prompt states (the paper: 32; figure 3, Q-K-V).
+    """Learned query tokens that attend to the prompt states (the paper: 32; section 3.3 and figure 3, Q-K-V).
 
     Further layers see only these, so a long prompt costs no more than a short one.
     """

@@ -1,4 +1,4 @@
-"""Phonemes to hidden states (NaturalSpeech 2, section 3.1 and table 11)."""
+"""Phonemes to hidden states (NaturalSpeech 2, section 3.2 and table 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations, length regulator and pitch (NaturalSpeech 2, section 3.3)."""
+"""Durations, length regulator and pitch (NaturalSpeech 2, section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The predictor that durations and pitch share (NaturalSpeech 2, section 3.3 and table 11)."""
+"""The predictor that durations and pitch share (NaturalSpeech 2, sections 3.2 and 3.3, table 11)."""
 
 from __future__ import annotations
 

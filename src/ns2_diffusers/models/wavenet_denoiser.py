@@ -19,7 +19,7 @@ from .offloading import runs_like_forward
 
 
 class WaveNetLayer(nn.Module):
-    """Dilated gated convolution with condition and time; FiLM by the prompt where `film`."""
+    """Dilated gated convolution with condition and time; FiLM by the prompt where `film` (section 3.3)."""
 
     def __init__(
         self,

@@ -305,7 +305,7 @@ class VariancePreservingMixin:
     def add_noise(
         self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor
     ) -> torch.Tensor:
-        """z_t = α z_0 + σ ε.
+        """z_t = α z_0 + σ ε (NaturalSpeech 2, section 3.2).
 
         Args:
             original_samples: z_0, (B, C, T), any float dtype.

@@ -171,7 +171,10 @@ class CodecMixin:
 
     @runs_like_forward
     def codes_to_latents(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes (B, Q, T) → standardised latents (B, C, T); fewer codebooks than Q give a coarser result."""
+        """Codes (B, Q, T) → standardised latents (B, C, T), the sum of the codes' vectors (section 3.1).
+
+        Fewer codebooks than Q give a coarser result.
+        """
         return self.normalize_latents(self.quantizer.decode(codes))
 
     @runs_like_forward
