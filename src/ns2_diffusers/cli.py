@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from . import __version__
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 class Parser(argparse.ArgumentParser):
     """Raises what is wrong with the arguments, so that all errors look the same."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
@@ -295,7 +295,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         # Added to the weights for good, they cost no time.
         pipe.fuse_lora()
         pipe.unload_lora_weights()
-    name = SCHEDULERS.get(getattr(args, "scheduler", None))
+    name = SCHEDULERS.get(getattr(args, "scheduler", None) or "")
     if name is not None:
         scheduler = getattr(ns2_diffusers if name in ns2_diffusers.__all__ else diffusers, name)
         pipe.scheduler = scheduler.from_config(pipe.scheduler.config)

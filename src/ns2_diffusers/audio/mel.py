@@ -53,6 +53,7 @@ class LogMelSpectrogram(nn.Module):
         filters = mel_filter_bank(
             n_fft // 2 + 1, n_mels, f_min, f_max or sampling_rate / 2, sampling_rate, "slaney", "slaney"
         )
+        self.filters: torch.Tensor
         self.register_buffer("filters", torch.from_numpy(filters.T).float().contiguous(), persistent=False)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:

@@ -89,7 +89,7 @@ _PUBLISHED = {
     "scheduler": {},
 }
 # What that code does whatever its config says.
-_ALWAYS = {
+_ALWAYS: dict[str, dict[str, Any]] = {
     "phoneme_encoder": {"position_embedding": "none", "prompt_conditioning": True},
     "prompt_encoder": {"position_embedding": "none"},
     "variance_adaptor": {},
@@ -267,7 +267,7 @@ def _read_setting(values, paths):
 
 def _check_codebooks(weights, source, codec, codec_source) -> None:
     """Take the checkpoint's copy of the codec's quantiser out, and see that it is the codec's."""
-    theirs = []
+    theirs: list[Any] = []
     while (layer := f"quantizer.vq.layers.{len(theirs)}._codebook.") + "embed" in weights:
         theirs.append(weights.pop(layer + "embed").float())
         for statistic in ("inited", "cluster_size", "embed_avg"):
@@ -372,5 +372,5 @@ def _our_name(name: str) -> str | None:
     for pattern, ours in _PATTERNS:
         match = pattern.fullmatch(name)
         if match is not None:
-            return ours.replace("#", match[1]) + match[match.lastindex]
+            return ours.replace("#", match[1]) + match[match.lastindex or 0]
     return None

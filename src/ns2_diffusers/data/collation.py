@@ -161,7 +161,9 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
         draw = np.random.default_rng([self.seed, self.epoch])
         # Noise of a tenth mixes neighbours, so that the same utterances do not always meet.
         order = np.argsort(self.n_frames * draw.uniform(0.9, 1.1, len(self.n_frames)), kind="stable")
-        batches, batch, longest = [], [], 0
+        batches: list[list[int]] = []
+        batch: list[int] = []
+        longest = 0
         for index in order.tolist():
             longest = max(longest, self.n_frames[index])
             if batch and longest * (len(batch) + 1) > self.max_frames:

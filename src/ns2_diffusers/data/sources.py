@@ -187,8 +187,8 @@ def hub_source(
     """
     datasets = import_datasets()
     dataset = datasets.load_dataset(name, config_name, split=split, revision=revision, streaming=streaming)
-    columns = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
-    columns = {key: column for key, column in columns.items() if column is not None}
+    given = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
+    columns = {key: column for key, column in given.items() if column is not None}
     known = dataset.column_names or next(iter(dataset)).keys()
     unknown = sorted(set(columns.values()) - set(known))
     if unknown:
@@ -268,6 +268,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, Any]]:
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         while True:
+            fields: Any
             try:
                 fields = next(reader)
             except StopIteration:

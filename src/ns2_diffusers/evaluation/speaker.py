@@ -147,8 +147,8 @@ class CAMPlusPlusEvaluator:
                 "recording that is not silent."
             )
         features = kaldi_filter_banks(waveform.numpy())
-        features = torch.from_numpy(features - features.mean(axis=0))
-        return torch.nn.functional.normalize(self.model(features[None]), dim=1)[0].numpy()
+        centred = torch.from_numpy(features - features.mean(axis=0))
+        return torch.nn.functional.normalize(self.model(centred[None]), dim=1)[0].numpy()
 
     @staticmethod
     def similarity(a: np.ndarray, b: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -68,6 +69,9 @@ class Attention(nn.Module, AttentionModuleMixin):
     """
 
     _default_processor_cls = AttnProcessor
+    # Of diffusers' mixin.
+    processor: Callable[..., torch.Tensor]
+    set_processor: Callable[..., None]
     _available_processors = [AttnProcessor]
     # Cached keys and values leave nothing to fuse in most layers.
     _supports_qkv_fusion = False

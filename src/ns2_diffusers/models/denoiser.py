@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -93,6 +94,11 @@ class PromptQueries(nn.Module):
 
 class DenoiserMixin:
     """Learned nulls for what is not given, and the rules for what is."""
+
+    # Of the model that this is mixed into.
+    config: Any
+    dtype: torch.dtype
+    _encode_conditioning: Callable[[torch.Tensor, torch.Tensor], DenoiserConditioning]
 
     def _init_shared(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
@@ -39,7 +40,7 @@ class LoraModelMixin(PeftAdapterMixin):
         super().save_pretrained(*args, **kwargs)
 
 
-def check_no_adapters(model: nn.Module, name: str) -> None:
+def check_no_adapters(model: nn.Module | None, name: str) -> None:
     """Raise a ValueError where a model has adapters: its file would have their layers' names, and load nowhere."""
     if adapters := list(getattr(model, "peft_config", None) or ()):
         raise ValueError(
@@ -51,6 +52,7 @@ def check_no_adapters(model: nn.Module, name: str) -> None:
 
 def dilate_adapters(model: nn.Module) -> None:
     """Give the adapters of convolutions the dilation of their layer, which `peft` leaves at 1."""
+    layer: Any
     for layer in model.modules():
         if hasattr(layer, "lora_A") and isinstance(layer.base_layer, nn.Conv1d):
             for adapter in layer.lora_A.values():

@@ -35,7 +35,7 @@ def runs_like_forward(method: Callable[..., Result]) -> Callable[..., Result]:
             output = hook.post_forward(self, output)
         return output
 
-    return wrapper
+    return wrapper  # type: ignore[return-value]
 
 
 def _group_offloading_hook(module: nn.Module):

@@ -32,7 +32,7 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
     _supports_gradient_checkpointing = True
     _no_split_modules = ["Conv1d"]
     _repeated_blocks = ["Conv1d"]
-    _skip_layerwise_casting_patterns = []
+    _skip_layerwise_casting_patterns: list[str] = []
 
     @register_to_config
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.attention import AttentionMixin, FeedForward
@@ -144,9 +146,10 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
         if encoder_hidden_states.shape[1] == 1:
             encoder_hidden_states = encoder_hidden_states.expand(-1, self.config.patch_size, -1)
         condition = self.condition_proj(self._fold(self.condition_norm(self._pad(encoder_hidden_states))))
+        blocks: Any = self.blocks
         return DenoiserConditioning(
             (condition,),
-            tuple(block.encode_conditioning(queries) for block in self.blocks),
+            tuple(block.encode_conditioning(queries) for block in blocks),
             None if self.prompt_proj is None else self.prompt_proj(queries.mean(1)),
         )
 
@@ -181,7 +184,8 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
             )
         dtype, sample = sample.dtype, sample.to(self.dtype)
         frames, patch = sample.shape[-1], self.config.patch_size
-        keep, mask = 1.0, None
+        keep: torch.Tensor | float = 1.0
+        mask: torch.Tensor | None = None
         if sample_mask is not None:
             keep, mask = sample_mask.unsqueeze(-1).to(sample.dtype), sample_mask.bool()[:, ::patch]
         time = self.time_embedding(timestep, guidance, len(sample), sample)

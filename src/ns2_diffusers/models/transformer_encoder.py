@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -115,6 +117,7 @@ class TransformerEncoder(nn.Module):
         self.norm = _norm(hidden_size, adaptive_norm_dim)
         self.dropout = nn.Dropout(dropout)
         self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., torch.Tensor]
 
     def forward(
         self,

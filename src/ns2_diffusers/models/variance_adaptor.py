@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -53,7 +54,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         pitch_max: float = 1100.0,
     ):
         super().__init__()
-        sizes = {
+        sizes: dict[str, Any] = {
             "hidden_size": hidden_size,
             "num_layers": num_predictor_layers,
             "cross_attention_every": cross_attention_every,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,7 @@ class VariancePredictor(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.proj_out = SingleValue(hidden_size)
         self.gradient_checkpointing = False
+        self._gradient_checkpointing_func: Callable[..., torch.Tensor]
 
     def forward(
         self,

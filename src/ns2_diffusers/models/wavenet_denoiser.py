@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -150,12 +151,13 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         self.proj_out = nn.Conv1d(hidden_size, latent_channels, 1)
         # A last layer of zeros starts training at the data's mean.
         nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]
         self.gradient_checkpointing = False
 
     def _encode_conditioning(self, encoder_hidden_states: torch.Tensor, queries: torch.Tensor) -> DenoiserConditioning:
         condition = self.condition_norm(encoder_hidden_states).transpose(1, 2)
-        encoded = [layer.encode_conditioning(condition, queries) for layer in self.layers]
+        layers: Any = self.layers
+        encoded = [layer.encode_conditioning(condition, queries) for layer in layers]
         return DenoiserConditioning(
             tuple(condition for condition, _ in encoded),
             tuple(keys_values for _, keys_values in encoded if keys_values is not None),

@@ -78,6 +78,7 @@ class GuidedDenoiser:
             )
             if doubled:
                 condition, prompt, prompt_mask = (self._twice(each) for each in (condition, prompt, prompt_mask))
+                assert condition is not None  # there is no guidance without a condition
                 without = torch.arange(len(condition), device=condition.device) >= len(condition) // 2
                 condition, prompt = self.denoiser.replace_with_nulls(condition, prompt, without, without)
             self._encoded[doubled] = self.denoiser.encode_conditioning(

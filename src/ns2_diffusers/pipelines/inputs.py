@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,9 @@ def check_number(
     if (
         not isinstance(value, kind)
         or not math.isfinite(value)
-        or (least is not None and value < least)
-        or (most is not None and value > most)
-        or (above is not None and value <= above)
+        or (least is not None and float(value) < least)
+        or (most is not None and float(value) > most)
+        or (above is not None and float(value) <= above)
     ):
         raise ValueError(f"{name} is {value!r}; wanted {wanted}.")
 
@@ -136,7 +137,7 @@ def per_text(value: Any, count: int, name: str) -> list[float]:
     return [float(each) for each in values]
 
 
-def per_text_tensor(value: Any, count: int, name: str) -> list[torch.Tensor | None]:
+def per_text_tensor(value: Any, count: int, name: str) -> Sequence[torch.Tensor | None]:
     """None, or one sequence of numbers a text, as a list of 1-D tensors."""
     if value is None:
         return [None] * count
@@ -150,7 +151,7 @@ def per_text_tensor(value: Any, count: int, name: str) -> list[torch.Tensor | No
     return tensors
 
 
-def per_text_latents(value: Any, count: int) -> list[torch.Tensor | None]:
+def per_text_latents(value: Any, count: int) -> Sequence[torch.Tensor | None]:
     """None, or unit noise (B, C, T) or a list of (C, T), as a list of tensors."""
     if value is None:
         return [None] * count

@@ -71,6 +71,13 @@ class LatentDiffusionMixin:
     """
 
     _callback_tensor_inputs = ["latents"]
+    # Of the pipeline that this is mixed into.
+    codec: Any
+    config: Any
+    denoiser: Any
+    scheduler: Any
+    progress_bar: Callable[..., Any]
+    _execution_device: torch.device
 
     # Per-call state
 
@@ -164,12 +171,13 @@ class LatentDiffusionMixin:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
         check_steps(num_inference_steps, timesteps, sigmas)
         scheduler = copy.deepcopy(self.scheduler)
-        if timesteps is None and sigmas is None:
+        custom = timesteps if sigmas is None else sigmas
+        if custom is None:
             default = self.config.default_num_inference_steps
             num_inference_steps = steps_to_take(scheduler, num_inference_steps, default)
         else:
             # A last sigma of 0 is where the last step arrives.
-            steps = len(timesteps) if sigmas is None else len(sigmas) - (float(sigmas[-1]) == 0)
+            steps = len(custom) if sigmas is None else len(sigmas) - (float(sigmas[-1]) == 0)
             steps_to_take(scheduler, steps, 1)
             num_inference_steps = None
         guidance_scale = self._default_guidance_scale if guidance_scale is None else guidance_scale
@@ -200,7 +208,8 @@ class LatentDiffusionMixin:
             ValueError: the scheduler is for another kind of model, takes no such timesteps, or they end where no
                 denoiser was trained.
         """
-        scheduler, given = copy_for_sampling(settings.scheduler), {}
+        scheduler = copy_for_sampling(settings.scheduler)
+        given: dict[str, Any] = {}
         for name in ("timesteps", "sigmas"):
             if (value := getattr(settings, name)) is not None:
                 if name not in inspect.signature(scheduler.set_timesteps).parameters:

@@ -55,6 +55,9 @@ class LoraMixin(LoraBaseMixin):
     A method that raises has changed nothing.
     """
 
+    # Of the pipeline that this is mixed into.
+    scheduler: Any
+
     _lora_loadable_modules = list(COMPONENTS)
     # Numbers of steps by name, of adapters that make a student.
     _student_steps: Mapping[str, list[int]] = {}
@@ -132,7 +135,8 @@ class LoraMixin(LoraBaseMixin):
             (prompt_encoder_lora_layers, prompt_encoder_lora_adapter_metadata),
             (variance_adaptor_lora_layers, variance_adaptor_lora_adapter_metadata),
         )
-        tensors, settings = {}, {}
+        tensors: dict[str, torch.Tensor] = {}
+        settings: dict[str, Any] = {}
         for component, (layers, metadata) in zip(COMPONENTS, given, strict=True):
             if layers:
                 tensors |= cls.pack_weights(layers, component)
@@ -182,6 +186,8 @@ class LoraMixin(LoraBaseMixin):
         self._check_not_fused("load_lora_weights")
         source = pretrained_model_name_or_path_or_dict
         what = "the dict" if isinstance(source, Mapping) else f"{str(source)!r}"
+        tensors: Any
+        read: Any
         tensors, read = self.lora_state_dict(source, return_lora_metadata=True, **kwargs)
         metadata = {**read, **(metadata or {})}
         name = self._new_adapter_name(adapter_name)
@@ -224,7 +230,9 @@ class LoraMixin(LoraBaseMixin):
             self._active_student = self._scheduler_before_student = None
         for component in self._adapted_components():
             getattr(self, component).unload_lora()
-        self._merged_adapters, self._before_fusing, self._student_steps = set(), {}, {}
+        self._merged_adapters: set[str] = set()
+        self._before_fusing: dict[str, Any] = {}
+        self._student_steps: dict[str, Any] = {}
         self._follow_student()
 
     def delete_adapters(self, adapter_names: Sequence[str] | str) -> None:
@@ -392,7 +400,7 @@ class LoraMixin(LoraBaseMixin):
     def _adapted_components(self) -> list[str]:
         return [name for name in COMPONENTS if getattr(getattr(self, name, None), "peft_config", None)]
 
-    def _adapted_layers(self) -> list[nn.Module]:
+    def _adapted_layers(self) -> list[Any]:
         return [layer for name in self._adapted_components() for layer in _adapted_layers_of(getattr(self, name))]
 
     def _are_adapters_disabled(self) -> bool:
@@ -430,7 +438,7 @@ class LoraMixin(LoraBaseMixin):
         if len(students := [name for name in names if name in self._student_steps]) > 1:
             raise ValueError(f"{' and '.join(students)} each make a distilled student of the denoiser: choose one.")
 
-    def _student_message(self, name: str, scale: float) -> str:
+    def _student_message(self, name: str, scale: Any) -> str:
         return (
             f"the scale of {name!r} is {scale}, and it makes a student distilled for {self._student_steps[name]} "
             "steps, which there is no part of: give 1, or leave it out."
@@ -446,7 +454,7 @@ class LoraMixin(LoraBaseMixin):
                 if not getattr(model, "peft_config", None):
                     model.unload_lora()
 
-    def _snapshot(self, component: str) -> list:
+    def _snapshot(self, component: str) -> list[Any]:
         return [
             (
                 layer,
@@ -462,7 +470,7 @@ class LoraMixin(LoraBaseMixin):
         student = next((name for name in _effective_adapters(self.denoiser) if name in self._student_steps), None)
         if student == self._active_student:
             return
-        before = self.scheduler if self._active_student is None else self._scheduler_before_student
+        before: Any = self.scheduler if self._active_student is None else self._scheduler_before_student
         if student is None:
             self.scheduler, self._scheduler_before_student = before, None
         else:
@@ -562,6 +570,7 @@ def _plan(
         )
     layers: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
     for name, found in matches.items():
+        assert found is not None  # none is unexpected
         component, layer, part = found.groups()
         layers.setdefault(component, {}).setdefault(layer, {})[part] = tensors[name]
     if absent := sorted(set(layers) - set(models)):
@@ -578,7 +587,7 @@ def _plan(
             if key.startswith(f"{component}.")
         }
         config = _lora_config({layer: len(pair["A"]) for layer, pair in parts.items()}, own, what)
-        dtype = models[component].dtype
+        dtype: Any = models[component].dtype
         state = {
             f"{layer}.lora_{part}.weight": t.to(dtype) for layer, pair in parts.items() for part, t in pair.items()
         }
@@ -598,6 +607,7 @@ def _check_layer(model: nn.Module, component: str, layer: str, pair: Mapping[str
             )
     base = dict(model.named_modules()).get(layer) if "base_layer" not in layer else None
     base = getattr(base, "base_layer", base)
+    shapes: tuple[tuple[int, ...], ...]
     if isinstance(base, nn.Linear):
         shapes = (base.in_features,), (base.out_features,), ()
     elif isinstance(base, nn.Conv1d) and base.groups == 1:
@@ -639,7 +649,7 @@ def _lora_config(ranks: Mapping[str, int], metadata: Mapping[str, Any], what: st
     return config
 
 
-def _adapted_layers_of(model: nn.Module) -> list[nn.Module]:
+def _adapted_layers_of(model: nn.Module) -> list[Any]:
     return [layer for layer in model.modules() if hasattr(layer, "lora_A")]
 
 

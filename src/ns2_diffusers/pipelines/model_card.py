@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelCard, ModelCardData, create_repo, upload_folder
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
@@ -57,10 +58,21 @@ def write_loader(folder: str | Path, class_name: str) -> None:
 class ModelCardMixin:
     """Gives a pipeline `model_card` and a `push_to_hub` that brings it along."""
 
+    # Of the pipeline that this is mixed into.
+    components: dict[str, Any]
+    codec: Any
+    tokenizer: Any
+    save_pretrained: Any
+
+    if TYPE_CHECKING:
+
+        @property
+        def sampling_rate(self) -> int: ...
+
     @classmethod
     def _dict_from_json_file(cls, json_file):
         # Whoever names the class needs no code of the repository to find it.
-        config = super()._dict_from_json_file(json_file)
+        config = super()._dict_from_json_file(json_file)  # type: ignore[misc]
         if isinstance(name := config.get("_class_name"), list):
             config["_class_name"] = name[-1]
         return config

@@ -193,7 +193,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         device, lengths = self._execution_device, [len(ids) for ids in input_ids]
 
         def pitch_of_frames(durations: torch.Tensor) -> torch.Tensor:
-            rows = zip(pitch, durations.cpu(), lengths, strict=True)
+            rows = zip(pitch or (), durations.cpu(), lengths, strict=True)
             return pad([frame_pitch(f0, frames[:length]) for f0, frames, length in rows]).to(device)
 
         return conditioning.encode_text(
@@ -230,11 +230,12 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             [each.input_ids for each in utterances],
             prompt,
             prompt_mask,
-            durations=[each.durations for each in utterances] if has_durations else None,
-            pitch=[each.pitch for each in utterances] if has_pitch else None,
+            durations=[each.durations for each in utterances if each.durations is not None] if has_durations else None,
+            pitch=[each.pitch for each in utterances if each.pitch is not None] if has_pitch else None,
             speaking_rate=[each.speaking_rate for each in utterances],
             pitch_shift=[each.pitch_shift for each in utterances],
         )
+        assert adapted.durations is not None and adapted.pitch is not None  # predicted where they are not given
         frames = adapted.durations.sum(1).tolist()
         generators = [torch.Generator().manual_seed(each.seed) for each in utterances]
         scheduler = self.prepare_scheduler(settings)
@@ -248,7 +249,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             prompts, enough = [each.voice.latents for each in utterances], MATCHING_SECONDS * self.codec.frame_rate
             latents = match_voices(latents, prompts, self._silent_latents()[:, 0], shares, enough)
         f0 = [row[:length] for row, length in zip(adapted.pitch.float().cpu(), frames, strict=True)]
-        waveforms = [None] * len(latents)
+        waveforms: Sequence[torch.Tensor | None] = [None] * len(latents)
         if output_type != "latent":
             # Latents carry a sung melody less exactly than the given F0; predicted F0 is best left to them.
             waveforms = self.decode_latents(latents, f0 if has_pitch and self.codec.takes_f0 else None)
@@ -404,7 +405,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         matching = self.config.default_voice_matching if voice_matching is None else voice_matching
         utterances = self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
 
-        def pieces() -> Iterator[np.ndarray]:
+        def pieces() -> Iterator[Any]:
             try:
                 for utterance in utterances:
                     # Nothing is yielded inside `no_grad`, which would reach into the caller's loop.

@@ -56,18 +56,23 @@ def sing(
     notes = read_notes(notes) if isinstance(notes, str) else notes
     words, extra = sung_phonemes(pipe.tokenizer, text), pipe.tokenizer.phonemize(EXTRA_SYLLABLE)
     call: dict[str, Any] = {"phonemes": f"{words} {extra}", "voice": voice}
-    spoken = pipe(**call, num_inference_steps=1, output_type="latent").durations[0]
+    spoken = _call(pipe, **call, num_inference_steps=1, output_type="latent").durations[0]
     symbols = sung_symbols(pipe.tokenizer, text)
     count, rate = len(symbols), pipe.codec.frame_rate
     durations, pitch = set_to_notes(symbols, spoken[:count], notes, 60 / tempo * rate)
     num_extra = len(spoken) - count
     call["durations"] = np.append(durations, [round(EXTRA_SECONDS * rate)] * num_extra)
     call["pitch"] = np.append(pitch, [pitch[-1]] * num_extra)
-    output = pipe(**call, **options)
+    output = _call(pipe, **call, **options)
     frames = int(durations.sum())
-    audio = torch.as_tensor(output.audios[0])[..., : frames * pipe.codec.hop_length]
-    audio, f0 = fade(audio, output.sampling_rate).numpy(), output.f0[0][:frames]
+    waveform = torch.as_tensor(output.audios[0])[..., : frames * pipe.codec.hop_length]
+    audio, f0 = fade(waveform, output.sampling_rate).numpy(), output.f0[0][:frames]
     return replace(output, audios=[audio], durations=[durations], f0=[f0]), pitch.repeat(durations)
+
+
+def _call(pipe: NaturalSpeech2Pipeline, **call: Any) -> Any:
+    """The pipeline's output, which is a tuple only where that is asked for."""
+    return pipe(**call)
 
 
 def transpose(notes: Notes, semitones: float) -> list[tuple[float, float]]:

@@ -128,7 +128,7 @@ def plan_utterances(
         utterances = [
             Utterance(
                 input_ids=tokenizer(part, **encoding)["input_ids"][0],
-                voice=None,
+                voice=None,  # type: ignore[arg-type]  # the pipeline sets it
                 seed=seeds[index][position],
                 text_index=index,
                 pause=round(pause_after(part) * frame_rate) if position + 1 < len(parts[index]) else 0,
@@ -175,7 +175,8 @@ def join_utterances(
         output_type: "np", "pt" or "latent".
     """
     count = utterances[-1].text_index + 1
-    audios, durations, f0 = ([[] for _ in range(count)] for _ in range(3))
+    lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(3)]
+    audios, durations, f0 = lists
     for utterance, result in zip(utterances, spoken, strict=True):
         if result is None:
             continue

@@ -4,6 +4,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,6 +112,10 @@ class VariancePreservingMixin:
             `init_noise_sigma` is 1 / √temperature. A pipeline scales the noise itself for another temperature.
     """
 
+    # Of the scheduler that this is mixed into.
+    config: Any
+    timesteps: torch.Tensor
+
     # Where the last step of a generation arrives: clean data.
     _final_timestep = -1
 
@@ -195,7 +200,7 @@ class VariancePreservingMixin:
             self.timesteps, self.num_inference_steps = custom.to(device), len(custom)
             return
         self._check_num_inference_steps(num_inference_steps, self.config.num_train_timesteps)
-        super().set_timesteps(num_inference_steps, device)
+        super().set_timesteps(num_inference_steps, device)  # type: ignore[misc]
         # Rounding in diffusers' trailing spacing adds a timestep -1 for some counts, 61 and 103 among them.
         self.timesteps = self.timesteps[:num_inference_steps]
         if self.timesteps[0] >= self.config.num_train_timesteps:

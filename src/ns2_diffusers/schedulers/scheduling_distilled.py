@@ -37,7 +37,7 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
         clip_sample: bool = False,
         clip_sample_range: float = 1.0,
         temperature: float = DEFAULT_TEMPERATURE,
-        student_steps: list[int] = (32,),
+        student_steps: Sequence[int] = (32,),
     ):
         super().__init__(
             num_train_timesteps=num_train_timesteps,

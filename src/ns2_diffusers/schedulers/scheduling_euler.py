@@ -75,9 +75,9 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
             self._integrated_beta_table.double(), spacing=1 / num_train_timesteps, edge_order=2
         )[0].float()
         self._has_closed_form = beta_schedule == "linear" and trained_betas is None
-        self.num_inference_steps = None
+        self.num_inference_steps: int | None = None
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1, dtype=torch.float32)
-        self._step_start = None
+        self._step_start: torch.Tensor | None = None
 
     @property
     def order(self) -> int:

@@ -27,7 +27,9 @@ class EditedText:
 
     def __init__(self, source: str, edits: list[Edit], are_words: bool = False):
         self.source, self.edits = source, edits
-        parts, position, self._starts, length = [], 0, [], 0
+        parts: list[str] = []
+        self._starts: list[tuple[int, int]] = []
+        position = length = 0
         for edit in edits:
             kept = source[position : edit.start]
             before = kept[-1:] or (parts[-1][-1:] if parts else "")

@@ -74,7 +74,7 @@ _RULES = [
     # the paper about one's career
     (r"\b(?:a|my|your|his|her|their|the) (resume)\b(?! of)", "ɹˈɛzəmˌA", "ɹˈɛzjuːmˌA"),
 ]
-_RULES = [(re.compile(pattern, re.IGNORECASE), us, gb) for pattern, us, gb in _RULES]
+_COMPILED = [(re.compile(pattern, re.IGNORECASE), us, gb) for pattern, us, gb in _RULES]
 
 
 def apply_heteronyms(tokens: list, british: bool) -> None:
@@ -88,7 +88,7 @@ def apply_heteronyms(tokens: list, british: bool) -> None:
     for token in tokens:
         starts[len(text)] = token
         text += token.text + token.whitespace
-    for pattern, american_phonemes, british_phonemes in _RULES:
+    for pattern, american_phonemes, british_phonemes in _COMPILED:
         for match in pattern.finditer(text):
             token = starts.get(match.start(1))
             if token is not None and token.phonemes is None:

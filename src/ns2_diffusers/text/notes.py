@@ -65,15 +65,15 @@ def set_to_notes(
     lengths = np.diff(np.round(np.cumsum([0.0, *beats]) * frames_a_beat)).astype(int)
     if lengths.min() < 2:
         raise ValueError(f"the shortest note has {lengths.min()} frames and needs two: choose a slower tempo.")
-    durations, pitch = np.array(durations), np.full(len(symbols), hz[0])
+    frames, pitch = np.array(durations), np.full(len(symbols), hz[0])
     for number, (vowel, length) in enumerate(zip(vowels, lengths, strict=True)):
         is_last = number + 1 == len(vowels)
         between = slice(vowel + 1, None if is_last else vowels[number + 1])
         pitch[vowel], pitch[between] = hz[number], hz[number if is_last else number + 1]
         # What follows the last vowel comes after the song.
-        taken = 0 if is_last else durations[between].sum()
+        taken = 0 if is_last else frames[between].sum()
         if taken > length // 2:
-            durations[between] = durations[between] * (length // 2) // taken
-            taken = durations[between].sum()
-        durations[vowel] = length - taken
-    return durations, pitch
+            frames[between] = frames[between] * (length // 2) // taken
+            taken = frames[between].sum()
+        frames[vowel] = length - taken
+    return frames, pitch

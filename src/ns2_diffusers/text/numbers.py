@@ -53,7 +53,7 @@ def cardinal(number: str | int, british: bool = False) -> str:
         return digits(text)
     text = text.zfill(-(-len(text) // 3) * 3)
     groups = [int(text[i : i + 3]) for i in range(0, len(text), 3)]
-    words = []
+    words: list[str] = []
     for scale, group in zip(range(len(groups) - 1, -1, -1), groups, strict=True):
         if group or len(groups) == 1:
             if british and scale == 0 and words and group < 100:

@@ -13,6 +13,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Any
 
 from .arpabet import to_arpabet
 from .edits import Edit, EditedText
@@ -126,7 +127,7 @@ def normalize_for(
     """A text as it is said, for a backend: with its lexicon, by one of `NORMALIZERS`."""
     if normalizer not in NORMALIZERS:
         raise ValueError(f"There is no normalizer {normalizer!r}; choose one of {', '.join(NORMALIZERS)}.")
-    options = {"number_format": number_format, "emoji": emoji}
+    options: dict[str, Any] = {"number_format": number_format, "emoji": emoji}
     if backend in ("english", "arpabet"):
         words = _hibari_g2p(language == "en-gb")
         options |= {"known": words.known, "acronym": words.is_acronym}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..models.phoneme_aligner import PhonemeAligner
 from .losses import binarization_loss, forward_sum_loss, latents_of
 
 
 def align_batch(
-    aligner: nn.Module, latents: torch.Tensor, batch: dict[str, torch.Tensor]
+    aligner: PhonemeAligner, latents: torch.Tensor, batch: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Durations (B, N) of a batch, and the aligner's losses.
 
@@ -39,9 +40,10 @@ class AlignmentObjective(nn.Module):
         codebooks: (Q, K, C), `losses.standardized_codebooks(codec)`.
     """
 
-    def __init__(self, aligner: nn.Module, codebooks: torch.Tensor):
+    def __init__(self, aligner: PhonemeAligner, codebooks: torch.Tensor):
         super().__init__()
         self.aligner = aligner
+        self.codebooks: torch.Tensor
         self.register_buffer("codebooks", codebooks, persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

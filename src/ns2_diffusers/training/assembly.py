@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -21,6 +23,7 @@ class Blueprint:
     def build(self, state: dict[str, torch.Tensor]) -> dict[str, nn.Module]:
         """New models with the weights of `state`, on the CPU, in evaluation mode."""
         models = {}
+        model_class: Any
         for name, (model_class, config) in self.plans.items():
             models[name] = model_class.from_config(config).eval()
             own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}

@@ -43,7 +43,7 @@ class Checkpoints:
             accelerator.save_state(folder)
             # Nobody may still be writing when the folder gets its name.
             accelerator.wait_for_everyone()
-            if accelerator.is_main_process:
+            if partial is not None:
                 write_text(partial / PROGRESS_NAME, json.dumps(progress))
         if accelerator.is_main_process:
             for old in self.all()[: -self.total_limit]:
@@ -71,7 +71,7 @@ class Checkpoints:
                 "latest, remove them, or choose another --output_dir."
             )
         if which == "latest":
-            which = next(reversed(self.all()), None)
+            which = next((str(path) for path in reversed(self.all())), None)
         if which is None:
             return None
         if not (Path(which) / PROGRESS_NAME).exists():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -107,7 +108,8 @@ class LossBalancer:
 
     def __init__(self, weights: Mapping[str, float], total_norm: float = 1.0, decay: float = 0.9, interval: int = 10):
         self.weights, self.total_norm, self.decay, self.interval = dict(weights), total_norm, decay, interval
-        self.calls, self.norms = 0, {}
+        self.calls = 0
+        self.norms: dict[str, Any] = {}
 
     def __call__(self, losses: Mapping[str, torch.Tensor], output: torch.Tensor) -> torch.Tensor:
         """Sum of the scaled losses: a scalar whose gradient at `output` is balanced.

@@ -11,7 +11,7 @@ goes; all of it is float32 whatever the denoiser computes in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -101,9 +101,9 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: torch.Tensor) ->
 
 
 def make_student(
-    teacher: torch.nn.Module,
+    teacher: Any,
     guidance_range: tuple[float, float] | None = None,
-) -> torch.nn.Module:
+) -> Any:
     """A copy of a denoiser to teach.
 
     A new input for guidance begins as no change at all, so the student starts where its teacher is. A teacher that

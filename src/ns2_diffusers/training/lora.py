@@ -11,7 +11,7 @@ from torch import nn
 from ..models.lora import require_peft
 
 
-def add_lora(models: dict[str, nn.Module], components: Iterable[str], rank: int, alpha: float) -> None:
+def add_lora(models: dict[str, Any], components: Iterable[str], rank: int, alpha: float) -> None:
     """Freeze all models, and give the repeated layers of some of them adapters that learn.
 
     Adapted are linear layers and convolutions, so attention, feed-forward and (WaveNet) gated convolutions; not
@@ -46,7 +46,7 @@ def split_lora(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor],
     return models, adapters
 
 
-def merge_lora(models: dict[str, nn.Module], adapters: dict[str, torch.Tensor], alpha: float) -> None:
+def merge_lora(models: dict[str, Any], adapters: dict[str, torch.Tensor], alpha: float) -> None:
     """Add adapters of `split_lora` to the weights of models without, by name of their component."""
     for component, (layers, metadata) in _by_component(adapters, alpha).items():
         models[component].load_lora_adapter(layers, prefix=None, metadata=metadata)

@@ -89,6 +89,7 @@ class TrainingObjective(nn.Module):
         self.scheduler = scheduler
         self.config = config or ObjectiveConfig()
         self.aligner = aligner
+        self.codebooks: torch.Tensor
         self.register_buffer("codebooks", codebooks, persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor], step: int | None = None) -> dict[str, torch.Tensor]:
@@ -117,6 +118,7 @@ class TrainingObjective(nn.Module):
         found |= self._denoising_losses(latents, adapted.condition, prompt, batch)
         # A song has its notes from elsewhere: text and voice do not tell them, and speech must not take after them.
         spoken = ~batch.get("sung", torch.zeros_like(durations[:, 0], dtype=torch.bool)).unsqueeze(1)
+        assert adapted.log_durations is not None and adapted.log_pitch is not None
         found["duration"] = losses.duration_loss(adapted.log_durations, durations, batch["attention_mask"] & spoken)
         found["pitch"] = losses.pitch_loss(adapted.log_pitch, batch["f0"], batch["loss_mask"] & spoken)
         found["loss"] = sum(self._weight(name, step) * value for name, value in found.items())

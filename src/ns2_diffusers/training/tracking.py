@@ -88,7 +88,9 @@ class RunningMeans:
         return means, round(frames)
 
     def _clear(self) -> None:
-        self.totals, self.counts, self.frames = defaultdict(float), defaultdict(int), 0
+        self.totals: defaultdict[str, Any] = defaultdict(float)
+        self.counts: defaultdict[str, int] = defaultdict(int)
+        self.frames = 0
 
 
 def log_speech(

@@ -30,7 +30,8 @@ def validation_losses(
 
     A batch's seed draws its noise levels and noise, so they are the same every time this is asked.
     """
-    totals, frames = {}, 0
+    totals: dict[str, Any] = {}
+    frames = 0
     objective.eval()
     for batch in batches:
         torch.manual_seed(int(batch["seed"]))
@@ -58,7 +59,7 @@ def speak_samples(
     directory.mkdir(parents=True, exist_ok=True)
     for number, (text, prompt) in enumerate(zip(texts, itertools.cycle(prompts), strict=False)):
         generator = torch.Generator().manual_seed(number)
-        output = pipe(text, prompt_audio=prompt, num_inference_steps=num_inference_steps, generator=generator)
+        output: Any = pipe(text, prompt_audio=prompt, num_inference_steps=num_inference_steps, generator=generator)
         audio, durations = output.audios[0], output.durations[0]
         figure = picture_speech(
             torch.from_numpy(audio),
@@ -91,8 +92,9 @@ def show_alignment(
     masks = first["frame_mask"], first["attention_mask"]
     latents = objective.latents_of(first["codes"]) * first["frame_mask"].unsqueeze(1)
     inputs = (latents, first["input_ids"], *masks, first["alignment_prior"])
-    durations = objective.aligner.align(*inputs)[0][masks[1][0]]
-    probabilities = objective.aligner(*inputs).log_probs[0].softmax(-1)[: int(masks[0].sum()), : len(durations)]
+    aligner: Any = objective.aligner
+    durations = aligner.align(*inputs)[0][masks[1][0]]
+    probabilities = aligner(*inputs).log_probs[0].softmax(-1)[: int(masks[0].sum()), : len(durations)]
     symbols = tokenizer.convert_ids_to_tokens(first["input_ids"][0][: len(durations)].tolist())
     figure = picture_alignment(probabilities, durations.cpu().numpy(), symbols)
     figure.savefig(directory / f"{step:08d}-alignment.png", dpi=100)

@@ -127,7 +127,7 @@ class RowPreparer(torch.utils.data.Dataset):
             raise Rejection("unreadable row", row.error)
         if row.id in (None, ""):
             raise Rejection("unreadable row", "it has no id")
-        names = {"id": str(row.id), "speaker": str(row.speaker)}
+        names: dict[str, Any] = {"id": str(row.id), "speaker": str(row.speaker)}
         text = row.text if isinstance(row.text, str) else ""
         for key, value in {**names, "text": text}.items():
             if _as_utf8(value) != value:
@@ -142,12 +142,19 @@ class RowPreparer(torch.utils.data.Dataset):
             detail = f"{len(symbols)} symbols in {frames} frames: text and recording do not belong together"
             raise Rejection("too fast", detail)
         f0 = estimate_f0(waveform, self.sampling_rate, self.hop_length).numpy()
-        given = {"text": text, "phonemes": phonemes, "symbols": symbols, "seconds": seconds, "sung": row.sung}
+        given: dict[str, Any] = {
+            "text": text,
+            "phonemes": phonemes,
+            "symbols": symbols,
+            "seconds": seconds,
+            "sung": row.sung,
+        }
         return Utterance(**names, **given, waveform=waveform.numpy(), f0=f0, start=start)
 
     def _read_text(self, row: Row, text: str) -> tuple[str, Any, list[str]]:
         """Phonemes, seconds of each symbol or None, and the symbols."""
-        phonemes, seconds = row.phonemes, None
+        phonemes = row.phonemes
+        seconds: Any = None
         if row.textgrid is not None:
             try:
                 phonemes, seconds = read_textgrid(row.textgrid, self.tokenizer)

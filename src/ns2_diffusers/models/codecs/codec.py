@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from diffusers.utils import BaseOutput
 
 from ..offloading import runs_like_forward
+from .residual_vector_quantizer import ResidualVectorQuantizer
 
 
 @dataclass
@@ -43,6 +45,13 @@ class CodecMixin:
 
     Masks are boolean, True where there is audio, and must be a run of True followed by padding.
     """
+
+    # Of the model that this is mixed into.
+    config: Any
+    quantizer: ResidualVectorQuantizer
+    register_to_config: Callable[..., None]
+    _encode: Callable[..., torch.Tensor]
+    _decode: Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
 
     @property
     def sampling_rate(self) -> int:

@@ -173,7 +173,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         self._check_latents(latents)
         return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales)[0]
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         waveform: torch.Tensor,
         sample_mask: torch.Tensor | None = None,

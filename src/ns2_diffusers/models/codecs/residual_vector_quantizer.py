@@ -64,6 +64,9 @@ class ResidualVectorQuantizer(nn.Module):
         self.decay, self.dead_code_threshold = decay, dead_code_threshold
         self.quantizer_dropout = quantizer_dropout
         codebooks = torch.randn(num_codebooks, codebook_size, latent_channels) * latent_channels**-0.5
+        self.codebooks: torch.Tensor
+        self.cluster_size: torch.Tensor
+        self.initialized: torch.Tensor
         self.register_buffer("codebooks", codebooks)
         # Moving average of how many frames choose each vector. The average of their sum, which others
         # store too, is this times the vector.

@@ -48,13 +48,13 @@ class WeightNormConvTranspose1d(nn.ConvTranspose1d):
     weight_g: torch.Tensor
     weight_v: torch.Tensor
 
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         return F.conv_transpose1d(
             states,
             normed_weight(self.weight_v, self.weight_g),
             self.bias,
             self.stride,
-            self.padding,
+            self.padding,  # type: ignore[arg-type]
             self.output_padding,
             self.groups,
             self.dilation,
