@@ -115,6 +115,7 @@ class VariancePreservingMixin:
     # Of the scheduler that this is mixed into.
     config: Any
     timesteps: torch.Tensor
+    num_inference_steps: int | None
 
     # Where the last step of a generation arrives: clean data.
     _final_timestep = -1
@@ -249,7 +250,7 @@ class VariancePreservingMixin:
         table = self._integrated_beta_table.double().cpu().numpy()
         return torch.from_numpy(np.interp(integrated_beta.numpy(), table, np.arange(len(table)) - 1.0))
 
-    def _check_num_inference_steps(self, num_inference_steps: int, most: int, reason: str = ""):
+    def _check_num_inference_steps(self, num_inference_steps: Any, most: int, reason: str = ""):
         if not isinstance(num_inference_steps, numbers.Integral):
             raise TypeError(f"`num_inference_steps` is {num_inference_steps!r}; it must be an integer.")
         if not 1 <= num_inference_steps <= most:

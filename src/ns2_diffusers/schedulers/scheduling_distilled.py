@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -88,7 +89,7 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
             num_inference_steps = known[0]
         else:
             custom = self._custom_timesteps(num_inference_steps, timesteps, sigmas)
-        n = num_inference_steps if custom is None else len(custom)
+        n: Any = num_inference_steps if custom is None else len(custom)
         if n not in known:
             raise ValueError(
                 f"`num_inference_steps` is {n}, and this student was trained to take {' or '.join(map(str, known))}:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -111,7 +112,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
             num_inference_steps = DEFAULT_STEPS
         custom = self._custom_timesteps(num_inference_steps, timesteps, sigmas)
         if custom is None:
-            n = num_inference_steps
+            n: Any = num_inference_steps
             self._check_num_inference_steps(
                 n, train // 2, ": with more, the last would lie below the least noise of training"
             )
