@@ -253,7 +253,7 @@ class VariancePreservingMixin:
     def _check_num_inference_steps(self, num_inference_steps: Any, most: int, reason: str = ""):
         if not isinstance(num_inference_steps, numbers.Integral):
             raise TypeError(f"`num_inference_steps` is {num_inference_steps!r}; it must be an integer.")
-        if not 1 <= num_inference_steps <= most:
+        if not 1 <= int(num_inference_steps) <= most:
             raise ValueError(
                 f"`num_inference_steps` is {num_inference_steps}; {type(self).__name__} takes 1 to {most}"
                 f" steps with {self.config.num_train_timesteps} training timesteps{reason}."
