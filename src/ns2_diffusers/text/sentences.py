@@ -67,7 +67,7 @@ def split_sentences(text: str, max_length: int = 200, min_length: int = 12) -> l
     """
     if max_length < 1:
         raise ValueError(f"max_length counts characters and must be at least 1, not {max_length}.")
-    spans = [span for sentence in _sentences(text) for span in _shorten(text, *sentence, max_length)]
+    spans = [span for start, end in _sentences(text) for span in _shorten(text, start, end, max_length)]
     return [text[start:end] for start, end in _merge(text, spans, max_length, min_length)]
 
 
