@@ -328,7 +328,7 @@ def read_clips(folder):
 
 
 def write_results(results, folder):
-    """Both files anew after every cell: a long run that is stopped has not been for nothing."""
+    """Rewrite both files after every cell, so that a stopped run keeps its results."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {"results.json": json.dumps(results, indent=1), "table.md": table(results)}.items():
         write_text(folder / name, text)

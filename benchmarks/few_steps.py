@@ -7,7 +7,7 @@
 
 Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. The spectral variance
 is relative to that of the prompts, once through the codec: less is smoother than speech. Writes `results.json`
-and `table.md` after every row, so that a long run that is stopped was not for nothing, and at last `few_steps.png`.
+and `table.md` after every row, so that a stopped run keeps its results, and finally `few_steps.png`.
 """
 
 import argparse
@@ -254,7 +254,7 @@ def table(rows, columns=COLUMNS):
 
 
 def plot(rows, path):
-    """One panel an evaluator, one line a model with its sampler and spacing; the rungs of a ladder are one line."""
+    """One panel per evaluator, one line per model with sampler and spacing; the stages of a distillation share a line."""
     figure, panels = plt.subplots(1, 4, figsize=(20, 5), layout="constrained")
     lines = {}
     for row in sorted(rows, key=lambda row: row["calls"]):

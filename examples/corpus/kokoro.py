@@ -38,7 +38,7 @@ class Speech:
 
 
 class Kokoro:
-    """Speaks phonemes in any mix of its voices, and in voices of nobody.
+    """Speaks phonemes in any mix of its voices, and in synthetic voices.
 
     Args:
         voices: kokoro-js-1.2.1.tgz, as `npm pack kokoro-js@1.2.1` leaves it.

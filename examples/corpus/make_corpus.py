@@ -9,7 +9,7 @@
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 8.5 --sung 0.5 --seed 3
     python examples/corpus/make_corpus.py --output_dir outputs/unseen --unseen
 
-Speakers are voices of Kokoro-82M and mixes of two, or `drawn`: voices of nobody, further from one another than mixes.
+Speakers are voices of Kokoro-82M and mixes of two, or `drawn`: synthetic voices, more diverse than the mixes.
 With `--sung` they sing some of the texts.
 What is written is `audio/ID.ogg`, `manifest.jsonl` with a row each, and `CARD.md`. A stopped run goes on where
 it was; the same seed and texts make the same rows. The last command makes what must never be trained on: prompts and

@@ -1,4 +1,4 @@
-"""The voice in the box: where it is, and, once there are weights, that it speaks and sings."""
+"""The bundled model: where it is, and, once there are weights, that it speaks and sings."""
 
 import itertools
 import sys

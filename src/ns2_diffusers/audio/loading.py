@@ -1,4 +1,4 @@
-"""Whatever a user calls audio, as a mono float waveform at the rate that is wanted."""
+"""Load audio of any supported form as a mono float waveform at a given sampling rate."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_audio(
 
 
 def seconds_in_header(file: str | os.PathLike | io.BytesIO) -> float:
-    """How long a file says that it is; 0 where it does not, or cannot be read, which `load_audio` will tell."""
+    """Duration by the header of a file; 0 if unknown or unreadable (`load_audio` then raises the error)."""
     try:
         header = soundfile.info(file)
     except (OSError, TypeError, soundfile.LibsndfileError):
@@ -64,7 +64,7 @@ def seconds_in_header(file: str | os.PathLike | io.BytesIO) -> float:
 
 
 def check_audible(waveform: torch.Tensor, sampling_rate: int, min_seconds: float, what: str) -> None:
-    """Raise a ValueError where `waveform` (samples,) is silent or shorter than `min_seconds`."""
+    """Raise a ValueError if `waveform` (samples,) is silent or shorter than `min_seconds`."""
     seconds = len(waveform) / sampling_rate
     if seconds < min_seconds:
         raise ValueError(
@@ -78,7 +78,7 @@ def check_audible(waveform: torch.Tensor, sampling_rate: int, min_seconds: float
 def find_speech(
     waveform: torch.Tensor, sampling_rate: int, threshold_db: float, margin_seconds: float = 0.1
 ) -> tuple[int, int]:
-    """Where the speech is in a recording with silence before and after it.
+    """Find the speech in a recording with silence before and after it.
 
     Args:
         waveform: (samples,).
@@ -159,7 +159,7 @@ def _read_file(file: Any, name: str, sampling_rate: int | None) -> tuple[np.ndar
 
 
 def _is_cut_off(file: Any) -> bool:
-    """Whether a WAV file ends before its header says; libsndfile takes what there is without a word."""
+    """Whether a WAV file is shorter than its header says; libsndfile reads such a file without an error."""
     with io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb") as opened:
         header, length = opened.read(8), opened.seek(0, os.SEEK_END)
     promised = int.from_bytes(header[4:8], "little")

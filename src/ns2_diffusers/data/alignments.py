@@ -81,7 +81,7 @@ def seconds_to_frames(
     Args:
         seconds: (N,) of each symbol, from the start of the recording.
         sampling_rate, hop_length: of the codec, in Hz and samples.
-        start: first sample that is left of the recording; what was before it counts for nothing.
+        start: first sample that is left of the recording; what was before it is ignored.
         samples: how many are left.
         n_frames: of the codec for these.
 

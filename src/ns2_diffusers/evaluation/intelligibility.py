@@ -1,4 +1,4 @@
-"""How much of the speech a codec keeps: STOI."""
+"""Intelligibility of coded speech: STOI."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..audio.loading import AudioInput, load_audio
 
 
 def stoi(audio: AudioInput, reference: AudioInput, sampling_rate: int | None = None) -> float:
-    """Short-time objective intelligibility (Taal et al., 2011) of `audio` beside the same speech undamaged.
+    """Short-time objective intelligibility (Taal et al., 2011) of `audio` relative to the clean speech.
 
     Args:
         audio, reference: anything that `load_audio` takes, in step with each other: the longer one is cut.

@@ -1,4 +1,4 @@
-"""How natural it sounds: DistilMOS."""
+"""Predicted naturalness: DistilMOS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NaturalnessEvaluator:
 
     @torch.no_grad()
     def score(self, audio: AudioInput, sampling_rate: int | None = None) -> float:
-        """1 (bad) to 5 (excellent) of a recording, in anything that `load_audio` takes and with its errors."""
+        """Score of a recording, 1 (bad) to 5 (excellent); takes what `load_audio` takes and raises its errors."""
         waveform, _ = load_audio(audio, sampling_rate, SAMPLING_RATE)
         return self.model(waveform[None]).item()
 

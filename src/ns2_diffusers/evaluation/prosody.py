@@ -1,4 +1,4 @@
-"""How melodies compare: F0 contours (T,) in Hz at one frame rate, 0 where there is no voice."""
+"""Compare F0 contours (T,) in Hz at the same frame rate, 0 where unvoiced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def f0_correlation(f0: Contour, reference: Contour) -> float:
 
 
 def f0_median_error(f0: Contour, reference: Contour) -> float:
-    """Median distance in cents (100 a semitone) over the frames that are voiced in both; NaN without any.
+    """Median distance in cents (100 per semitone) over the frames that are voiced in both; NaN without any.
 
     Raises:
         ValueError: contours of different lengths.
@@ -41,7 +41,7 @@ def f0_range(f0: Contour) -> float:
 
 
 def audible_voice(waveform: np.ndarray | torch.Tensor, f0: Contour) -> np.ndarray:
-    """Frames with a voice that is heard: no more than 30 dB softer than the 95th percentile of all frames' levels.
+    """Frames that are audibly voiced: at most 30 dB below the 95th percentile of all frames' levels.
 
     Finding an F0 does not say so: the remains of a note that died away have one, too.
 

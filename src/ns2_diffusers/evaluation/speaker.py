@@ -1,4 +1,4 @@
-"""Whose voice it is: cosine between d-vectors."""
+"""Speaker similarity: cosine between speaker embeddings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SpeakerEvaluator:
         self._encoder = resemblyzer.VoiceEncoder("cpu", verbose=False)
 
     def embed(self, audio: AudioInput, sampling_rate: int | None = None) -> np.ndarray:
-        """The d-vector of a recording, long silences left out: (256,) float32 of length 1.
+        """The d-vector of a recording, without long silences: (256,) float32 of length 1.
 
         Args:
             audio, sampling_rate: anything that `load_audio` takes, with its errors.

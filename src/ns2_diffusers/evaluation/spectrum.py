@@ -1,4 +1,4 @@
-"""How lively a spectrum is: the mean of all ways to say something is smooth, which no other evaluator hears."""
+"""Global variance of the spectrum: it reveals oversmoothing, which no other evaluator detects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def global_variance(audio: AudioInput, sampling_rate: int | None = None) -> torc
 
 
 def relative_variance(variances: Sequence[torch.Tensor], references: Sequence[torch.Tensor]) -> float:
-    """Global variance of some speech in that of other speech: 1 is as lively, less is smoother.
+    """Global variance of some speech relative to other speech: less than 1 is smoother.
 
     Args:
         variances, references: from `global_variance`, one a recording; texts need not be the same.

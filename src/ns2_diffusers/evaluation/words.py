@@ -1,4 +1,4 @@
-"""Which words are heard: whisper-base and word error rates, without a network."""
+"""Transcripts by whisper-base and word error rates, without a network."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WordReader:
                     shutil.copy(extra, partial)
 
     def read(self, audio: AudioInput, sampling_rate: int | None = None) -> str:
-        """What is said in `audio`, English, in anything that `load_audio` takes and with its errors."""
+        """English transcript of `audio`; takes what `load_audio` takes and raises its errors."""
         waveform, _ = load_audio(audio, sampling_rate, SAMPLING_RATE)
         segments, _ = self.model.transcribe(
             waveform.numpy(), language="en", beam_size=5, condition_on_previous_text=False
@@ -66,7 +66,7 @@ class WordReader:
         return " ".join(segment.text.strip() for segment in segments)
 
     def word_error_rate(self, texts: Sequence[str], heard: Sequence[str]) -> float:
-        """Wrong, missing and added words over the words of `texts`, all together, as whisper normalises them.
+        """Word error rate over all `texts` together, with whisper's normalisation.
 
         Raises:
             ValueError: not as many texts as readings, or a text without words.

@@ -1,4 +1,4 @@
-"""Learned durations: what an aligner is trained on and how (arXiv 2108.10447)."""
+"""Learned durations: training of the aligner (arXiv 2108.10447)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a codec is trained on: spectra that sound alike, and discriminators that cannot tell.
+"""Losses of codec training: spectral reconstruction and adversarial losses.
 
 Reconstruction: multi-resolution log-mel (as in DAC, arXiv 2306.06546) and STFT magnitude (Parallel WaveGAN,
 arXiv 1910.11480). Adversarial: hinge and relative feature matching (EnCodec, arXiv 2210.13438, section 3.4).

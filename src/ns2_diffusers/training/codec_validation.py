@@ -1,4 +1,4 @@
-"""What a codec in training is worth so far: its statistics, and speech that went through it."""
+"""Validation of a codec in training: latent statistics and reconstructed speech."""
 
 from __future__ import annotations
 

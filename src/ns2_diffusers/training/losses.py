@@ -1,4 +1,4 @@
-"""What training minimises (NaturalSpeech 2, section 3.2, equations 7 and 8), one function a loss.
+"""Training losses (NaturalSpeech 2, section 3.2, equations 7 and 8), one function per loss.
 
 Masked means are over the elements that the mask keeps, so padding and batch composition change nothing.
 """

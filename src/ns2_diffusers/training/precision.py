@@ -1,4 +1,4 @@
-"""Which precision to train in where nobody says."""
+"""Default precision of training."""
 
 from __future__ import annotations
 

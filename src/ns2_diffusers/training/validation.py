@@ -1,4 +1,4 @@
-"""What a model in training is worth so far: losses on held-out speech, and speech to listen to."""
+"""Validation of a model in training: losses on held-out speech, and generated samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def validation_losses(
     objective: TrainingObjective, batches: Iterable[dict[str, torch.Tensor]], device: torch.device
 ) -> dict[str, float]:
-    """Means of the losses over held-out batches, a frame counting as much as another.
+    """Means of the losses over held-out batches, weighted by frames.
 
     A batch's seed draws its noise levels and noise, so they are the same every time this is asked.
     """

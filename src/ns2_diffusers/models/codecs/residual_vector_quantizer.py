@@ -109,7 +109,7 @@ class ResidualVectorQuantizer(nn.Module):
 
         Args:
             latents: (B, C, T).
-            mask: (B, T) boolean, True where there is data; the rest counts for nothing and comes out zero.
+            mask: (B, T) boolean, True where there is data; the rest is ignored and becomes zero.
         """
         with torch.autocast(latents.device.type, enabled=False):
             return self._forward(latents, mask)
