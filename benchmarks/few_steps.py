@@ -254,7 +254,7 @@ def table(rows, columns=COLUMNS):
 
 
 def plot(rows, path):
-    """One panel per evaluator, one line per model with sampler and spacing; the stages of a distillation share a line."""
+    """One panel per evaluator, one line per model, sampler and spacing; the stages of a distillation share one."""
     figure, panels = plt.subplots(1, 4, figsize=(20, 5), layout="constrained")
     lines = {}
     for row in sorted(rows, key=lambda row: row["calls"]):
