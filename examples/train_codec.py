@@ -85,6 +85,9 @@ def parse_args(argv=None):
     add("--adversarial_start_step", type=int, default=0)
     add("--freeze_encoder", action="store_true", help="train the decoder alone: codes stay what they are")
     add("--pretrained_discriminator", help="discriminator.safetensors of an earlier run, made with the same options")
+    add(
+        "--discriminator_warmup_steps", type=int, default=0, help="first steps, in which only the discriminators learn"
+    )
     add("--discriminator", choices=["light", "encodec"], default="light", help="ours, or the encodec package's")
     add("--discriminator_channels", type=int, default=16)
     add("--discriminator_n_ffts", type=int, nargs="*", default=[256, 512, 1024, 2048], help="of the light ones")
@@ -105,6 +108,8 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.max_train_steps is None and args.max_train_time is None:
         parser.error("say when to stop: --max_train_steps or --max_train_time (minutes).")
+    if args.discriminator_warmup_steps and not args.adversarial_weight:
+        parser.error("--discriminator_warmup_steps trains discriminators, and --adversarial_weight 0 uses none.")
     return args
 
 
@@ -154,14 +159,14 @@ def grow(codec, changes):
     return grown
 
 
-def set_learning_rates(optimizers, step, seconds, args):
-    """Linear warm-up, then half a cosine down to a twentieth, by whichever limit of the run comes first."""
+def set_learning_rates(optimizers, step, seconds, args, first_step=0):
+    """Linear warm-up from `first_step`, then half a cosine down to a twentieth, by whichever limit comes first."""
     shares = [step / args.max_train_steps] if args.max_train_steps else []
     shares += [seconds / (60 * args.max_train_time)] if args.max_train_time else []
     cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, max(shares))))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * min(1.0, (step + 1) / args.lr_warmup_steps) * cosine
+            group["lr"] = group["peak_lr"] * min(1.0, (step + 1 - first_step) / args.lr_warmup_steps) * cosine
 
 
 def build_discriminator(args, channels):
@@ -300,17 +305,23 @@ class Trainer:
         if self.args.freeze_encoder:
             self.bare_codec.quantizer.eval()
 
+    def reconstruct(self, batch):
+        with self.accelerator.autocast():
+            # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
+            inputs = {"f0": batch["f0"]} if self.says_f0 else {}
+            inputs["quantize"] = self.progress["step"] >= self.args.quantizer_start_step
+            return self.codec(batch.get("input", batch["waveform"]), batch["sample_mask"], **inputs)
+
     def step(self, batch):
         """One step of the codec, and of the discriminators if it is their turn. Returns the losses."""
         args, accelerator, step = self.args, self.accelerator, self.progress["step"]
         self.train_mode()
-        set_learning_rates((self.optimizer, self.judges_optimizer), step, self.clock.seconds, args)
+        if step < args.discriminator_warmup_steps:
+            return self.warm_up_discriminators(batch)
+        set_learning_rates((self.optimizer,), step, self.clock.seconds, args, args.discriminator_warmup_steps)
+        set_learning_rates((self.judges_optimizer,), step, self.clock.seconds, args)
         adversarial = args.adversarial_weight > 0 and step >= args.adversarial_start_step
-        with accelerator.autocast():
-            # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
-            inputs = {"f0": batch["f0"]} if self.says_f0 else {}
-            inputs["quantize"] = step >= args.quantizer_start_step
-            output = self.codec(batch.get("input", batch["waveform"]), batch["sample_mask"], **inputs)
+        output = self.reconstruct(batch)
         # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
         made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
         losses = reconstruction_losses(made, real, self.mel_loss, args)
@@ -340,6 +351,26 @@ class Trainer:
             optimizer.zero_grad()
         self.progress |= {"step": step + 1, "skipped": self.guard.skipped}
         return losses
+
+    def warm_up_discriminators(self, batch):
+        """One step of the discriminators alone. Returns their loss.
+
+        What they say means nothing yet, and following it would cost the codec quality.
+        """
+        accelerator, step = self.accelerator, self.progress["step"]
+        set_learning_rates((self.judges_optimizer,), step, self.clock.seconds, self.args)
+        # Codebooks do not learn either without gradients.
+        with torch.no_grad():
+            made = self.reconstruct(batch).waveform.float()
+        with accelerator.autocast():
+            (real_scores, _), (made_scores, _) = self.discriminator(batch["waveform"], made)
+        loss = discriminator_loss(real_scores, made_scores)
+        accelerator.backward(loss)
+        if not self.guard.skips(accelerator.clip_grad_norm_(self.judges, self.args.max_grad_norm)):
+            self.judges_optimizer.step()
+        self.judges_optimizer.zero_grad()
+        self.progress |= {"step": step + 1, "skipped": self.guard.skipped}
+        return {"discriminator": loss}
 
     def inner_losses(self, output, batch):
         """Of what is not heard: the codes, and the F0 that the decoder says."""

@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -181,6 +182,43 @@ def test_degraded_crops_are_encoded_and_clean_ones_are_the_target(train_codec, r
     run(train_codec, recordings, tmp_path / "degraded", "--max_train_steps", "1", "--degraded_share", "1")
     assert torch.equal(encoded[0], targets[0]) and torch.equal(targets[1], targets[0])
     assert all((a - b).abs().max() > 1e-4 for a, b in zip(encoded[1], targets[1], strict=True))
+
+
+def test_discriminators_learn_alone_first(train_codec, recordings, tmp_path):
+    first = run(train_codec, recordings, tmp_path / "first", "--max_train_steps", "1")
+    extra = [
+        "--pretrained_codec",
+        str(tmp_path / "first"),
+        "--adversarial_weight",
+        "1",
+        "--discriminator_channels",
+        "2",
+    ]
+    extra += ["--discriminator_warmup_steps", "3", "--discriminator_learning_rate", "1e-2", "--logging_steps", "1"]
+    extra += ["--lr_warmup_steps", "2", "--learning_rate", "1e-3", "--checkpointing_steps", "1"]
+    extra += ["--checkpoints_total_limit", "0", "--max_train_steps", "5"]
+    run(train_codec, recordings, tmp_path / "second", *extra)
+    checkpoints = sorted((tmp_path / "second").glob("checkpoint-*"))
+    codecs, judges = zip(
+        *((load_file(path / "model.safetensors"), load_file(path / "model_1.safetensors")) for path in checkpoints),
+        strict=True,
+    )
+    before = first.state_dict()
+    assert all(torch.equal(codecs[2][name], tensor) for name, tensor in before.items() if name in codecs[2])
+    assert not all(torch.equal(codecs[3][name], codecs[2][name]) for name in codecs[2])
+    assert all(any(not torch.equal(a[name], b[name]) for name in a) for a, b in zip(judges, judges[1:], strict=False))
+    rows = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
+    assert ["mel" in row for row in rows] == [False] * 3 + [True] * 2
+    # The codec's own warm-up begins with its own first step: half of 1e-3, less the cosine's share at 3 of 5 steps.
+    shares = [0.05 + 0.475 * (1 + math.cos(math.pi * step / 5)) for step in (3, 4)]
+    assert [row["learning_rate"] for row in rows[3:]] == pytest.approx([0.5e-3 * shares[0], 1e-3 * shares[1]])
+
+
+def test_a_warm_up_without_discriminators_is_refused(train_codec, capsys):
+    with pytest.raises(SystemExit):
+        arguments = ["--train_data", "a", "--output_dir", "b", "--max_train_steps", "1"]
+        train_codec.parse_args([*arguments, "--discriminator_warmup_steps", "5"])
+    assert "--adversarial_weight 0 uses none" in capsys.readouterr().err
 
 
 def test_discriminators_are_kept_from_run_to_run(train_codec, recordings, tmp_path):
