@@ -78,7 +78,7 @@ def build_model(name, size):
 
 
 def make_batch(seconds):
-    """Utterances of 3.5 to 4.5 s, 4 frames a phoneme, prompts of 3 s, as `PromptCollator` makes them."""
+    """Utterances of 3.5 to 4.5 s, 4 frames per phoneme, prompts of 3 s, as `PromptCollator` makes them."""
     count = max(1, seconds // 4)
     lengths = torch.linspace(43, 57, count).round().long() * 4
     frames = torch.arange(int(lengths.max()))

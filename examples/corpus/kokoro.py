@@ -29,7 +29,7 @@ MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb
 @dataclass
 class Speech:
     """audio (samples,) float32 at 24 kHz; durations (symbols + 2,) in frames; f0 in Hz, and energy, in units of the
-    model's own, two values a frame."""
+    model's own, two values per frame."""
 
     audio: np.ndarray
     durations: np.ndarray

@@ -57,7 +57,7 @@ ns2_diffusers. The texts were written for this project (CC0); the speech may be 
 
 Voices (first of a mix, alone, or drawn f and m): {voices}. Never in it: {left_out}.
 
-`audio/ID.ogg` is 24 kHz mono Opus. `manifest.jsonl` has, a row an utterance: `id`, `speaker`, `text`, `lang`,
+`audio/ID.ogg` is 24 kHz mono Opus. `manifest.jsonl` has one row per utterance: `id`, `speaker`, `text`, `lang`,
 `phonemes` (misaki's symbols), `durations` (frames of 600 samples for start, each symbol, end), `voice`, `voice2`,
 `mix` (style = mix · voice + (1 − mix) · voice2; of a drawn speaker the spread), `speed`, `samples`, `f0` (Hz at 80 Hz;
 below 50 is unvoiced), and in a row that is sung to a random melody `sung`.
@@ -68,7 +68,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--voices", default="kokoro-js-1.2.1.tgz", help="what `npm pack kokoro-js@1.2.1` leaves")
-    parser.add_argument("--texts", nargs="+", help="a text a line (sentences.txt or unseen.txt beside this)")
+    parser.add_argument("--texts", nargs="+", help="files of one text per line (sentences.txt or unseen.txt)")
     parser.add_argument(
         "--unseen", action="store_true", help="prompts and references of the voices kept for evaluation"
     )
@@ -119,7 +119,7 @@ def read_texts(files):
     texts = [line.strip() for file in files for line in Path(file).read_text(encoding="utf-8").splitlines()]
     texts = list(dict.fromkeys(text for text in texts if text))
     if not texts:
-        raise ValueError(f"there is no text in {', '.join(map(str, files))}: wanted a text a line.")
+        raise ValueError(f"there is no text in {', '.join(map(str, files))}: one text per line is wanted.")
     return texts
 
 

@@ -69,7 +69,7 @@ def vibrato(length, generator):
 
 
 def spread(values, held, spoken, durations):
-    """Two values a frame of each symbol, and over what lasts longer than it was spoken `held`."""
+    """Two values per frame of each symbol; a symbol with a changed duration has the value `held`."""
     ends = 2 * np.cumsum(spoken)
     parts = [values[end - 2 * length : end] for end, length in zip(ends, spoken, strict=True)]
     lengths = zip(parts, spoken, durations, strict=True)

@@ -143,7 +143,7 @@ def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
 def _codebooks_within(bandwidth: float | None, available: int, codebook_size: int, config: dict) -> int:
     if bandwidth is None:
         return available
-    # EnCodec counts with whole frames a second.
+    # EnCodec uses an integer number of frames per second.
     frame_rate = math.ceil(config["sampling_rate"] / math.prod(config["ratios"]))
     each = math.log2(codebook_size) * frame_rate / 1000
     count = int(bandwidth / each + 1e-6)

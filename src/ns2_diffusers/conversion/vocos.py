@@ -16,7 +16,7 @@ from .encodec import from_encodec
 
 REPOSITORY = "charactr/vocos-encodec-24khz"
 DEFAULTS = {"encodec_model": "encodec_24khz", "bandwidths": [1.5, 3.0, 6.0, 12.0]}
-# 75 frames a second of 10 bits.
+# 75 frames per second, 10 bits each.
 KBPS_A_CODEBOOK = 0.75
 
 

@@ -1,4 +1,4 @@
-"""Weights of a few bits on disk, which are whole numbers of a step a row, and floating point again when loaded."""
+"""Quantised weights on disk: integers with one step per row, converted to floating point when loaded."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def per_text(value: Any, count: int, name: str) -> list[float]:
 
 
 def per_text_tensor(value: Any, count: int, name: str) -> Sequence[torch.Tensor | None]:
-    """None, or one sequence of numbers a text, as a list of 1-D tensors."""
+    """None, or one sequence of numbers per text, as a list of 1-D tensors."""
     if value is None:
         return [None] * count
     nested = isinstance(value, (list, tuple)) and not any(np.isscalar(each) for each in value)
@@ -147,7 +147,7 @@ def per_text_tensor(value: Any, count: int, name: str) -> Sequence[torch.Tensor 
         raise ValueError(f"{name} has {len(sequences)} sequences for {count} texts: give one each.")
     tensors = [torch.as_tensor(sequence, dtype=torch.float32) for sequence in sequences]
     if any(tensor.ndim != 1 or not tensor.isfinite().all() for tensor in tensors):
-        raise ValueError(f"{name} must be one sequence of finite numbers a text.")
+        raise ValueError(f"{name} must be one sequence of finite numbers per text.")
     return tensors
 
 

@@ -27,7 +27,7 @@ audio = pipe("Any text at all.", prompt_audio="voice.wav").audios[0]
 |---|---|---|
 {components}
 
-Sampling rate {sampling_rate} Hz; {frame_rate:g} latent frames a second; tokenizer backend {backend}.
+Sampling rate {sampling_rate} Hz; {frame_rate:g} latent frames per second; tokenizer backend {backend}.
 {training}
 ## Use and misuse
 

@@ -11,15 +11,14 @@ from diffusers.utils import BaseOutput
 
 @dataclass
 class NaturalSpeech2PipelineOutput(BaseOutput):
-    """Speech, and how it was spoken; a list entry a text.
+    """Speech with its durations and F0; one list entry per text.
 
     Args:
         audios: waveforms (samples,), NumPy arrays or tensors; latents (C, T) for `output_type="latent"`.
         sampling_rate: Hz.
-        durations: latent frames of start, each phoneme and end, sentence after sentence; None where nothing
-            was read out (unconditional generation).
-        f0: Hz, a value a latent frame, sentence after sentence (the pauses between them are not in it); None
-            likewise.
+        durations: latent frames of start, each phoneme and end, sentence after sentence; a pause counts for the last
+            symbol before it. None for unconditional generation.
+        f0: Hz, one value per latent frame, 0 where unvoiced and in pauses. None for unconditional generation.
     """
 
     audios: list[np.ndarray] | list[torch.Tensor]

@@ -1,4 +1,4 @@
-"""Latents moved nearer to those of a prompt: what of a timbre the denoiser missed, taken from the prompt itself.
+"""Voice matching: move latents towards those of a prompt, to add what the denoiser missed of its timbre.
 
 A denoiser that has heard few voices draws an unknown one towards those. Its latents then have another mean and other
 covariances than the prompt's, and both can be set right without knowing what is said (whitening and colouring, arXiv

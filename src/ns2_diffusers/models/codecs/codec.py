@@ -94,7 +94,7 @@ class CodecMixin:
 
     @property
     def frame_rate(self) -> float:
-        """Latent frames a second."""
+        """Latent frames per second."""
         return self.sampling_rate / self.hop_length
 
     @property
