@@ -20,7 +20,7 @@ WANTED = (
 # Root mean square below which nothing can be heard: -80 dB of full scale.
 SILENCE = 1e-4
 MOST_CHANNELS = 8
-# What libsndfile counts where a file does not say how long it is, as a FLAC that was piped: it cannot read those.
+# libsndfile's frame count for a file of unknown length, such as a piped FLAC, which it cannot read.
 UNKNOWN_FRAMES = 2**63 - 1
 
 
@@ -163,7 +163,7 @@ def _is_cut_off(file: Any) -> bool:
     with io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb") as opened:
         header, length = opened.read(8), opened.seek(0, os.SEEK_END)
     promised = int.from_bytes(header[4:8], "little")
-    # What is piped into a WAV has no length yet, and says one near the largest there is.
+    # A WAV that was piped has no length in its header, but a placeholder near the largest one.
     return header[:4] == b"RIFF" and length < 8 + promised < 0x7FFFF000
 
 

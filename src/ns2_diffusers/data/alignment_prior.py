@@ -26,7 +26,7 @@ def speech_clock(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
             begin = before + 1 + (longest_gap // 2 if before >= 0 else 0)
             end = after - (longest_gap // 2 if after < len(f0) else 0)
             speech[begin:end] = 0.02
-    # Where nothing is voiced there is no telling.
+    # Without voiced frames there is no estimate.
     return np.arange(1.0, len(f0) + 1) if len(voiced) == 0 else speech.cumsum()
 
 

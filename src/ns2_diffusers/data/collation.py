@@ -89,7 +89,7 @@ class PromptCollator:
             "loss_mask": loss_mask,
             "f0": pad(f0),
             "pitch": pad([interpolate_unvoiced(item) for item in f0]),
-            # Datasets of before there were songs lack the column.
+            # Older datasets lack the column.
             "sung": torch.tensor([bool(row.get("sung", False)) for row in rows]),
             "prompt_codes": prompt_codes,
             "prompt_mask": prompt_mask,

@@ -131,7 +131,7 @@ class RandomCrops(torch.utils.data.Dataset):
         index = random.choice(len(self.files), p=self.durations / self.durations.sum())
         speed = 1 + random.uniform(-1, 1) * self.speed_perturbation
         start = random.uniform(0, max(0.0, self.durations[index] - speed * self.seconds))
-        # A recorder's gain is nothing to learn by heart.
+        # Random gain, so that the model does not learn the recording level.
         gain = np.float32(random.uniform(0.5, 1.0))
         audio = read_span(self.files[index], self.sampling_rate, self.channels, start, self.seconds, speed)
         length = round(self.seconds * self.sampling_rate)

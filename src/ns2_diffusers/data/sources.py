@@ -193,7 +193,7 @@ def hub_source(
     unknown = sorted(set(columns.values()) - set(known))
     if unknown:
         raise ValueError(f"{name} has the columns {sorted(known)} and no {', '.join(unknown)}: name the right ones.")
-    # Undecoded audio: one file that cannot be decoded would end the iteration here.
+    # Audio stays undecoded: a file that cannot be decoded would end the iteration here.
     dataset = dataset.select_columns(list(columns.values())).cast_column(audio_column, datasets.Audio(decode=False))
     num_parts = dataset.num_shards if streaming else max(1, -(-len(dataset) // rows_per_part))
 

@@ -33,7 +33,7 @@ class NaturalnessEvaluator:
 
 def _load_distillmos():
     try:
-        # Only its command line uses torchaudio, which does not load beside every torch.
+        # Only its command line uses torchaudio, which cannot be imported with every build of torch.
         import torchaudio  # noqa: F401
 
         stand_in = {}

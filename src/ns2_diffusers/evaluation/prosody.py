@@ -7,7 +7,7 @@ import torch
 
 Contour = np.ndarray | torch.Tensor
 
-# Softer than the loudest frames by more than this, a voice is not heard beside them.
+# A voice that is softer than the loudest frames by more than this is not audible.
 AUDIBLE_DB = 30.0
 
 
@@ -59,7 +59,7 @@ def audible_voice(waveform: np.ndarray | torch.Tensor, f0: Contour) -> np.ndarra
         raise ValueError(
             f"waveform has shape {waveform.shape} and f0 {f0.shape}; wanted one waveform (samples,) and its F0 (T,)."
         )
-    # The last frame may be a part of one.
+    # The last frame may be incomplete.
     hop_length = -(-len(waveform) // len(f0))
     padded = np.pad(waveform, (0, hop_length * len(f0) - len(waveform)))
     power = np.square(padded).reshape(len(f0), hop_length).mean(1)

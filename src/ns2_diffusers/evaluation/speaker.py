@@ -43,7 +43,7 @@ class SpeakerEvaluator:
     def __init__(self):
         try:
             with warnings.catch_warnings():
-                # It takes a function of SciPy from its old place.
+                # It imports a function of SciPy from a deprecated location.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 import resemblyzer
         except ImportError as error:

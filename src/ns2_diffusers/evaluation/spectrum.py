@@ -11,7 +11,7 @@ from ..audio.loading import AudioInput, load_audio
 from ..audio.mel import LogMelSpectrogram
 
 NUM_COEFFICIENTS = 24
-# What is so much quieter than the loudest frame is a pause, whose noise floor is not speech.
+# Frames this far below the loudest one are pauses, whose noise floor is not speech.
 PAUSE_DECIBELS = 40.0
 
 

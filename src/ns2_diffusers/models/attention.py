@@ -42,7 +42,7 @@ class AttnProcessor:
             query = apply_rotary_emb(query, rotary, sequence_dim=1)
             key = apply_rotary_emb(key, rotary, sequence_dim=1)
         if attention_mask is not None:
-            # Backends read a mask of two dimensions in different ways; all agree on four.
+            # Backends interpret a two-dimensional mask differently; all agree on four dimensions.
             attention_mask = rearrange(attention_mask, "batch keys -> batch 1 1 keys")
         with torch.autocast("cpu", enabled=False) if in_single else nullcontext():
             attended = dispatch_attention_fn(
@@ -69,7 +69,7 @@ class Attention(nn.Module, AttentionModuleMixin):
     """
 
     _default_processor_cls = AttnProcessor
-    # Of diffusers' mixin.
+    # Required by diffusers' mixin.
     processor: Callable[..., torch.Tensor]
     set_processor: Callable[..., None]
     _available_processors = [AttnProcessor]

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
-# Three bytes hold a whole number of weights.
+# Three bytes hold an integer number of weights at each of these bit widths.
 WORD = 24
 BITS = (4, 6, 8)
 PACKED = re.compile(r"(.+)\.(\d+)bit")
 # Shorter rows are not worth a step of their own.
 SHORTEST_ROW = 16
-# Of a row's largest weight: what is cut off beyond makes the steps of all others finer.
+# Candidate clipping points, as fractions of the row's peak: clipping outliers makes the quantisation step smaller.
 RANGES = torch.linspace(0.5, 1.0, 11)
 
 
@@ -95,7 +95,7 @@ def _round_rows(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tens
     """(R, N) → whole numbers (R, N) and steps (R, 1), float16, of the range with the least squared error."""
     limit = 2 ** (bits - 1) - 1
     peaks = rows.abs().amax(1, keepdim=True)
-    # No subnormal numbers: their digits are few.
+    # Subnormal numbers are avoided, because they have few significant digits.
     tiny = torch.finfo(torch.float16).tiny
     steps = (RANGES[:, None, None] * peaks / limit).half().clamp(min=tiny)
     numbers = (rows / steps.float()).round().clamp(-limit, limit)

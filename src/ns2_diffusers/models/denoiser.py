@@ -65,7 +65,7 @@ class TimeEmbedding(nn.Module):
                     "load a denoiser with guidance_embeds=True."
                 )
             return embedding
-        # A scale of 1 is no guidance: what a distilled denoiser does when nobody asks for more.
+        # A scale of 1 is no guidance, the default of a guidance-distilled denoiser.
         guidance = _per_item(1.0 if guidance is None else guidance, batch_size, like.device)
         return embedding + self.guidance_mlp(self.sinusoids(guidance * NUM_TRAIN_TIMESTEPS).to(like.dtype))
 
@@ -95,7 +95,7 @@ class PromptQueries(nn.Module):
 class DenoiserMixin:
     """Learned nulls for what is not given, and the rules for what is."""
 
-    # Of the model that this is mixed into.
+    # Attributes of the model that uses this mixin.
     config: Any
     dtype: torch.dtype
     _encode_conditioning: Callable[[torch.Tensor, torch.Tensor], DenoiserConditioning]

@@ -90,7 +90,7 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
     def _stack(self, convs: nn.ModuleList, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         for index, conv in enumerate(convs):
             states = self.drop(torch.relu(states)) if index else states
-            # Convolutions see beyond the end: there must be nothing.
+            # Convolutions see beyond the end, so the padding must be zero.
             states = states if mask is None else states * mask.unsqueeze(1)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 states = self._gradient_checkpointing_func(conv, states)

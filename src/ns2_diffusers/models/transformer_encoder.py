@@ -79,7 +79,7 @@ class TransformerEncoderBlock(nn.Module):
         hidden_states = hidden_states + self.dropout(attended)
         normed = self.norm2(hidden_states, condition)
         if mask is not None:
-            # The convolution must not look at what the norm made of the padding.
+            # The norm makes the padding nonzero; the convolution must not see it.
             normed = normed * mask.unsqueeze(-1)
         return hidden_states + self.dropout(self.feed_forward(normed))
 

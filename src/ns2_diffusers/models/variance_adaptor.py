@@ -35,7 +35,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
     _supports_gradient_checkpointing = True
     _no_split_modules = ["VariancePredictor"]
     _repeated_blocks = ["VariancePredictor"]
-    # Half a semitone of pitch is lost where the last layer is stored in eight bits.
+    # In eight bits, the last layer would lose half a semitone of pitch.
     _skip_layerwise_casting_patterns = ["norm", "proj_out"]
     _group_offload_block_modules = ["duration_predictor", "pitch_predictor"]
 
@@ -189,7 +189,7 @@ def round_durations(
     frames = torch.round(torch.expm1(log_durations.float()) / rate).clamp(min=0).long()
     if phoneme_mask is not None:
         frames = frames * phoneme_mask
-    # An item of no frames at all would leave the denoiser nothing to attend to.
+    # An item without frames would leave the denoiser nothing to attend to.
     frames[:, 0] += (frames.sum(1) == 0).long()
     return frames
 

@@ -63,7 +63,7 @@ class VariancePredictor(nn.Module):
                 hidden_states = self._gradient_checkpointing_func(self._layer, *arguments)
             else:
                 hidden_states = self._layer(*arguments)
-        # In float32, as near log 200 Hz the steps of bfloat16 are half semitones.
+        # In float32, because near log 200 Hz the steps of bfloat16 are half a semitone.
         values = self.proj_out(hidden_states).squeeze(-1)
         return values if mask is None else values * mask
 

@@ -149,7 +149,7 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         )
         self.skip_proj = nn.Conv1d(hidden_size, hidden_size, 1)
         self.proj_out = nn.Conv1d(hidden_size, latent_channels, 1)
-        # A last layer of zeros starts training at the data's mean.
+        # With a last layer of zeros, training starts at the mean of the data.
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]
         self.gradient_checkpointing = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "voices"
-# The first speaks where no voice is asked for.
+# The first is the default.
 NAMES = ("emma", "george", "bella", "michael", "puck")
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import torch
 
-# Of the covariances off the diagonal: a few seconds know little of them.
+# Shrinkage of the off-diagonal covariances, which a few seconds estimate poorly.
 SHRINKAGE = 0.5
-# Frames of the prompt for each frame, and the share that their mean has in it.
+# Number of nearest prompt frames per frame, and the weight of their mean.
 NEAREST, NEAREST_SHARE = 4, 0.3
 LEAST_VARIANCE = 1e-4
-# Of the root-mean-square distance from silence: nearer frames are a pause, farther ones all voice.
+# Fractions of the RMS distance from silence: frames below the first are pauses, above the second speech.
 PAUSE, VOICE = 0.5, 1.0
 
 

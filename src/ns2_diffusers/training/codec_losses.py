@@ -87,7 +87,7 @@ def feature_matching_loss(
     losses = []
     for real_layers, fake_layers in zip(real_features, fake_features, strict=True):
         for real, fake in zip(real_layers, fake_layers, strict=True):
-            # In the precision of the layer, as these are the largest tensors of a step; means add up in float32.
+            # These are the largest tensors of a step, so they keep the layer's precision; means accumulate in float32.
             real = real.detach()
             difference = nn.functional.l1_loss(fake, real).float()
             losses.append(difference / real.abs().mean().float().clamp(min=1e-8))
@@ -123,7 +123,7 @@ class LossBalancer:
         self.calls += 1
         total = sum(self.weights[name] for name in losses)
         scale = self.total_norm / total
-        # A loss without a norm was never finite, and makes a step that is skipped.
+        # A loss without a norm has never been finite; its step will be skipped.
         return sum(scale * self.weights[name] / self.norms.get(name, 1.0) * loss for name, loss in losses.items())
 
     def _measure(self, losses, output):

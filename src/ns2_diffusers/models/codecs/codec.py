@@ -46,7 +46,7 @@ class CodecMixin:
     Masks are boolean, True where there is audio, and must be a run of True followed by padding.
     """
 
-    # Of the model that this is mixed into.
+    # Attributes of the model that uses this mixin.
     config: Any
     quantizer: ResidualVectorQuantizer
     register_to_config: Callable[..., None]
@@ -126,7 +126,7 @@ class CodecMixin:
         Raises:
             ValueError: not one finite number a channel, or a standard deviation that is not positive.
         """
-        # In float64, which not every device has.
+        # float64 needs the CPU: not every device has it.
         mean, std = (torch.as_tensor(values, device="cpu").double().flatten() for values in (mean, std))
         if not len(mean) == len(std) == self.latent_channels:
             raise ValueError(

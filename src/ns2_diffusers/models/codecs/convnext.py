@@ -25,7 +25,7 @@ class ConvNeXtBlock(nn.Module):
         """(B, D, T) → (B, D, T)."""
         update = self.norm(self.dwconv(hidden_states).transpose(1, 2))
         update = self.gamma * self.pwconv2(nn.functional.gelu(self.pwconv1(update)))
-        # The next convolution looks past the end, where a clip alone would have zeros.
+        # The next convolution sees beyond the end, where an unpadded clip has zeros.
         return apply_mask(hidden_states + update.transpose(1, 2), mask)
 
 

@@ -54,7 +54,7 @@ class HarmonicHead(nn.Module):
             raise ValueError(f"n_fft must be at least twice fine_hop_length; got {n_fft} and {fine_hop_length}.")
         self.sampling_rate, self.hop_length, self.fine_hop_length = sampling_rate, hop_length, fine_hop_length
         self.n_fft, self.f0_min, self.f0_max = n_fft, f0_min, f0_max
-        # A mean, not a sum, over normalised states: or each step of training throws F0 far beyond the mark.
+        # A mean over normalised states: with a sum, each training step would overshoot in F0.
         self.f0 = SingleValue(dim, mean=True)
         nn.init.normal_(self.f0.weight)
         nn.init.constant_(self.f0.bias, math.log(150))
@@ -93,7 +93,7 @@ class HarmonicHead(nn.Module):
     def _pulses(self, f0: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """F0 (B, T) in Hz → (B, samples): cosines of all harmonics below half the rate, of unit power together."""
         if mask is not None:
-            # A clip's last frame goes on to its end, whatever the padding says.
+            # The last frame of a clip extends to its end, independent of padding.
             f0 = torch.where(mask, f0, f0.gather(1, mask.sum(1, keepdim=True).clamp(min=1) - 1))
         samples = f0.shape[1] * self.hop_length
         f0 = nn.functional.interpolate(f0.unsqueeze(1), size=samples, mode="linear").squeeze(1)
@@ -134,7 +134,7 @@ def accumulate_phase(f0: torch.Tensor, sampling_rate: int) -> torch.Tensor:
 
     In whole numbers, which stay exact over hours: float32 would drift, and not every device has float64.
     """
-    # A float32 from 32 Hz up is a whole number of these steps per Hz, and so is a turn.
+    # A float32 from 32 Hz up is a multiple of 2^-18 Hz, and so is the sampling rate: integer sums are exact.
     steps = 2**18
     turn = sampling_rate * steps
     position = (f0.float() * steps).round().long().cumsum(1) % turn

@@ -122,7 +122,7 @@ class ResidualVectorQuantizer(nn.Module):
         initialize = learns and not bool(self.initialized)
         codebooks_used = self._draw_codebooks_used(batch, frames, inputs.device)
 
-        # One NaN would stay in the averages for ever.
+        # A NaN would never leave the moving averages.
         finite = inputs.detach().isfinite().all(dim=1)
 
         residual, quantized = inputs, torch.zeros_like(inputs)

@@ -140,7 +140,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
     _keep_in_fp32_modules = ["quantizer"]
     _no_split_modules = ["ConvNeXtBackbone", "MelEncoder", "HarmonicHead", "ISTFTHead", "ResidualVectorQuantizer"]
     _repeated_blocks = ["ConvNeXtBlock"]
-    # The voice trembles where F0 comes of eight bits.
+    # F0 from eight-bit weights makes the voice tremble.
     _skip_layerwise_casting_patterns = ["norm", r"head\.f0"]
     _group_offload_block_modules = ["encoder", "backbone", "head"]
 
