@@ -36,7 +36,7 @@ def parse_args(argv=None):
     add("--aligner", help="directory of a trained aligner to go on from; --max_train_steps 0 takes it as it is")
     add("--max_train_steps", type=int, default=500)
     add("--max_train_time", type=float, help="minutes")
-    add("--batch_seconds", type=float, default=80.0, help="speech a batch, padding included")
+    add("--batch_seconds", type=float, default=80.0, help="seconds of speech per batch, with padding")
     add("--learning_rate", type=float, default=3e-3)
     add("--lr_scheduler", default="cosine", help="any of diffusers'")
     add("--lr_warmup_steps", type=int, default=50)

@@ -107,7 +107,7 @@ def _codec(clips):
 
 @pytest.fixture
 def tiny_codec(_codec):
-    """`VocosCodec` at 16 kHz, 50 frames a second, 16 channels, 4 codebooks of 32."""
+    """`VocosCodec` at 16 kHz, 50 frames per second, 16 channels, 4 codebooks of 32."""
     return copy.deepcopy(_codec)
 
 

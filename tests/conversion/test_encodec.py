@@ -107,7 +107,7 @@ def test_bad_sources(mono, tmp_path):
     sizes = {"sampling_rate": 16000, "latent_channels": 8, "num_filters": 4, "ratios": [4, 2, 2]}
     with pytest.raises(ValueError, match="none of encodec_24khz, encodec_48khz"):
         from_encodec("encodec_32khz")
-    # 1000 frames a second of 4 bits: 4 kbps a codebook, four of them.
+    # 1000 frames per second of 4 bits: 4 kbps per codebook, four codebooks.
     assert from_encodec(path, bandwidth=8.0, **sizes).num_codebooks == 2
     for bandwidth in (3.0, 20.0):
         with pytest.raises(ValueError, match="give 4 to 16"):

@@ -79,7 +79,7 @@ def test_damaged_textgrids_are_refused(tmp_path, praatio):
 
 
 def test_boundaries_are_rounded_not_durations():
-    # 10 ms each at 50 frames a second: every second symbol gets the frame.
+    # 10 ms each at 50 frames per second: every second symbol gets the frame.
     frames = seconds_to_frames([0.01] * 10, 16000, 320, start=0, samples=1600, n_frames=5)
     assert frames.tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
     # Ends at 25, 75, 100 ms are 1.25, 3.75, 5 frames.

@@ -19,7 +19,7 @@ def estimate_f0(
 
     Args:
         waveform: (samples,).
-        hop_length: samples a frame.
+        hop_length: samples per frame.
         f0_min, f0_max: Hz between which to look.
 
     Returns: (ceil(samples / hop_length),) float32 in Hz, 0 where there is no voice.

@@ -88,7 +88,7 @@ class RandomCrops(torch.utils.data.Dataset):
         seed: of what is drawn.
         first_item: where a resumed run goes on.
         speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
-        f0_hop_length: samples a frame of `f0` (T,) in Hz, which an item then also has; 0 where there is no voice.
+        f0_hop_length: samples per frame of `f0` (T,) in Hz, which an item then also has; 0 where unvoiced.
         degraded_share: share of crops with noise and reverberation (see `augmentation.degrade`) in `input` (channels,
             samples), which an item then also has; of the other crops it is the same as `waveform`. `waveform` and
             `f0` stay clean.

@@ -35,7 +35,7 @@ def relative_variance(variances: Sequence[torch.Tensor], references: Sequence[to
     """Global variance of some speech relative to other speech: less than 1 is smoother.
 
     Args:
-        variances, references: from `global_variance`, one a recording; texts need not be the same.
+        variances, references: from `global_variance`, one per recording; the texts may differ.
 
     Returns: the geometric mean over coefficients of the ratio of means.
     """

@@ -184,7 +184,7 @@ def round_durations(
     phoneme_mask: torch.Tensor | None = None,
     speaking_rate: float | torch.Tensor = 1.0,
 ) -> torch.Tensor:
-    """Predicted log(1 + frames) (B, N) to whole frames, at least one an item."""
+    """Convert predicted log(1 + frames) (B, N) to integer frames, at least one per item."""
     rate = torch.as_tensor(speaking_rate, device=log_durations.device).reshape(-1, 1)
     frames = torch.round(torch.expm1(log_durations.float()) / rate).clamp(min=0).long()
     if phoneme_mask is not None:

@@ -181,7 +181,7 @@ def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float) ->
 
 
 def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
-    """A seed for every sentence of every text, from one generator for all, one a text, or torch's own.
+    """One seed per sentence of every text, from one generator for all, one per text, or torch's global one.
 
     Sentences have generators of their own, so that neither the batch nor streaming changes how they sound.
     """

@@ -124,13 +124,13 @@ class CodecMixin:
         """Register the mean and standard deviation of each raw latent channel to the config.
 
         Raises:
-            ValueError: not one finite number a channel, or a standard deviation that is not positive.
+            ValueError: not one finite number per channel, or a standard deviation that is not positive.
         """
         # float64 needs the CPU: not every device has it.
         mean, std = (torch.as_tensor(values, device="cpu").double().flatten() for values in (mean, std))
         if not len(mean) == len(std) == self.latent_channels:
             raise ValueError(
-                f"wanted {self.latent_channels} means and standard deviations, one a latent channel; "
+                f"wanted {self.latent_channels} means and standard deviations, one per latent channel; "
                 f"got {len(mean)} and {len(std)}."
             )
         if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):

@@ -25,7 +25,7 @@ class HarmonicHead(nn.Module):
     Args:
         dim: of the hidden states.
         sampling_rate: Hz.
-        hop_length: samples a frame of hidden states stands for.
+        hop_length: samples per frame of hidden states.
         fine_hop_length: samples from one filter to the next; divides `hop_length`.
         n_fft: taps of a filter.
         fine_dim, fine_layers: ConvNeXt blocks at the rate of the filters.

@@ -14,7 +14,7 @@ class ISTFTHead(nn.Module):
 
     Args:
         dim: of the hidden states.
-        hop_length: samples a frame of hidden states stands for.
+        hop_length: samples per frame of hidden states.
         n_fft: window and length of the transform, samples.
     """
 
