@@ -59,7 +59,9 @@ SIZES = {
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=sorted(SIZES), default="small", help="about 17 M parameters, or the paper's")
-    parser.add_argument("--batch_seconds", type=int, default=48, help="seconds of speech per batch, in utterances of about 4 s")
+    parser.add_argument(
+        "--batch_seconds", type=int, default=48, help="seconds of speech per batch, in utterances of about 4 s"
+    )
     parser.add_argument("--steps", type=int, default=5, help="timed ones; the counted and compiled one comes before")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--mixed_precision", choices=sorted(DTYPES), default=fast_precision())
