@@ -172,7 +172,13 @@ def set_learning_rates(optimizers, step, seconds, args, first_step=0):
 def build_discriminator(args, channels):
     if args.discriminator == "light":
         return CodecDiscriminator(args.discriminator_n_ffts, args.discriminator_periods, args.discriminator_channels)
-    from encodec.msstftd import MultiScaleSTFTDiscriminator
+    try:
+        from encodec.msstftd import MultiScaleSTFTDiscriminator
+    except (ImportError, OSError) as error:
+        raise ImportError(
+            f"--discriminator encodec needs the encodec package, which cannot be imported ({error}): pip install "
+            '"ns2-diffusers[encodec]", or train with --discriminator light.'
+        ) from error
 
     judges = MultiScaleSTFTDiscriminator(args.discriminator_channels, in_channels=channels)
     for judge in judges.discriminators:

@@ -1,7 +1,7 @@
 """NaturalSpeech 2 (arXiv 2304.09116) as a diffusers pipeline.
 
 Names are imported when first used, so `import ns2_diffusers` costs nothing and works where an
-optional library (torchaudio, for EnCodec) cannot be imported.
+optional library cannot be imported.
 """
 
 import importlib

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 def register_pipelines() -> None:
     """Make our pipelines attributes of the `diffusers` module: at once if it is imported, else when it is."""
     if "diffusers" in sys.modules:
+        hide_broken_torchaudio()
         _add_pipelines(sys.modules["diffusers"])
     elif not any(isinstance(finder, _DiffusersFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _DiffusersFinder())
@@ -33,6 +35,27 @@ def register_components() -> None:
 
     bases = ("ModelMixin", "SchedulerMixin", "DiffusionPipeline", "PreTrainedTokenizer")
     LOADABLE_CLASSES[_PACKAGE] = {name: ["save_pretrained", "from_pretrained"] for name in bases}
+
+
+def hide_broken_torchaudio() -> None:
+    """Let transformers do without a torchaudio that is installed and cannot be imported.
+
+    transformers imports any installed torchaudio. One that was built for another torch, such as a CUDA build beside
+    the CPU build of torch, raises an OSError then, and with it everything that imports transformers' audio functions,
+    diffusers among them. Nothing here needs torchaudio.
+    """
+    if "torchaudio" in sys.modules or find_spec("torchaudio") is None:
+        return
+    try:
+        importlib.import_module("torchaudio")
+    except Exception as error:
+        # None lets `find_spec` find nothing, and an import raise ModuleNotFoundError.
+        sys.modules["torchaudio"] = None  # type: ignore[assignment]
+        warnings.warn(
+            f"torchaudio is installed but cannot be imported ({type(error).__name__}: {error}): it is taken as "
+            "absent. Uninstall it, or install the build of it that fits the installed torch.",
+            stacklevel=2,
+        )
 
 
 def _add_pipelines(module: ModuleType) -> None:
@@ -56,9 +79,11 @@ def _add_pipelines(module: ModuleType) -> None:
 
 
 class _DiffusersFinder(MetaPathFinder):
-    """Finds `diffusers` as others would, and adds our pipelines once it is imported."""
+    """Finds `diffusers` as others would, and adds our pipelines once it is imported; looks at torchaudio before."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname in ("diffusers", "transformers"):
+            hide_broken_torchaudio()
         if fullname != "diffusers":
             return None
         sys.meta_path.remove(self)

@@ -26,7 +26,6 @@ def config(amphion):
 @pytest.fixture
 def codec(weights):
     """A random EnCodec with the reference checkpoint's 4 codebooks of 32."""
-    pytest.importorskip("encodec")
     from ns2_diffusers import EncodecCodec
 
     codec = EncodecCodec(

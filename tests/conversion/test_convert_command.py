@@ -27,7 +27,6 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def encodec_directory(weights):
     """transformers' EncodecModel at 600 frames per second, with the reference checkpoint's codebooks."""
-    pytest.importorskip("encodec")
     config = EncodecConfig(
         hidden_size=16, codebook_size=32, upsampling_ratios=[8, 5], num_filters=2, target_bandwidths=[12.0]
     )

@@ -5,12 +5,10 @@ import torch
 from transformers import EncodecConfig
 from transformers import EncodecModel as TransformersEncodec
 
-encodec = pytest.importorskip("encodec")
+from ns2_diffusers import EncodecCodec
+from ns2_diffusers.conversion.encodec import from_encodec
 
-from ns2_diffusers import EncodecCodec  # noqa: E402
-from ns2_diffusers.conversion.encodec import from_encodec  # noqa: E402
-
-from ..models.codecs.encodec_cases import STEREO, TINY, lively, write_encodec_weights  # noqa: E402
+from ..models.codecs.encodec_cases import STEREO, TINY, lively, write_encodec_weights
 
 
 @pytest.fixture
@@ -74,6 +72,7 @@ def test_published_names_download_and_choose_codebooks_by_bandwidth(monkeypatch,
     assert codec.codebooks.shape == (8, 1024, 128)
     assert torch.equal(codec.codebooks, full.codebooks[:8])
     # The package's own model takes the same file, and its codes are ours.
+    encodec = pytest.importorskip("encodec")
     monkeypatch.setattr(encodec.EncodecModel, "_get_pretrained", lambda *_: torch.load(path, weights_only=True))
     theirs = encodec.EncodecModel.encodec_model_24khz()
     theirs.set_target_bandwidth(6.0)

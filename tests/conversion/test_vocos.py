@@ -217,7 +217,6 @@ def test_published_vocos_weights(bandwidth_id, codebooks):
 
 
 def test_published_vocos_weights_with_an_encodec_encoder():
-    pytest.importorskip("encodec")
     from ns2_diffusers import EncodecCodec
 
     encodec = EncodecCodec(

@@ -1,5 +1,9 @@
 """Word error rates by hand, and what whisper hears in real recordings."""
 
+import hashlib
+import sys
+import types
+
 import pytest
 
 pytest.importorskip("jiwer", reason="the eval extra is not installed")
@@ -40,17 +44,69 @@ def test_real_speech_is_read(reader, clips, transcripts):
     assert reader.word_error_rate([transcripts[path.name] for path in clips[3:6]], heard) > 0.7
 
 
-def test_the_model_is_put_together_once(tmp_path, monkeypatch):
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """Two packages with a tiny model in place of whisper-base, and its checksums."""
+    for number, part in enumerate(words.OFFLINE_PARTS, 1):
+        data = tmp_path / "packages" / part / "data"
+        data.mkdir(parents=True)
+        (data.parent / "__init__.py").touch()
+        (data / f"model.bin.part{number}").write_bytes(bytes([number] * 3))
+        sys.modules.pop(part, None)
+    (tmp_path / "packages" / words.OFFLINE_PARTS[0] / "data" / "config.json").write_text("{}")
+    files = {"model.bin": bytes([1] * 3 + [2] * 3), "config.json": b"{}"}
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(words, "OFFLINE_SHA256", checksums)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.delenv(words.MODEL_VARIABLE, raising=False)
+    return tmp_path / "packages"
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """What faster-whisper is asked to load."""
+    asked = []
+    whisper = types.ModuleType("faster_whisper")
+    whisper.WhisperModel = lambda name, **options: asked.append((name, options["revision"]))
+    monkeypatch.setitem(sys.modules, "faster_whisper", whisper)
+    return asked
+
+
+def test_the_model_is_put_together_once(parts, loaded, tmp_path):
     """The folder appears whole, and another process' folder is left as it is."""
     cache = tmp_path / "cache" / "whisper"
-    for number, part in enumerate(words.PARTS, 1):
-        data = tmp_path / part / "data"
-        data.mkdir(parents=True)
-        (data / f"model.bin.part{number}").write_bytes(bytes([number] * 3))
-    (data / "config.json").write_text("{}")
-    monkeypatch.setattr(words.importlib.resources, "files", lambda part: tmp_path / part)
     for _ in range(2):
-        WordReader(cache)._join_parts()
+        _ = WordReader(cache=cache).model
+        WordReader(cache=cache)._join_parts()
         assert (cache / "model.bin").read_bytes() == bytes([1] * 3 + [2] * 3)
         assert sorted(path.name for path in cache.iterdir()) == ["config.json", "model.bin"]
         assert list(cache.parent.iterdir()) == [cache]
+    assert loaded == [(str(cache), None)] * 2
+
+
+@pytest.mark.parametrize("name", ["model.bin.part1", "config.json"])
+def test_other_files_than_the_published_ones_are_refused(parts, loaded, tmp_path, name):
+    (parts / words.OFFLINE_PARTS[0] / "data" / name).write_bytes(b"something else")
+    with pytest.raises(ValueError, match="has SHA-256 .* wanted"):
+        _ = WordReader(cache=tmp_path / "cache" / "whisper").model
+    assert not loaded and not list((tmp_path / "cache").iterdir())
+
+
+def test_users_load_a_pinned_download_or_what_they_name(loaded, monkeypatch, tmp_path):
+    """Without the development packages: the pinned commit of base, the environment variable, the argument."""
+    monkeypatch.setattr(words, "OFFLINE_PARTS", ("no_such_package_1", "no_such_package_2"))
+    monkeypatch.delenv(words.MODEL_VARIABLE, raising=False)
+    _ = WordReader().model
+    monkeypatch.setenv(words.MODEL_VARIABLE, "large-v3")
+    _ = WordReader().model
+    _ = WordReader("small", revision="abc").model
+    _ = WordReader(tmp_path).model
+    pinned = words.REVISIONS["base"]
+    assert len(pinned) == 40
+    assert loaded == [("base", pinned), ("large-v3", None), ("small", "abc"), (str(tmp_path), None)]
+
+
+def test_without_faster_whisper(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ImportError, match=r"ns2-diffusers\[eval\]"):
+        _ = WordReader("base").model

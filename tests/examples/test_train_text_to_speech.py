@@ -434,7 +434,6 @@ def test_lora_learns_a_small_file(root, clips, denoiser):
 
 def test_a_converted_pipeline_can_be_fine_tuned(tmp_path, clips, transcripts, amphion):
     """Amphion's phonemes have no start and end and are words of letters; its codec is EnCodec."""
-    pytest.importorskip("encodec", reason="encodec cannot be imported")
     codec = EncodecCodec(
         sampling_rate=24000, latent_channels=16, num_codebooks=4, codebook_size=32, ratios=(8, 5, 4, 2), num_filters=2
     )

@@ -40,8 +40,6 @@ WITH_ATTENTION = [name for name in CASES if name != "phoneme_aligner"]
 def make(name):
     if name in CASES:
         return build(name)
-    if name == "encodec":
-        pytest.importorskip("encodec")
     model_class, sizes = CODECS[name]
     torch.manual_seed(0)
     return model_class(**sizes).eval()

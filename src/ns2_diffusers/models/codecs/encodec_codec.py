@@ -17,7 +17,7 @@ from .seanet import build_seanet, encode_in_chunks, run_each_length, run_layers
 
 
 class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
-    """SEANet encoder and decoder of the `encodec` package around our residual vector quantiser.
+    """SEANet encoder and decoder of transformers' `EncodecModel` around our residual vector quantiser.
 
     The defaults are NaturalSpeech 2's codec (arXiv 2304.09116, section 3.1 and table 11): 16 kHz, hop 200,
     256 channels, 16 codebooks of 1024; the paper's 27 M parameters, codebooks counted, settle `num_filters`.
@@ -46,13 +46,13 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
 
     Raises:
-        ImportError: encodec or its torchaudio cannot be imported; the message says what to do.
+        ValueError: `normalize` without `chunk_length_s`, an unknown norm, or no LSTM layer.
     """
 
     _supports_gradient_checkpointing = True
     _keep_in_fp32_modules = ["quantizer"]
-    _no_split_modules = ["SEANetEncoder", "SEANetDecoder", "ResidualVectorQuantizer"]
-    _repeated_blocks = ["SEANetResnetBlock"]
+    _no_split_modules = ["EncodecEncoder", "EncodecDecoder", "ResidualVectorQuantizer"]
+    _repeated_blocks = ["EncodecResnetBlock"]
     _skip_layerwise_casting_patterns = ["norm"]
 
     @register_to_config
@@ -105,7 +105,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
     @property
     def seanet_config(self) -> dict:
-        """What `SEANetEncoder` and `SEANetDecoder` are made with, other than `dimension`."""
+        """Settings of `build_seanet` for encoder and decoder, other than `dimension`."""
         config = self.config
         return {
             "channels": config.channels,
@@ -238,7 +238,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         if self.config.normalize:
             volumes = self._volumes(waveform).split(1, dim=-1)
             chunks = [chunk.float() / volume for chunk, volume in zip(chunks, volumes, strict=True)]
-        layers = self.encoder.model
+        layers = self.encoder.layers
         if self.config.chunk_length_s is None and self.config.causal and chunk_length_s is not None:
             hops = max(1, int(chunk_length_s * self.frame_rate))
             latents = encode_in_chunks(layers, chunks[0].to(self.dtype), hops * self.hop_length, self._checkpoint)
@@ -263,7 +263,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         pieces = [latents]
         if self.config.chunk_length_s is not None:
             pieces = latents.split(math.ceil(self._chunk_sizes()[0] / self.hop_length), dim=-1)
-        decoded = [run_layers(self.decoder.model, piece.to(self.dtype), self._checkpoint) for piece in pieces]
+        decoded = [run_layers(self.decoder.layers, piece.to(self.dtype), self._checkpoint) for piece in pieces]
         if scales is not None:
             decoded = [piece * scales[..., i : i + 1] for i, piece in enumerate(decoded)]
         if len(decoded) > 1:

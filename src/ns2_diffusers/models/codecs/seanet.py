@@ -1,31 +1,19 @@
-"""EnCodec's convolutional encoder and decoder (SEANet), run layer by layer from the `encodec` package.
+"""EnCodec's convolutional encoder and decoder (SEANet), run layer by layer from transformers' `EncodecModel`.
 
-The package cannot take padded batches or audio in pieces; what is here adds that and leaves its layers alone.
+transformers cannot take padded batches or audio in pieces; this module adds that and leaves its layers alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.weight_norm import WeightNorm
-
-
-def import_seanet():
-    """The module `encodec.modules`, or an ImportError that says how to get it."""
-    try:
-        from encodec import modules
-    except (ImportError, OSError, RuntimeError) as error:
-        # encodec imports torchaudio, whose compiled part refuses a torch built for something else.
-        raise ImportError(
-            f"EnCodec's layers need the packages encodec and torchaudio, which could not be imported here "
-            f"({type(error).__name__}: {error}). Install them with `pip install encodec`; if torchaudio is "
-            f"there but fails, install the build of it that fits torch {torch.__version__} from pytorch.org. "
-            f"VocosCodec with its mel encoder needs neither."
-        ) from error
-    return modules
+from torch.nn.utils import parametrize
+from transformers import EncodecConfig
+from transformers.models.encodec import modeling_encodec
 
 
 class WeightNormConv1d(nn.Conv1d):
@@ -69,22 +57,59 @@ def normed_weight(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor
 WEIGHT_NORM_CLASSES: dict[type, type] = {nn.Conv1d: WeightNormConv1d, nn.ConvTranspose1d: WeightNormConvTranspose1d}
 
 
-def build_seanet(part: str, **config) -> nn.Module:
-    """encodec's SEANet "encoder" or "decoder", whose layers read weights only in their own forward."""
-    modules = import_seanet()
-    made = {"encoder": modules.SEANetEncoder, "decoder": modules.SEANetDecoder}[part](**config)
-    for conv in made.modules():
-        hooks = {key for key, hook in conv._forward_pre_hooks.items() if isinstance(hook, WeightNorm)}
-        for key in hooks:
-            del conv._forward_pre_hooks[key]
-        if hooks:
-            # What the hook had made, a plain tensor.
+# The settings of SEANet: the names of the `encodec` package, which configs have, and of transformers' `EncodecConfig`.
+SETTINGS = {
+    "channels": "audio_channels",
+    "dimension": "hidden_size",
+    "n_filters": "num_filters",
+    "n_residual_layers": "num_residual_layers",
+    "ratios": "upsampling_ratios",
+    "norm": "norm_type",
+    "kernel_size": "kernel_size",
+    "last_kernel_size": "last_kernel_size",
+    "residual_kernel_size": "residual_kernel_size",
+    "dilation_base": "dilation_growth_rate",
+    "causal": "use_causal_conv",
+    "pad_mode": "pad_mode",
+    "true_skip": "use_conv_shortcut",
+    "compress": "compress",
+    "lstm": "num_lstm_layers",
+    "trim_right_ratio": "trim_right_ratio",
+}
+RATIOS = [8, 5, 4, 2]
+
+
+def build_seanet(part: str, **settings) -> nn.Module:
+    """EnCodec's "encoder" or "decoder", whose layers read weights only in their own forward pass.
+
+    Args:
+        part: "encoder", (B, channels, samples) → (B, dimension, frames), or "decoder", the reverse.
+        settings: see `SETTINGS`; `true_skip` leaves out the convolution of the residual blocks' shortcut.
+
+    Raises:
+        ValueError: another setting, or no LSTM layer.
+    """
+    if unknown := sorted(settings.keys() - SETTINGS.keys()):
+        raise ValueError(f"SEANet has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}.")
+    settings = {"true_skip": False, "ratios": RATIOS, "lstm": 2} | settings
+    if settings["lstm"] < 1:
+        raise ValueError(f"EnCodec has at least one LSTM layer, got lstm_layers={settings['lstm']}.")
+    settings["true_skip"] = not settings["true_skip"]
+    classes = {"encoder": modeling_encodec.EncodecEncoder, "decoder": modeling_encodec.EncodecDecoder}
+    made = classes[part](EncodecConfig(**{SETTINGS[name]: value for name, value in settings.items()}))
+    for conv in list(made.modules()):
+        if parametrize.is_parametrized(conv, "weight"):
+            length, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
+            parametrize.remove_parametrizations(conv, "weight", leave_parametrized=True)
             del conv.weight
+            # It renames weight_g and weight_v of a loaded state dict to the parametrisation's names.
+            conv._load_state_dict_pre_hooks.clear()
+            conv.weight_g, conv.weight_v = nn.Parameter(length.detach()), nn.Parameter(direction.detach())
             conv.__class__ = WEIGHT_NORM_CLASSES[type(conv)]
     return made
 
 
-def run_layers(layers: nn.Sequential, hidden_states: torch.Tensor, checkpoint: Callable | None) -> torch.Tensor:
+def run_layers(layers: nn.ModuleList, hidden_states: torch.Tensor, checkpoint: Callable | None) -> torch.Tensor:
     """The layers in turn, each recomputed in the backward pass if `checkpoint` is given."""
     for layer in layers:
         hidden_states = layer(hidden_states) if checkpoint is None else checkpoint(layer, hidden_states)
@@ -119,7 +144,7 @@ def run_each_length(
 
 
 def encode_in_chunks(
-    layers: nn.Sequential, waveform: torch.Tensor, chunk_length: int, checkpoint: Callable | None = None
+    layers: nn.ModuleList, waveform: torch.Tensor, chunk_length: int, checkpoint: Callable | None = None
 ) -> Iterator[torch.Tensor]:
     """Run a causal encoder over pieces of a waveform, carrying every layer's past: the same as at once.
 
@@ -136,41 +161,40 @@ def encode_in_chunks(
     starts = range(0, samples - chunk_length + 1, chunk_length)
     for start in starts:
         end = samples if start == starts[-1] else start + chunk_length
-        yield _run_with_past(layers, waveform[..., start:end], past)
+        hidden_states = waveform[..., start:end]
+        for layer in layers:
+            hidden_states = _run_with_past(layer, hidden_states, past)
+        yield hidden_states
 
 
 def _run_with_past(module, hidden_states, past):
     """One module on the next piece; `past` keeps what it must remember."""
-    modules = import_seanet()
-    if isinstance(module, nn.Sequential):
-        for layer in module:
-            hidden_states = _run_with_past(layer, hidden_states, past)
-        return hidden_states
-    if isinstance(module, modules.seanet.SEANetResnetBlock):
+    if isinstance(module, modeling_encodec.EncodecResnetBlock):
         shortcut = _run_with_past(module.shortcut, hidden_states, past)
-        return shortcut + _run_with_past(module.block, hidden_states, past)
-    if isinstance(module, modules.SConv1d):
+        for layer in module.block:
+            hidden_states = _run_with_past(layer, hidden_states, past)
+        return shortcut + hidden_states
+    if isinstance(module, modeling_encodec.EncodecConv1d):
         return _conv_with_past(module, hidden_states, past)
-    if isinstance(module, modules.SLSTM):
+    if isinstance(module, modeling_encodec.EncodecLSTM):
         steps = hidden_states.permute(2, 0, 1)
         output, past[module] = module.lstm(steps, past.get(module))
-        return (output + steps if module.skip else output).permute(1, 2, 0)
+        return (output + steps).permute(1, 2, 0)
     return module(hidden_states)
 
 
 def _conv_with_past(module, hidden_states, past):
-    from encodec.modules.conv import get_extra_padding_for_conv1d, pad1d
-
-    conv = module.conv.conv
-    kernel, stride, dilation = conv.kernel_size[0], conv.stride[0], conv.dilation[0]
-    context = (kernel - 1) * dilation - (stride - 1)
-    # Only the last piece can need this: the others are whole numbers of hops.
-    extra = get_extra_padding_for_conv1d(hidden_states, kernel, stride, context)
-    if module not in past:
-        padded = pad1d(hidden_states, (context, extra), mode=module.pad_mode)
-        hidden_states = padded[..., : context + hidden_states.shape[-1]]
-    else:
+    conv = module.conv
+    span = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
+    stride = conv.stride[0]
+    context = span - stride
+    if module in past:
         hidden_states = torch.cat([past[module], hidden_states], dim=-1)
-        padded = pad1d(hidden_states, (0, extra), mode=module.pad_mode)
+    else:
+        # EnCodec's causal convolutions reflect the start of the audio.
+        hidden_states = module._pad1d(hidden_states, (context, 0), mode=module.pad_mode)
     past[module] = hidden_states[..., hidden_states.shape[-1] - context :]
-    return module.conv(padded)
+    # Only the last piece can need this: the others are whole numbers of hops.
+    extra = math.ceil((hidden_states.shape[-1] - span) / stride) * stride + span - hidden_states.shape[-1]
+    hidden_states = conv(module._pad1d(hidden_states, (0, extra), mode=module.pad_mode))
+    return module.norm(hidden_states) if module.norm_type == "time_group_norm" else hidden_states

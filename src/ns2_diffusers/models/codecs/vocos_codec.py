@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -125,7 +126,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         latent_channels: C.
         num_codebooks, codebook_size: Q and K.
         encoder_config: its `type` and settings. Type "mel", the default: the keyword arguments of `MelEncoder`. Type
-            "seanet": those of `encodec.modules.SEANetEncoder` other than `dimension`. Type "none": a decoder alone.
+            "seanet": settings of `build_seanet` other than `dimension`. Type "none": a decoder alone.
         backbone_config: keyword arguments of the decoder's `ConvNeXtBackbone`.
         head_config: its `type` and settings. Type "istft", the default (Vocos): the keyword arguments of `ISTFTHead`.
             Type "harmonic" (pulses and noise through filters, for speech alone): those of `HarmonicHead`.
@@ -187,15 +188,15 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
             return MelEncoder(config.sampling_rate, config.hop_length, config.latent_channels, **settings)
         if kind == "none":
             return None
-        from .seanet import build_seanet
+        from .seanet import RATIOS, build_seanet
 
-        encoder = build_seanet("encoder", dimension=config.latent_channels, **settings)
-        if encoder.hop_length != config.hop_length:
+        hop_length = math.prod(settings.get("ratios", RATIOS))
+        if hop_length != config.hop_length:
             raise ValueError(
-                f"the SEANet encoder's ratios make a hop of {encoder.hop_length}, hop_length says "
-                f"{config.hop_length}: change `encoder_config['ratios']` or `hop_length`."
+                f"the SEANet encoder's ratios make a hop of {hop_length}, hop_length says {config.hop_length}: "
+                "change `encoder_config['ratios']` or `hop_length`."
             )
-        return encoder
+        return build_seanet("encoder", dimension=config.latent_channels, **settings)
 
     def _build_head(self, settings: dict[str, Any]) -> nn.Module:
         config, dim = self.config, self.config.backbone_config["dim"]
