@@ -141,6 +141,58 @@ def test_the_phonemizer_is_loaded_only_when_needed():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+# What the bundled weights learned; another version of the phonemizer has to write the same.
+LEARNED = [
+    ("The quick brown fox jumps.", "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps."),
+    ("Hello there.", "həlˈO ðˈɛɹ."),
+    ("It was 5 degrees!", "ˌɪt wʌz fˈIv dəɡɹˈiz!"),
+    ("A second text, in a second voice.", "ɐ sˈɛkənd tˈɛkst, ɪn ɐ sˈɛkənd vˈYs."),
+    ("Good morning.", "ɡˈʊd mˈɔɹnɪŋ."),
+    ("I left my umbrella on the train again.", "ˌI lˈɛft mI ˌʌmbɹˈɛlə ˌɔn ðə tɹˈAn əɡˈɛn."),
+    ("My sister is learning to drive a lorry.", "mˌI sˈɪstəɹ ɪz lˈɜɹnɪŋ tə dɹˈIv ɐ lˈɔɹi."),
+    ("What time does the pharmacy close on Sundays?", "wˌʌt tˈIm dˈʌz ðə fˈɑɹməsi klˈOs ˌɔn sˈʌndˌAz?"),
+    ("He promised to call as soon as the plane landed.", "hˌi pɹˈɑməst tə kˈɔl æz sˈun æz ðə plˈAn lˈændᵻd."),
+    ("Mind the step, it's higher than it looks.", "mˈInd ðə stˈɛp, ɪts hˈIəɹ ðən ɪt lˈʊks."),
+]
+
+
+@pytest.mark.parametrize(("text", "phonemes"), LEARNED)
+def test_phonemes_stay_what_the_weights_learned(text, phonemes):
+    assert phonemize(text, "english", "en-us") == (phonemes, [])
+
+
+def test_hibari_missing_says_what_to_install():
+    program = (
+        "import sys; sys.modules['hibari'] = None; sys.modules['hibari.g2p'] = None\n"
+        "from ns2_diffusers import NaturalSpeech2Tokenizer as T\n"
+        "assert T(backend='none').phonemize('hˈI') == 'hˈI'\n"
+        "try:\n    T().phonemize('Hi')\nexcept ImportError as error:\n    print(error)"
+    )
+    output = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert "pip install" in output and "hibari-tts" in output
+
+
+def test_a_misaki_that_is_missing_says_what_to_install(monkeypatch):
+    from ns2_diffusers.text import phonemizers
+
+    monkeypatch.setitem(sys.modules, "misaki", None)
+    phonemizers._misaki_g2p.cache_clear()
+    with pytest.raises(ImportError, match=r'pip install "ns2-diffusers\[misaki\]"'):
+        phonemize("Hello", "misaki", "en-us")
+
+
+def test_a_normalizer_that_is_missing_says_what_to_install(monkeypatch):
+    from ns2_diffusers.text import phonemizers
+
+    monkeypatch.setitem(sys.modules, "nemo_text_processing", None)
+    monkeypatch.setitem(sys.modules, "nemo_text_processing.text_normalization.normalize", None)
+    phonemizers._nemo.cache_clear()
+    with pytest.raises(ImportError, match=r'pip install "ns2-diffusers\[nemo\]"'):
+        phonemize("Hello", "english", "en-us", normalizer="nemo")
+    with pytest.raises(ValueError, match="no normalizer 'theirs'"):
+        phonemize("Hello", "english", "en-us", normalizer="theirs")
+
+
 @needs_espeak
 @pytest.mark.parametrize(
     ("text", "language", "phonemes"),

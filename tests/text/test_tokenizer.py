@@ -173,6 +173,65 @@ def test_what_cannot_be_read_is_dropped_with_a_warning():
         tokenizer("你好")
 
 
+def test_emoji_are_skipped_named_or_an_error(tokenizer):
+    with pytest.warns(UserWarning, match="GRINNING FACE.*name"):
+        assert tokenizer("Hi 😀 there.").input_ids == tokenizer("Hi there.").input_ids
+    named = NaturalSpeech2Tokenizer(emoji="name")
+    assert named.phonemize("Hi 😀.") == named.phonemize("Hi grinning face.")
+
+
+def test_explain_tells_how_each_word_is_read(tokenizer):
+    words = tokenizer.explain("It cost $5 at 1428 Elm St. in Xyqwert.")
+    assert [w.written for w in words][:4] == ["It", "cost", "$5", "$5"]
+    assert {w.spoken: w.rule for w in words}["dollars"] == "money"
+    assert {w.spoken: w.rule for w in words}["Street"] == "abbreviation"
+    assert {w.spoken: w.source for w in words}["Xyqwert"] == "guess"
+    assert all(w.written == "It cost $5 at 1428 Elm St. in Xyqwert."[w.start : w.end] for w in words)
+
+
+def test_a_lexicon_comes_first(tmp_path):
+    tokenizer = NaturalSpeech2Tokenizer(lexicon={"xyqwert": "zˈIkwɜɹt"})
+    assert tokenizer.phonemize("Hi Xyqwert.").endswith("zˈIkwɜɹt.")
+    tokenizer.save_pretrained(tmp_path)
+    assert NaturalSpeech2Tokenizer.from_pretrained(tmp_path).phonemize("xyqwert") == "zˈIkwɜɹt"
+    with pytest.raises(TypeError, match="words and their phonemes"):
+        NaturalSpeech2Tokenizer(lexicon=["a"])
+    with pytest.raises(ValueError, match="takes no lexicon"):
+        NaturalSpeech2Tokenizer(backend="none", lexicon={"a": "b"})
+
+
+def test_markup_number_format_and_length():
+    markdown, html = NaturalSpeech2Tokenizer(markup="markdown"), NaturalSpeech2Tokenizer(markup="html")
+    plain = NaturalSpeech2Tokenizer()
+    assert markdown.phonemize("**Hi** [there](http://x.org).") == plain.phonemize("Hi there.")
+    assert html.phonemize("<p>Tom &amp; Ann</p><script>x()</script>") == plain.phonemize("Tom & Ann")
+    assert NaturalSpeech2Tokenizer(number_format="comma").phonemize("3,14") == plain.phonemize("3.14")
+    with pytest.raises(ValueError, match="max_characters is 5"):
+        NaturalSpeech2Tokenizer(max_characters=5)("Hello there.")
+    for options in (
+        {"emoji": "x"},
+        {"markup": "x"},
+        {"number_format": "x"},
+        {"normalizer": "x"},
+        {"max_characters": 0},
+    ):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            NaturalSpeech2Tokenizer(**options)
+
+
+@pytest.mark.parametrize("text", ["\x01\x02", "\x00", "\u200b\ufeff"])
+def test_control_characters_alone_are_an_error(tokenizer, text):
+    with pytest.raises(ValueError, match="nothing to speak"):
+        tokenizer(text)
+    with pytest.raises(ValueError, match="nothing to speak|has no place"):
+        tokenizer(text, is_phonemes=True)
+
+
+@pytest.mark.parametrize("text", ["{}", "${}", "{}th", "{}%", "1/{}", "{}:30", "{} km", "-{}.5"])
+def test_numbers_of_any_length_are_read(tokenizer, text):
+    assert "wˈʌn" in tokenizer.phonemize(text.format("1" * 60))
+
+
 @pytest.mark.parametrize("text", [5, None, b"Hi", ["Hi", 5], [["Hi", "there"]], {"text": "Hi"}])
 def test_only_text_is_taken(tokenizer, text):
     with pytest.raises(TypeError, match="Expected a text"):

@@ -69,12 +69,173 @@ _RULES = [
         "bˈAs",
     ),
     (r"\b(?:double|plays?|played|playing|slap|on) (?:the )?(bass)\b", "bˈAs", "bˈAs"),
+    # holy
+    (
+        r"\b(Blessed)(?= (?:Virgin|Sacrament|Mother|Trinity|Mary|Lady|Saint|Sacraments|Pope|Father|Sister)\b)",
+        "blˈɛsəd",
+        "blˈɛsɪd",
+    ),
+    (r"\b(?:the|most) (blessed)(?= [a-z]+\b)", "blˈɛsəd", "blˈɛsɪd"),
+    # old, not of an age
+    (
+        r"\b(?:the|an|his|her|their|my|middle) (aged)(?= (?:care|man|woman|men|women|people|father"
+        r"|mother|parents|person|poor)\b)",
+        "ˈAʤəd",
+        "ˈAʤɪd",
+    ),
+    (r"\b(?:the) (aged)(?=[.,;]| and\b)", "ˈAʤəd", "ˈAʤɪd"),
+    # of the Boston Celtics, of Glasgow
+    (
+        r"\b(Celtic)(?= (?:Park|F\.?C|FC|doubled|won|beat|lost|fans|were|scored|striker|manager"
+        r"|midfielder|defeated)\b)",
+        "sˈɛltɪk",
+        "sˈɛltɪk",
+    ),
+    # rice wine, which is nobody's sake
+    (
+        r"(?<!the )(?<!'s )(?<!s' )(?<!own )(?<!his )(?<!her )(?<!its )(?<!our )(?<!my )(?<!your )"
+        r"(?<!their )\b(sake)\b",
+        "sˈɑki",
+        "sˈɑːki",
+    ),
     # the little motorcycle
-    (r"\b(?:a|an|the|his|her|my|your|their|on) (moped)\b", "mˈOpˌɛd", "mˈQpˌɛd"),
+    (r"(?<!\bhe )(?<!\bshe )(?<!\bthey )(?<!\bi )(?<!\bwe )(?<!\band )\b(moped)\b", "mˈOpˌɛd", "mˈQpˌɛd"),
     # the paper about one's career
     (r"\b(?:a|my|your|his|her|their|the) (resume)\b(?! of)", "ɹˈɛzəmˌA", "ɹˈɛzjuːmˌA"),
 ]
-_COMPILED = [(re.compile(pattern, re.IGNORECASE), us, gb) for pattern, us, gb in _RULES]
+# Each with its word, so that a rule is tried only where the word is.
+_COMPILED = [
+    (re.findall(r"\((\w+)\)", pattern)[0].lower(), re.compile(pattern, re.IGNORECASE), us, gb)
+    for pattern, us, gb in _RULES
+]
+
+
+# Noun (or adjective) and verb, where the lexicon has one reading for both. American, British.
+_NOUN_VERB = {
+    "perfume": (("pˈɜɹfjˌum", "pəɹfjˈum"), ("pˈɜːfjuːm", "pəfjˈuːm")),
+    "recount": (("ɹˈikˌWnt", "ɹikˈWnt"), ("ɹˈiːkWnt", "ɹɪkˈWnt")),
+    "implant": (("ˈɪmplˌænt", "ɪmplˈænt"), ("ˈɪmplɑːnt", "ɪmplˈɑːnt")),
+    "insert": (("ˈɪnsˌɜɹt", "ɪnsˈɜɹt"), ("ˈɪnsɜːt", "ɪnsˈɜːt")),
+    "confines": (("kˈɑnfInz", "kənfˈInz"), ("kˈɒnfInz", "kənfˈInz")),
+    "diffuse": (("dəfjˈus", "dəfjˈuz"), ("dɪfjˈuːs", "dɪfjˈuːz")),
+    "decrease": (("dˈikɹˌis", "dəkɹˈis"), ("dˈiːkɹiːs", "dɪkɹˈiːs")),
+    "laminate": (("lˈæmənət", "lˈæmənˌAt"), ("lˈæmɪnət", "lˈæmɪnAt")),
+    "conjugate": (("kˈɑnʤəɡət", "kˈɑnʤəɡˌAt"), ("kˈɒnʤuːɡət", "kˈɒnʤuːɡAt")),
+    "correlate": (("kˈɔɹələt", "kˈɔɹəlˌAt"), ("kˈɒɹələt", "kˈɒɹəlAt")),
+    "consummate": (("kˈɑnsəmət", "kˈɑnsəmˌAt"), ("kˈɒnsəmət", "kˈɒnsəmAt")),
+}
+_NOUN_BEFORE = frozenset(
+    "a an the this that these those my your his her its our their no any some each every another of "
+    "in with for from by "
+    "on and or is was are were very more most as such new first second cochlear dental hip cell "
+    "floral prosthetic dynamic "
+    "judicial automatic manual complex sharp further marked significant about within beyond under".split()
+)
+_VERB_BEFORE = frozenset(
+    "to will would can could may might must should shall do does did not i we you they who which it he she never also "
+    "then often let lets helps itself cannot".split()
+)
+# What else in the sentence tells a word's meaning: (word, those beside it, American, British), the first that fits.
+_BY_COMPANY = [
+    (
+        "bass",
+        "fish fishing fisherman lake river caught catch catfish largemouth smallmouth striped trout sea pike walleye "
+        "species perch anglers angling",
+        "bˈæs",
+        "bˈæs",
+    ),
+    ("bass", "", "bˈAs", "bˈAs"),
+    (
+        "axes",
+        "axis coordinate coordinates rotation symmetry horizontal vertical parallel perpendicular "
+        "orthogonal principal "
+        "plane planes crystal crystallographic angle angles x y z graph optical cartesian length "
+        "lengths ellipse minor three "
+        "rotate rotates dimensions dimensional directions",
+        "ˈæksˌiz",
+        "ˈæksiːz",
+    ),
+    ("axes", "", "ˈæksᵻz", "ˈæksɪz"),
+    (
+        "bow",
+        "ship ships vessel boat boats stern hull deck torpedo torpedoes submarine starboard sonar "
+        "shock thrusters bows "
+        "sank harbour harbor aft sail sailing captain crew damages",
+        "bˈW",
+        "bˈW",
+    ),
+    (
+        "tear",
+        "acl labrum ligament muscle triceps biceps meniscus rotator cuff tendon slap hamstring calf pectoral injury "
+        "injuries dimensional wear apart down off open fabric",
+        "tˈɛɹ",
+        "tˈɛː",
+    ),
+    ("sow", "seeds seed crops crop grain fields", "sˈO", "sˈQ"),
+    (
+        "lead",
+        "pipe pipes poisoning metal zinc copper ore mercury toxic paint iron cadmium arsenic mines mining batteries",
+        "lˈɛd",
+        "lˈɛd",
+    ),
+    ("wound", "clock around spring up coil wire tightly down string", "wˈWnd", "wˈWnd"),
+    ("minute", "details detail amounts quantities particles traces differences", "mInˈut", "mInjˈuːt"),
+]
+_COMPANIES = [(word, frozenset(company.split()), us, gb) for word, company, us, gb in _BY_COMPANY]
+_COMPANY_WORDS = frozenset(word for word, *_ in _BY_COMPANY)
+# A name by its capital.
+_NAMES = {"Nestle": ("nˈɛsli", "nˈɛsli"), "Ravel": ("ɹəvˈɛl", "ɹəvˈɛl"), "Bass": ("bˈæs", "bˈæs")}
+_SENTENCE_END = frozenset(".!?…")
+
+
+def _by_noun_or_verb(tokens, index):
+    """0 for a noun or adjective, 1 for a verb: by the word before, else by the tagger."""
+    token = tokens[index]
+    before = tokens[index - 1].text.lower() if index else ""
+    after = tokens[index + 1].text.lower() if index + 1 < len(tokens) else ""
+    if before in _VERB_BEFORE:
+        return 1
+    if token.text.lower() == "confines":
+        return 0 if before in ("the", "these", "narrow", "within", "its", "their") else 1
+    if before in _NOUN_BEFORE and not (
+        before in ("and", "or", "that") and after in ("the", "a", "his", "her", "their")
+    ):
+        return 0
+    return (
+        1
+        if token.tag.startswith("VB") and after in ("the", "a", "an", "his", "her", "their", "it", "them", "into")
+        else 0
+    )
+
+
+def _by_meaning(tokens, british):
+    start, accent = 0, int(british)
+    for end in range(len(tokens) + 1):
+        if end < len(tokens) and tokens[end].text not in _SENTENCE_END:
+            continue
+        sentence = [token.text.lower() for token in tokens[start:end]]
+        words = None
+        for index in range(start, end):
+            token, lower = tokens[index], sentence[index - start]
+            if token.phonemes is not None:
+                continue
+            if token.text in _NAMES and (index > start or token.text != "Bass"):
+                if token.text != "Bass" or tokens[index - 1].text.istitle():
+                    _give(token, _NAMES[token.text][accent])
+            elif lower in _NOUN_VERB:
+                _give(token, _NOUN_VERB[lower][accent][_by_noun_or_verb(tokens, index)])
+            if lower in _COMPANY_WORDS and token.phonemes is None:
+                # Only the nearest words tell, so that a long text takes no longer per word.
+                words = set(sentence[max(0, index - start - 12) : index - start + 13])
+                for word, company, us, gb in _COMPANIES:
+                    if word == lower and (not company or company & words):
+                        _give(token, gb if british else us)
+                        break
+        start = end + 1
+
+
+def _give(token, phonemes):
+    token.phonemes, token.rating = phonemes, 5  # hibari's mark for phonemes that were given
 
 
 def apply_heteronyms(tokens: list, british: bool) -> None:
@@ -88,9 +249,13 @@ def apply_heteronyms(tokens: list, british: bool) -> None:
     for token in tokens:
         starts[len(text)] = token
         text += token.text + token.whitespace
-    for pattern, american_phonemes, british_phonemes in _COMPILED:
+    present = {token.text.lower() for token in tokens}
+    for word, pattern, american_phonemes, british_phonemes in _COMPILED:
+        if word not in present:
+            continue
         for match in pattern.finditer(text):
             token = starts.get(match.start(1))
             if token is not None and token.phonemes is None:
                 token.phonemes = british_phonemes if british else american_phonemes
                 token.rating = 5  # hibari's mark for phonemes that were given
+    _by_meaning(tokens, british)
