@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from matplotlib.figure import Figure
 
@@ -32,13 +31,13 @@ from ns2_diffusers.models.phoneme_aligner import monotonic_alignment_search
 from ns2_diffusers.training.alignment import AlignmentObjective
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.losses import latents_of, standardized_codebooks
+from ns2_diffusers.training.run import TrainingRun
 
 align_dataset = load_example("align_dataset")
 
 
 def main(args):
     set_seed(args.seed)
-    accelerator = Accelerator(mixed_precision=args.mixed_precision)
     root = Path(args.dataset_dir)
     codec, tokenizer = load_codec(root / "codec"), NaturalSpeech2Tokenizer.from_pretrained(root / "tokenizer")
     known = load_prepared_dataset(root, codec, tokenizer)
@@ -53,8 +52,10 @@ def main(args):
     late = voicing_lag(rows, {row["id"]: row["durations"] for row in rows}, symbols)
     report("the prior alone", rows, prior_durations(hidden, sampler, collator), codec.frame_rate, late)
     with tempfile.TemporaryDirectory() as directory:
-        align_dataset.train(accelerator, objective, EndlessBatches(hidden, sampler, collator), Path(directory), args)
-    learned = align_dataset.align(accelerator, objective, hidden, sampler, collator)
+        run = TrainingRun(args, directory)
+        batches = EndlessBatches(hidden, sampler, collator, **run.loading)
+        align_dataset.train(run, objective, batches, codec.frame_rate, args)
+    learned = align_dataset.align(run.accelerator, objective, hidden, sampler, collator)
     report(f"after {args.max_train_steps} steps", rows, learned, codec.frame_rate, late)
     for name, lag in {"known": late, "learned": voicing_lag(rows, learned, symbols)}.items():
         milliseconds = 1000 * lag / codec.frame_rate

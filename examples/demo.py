@@ -7,10 +7,11 @@ python examples/demo.py --model outputs/quickstart/pipeline
 import argparse
 
 from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers.training.arguments import HelpFormatter
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--model", required=True, help="pipeline directory or hub id")
     parser.add_argument("--share", action="store_true", help="give it a public address")
     return parser.parse_args(argv)

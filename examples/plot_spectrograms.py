@@ -14,14 +14,15 @@ import matplotlib.pyplot as plt
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.mel import LogMelSpectrogram
 from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.training.arguments import HelpFormatter
 
 RATE, HOP = 16000, 160
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recordings", nargs="+", metavar="TITLE=FILE")
-    parser.add_argument("--output", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("recordings", nargs="+", metavar="TITLE=FILE", help="audio files with a title each")
+    parser.add_argument("--output", required=True, help="picture file")
     return parser.parse_args(argv)
 
 

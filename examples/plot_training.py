@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ns2_diffusers.training.tracking import read_log
-
-NOT_LOSSES = ("step", "learning_rate", "gradient_norm", "skipped_steps", "audio_seconds_per_second")
+from ns2_diffusers.training.arguments import HelpFormatter
+from ns2_diffusers.training.tracking import NOT_LOSSES, read_log
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="[TITLE=]DIRECTORY")
-    parser.add_argument("--output", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="[TITLE=]DIRECTORY", help="output directories of runs")
+    parser.add_argument("--output", required=True, help="picture file")
     parser.add_argument("--names", nargs="+", help="what to draw; all losses if not given")
     parser.add_argument("--smooth", type=int, default=1, help="mean over so many lines of the log")
     return parser.parse_args(argv)

@@ -26,10 +26,11 @@ from ns2_diffusers.data.sources import (
     with_speeds,
     with_textgrids,
 )
+from ns2_diffusers.training.arguments import HelpFormatter
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--metadata", help="CSV or JSONL with audio (or file), text[, id, speaker, phonemes, durations, sung]"
@@ -38,20 +39,20 @@ def parse_args(argv=None):
     source.add_argument("--ljspeech_dir", help="folder with metadata.csv and wavs/")
     source.add_argument("--libritts_dir", help="folder with speaker/chapter/*.normalized.txt")
     parser.add_argument("--codec", required=True, help="directory or hub id of a trained codec")
-    parser.add_argument("--output_dir", required=True)
+    parser.add_argument("--output_dir", required=True, help="the dataset goes here")
     parser.add_argument("--tokenizer", help="directory of the tokenizer of a pipeline to fine-tune")
     parser.add_argument("--backend", default="english", help="phonemizer: english, arpabet, espeak or none")
-    parser.add_argument("--language", default="en-us")
+    parser.add_argument("--language", default="en-us", help="language of the phonemizer")
 
     parser.add_argument("--audio_path", help="where the audio is if the metadata does not say, e.g. audio/{id}.ogg")
-    parser.add_argument("--dataset_config_name")
-    parser.add_argument("--dataset_split", default="train")
+    parser.add_argument("--dataset_config_name", help="configuration of the dataset, if it has several")
+    parser.add_argument("--dataset_split", default="train", help="split of the dataset")
     parser.add_argument("--dataset_revision", help="commit of the dataset's repository")
     parser.add_argument("--streaming", action="store_true", help="read the dataset as it comes, without storing it")
-    parser.add_argument("--audio_column", default="audio")
-    parser.add_argument("--text_column", default="text")
-    parser.add_argument("--speaker_column")
-    parser.add_argument("--id_column")
+    parser.add_argument("--audio_column", default="audio", help="column of the dataset with the recordings")
+    parser.add_argument("--text_column", default="text", help="column with what is said")
+    parser.add_argument("--speaker_column", help="column with who speaks; one speaker if not given")
+    parser.add_argument("--id_column", help="column with names of the rows; their numbers if not given")
 
     parser.add_argument("--textgrid_dir", help="take phones and durations from these, as forced aligners write them")
     parser.add_argument(
@@ -59,8 +60,12 @@ def parse_args(argv=None):
     )
     parser.add_argument("--measure_latents", action="store_true", help="even if the codec has its latent statistics")
 
-    parser.add_argument("--min_seconds", type=float, default=RowLimits.min_seconds)
-    parser.add_argument("--max_seconds", type=float, default=RowLimits.max_seconds)
+    parser.add_argument(
+        "--min_seconds", type=float, default=RowLimits.min_seconds, help="shorter recordings are rejected"
+    )
+    parser.add_argument(
+        "--max_seconds", type=float, default=RowLimits.max_seconds, help="longer recordings are rejected"
+    )
     parser.add_argument("--min_sampling_rate", type=int, default=RowLimits.min_sampling_rate, help="of a recording")
     parser.add_argument("--max_clipped", type=float, default=RowLimits.max_clipped, help="share at full scale")
     parser.add_argument("--trim_db", type=float, help="cut ends that are so much below the loudest part, such as 40")

@@ -30,6 +30,7 @@ from ns2_diffusers import (
 )
 from ns2_diffusers.data.prepared_dataset import read_card
 from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.training.arguments import HelpFormatter
 
 CLIPS = Path(__file__).parent / "asterisk"
 SAMPLERS = {
@@ -39,28 +40,21 @@ SAMPLERS = {
 }
 # Nothing is dropped out: these few sentences are to be learned by heart, durations and pitch included. Few
 # bins of pitch, or the exact F0 of a frame would give away which frame it is, and predicted F0 would not do.
-MODEL_CONFIG = """{
-    "hidden_size": 192, "num_attention_heads": 3, "kernel_size": 5, "dropout": 0.0,
-    "phoneme_encoder": {"num_layers": 3, "filter_size": 512},
-    "prompt_encoder": {"num_layers": 2, "filter_size": 384},
-    "variance_adaptor": {"num_predictor_layers": 4, "pitch_bins": 8},
-    "denoiser": {"num_layers": 6, "feed_forward_mult": 2, "num_query_tokens": 16}
-}"""
-MODEL_OPTIONS = """--learning_rate 1.5e-3 --lr_scheduler cosine --lr_warmup_steps 30 --ema_decay 0.98
-    --batch_seconds 20 --condition_dropout 0.05 --prompt_dropout 0.02""".split()
+SETTINGS = Path(__file__).parent / "configs" / "quickstart.json"
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", default="outputs/quickstart")
-    parser.add_argument("--codec_minutes", type=float, default=4.5)
-    parser.add_argument("--aligner_steps", type=int, default=300)
-    parser.add_argument("--model_minutes", type=float, default=7.5)
-    parser.add_argument("--model_steps", type=int, default=750, help="over which the learning rate falls")
-    parser.add_argument("--model_config", default=MODEL_CONFIG)
-    parser.add_argument("--codec_config", help="sizes of the codec, if not those of train_codec.py")
-    parser.add_argument("--num_inference_steps", type=int, default=32)
-    parser.add_argument("--num_texts", type=int, default=20, help="how many of the texts to speak")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--output_dir", default="outputs/quickstart", help="everything lands here")
+    add("--codec_minutes", type=float, default=4.5, help="time to train the codec")
+    add("--aligner_steps", type=int, default=300, help="steps to train the aligner")
+    add("--model_minutes", type=float, default=7.5, help="time to train the model")
+    add("--model_steps", type=int, default=750, help="steps over which the model's learning rate falls")
+    add("--model_config", help="JSON text or file: sizes of the model; those of configs/quickstart.json if not given")
+    add("--codec_config", help="JSON text or file: sizes of the codec; those of train_codec.py if not given")
+    add("--num_inference_steps", type=int, default=32, help="steps of each sampler")
+    add("--num_texts", type=int, default=20, help="how many of the texts to speak")
     return parser.parse_args(argv)
 
 
@@ -106,8 +100,9 @@ def train(root, args):
         align_dataset.main(align_dataset.parse_args(options))
     if not (root / "pipeline" / "model_index.json").exists():
         options = ["--dataset_dir", dataset, "--output_dir", pipeline, "--resume_from_checkpoint", "latest"]
-        options += ["--model_config", args.model_config, "--max_train_time", str(args.model_minutes)]
-        options += ["--max_train_steps", str(args.model_steps), *MODEL_OPTIONS]
+        options += ["--config", str(SETTINGS), "--max_train_time", str(args.model_minutes)]
+        options += ["--max_train_steps", str(args.model_steps)]
+        options += ["--model_config", args.model_config] if args.model_config else []
         train_text_to_speech.main(train_text_to_speech.parse_args(options))
 
 

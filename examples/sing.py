@@ -17,18 +17,19 @@ import ns2_diffusers
 from ns2_diffusers import NaturalSpeech2Pipeline
 from ns2_diffusers.pipelines.singing import sing, transpose
 from ns2_diffusers.text.notes import read_notes
+from ns2_diffusers.training.arguments import HelpFormatter
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--model", help="pipeline directory or hub id (the bundled voice)")
     parser.add_argument("--prompt", required=True, help="a recording of the voice, with its owner's consent")
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--notes", required=True)
+    parser.add_argument("--text", required=True, help="what to sing")
+    parser.add_argument("--notes", required=True, help="a note for each vowel, such as C4:2")
     parser.add_argument("--tempo", type=float, default=100.0, help="beats a minute")
     parser.add_argument("--transpose", type=float, default=0.0, help="semitones")
     parser.add_argument("--num_inference_steps", type=int, help="the pipeline's own number if not given")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--output", required=True, type=Path, help="audio file")
     return parser.parse_args(argv)
 

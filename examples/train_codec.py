@@ -8,21 +8,15 @@ Adversarial losses make speech natural rather than merely intelligible; switch t
 `--pretrained_codec my-codec`, with `--freeze_encoder` if its codes must stay what they are.
 """
 
-import argparse
-import json
-import math
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from safetensors.torch import load_file, save_file
 
 from ns2_diffusers import EncodecCodec, VocosCodec, load_codec
 from ns2_diffusers.data.recordings import RandomCrops, find_recordings
-from ns2_diffusers.files import whole_file, whole_parts
-from ns2_diffusers.training.checkpoints import Checkpoints
-from ns2_diffusers.training.clock import TrainingClock
+from ns2_diffusers.files import whole_parts
+from ns2_diffusers.training import arguments
+from ns2_diffusers.training.batches import ConsecutiveBatches, EndlessBatches
 from ns2_diffusers.training.codec_losses import (
     LossBalancer,
     MultiResolutionMelLoss,
@@ -32,93 +26,97 @@ from ns2_diffusers.training.codec_losses import (
     multi_resolution_stft_loss,
 )
 from ns2_diffusers.training.codec_validation import measure_latents, reconstruct_samples
-from ns2_diffusers.training.discriminators import CodecDiscriminator, SideBySide
+from ns2_diffusers.training.discriminators import (
+    CodecDiscriminator,
+    SideBySide,
+    load_discriminator,
+    save_discriminator,
+)
 from ns2_diffusers.training.losses import pitch_loss
-from ns2_diffusers.training.precision import fast_precision
-from ns2_diffusers.training.stability import NonFiniteGuard
-from ns2_diffusers.training.tracking import log_numbers, rewind_log, start_tracking
+from ns2_diffusers.training.optimization import build_optimizer, cosine_schedule
+from ns2_diffusers.training.run import TrainingRun
 
 DISCRIMINATOR_NAME = "discriminator.safetensors"
 CODECS = {"vocos": VocosCodec, "encodec": EncodecCodec}
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.TrainingArgumentParser(__doc__)
     add = parser.add_argument
     add("--train_data", required=True, help="folder of audio, or a list (.csv, .jsonl) with a column `file`")
     add("--output_dir", required=True, help="the codec goes here; checkpoints, log and samples below it")
-    add("--pretrained_codec", help="folder of a codec to start from")
-    add("--codec_type", choices=sorted(CODECS), default="vocos")
-    add("--codec_config", help="json file or text: the codec's config, or what grows in a pretrained one")
-    add("--sampling_rate", type=int, default=16000)
-    add("--hop_length", type=int, default=320)
-    add("--latent_channels", type=int, default=64)
-    add("--num_codebooks", type=int, default=8)
-    add("--codebook_size", type=int, default=1024)
+    add("--pretrained_codec", help="folder of a codec to start from; an untrained one if not given")
+    add("--codec_type", choices=sorted(CODECS), default="vocos", help="class of an untrained codec")
+    add(
+        "--codec_config",
+        type=arguments.json_object,
+        help="JSON text or file: the codec's config, or what grows in a pretrained one; the sizes below if not given",
+    )
+    add("--sampling_rate", type=int, default=16000, help="of the codec, Hz")
+    add("--hop_length", type=int, default=320, help="samples of a frame of VocosCodec")
+    add("--latent_channels", type=int, default=64, help="channels of the latents")
+    add("--num_codebooks", type=int, default=8, help="residual codebooks")
+    add("--codebook_size", type=int, default=1024, help="vectors of a codebook")
     add("--dim", type=int, default=256, help="width of VocosCodec's encoder and decoder")
-    add("--encoder_layers", type=int, default=4)
-    add("--decoder_layers", type=int, default=6)
+    add("--encoder_layers", type=int, default=4, help="of VocosCodec")
+    add("--decoder_layers", type=int, default=6, help="of VocosCodec")
 
-    add("--crop_seconds", type=float, default=0.5)
+    add("--crop_seconds", type=float, default=0.5, help="length of the crops of recordings that a batch is made of")
     add("--speed_perturbation", type=float, default=0.0, help="0.1: up to 10 %% faster or slower, as new voices")
     add("--degraded_share", type=float, default=0.0, help="share of crops encoded with noise and reverberation")
-    add("--train_batch_size", type=int, default=24, help="of a process")
-    add("--learning_rate", type=float, default=1e-3)
-    add("--lr_warmup_steps", type=int, default=50)
-    add("--max_grad_norm", type=float, default=1.0)
-    add("--max_train_steps", type=int, default=None)
-    add("--max_train_time", type=float, default=None, help="minutes")
-    add("--seed", type=int, default=0)
-    # No fp16: gradients of a mean over a million values are too small for it.
-    add("--mixed_precision", choices=["no", "bf16"], default=fast_precision())
-    add("--gradient_checkpointing", action="store_true")
-    add("--dataloader_num_workers", type=int, default=0)
+    add("--train_batch_size", type=int, default=24, help="crops in a micro-batch of a process")
+    arguments.add_optimizer_arguments(parser)
+    arguments.add_run_arguments(parser)
 
-    add("--mel_weight", type=float, default=1.0)
-    add("--stft_weight", type=float, default=0.0)
-    add("--commitment_weight", type=float, default=0.25)
+    add("--mel_weight", type=float, default=1.0, help="weight of the difference of log-mel spectrograms")
+    add("--stft_weight", type=float, default=0.0, help="weight of the difference of STFTs")
+    add("--commitment_weight", type=float, default=0.25, help="weight of latents' distance from their codes")
     add("--quantizer_start_step", type=int, default=0, help="no codes before: a trained encoder makes good codebooks")
     add("--f0_weight", type=float, default=1.0, help="of log F0, where the decoder says it (a harmonic head)")
     add("--adversarial_weight", type=float, default=0.0, help="0 switches discriminators off")
-    add("--feature_matching_weight", type=float, default=2.0)
-    add("--balance_losses", action="store_true", help="weights of what is heard are shares of the gradient")
-    add("--adversarial_start_step", type=int, default=0)
-    add("--freeze_encoder", action="store_true", help="train the decoder alone: codes stay what they are")
-    add("--pretrained_discriminator", help="discriminator.safetensors of an earlier run, made with the same options")
+    add(
+        "--feature_matching_weight", type=float, default=2.0, help="weight of the difference of discriminators' layers"
+    )
+    add("--balance_losses", **arguments.FLAG, help="weights of what is heard are shares of the gradient")
+    add("--adversarial_start_step", type=int, default=0, help="no discriminators before")
+    add("--freeze_encoder", **arguments.FLAG, help="train the decoder alone: codes stay what they are")
+    add("--pretrained_discriminator", help="discriminator.safetensors of an earlier run; untrained ones if not given")
     add(
         "--discriminator_warmup_steps", type=int, default=0, help="first steps, in which only the discriminators learn"
     )
     add("--discriminator", choices=["light", "encodec"], default="light", help="ours, or the encodec package's")
-    add("--discriminator_channels", type=int, default=16)
-    add("--discriminator_n_ffts", type=int, nargs="*", default=[256, 512, 1024, 2048], help="of the light ones")
-    add("--discriminator_periods", type=int, nargs="*", default=[2, 3, 5], help="of the light ones")
+    add("--discriminator_channels", type=int, default=16, help="width of the first layer of each")
+    add(
+        "--discriminator_n_ffts", type=int, nargs="*", default=[256, 512, 1024, 2048], help="windows of the light ones"
+    )
+    add("--discriminator_periods", type=int, nargs="*", default=[2, 3, 5], help="periods of the light ones")
     add("--discriminator_interval", type=int, default=1, help="steps of the codec to one of theirs")
-    add("--discriminator_learning_rate", type=float, help="that of the codec if not given")
+    add("--discriminator_learning_rate", type=float, help="highest of theirs; that of the codec if not given")
 
-    add("--logging_steps", type=int, default=20)
-    add("--report_to", choices=["tensorboard", "wandb", "none"], default="none")
-    add("--tracker_project_name", default="ns2-codec")
-    add("--validation_data", help="recordings to send through the codec now and then; like --train_data")
-    add("--validation_recordings", type=int, default=4)
-    add("--validation_steps", type=int, default=1000)
-    add("--checkpointing_steps", type=int, default=500)
-    add("--checkpoints_total_limit", type=int, default=2, help="the newest are kept; 0 keeps all")
-    add("--resume_from_checkpoint", help="`latest`, or the folder of a checkpoint")
-    add("--statistics_seconds", type=float, default=3600.0, help="of audio to measure the latents on")
+    arguments.add_validation_argument(parser)
+    add(
+        "--validation_data",
+        help="recordings to send through the codec at each validation, like --train_data; none if not given",
+    )
+    add("--validation_recordings", type=int, default=4, help="how many of them")
+    add("--statistics_seconds", type=float, default=3600.0, help="audio to measure the latents on")
+    # AdamW's betas are those of GAN training.
+    parser.set_defaults(learning_rate=1e-3, lr_warmup_steps=50, adam_beta1=0.8, adam_beta2=0.99)
+    parser.set_defaults(max_train_steps=None, checkpointing_steps=500, tracker_project_name="ns2-codec")
     args = parser.parse_args(argv)
     if args.max_train_steps is None and args.max_train_time is None:
         parser.error("say when to stop: --max_train_steps or --max_train_time (minutes).")
     if args.discriminator_warmup_steps and not args.adversarial_weight:
         parser.error("--discriminator_warmup_steps trains discriminators, and --adversarial_weight 0 uses none.")
+    if args.mixed_precision == "fp16":
+        parser.error(
+            "--mixed_precision fp16: gradients of a mean over a million values are too small for it. Take bf16."
+        )
     return args
 
 
 def build_codec(args):
-    config = {}
-    if args.codec_config:
-        text = args.codec_config
-        config = json.loads(Path(text).read_text() if not text.lstrip().startswith("{") else text)
-        config = {key: v for key, v in config.items() if not key.startswith("_")}
+    config = {key: value for key, value in (args.codec_config or {}).items() if not key.startswith("_")}
     if args.pretrained_codec:
         codec = load_codec(args.pretrained_codec)
         return grow(codec, config) if config else codec
@@ -159,16 +157,6 @@ def grow(codec, changes):
     return grown
 
 
-def set_learning_rates(optimizers, step, seconds, args, first_step=0):
-    """Linear warm-up from `first_step`, then half a cosine down to a twentieth, by whichever limit comes first."""
-    shares = [step / args.max_train_steps] if args.max_train_steps else []
-    shares += [seconds / (60 * args.max_train_time)] if args.max_train_time else []
-    cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, max(shares))))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * min(1.0, (step + 1 - first_step) / args.lr_warmup_steps) * cosine
-
-
 def build_discriminator(args, channels):
     if args.discriminator == "light":
         return CodecDiscriminator(args.discriminator_n_ffts, args.discriminator_periods, args.discriminator_channels)
@@ -180,267 +168,156 @@ def build_discriminator(args, channels):
             '"ns2-diffusers[encodec]", or train with --discriminator light.'
         ) from error
 
-    judges = MultiScaleSTFTDiscriminator(args.discriminator_channels, in_channels=channels)
-    for judge in judges.discriminators:
+    made = MultiScaleSTFTDiscriminator(args.discriminator_channels, in_channels=channels)
+    for discriminator in made.discriminators:
         # As it comes it is a part of a longer tensor, which safetensors will not save.
-        judge.spec_transform.window = judge.spec_transform.window.clone()
-    return judges
+        discriminator.spec_transform.window = discriminator.spec_transform.window.clone()
+    return made
 
 
-def load_discriminator(discriminator, file):
-    """Load the weights that an earlier run saved.
+class CodecObjective:
+    """What a codec and its discriminators learn from a batch of `RandomCrops`.
 
-    Raises:
-        ValueError: they are of a discriminator with other options.
+    Args:
+        run: the training run.
+        bare_codec: the codec before it was prepared.
+        codec, discriminator: prepared.
     """
-    state = load_file(file)
-    expected = discriminator.state_dict()
-    differing = sorted(
-        name
-        for name in state.keys() | expected.keys()
-        if name not in state or name not in expected or state[name].shape != expected[name].shape
-    )
-    if differing:
-        raise ValueError(
-            f"--pretrained_discriminator {file} does not fit the discriminator of this run ({differing[0]} and "
-            f"{len(differing) - 1} other tensors differ): give the --discriminator options of the run that saved it."
-        )
-    discriminator.load_state_dict(state)
 
-
-def reconstruction_losses(reconstruction, waveform, mel_loss, args):
-    losses = {"mel": mel_loss(reconstruction, waveform)}
-    if args.stft_weight:
-        losses["stft"] = multi_resolution_stft_loss(reconstruction, waveform)
-    return losses
-
-
-def build_optimizer(model, learning_rate):
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [{"params": parameters, "peak_lr": learning_rate}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.8, 0.99), weight_decay=0.01)
-
-
-def loss_weights(args):
-    names = ("mel", "stft", "adversarial", "feature_matching")
-    return {name: getattr(args, f"{name}_weight") for name in names}
-
-
-def weighted_sum(losses, weights):
-    return sum(weights[name] * loss for name, loss in losses.items())
-
-
-class Trainer:
-    """A run of training: what it needs at every step, and how far it is."""
-
-    def __init__(self, accelerator, codec, args):
-        self.accelerator, self.bare_codec, self.args = accelerator, codec, args
-        self.says_f0 = codec.takes_f0
-        if args.gradient_checkpointing:
-            codec.enable_gradient_checkpointing()
-        if args.freeze_encoder:
-            codec.encoder.requires_grad_(False)
-        discriminator = SideBySide(build_discriminator(args, codec.channels))
-        if args.pretrained_discriminator:
-            load_discriminator(discriminator, args.pretrained_discriminator)
-        self.judges = list(discriminator.parameters())
-        self.mel_loss = MultiResolutionMelLoss(codec.sampling_rate).to(accelerator.device)
-        self.weights = loss_weights(args)
-        self.codec, self.discriminator, self.optimizer, self.judges_optimizer = accelerator.prepare(
-            codec,
-            discriminator,
-            build_optimizer(codec, args.learning_rate),
-            build_optimizer(discriminator, args.discriminator_learning_rate or args.learning_rate),
-        )
+    def __init__(self, run, bare_codec, codec, discriminator, args):
+        self.run, self.bare_codec, self.args = run, bare_codec, args
+        self.codec, self.discriminator = codec, discriminator
+        self.mel_loss = MultiResolutionMelLoss(bare_codec.sampling_rate).to(run.accelerator.device)
+        names = ("mel", "stft", "adversarial", "feature_matching")
+        self.weights = {name: getattr(args, f"{name}_weight") for name in names}
         self.balancer = LossBalancer(self.weights) if args.balance_losses else None
-        if self.balancer:
-            accelerator.register_for_checkpointing(self.balancer)
-        self.checkpoints = Checkpoints(args.output_dir, args.checkpoints_total_limit)
-        progress = self.checkpoints.resume(accelerator, args.resume_from_checkpoint) or {}
-        self.progress = {"step": 0, "seconds": 0.0, "skipped": 0} | progress
-        self.guard = NonFiniteGuard(skipped=self.progress["skipped"])
-        self.clock = TrainingClock(accelerator, args.max_train_time, self.progress["seconds"])
-        rewind_log(accelerator, args.output_dir, self.progress["step"])
-        start_tracking(accelerator, args.tracker_project_name, args)
-        self.crops = self.load_crops()
 
-    def load_crops(self):
-        args, codec, processes = self.args, self.bare_codec, self.accelerator.num_processes
-        crops = RandomCrops(
-            find_recordings(args.train_data),
-            codec.sampling_rate,
-            codec.channels,
-            args.crop_seconds,
-            args.seed,
-            self.progress["step"] * args.train_batch_size * processes,
-            args.speed_perturbation,
-            codec.hop_length if self.says_f0 else None,
-            args.degraded_share,
-        )
-        self.accelerator.print(
-            f"{codec.num_parameters() / 1e6:.1f} M parameters, {len(crops.files)} recordings of "
-            f"{crops.durations.sum() / 60:.1f} minutes, {len(crops.unreadable)} left out as unreadable"
-        )
-        return crops
-
-    def run(self):
-        args = self.args
-        # A generator of its own: a loader draws a seed when it starts, which a resumed run does once more.
-        loader = torch.utils.data.DataLoader(
-            self.crops,
-            args.train_batch_size,
-            num_workers=args.dataloader_num_workers,
-            generator=torch.Generator().manual_seed(args.seed),
-        )
-        batches = iter(self.accelerator.prepare(loader))
-        over = self.clock.is_over()
-        while self.progress["step"] < (args.max_train_steps or math.inf) and not over:
-            losses = self.step(next(batches))
-            over, step = self.clock.is_over(), self.progress["step"]
-            last = over or step == args.max_train_steps
-            if last or step % args.logging_steps == 0:
-                self.log(losses)
-            # After a skipped step the weights may be no good.
-            if (last or step % args.checkpointing_steps == 0) and not self.guard.in_a_row:
-                self.checkpoints.save(self.accelerator, self.progress | {"seconds": self.clock.seconds})
-            if args.validation_data and (last or step % args.validation_steps == 0):
-                self.validate()
-
-    def train_mode(self):
-        self.codec.train()
-        if self.args.freeze_encoder:
-            self.bare_codec.quantizer.eval()
-
-    def reconstruct(self, batch):
-        with self.accelerator.autocast():
-            # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
-            inputs = {"f0": batch["f0"]} if self.says_f0 else {}
-            inputs["quantize"] = self.progress["step"] >= self.args.quantizer_start_step
-            return self.codec(batch.get("input", batch["waveform"]), batch["sample_mask"], **inputs)
-
-    def step(self, batch):
-        """One step of the codec, and of the discriminators if it is their turn. Returns the losses."""
-        args, accelerator, step = self.args, self.accelerator, self.progress["step"]
-        self.train_mode()
+    def __call__(self, batch):
+        """Losses of a batch, after their backward passes."""
+        args, accelerator, step = self.args, self.run.accelerator, self.run.step
         if step < args.discriminator_warmup_steps:
             return self.warm_up_discriminators(batch)
-        set_learning_rates((self.optimizer,), step, self.clock.seconds, args, args.discriminator_warmup_steps)
-        set_learning_rates((self.judges_optimizer,), step, self.clock.seconds, args)
         adversarial = args.adversarial_weight > 0 and step >= args.adversarial_start_step
-        output = self.reconstruct(batch)
+        output = self.reconstruct(batch, quantize=step >= args.quantizer_start_step)
         # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
         made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
-        losses = reconstruction_losses(made, real, self.mel_loss, args)
+        losses = {"mel": self.mel_loss(made, real)}
+        if args.stft_weight:
+            losses["stft"] = multi_resolution_stft_loss(made, real)
         if adversarial:
             with accelerator.autocast():
                 (real_scores, real_features), (made_scores, made_features) = self.discriminator(real, made)
             losses["adversarial"] = adversarial_loss(made_scores)
             losses["feature_matching"] = feature_matching_loss(real_features, made_features)
-        total = self.balancer(losses, made) if self.balancer else weighted_sum(losses, self.weights)
+        if self.balancer:
+            total = self.balancer(losses, made)
+        else:
+            total = sum(self.weights[name] * loss for name, loss in losses.items())
         (gradient,) = torch.autograd.grad(total, made, retain_graph=adversarial)
         losses |= self.inner_losses(output, batch)
         carried = (output.waveform.float() * gradient).sum()
         weights = {"commitment": args.commitment_weight, "f0": args.f0_weight}
         accelerator.backward(carried + sum(weights[name] * losses[name] for name in weights if name in losses))
-        norm = accelerator.clip_grad_norm_(self.codec.parameters(), args.max_grad_norm)
-
-        optimizers = [self.optimizer]
         if adversarial and step % args.discriminator_interval == 0:
             losses["discriminator"] = discriminator_loss(real_scores, made_scores)
-            accelerator.backward(losses["discriminator"], inputs=self.judges)
-            norm = norm + accelerator.clip_grad_norm_(self.judges, args.max_grad_norm)
-            optimizers.append(self.judges_optimizer)
-        if not self.guard.skips(norm):
-            for optimizer in optimizers:
-                optimizer.step()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        self.progress |= {"step": step + 1, "skipped": self.guard.skipped}
+            accelerator.backward(losses["discriminator"], inputs=list(self.discriminator.parameters()))
         return losses
 
     def warm_up_discriminators(self, batch):
-        """One step of the discriminators alone. Returns their loss.
-
-        What they say means nothing yet, and following it would cost the codec quality.
-        """
-        accelerator, step = self.accelerator, self.progress["step"]
-        set_learning_rates((self.judges_optimizer,), step, self.clock.seconds, self.args)
+        """The loss of the discriminators alone: what they say means nothing yet, and following it would cost quality."""
         # Codebooks do not learn either without gradients.
         with torch.no_grad():
-            made = self.reconstruct(batch).waveform.float()
-        with accelerator.autocast():
+            made = self.reconstruct(batch, quantize=self.run.step >= self.args.quantizer_start_step).waveform.float()
+        with self.run.accelerator.autocast():
             (real_scores, _), (made_scores, _) = self.discriminator(batch["waveform"], made)
         loss = discriminator_loss(real_scores, made_scores)
-        accelerator.backward(loss)
-        if not self.guard.skips(accelerator.clip_grad_norm_(self.judges, self.args.max_grad_norm)):
-            self.judges_optimizer.step()
-        self.judges_optimizer.zero_grad()
-        self.progress |= {"step": step + 1, "skipped": self.guard.skipped}
+        self.run.accelerator.backward(loss)
         return {"discriminator": loss}
+
+    def reconstruct(self, batch, quantize):
+        self.codec.train()
+        if self.args.freeze_encoder:
+            self.bare_codec.quantizer.eval()
+        # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
+        inputs = {"f0": batch["f0"]} if self.bare_codec.takes_f0 else {}
+        with self.run.accelerator.autocast():
+            heard = batch.get("input", batch["waveform"])
+            return self.codec(heard, batch["sample_mask"], quantize=quantize, **inputs)
 
     def inner_losses(self, output, batch):
         """Of what is not heard: the codes, and the F0 that the decoder says."""
         losses = {}
         if output.commitment_loss is not None:
             losses["commitment"] = output.commitment_loss
-        if self.says_f0:
+        if self.bare_codec.takes_f0:
             mask = self.bare_codec.latent_mask(batch["sample_mask"])
             losses["f0"] = pitch_loss(output.log_f0, batch["f0"], mask)
         return losses
 
-    def log(self, losses):
-        names, values = list(losses), torch.stack([loss.detach().float() for loss in losses.values()])
-        values = dict(zip(names, self.accelerator.reduce(values, reduction="mean").tolist(), strict=True))
-        said = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-        step, seconds = self.progress["step"], round(self.clock.seconds, 1)
-        self.accelerator.print(f"step {step}, {seconds:.0f} s: {said}", flush=True)
-        values |= {"learning_rate": self.optimizer.param_groups[0]["lr"], "skipped_steps": self.guard.skipped}
-        log_numbers(self.accelerator, self.args.output_dir, {"seconds": seconds} | values, step)
 
-    def validate(self):
-        args, step = self.args, self.progress["step"]
-        if self.accelerator.is_main_process:
-            files = find_recordings(args.validation_data)[: args.validation_recordings]
-            directory = Path(args.output_dir) / "samples"
-            mel = reconstruct_samples(self.accelerator, self.bare_codec, files, self.mel_loss, directory, step)
-            log_numbers(self.accelerator, args.output_dir, {"validation_mel": mel}, step)
-            self.accelerator.print(f"step {step}: validation_mel {mel:.4f}", flush=True)
-        self.accelerator.wait_for_everyone()
+def load_crops(codec, args):
+    return RandomCrops(
+        find_recordings(args.train_data),
+        codec.sampling_rate,
+        codec.channels,
+        args.crop_seconds,
+        args.seed,
+        args.speed_perturbation,
+        codec.hop_length if codec.takes_f0 else None,
+        args.degraded_share,
+    )
 
-    def finish(self):
-        """Measure the latents and save the codec."""
-        args, codec = self.args, self.bare_codec
-        if self.accelerator.is_main_process:
-            codec.eval()
-            # Frozen latents keep their statistics to the last digit, and the codec its fingerprint.
-            if not args.freeze_encoder or codec.config.latents_mean is None:
-                draw = torch.Generator().manual_seed(args.seed)
-                files = [self.crops.files[i] for i in torch.randperm(len(self.crops.files), generator=draw)]
-                codec.set_latent_statistics(*measure_latents(codec, files, args.statistics_seconds))
-            with whole_parts(args.output_dir) as folder:
-                codec.save_pretrained(folder)
-            if args.adversarial_weight:
-                state = self.accelerator.unwrap_model(self.discriminator).state_dict()
-                with whole_file(Path(args.output_dir) / DISCRIMINATOR_NAME) as partial:
-                    save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
-            self.accelerator.print(f"codec {codec.fingerprint} saved to {args.output_dir}")
-        self.accelerator.end_training()
+
+def save(run, codec, crops, args):
+    """Measure the latents and save the codec."""
+    codec.eval()
+    # Frozen latents keep their statistics to the last digit, and the codec its fingerprint.
+    if not args.freeze_encoder or codec.config.latents_mean is None:
+        draw = torch.Generator().manual_seed(args.seed)
+        files = [crops.files[i] for i in torch.randperm(len(crops.files), generator=draw)]
+        codec.set_latent_statistics(*measure_latents(codec, files, args.statistics_seconds))
+    with whole_parts(args.output_dir) as folder:
+        codec.save_pretrained(folder)
+    run.say(f"codec {codec.fingerprint} saved to {args.output_dir}")
 
 
 def main(args):
-    accelerator = Accelerator(
-        mixed_precision=args.mixed_precision,
-        log_with=None if args.report_to == "none" else args.report_to,
-        project_dir=str(Path(args.output_dir) / "logs"),
+    run, codec = TrainingRun(args, args.output_dir), build_codec(args)
+    crops = load_crops(codec, args)
+    run.say(
+        f"{codec.num_parameters() / 1e6:.1f} M parameters, {len(crops.files)} recordings of "
+        f"{crops.durations.sum() / 60:.1f} minutes, {len(crops.unreadable)} left out as unreadable"
     )
-    if args.report_to != "none" and not accelerator.log_with:
-        raise ImportError(f"--report_to {args.report_to} needs {args.report_to}: pip install {args.report_to}")
-    set_seed(args.seed, device_specific=True)
-    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(accelerator, build_codec(args), args)
-    trainer.run()
-    trainer.finish()
-    return trainer.bare_codec
+    if args.gradient_checkpointing:
+        codec.enable_gradient_checkpointing()
+    if args.freeze_encoder:
+        codec.encoder.requires_grad_(False)
+    discriminator = SideBySide(build_discriminator(args, codec.channels))
+    if args.pretrained_discriminator:
+        load_discriminator(discriminator, args.pretrained_discriminator)
+    optimizers = build_optimizer(codec, args), build_optimizer(discriminator, args, args.discriminator_learning_rate)
+    prepared = run.prepare(codec, discriminator, *optimizers)
+    objective = CodecObjective(run, codec, *prepared[:2], args)
+    if objective.balancer:
+        run.keep("balancer", objective.balancer)
+
+    def validate():
+        if run.accelerator.is_main_process:
+            files = find_recordings(args.validation_data)[: args.validation_recordings]
+            directory = Path(args.output_dir) / "samples"
+            mel = reconstruct_samples(run.accelerator, codec, files, objective.mel_loss, directory, run.step)
+            run.log({"validation_mel": mel})
+
+    batches = EndlessBatches(crops, ConsecutiveBatches(args.train_batch_size), **run.loading)
+    first_steps, audio = (args.discriminator_warmup_steps, 0), ("sample_mask", codec.sampling_rate)
+    schedules = [cosine_schedule(args.lr_warmup_steps, last=0.05, first_step=first) for first in first_steps]
+    run.train(batches, objective, schedules, validate if args.validation_data else None, audio)
+    if run.accelerator.is_main_process:
+        save(run, codec, crops, args)
+        if args.adversarial_weight:
+            save_discriminator(run.accelerator.unwrap_model(prepared[1]), Path(args.output_dir) / DISCRIMINATOR_NAME)
+    run.end()
+    return codec
 
 
 if __name__ == "__main__":

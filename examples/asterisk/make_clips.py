@@ -27,8 +27,10 @@ vm-review-urgent vm-sorry vm-whichbox""".split()
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, help="of other clips, of 2 to 12 seconds each")
-    parser.add_argument("--output_dir", default=Path(__file__).parent)
+    parser.add_argument(
+        "--minutes", type=float, help="of other clips, of 2 to 12 seconds each; this folder's clips if not given"
+    )
+    parser.add_argument("--output_dir", default=Path(__file__).parent, help="the clips go here (default: %(default)s)")
     args = parser.parse_args(argv)
     if args.minutes and Path(args.output_dir).resolve() == Path(__file__).parent.resolve():
         parser.error("--minutes needs an --output_dir of its own: this folder has the held-out clips.")

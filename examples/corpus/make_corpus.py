@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
 from ns2_diffusers.files import whole_file, write_text
+from ns2_diffusers.training.arguments import HelpFormatter
 
 HERE = Path(__file__).parent
 # Kept for evaluation: in no training speech, in no mix.
@@ -65,8 +66,8 @@ below 50 is unvoiced), and in a row that is sung to a random melody `sung`.
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", required=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--output_dir", required=True, help="the corpus goes here")
     parser.add_argument("--voices", default="kokoro-js-1.2.1.tgz", help="what `npm pack kokoro-js@1.2.1` leaves")
     parser.add_argument("--texts", nargs="+", help="files of one text per line (sentences.txt or unseen.txt)")
     parser.add_argument(
@@ -76,11 +77,11 @@ def parse_args(argv=None):
     parser.add_argument("--max_utterances", type=int, help="in all")
     parser.add_argument("--max_time", type=float, help="minutes to work for")
     parser.add_argument("--speakers", choices=SPEAKERS, default="mixed", help="of voices, or drawn about them")
-    parser.add_argument("--utterances_per_speaker", type=int, default=6)
+    parser.add_argument("--utterances_per_speaker", type=int, default=6, help="of one speaker, in a row")
     parser.add_argument("--speeds", type=float, nargs=2, default=(0.85, 1.2), help="between which to speak")
     parser.add_argument("--sung", type=float, default=0.0, help="share of the utterances, to random melodies")
     parser.add_argument("--seed", type=int, default=1, help="another one makes other speakers, ids and pairings")
-    parser.add_argument("--num_threads", type=int, default=1)
+    parser.add_argument("--num_threads", type=int, default=1, help="of the runtime that speaks")
     return parser.parse_args(argv)
 
 

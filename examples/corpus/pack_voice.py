@@ -21,18 +21,19 @@ from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
 from ns2_diffusers.files import whole_folder
 from ns2_diffusers.models.compact_weights import BITS, compact_weights
 from ns2_diffusers.pipelines.bundled import FOLDER
+from ns2_diffusers.training.arguments import HelpFormatter
 
 HERE = Path(__file__).parent
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--pipeline", required=True, help="directory that the training wrote")
     parser.add_argument("--codec", help="a codec of the same codes to put in place of the pipeline's")
     parser.add_argument(
         "--few_steps", type=Path, help="a student of it, distilled with --lora_rank, whose adapters go beside"
     )
-    parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the package's own (%(default)s)")
+    parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the packed pipeline goes here")
     parser.add_argument("--num_inference_steps", type=int, default=4, help="that it takes where nobody says how many")
     parser.add_argument("--guidance_scale", type=float, default=2.0, help="the same of guidance")
     parser.add_argument("--voice_matching", type=float, default=0.7, help="the same of voice matching")
@@ -41,7 +42,9 @@ def parse_args(argv=None):
     parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")
     parser.add_argument("--scores", type=Path, help="table.md of benchmarks/bundled_voice.py, for the card")
     parser.add_argument(
-        "--prompt", default=str(HERE.parents[1] / "benchmarks" / "prompts" / "kokoro" / "af_bella.ogg")
+        "--prompt",
+        default=str(HERE.parents[1] / "benchmarks" / "prompts" / "kokoro" / "af_bella.ogg"),
+        help="voice that latents of trained and packed weights are compared with",
     )
     parser.add_argument("--max_megabytes", type=float, default=60.0, help="more is refused")
     return parser.parse_args(argv)

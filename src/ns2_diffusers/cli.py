@@ -236,7 +236,7 @@ def convert(make: Callable[[], Any], args: argparse.Namespace) -> None:
     """Make something of weights from elsewhere and write it to a new directory."""
     import diffusers
 
-    from .conversion.checkpoints import check_new_directory, save_whole
+    from .conversion.weights import check_new_directory, save_whole
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()

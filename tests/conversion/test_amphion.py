@@ -249,7 +249,7 @@ def test_no_weight_is_left_to_chance_and_all_can_be_trained(amphion, codec):
 def test_from_the_hub(amphion, config, codec, converted, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "ns2_diffusers.conversion.checkpoints.hf_hub_download",
+        "ns2_diffusers.conversion.weights.hf_hub_download",
         lambda *args: asked.append(args) or str(amphion / "pytorch_model.bin"),
     )
     pipe = from_amphion(config=config, codec=codec)

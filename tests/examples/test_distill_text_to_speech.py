@@ -1,4 +1,4 @@
-"""The ladder on a tiny pipeline and real clips, as a user runs it."""
+"""All stages on a tiny pipeline and real clips, as a user runs it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from ns2_diffusers.training.checkpoints import Checkpoints
 
 pytest.importorskip("datasets", reason="the train extra is not installed")
 
-LADDER = ["guidance", "steps-04", "steps-02", "steps-01"]
+STAGES = ["guidance", "steps-04", "steps-02", "steps-01"]
 NEW_IN_CONFIG = ("guidance_range", "student_steps")
 FROZEN = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "codec")
 
@@ -84,30 +84,30 @@ def speak(folder, clips, **options):
     return pipe("Hello.", clips[5], generator=generator, **options).audios[0], calls
 
 
-def test_the_whole_ladder(folder, clips):
+def test_all_stages(folder, clips):
     prompts = ["--validation_texts", "Hello.", "--validation_prompts", str(clips[4])]
     output = distill(folder, *prompts, "--logging_steps", "1")
-    assert sorted(path.name for path in output.iterdir() if (path / "model_index.json").exists()) == sorted(LADDER)
-    for rung, steps in zip(LADDER, (None, 4, 2, 1), strict=True):
-        audio, calls = speak(output / rung, clips, guidance_scale=3.0)
+    assert sorted(path.name for path in output.iterdir() if (path / "model_index.json").exists()) == sorted(STAGES)
+    for stage, steps in zip(STAGES, (None, 4, 2, 1), strict=True):
+        audio, calls = speak(output / stage, clips, guidance_scale=3.0)
         # Three calls of one item each: guidance costs nothing any more.
         assert calls == [1] * (steps or 32) and np.isfinite(audio).all()
-        config = json.loads((output / rung / "denoiser" / "config.json").read_text())
-        scheduler = json.loads((output / rung / "scheduler" / "scheduler_config.json").read_text())
+        config = json.loads((output / stage / "denoiser" / "config.json").read_text())
+        scheduler = json.loads((output / stage / "scheduler" / "scheduler_config.json").read_text())
         assert config["guidance_range"] == [1.0, 4.0]
         assert "student_steps" not in config and scheduler.get("student_steps") == (steps and [steps])
         for part in FROZEN:
-            assert same(weights(output / rung, part), weights(folder / "teacher", part)), part
-        assert list((output / "samples" / rung).glob("*.wav"))
-        card = (output / rung / "README.md").read_text()
-        assert f"| method | {'halving' if steps else 'guidance'} |" in card and "| steps | 3 |" in card
-        log = [json.loads(line) for line in (output / "logs" / rung / "log.jsonl").read_text().splitlines()]
+            assert same(weights(output / stage, part), weights(folder / "teacher", part)), part
+        assert list((output / "samples" / stage).glob("*.wav"))
+        card = (output / stage / "README.md").read_text()
+        assert f"| method | {'halving' if steps else 'guidance'} |" in card and "| steps | 3," in card
+        log = [json.loads(line) for line in (output / "logs" / stage / "log.jsonl").read_text().splitlines()]
         assert [row["step"] for row in log] == [1, 2, 3] and all(row["loss"] > 0 for row in log)
     assert not same(weights(output / "steps-01"), weights(output / "steps-02"))
 
 
 def test_a_student_learns_what_its_teacher_says(folder):
-    """The error of the second half of a rung is well below that of the first, and so is that of what is saved."""
+    """The error of the second half of a stage is well below that of the first, and so is that of what is saved."""
     output = distill(
         folder, "--guidance_max", "1", "--last_steps", "4", "--max_train_steps", "40", "--learning_rate", "3e-3",
         "--logging_steps", "1", "--ema_decay", "0.9",
@@ -124,51 +124,51 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    "method, rungs, killed",
+    "method, stages, killed",
     [
-        ("halving", LADDER, ["guidance", "steps-02"]),
+        ("halving", STAGES, ["guidance", "steps-02"]),
         ("consistency", ["guidance", "consistency"], ["consistency"]),
     ],
 )
-def test_resuming_at_any_rung_ends_where_an_uninterrupted_run_does(folder, monkeypatch, method, rungs, killed):
+def test_resuming_at_any_stage_ends_where_an_uninterrupted_run_does(folder, monkeypatch, method, stages, killed):
     options = ["--checkpointing_steps", "2", "--method", method]
     whole = distill(folder, *options, output="whole")
     save = Checkpoints.save
-    for rung in killed:
-        resume = [] if rung == killed[0] else ["--resume_from_checkpoint", "latest"]
+    for stage in killed:
+        resume = [] if stage == killed[0] else ["--resume_from_checkpoint", "latest"]
 
-        def killed_after_saving(self, accelerator, progress, rung=rung):
+        def killed_after_saving(self, accelerator, progress, stage=stage):
             save(self, accelerator, progress)
-            if self.directory.name == rung:
+            if self.directory.name == stage:
                 raise Killed
 
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", killed_after_saving)
             with pytest.raises(Killed):
                 distill(folder, *options, *resume, output="killed")
-        assert not (folder / "killed" / rung).exists()
-        assert list((folder / "killed" / "checkpoints" / rung).glob("checkpoint-*"))
+        assert not (folder / "killed" / stage).exists()
+        assert list((folder / "killed" / "logs" / stage).glob("checkpoint-*"))
         AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.raises(ValueError, match="--resume_from_checkpoint latest"):
         distill(folder, *options, output="killed")
     distill(folder, *options, "--resume_from_checkpoint", "latest", output="killed")
-    for name in rungs:
+    for name in stages:
         assert same(weights(folder / "killed" / name), weights(whole / name)), name
-    assert not list((folder / "killed" / "checkpoints").iterdir())
+    assert not list((folder / "killed" / "logs").rglob("checkpoint-*"))
 
 
 @pytest.mark.slow
-def test_two_processes_go_down_the_ladder_as_one_does_in_two_micro_batches(folder):
+def test_two_processes_make_the_stages_as_one_does_in_two_micro_batches(folder):
     one = distill(folder, "--gradient_accumulation_steps", "2", output="one")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29614"]
     command += [script.__file__, *as_arguments(folder, output="two")]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    for rung in LADDER:
-        ours, theirs = weights(folder / "two" / rung), weights(one / rung)
+    for stage in STAGES:
+        ours, theirs = weights(folder / "two" / stage), weights(one / stage)
         for name, tensor in ours.items():
-            torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-5, msg=f"{rung}: {name}")
+            torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-5, msg=f"{stage}: {name}")
 
 
 def test_the_shorter_way(folder, clips):
@@ -180,7 +180,7 @@ def test_the_shorter_way(folder, clips):
     assert not same(weights(output / "consistency"), weights(output / "guidance"))
 
 
-def test_going_on_from_a_rung(folder, clips):
+def test_going_on_from_a_stage(folder, clips):
     first = distill(folder, "--last_steps", "4")
     shutil.copytree(first / "steps-04", folder / "student")
     output = distill(folder, "--last_steps", "2", output="further", teacher="student")
@@ -192,12 +192,12 @@ def test_going_on_from_a_rung(folder, clips):
         distill(folder, "--method", "guidance", output="no", teacher="student")
 
 
-@pytest.mark.parametrize("method, rung", [("halving", "steps-04"), ("consistency", "consistency")])
-def test_lora(folder, clips, method, rung):
+@pytest.mark.parametrize("method, stage", [("halving", "steps-04"), ("consistency", "consistency")])
+def test_lora(folder, clips, method, stage):
     pytest.importorskip("peft", reason="peft is not installed")
     options = ["--lora_rank", "2", "--learning_rate", "1e-2", "--last_steps", "4", "--method", method]
     output = distill(folder, *options)
-    before, after = weights(output / "guidance"), weights(output / rung)
+    before, after = weights(output / "guidance"), weights(output / stage)
     assert (
         before.keys()
         == after.keys()
@@ -205,12 +205,12 @@ def test_lora(folder, clips, method, rung):
     )
     changed = {name: after[name] - before[name] for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(torch.linalg.matrix_rank(each.flatten(1), rtol=1e-2) <= 2 for each in changed.values())
-    audio, calls = speak(output / rung, clips)
+    audio, calls = speak(output / stage, clips)
     assert len(calls) == 4
     # The adapters alone make the same student of its teacher, and its teacher of it again.
     pipe = NaturalSpeech2Pipeline.from_pretrained(output / "guidance")
     teacher = weights(output / "guidance")
-    pipe.load_lora_weights(output / rung)
+    pipe.load_lora_weights(output / stage)
     pipe.set_progress_bar_config(disable=True)
     again = pipe("Hello.", clips[5], generator=torch.Generator().manual_seed(0)).audios[0]
     np.testing.assert_allclose(again, audio, atol=1e-4)
@@ -242,9 +242,9 @@ def test_guidance_alone(folder, monkeypatch):
     assert not torch.equal(before["proj_out.weight"], after["proj_out.weight"])
 
 
-def test_time_is_shared_by_the_rungs(folder, capsys):
+def test_time_is_shared_by_the_stages(folder, capsys):
     output = distill(folder, "--max_train_time", "0.004", "--max_train_steps", "100000", "--logging_steps", "1")
-    assert all((output / rung / "model_index.json").exists() for rung in LADDER)
+    assert all((output / stage / "model_index.json").exists() for stage in STAGES)
     assert capsys.readouterr().out.count("saved after") == 4
 
 

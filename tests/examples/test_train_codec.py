@@ -1,7 +1,12 @@
 import importlib.util
 import json
 import math
+
+
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -298,3 +303,56 @@ def test_an_end_must_be_named(train_codec, capsys):
     with pytest.raises(SystemExit):
         train_codec.parse_args(["--train_data", "a", "--output_dir", "b"])
     assert "--max_train_steps or --max_train_time" in capsys.readouterr().err
+
+
+CLOCKED = """
+import sys
+from itertools import count
+from types import SimpleNamespace
+from ns2_diffusers.training import run
+sys.path.insert(0, {examples!r})
+import train_codec
+import os
+rank = int(os.environ.get("RANK", 0))
+ticks = count()
+# Each process has a clock of its own, which goes on whenever it is read.
+run.time = SimpleNamespace(monotonic=lambda: 100.0 * rank + (1 + 4 * rank) * next(ticks))
+train_codec.main(train_codec.parse_args(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_codec, recordings, tmp_path):
+    """Encoder, decoder and codebooks: the learning rate follows the main process's clock in all of them."""
+    config = json.dumps(TINY_ENCODEC | {"dead_code_threshold": 0.0})
+    start = ["--codec_type", "encodec", "--codec_config", config, "--mixed_precision", "no"]
+    run(train_codec, recordings, tmp_path / "start", *start, "--max_train_steps", "1")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    script = tmp_path / "clocked.py"
+    script.write_text(CLOCKED.format(examples=str(EXAMPLES)))
+    common = [str(script), "--train_data", str(recordings), "--pretrained_codec", str(tmp_path / "start")]
+    common += [
+        "--crop_seconds",
+        "0.25",
+        "--lr_warmup_steps",
+        "1",
+        "--max_train_time",
+        "0.25",
+        "--learning_rate",
+        "1e-2",
+    ]
+    common += ["--mixed_precision", "no", "--checkpoints_total_limit", "0", "--checkpointing_steps", "1"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+    for name, batch, before in (("one", "4", []), ("two", "2", launcher)):
+        options = ["--output_dir", str(tmp_path / name), "--train_batch_size", batch]
+        command = [sys.executable, *before, *common, *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr[-3000:]
+    names = [sorted(path.name for path in (tmp_path / run).glob("checkpoint-*")) for run in ("one", "two")]
+    # Three ticks a step, fifteen seconds.
+    assert names[0] == names[1] == [f"checkpoint-0000000{step}" for step in range(1, 6)]
+    start, one, two = (train_codec.load_codec(str(tmp_path / name)) for name in ("start", "one", "two"))
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(two.state_dict()[name], tensor, rtol=1e-4, atol=1e-4, msg=name)
+    assert not torch.equal(one.codebooks, start.codebooks)

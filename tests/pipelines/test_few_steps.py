@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
-from ns2_diffusers.training.assembly import with_components
+from ns2_diffusers.training.components import with_components
 from ns2_diffusers.training.distillation import make_student
 
 TEXT = "Hello there."

@@ -1,4 +1,4 @@
-"""Targets against the closed forms of Gaussian data, ladders against the teacher's own steps."""
+"""Targets against the closed forms of Gaussian data, stages against the teacher's own steps."""
 
 import math
 
@@ -169,10 +169,10 @@ def test_weights(prediction_type):
 
 def test_loss_by_hand():
     scheduler = make_scheduler("v_prediction")
-    lesson = distillation.Lesson(torch.zeros(2, 1, 2), torch.tensor([999.0, 99.0]), torch.zeros(2, 1, 2))
+    target = distillation.Target(torch.zeros(2, 1, 2), torch.tensor([999.0, 99.0]), torch.zeros(2, 1, 2))
     mask = torch.tensor([[True, True], [True, False]])
-    snr = scheduler.signal_to_noise_ratio(lesson.timesteps)
-    loss = distillation.distillation_loss(torch.full((2, 1, 2), 2.0), lesson, scheduler, mask)
+    snr = scheduler.signal_to_noise_ratio(target.timesteps)
+    loss = distillation.distillation_loss(torch.full((2, 1, 2), 2.0), target, scheduler, mask)
     # Three frames of error 4; the first item weighs 1 / (SNR + 1), the second SNR / (SNR + 1).
     assert loss.item() == pytest.approx(4 / 3 * (2 / (snr[0] + 1) + snr[1] / (snr[1] + 1)).item())
 
@@ -191,15 +191,15 @@ def test_guidance_moves_the_mean(prediction_type):
     other = MEAN - torch.tensor([0.5, 1.0]).reshape(1, 2, 1)
     teacher = distillation.guided(exact_teacher(scheduler), exact_teacher(scheduler, other), scale)
     latents = torch.randn(2, 2, 5)
-    lesson = distillation.guidance_lesson(teacher, scheduler, latents)
-    assert ((lesson.timesteps >= 0) & (lesson.timesteps < 1000)).all()
+    target = distillation.guidance_target(teacher, scheduler, latents)
+    assert ((target.timesteps >= 0) & (target.timesteps < 1000)).all()
     mean = other + scale.reshape(-1, 1, 1) * (MEAN - other)
-    expected = exact_teacher(scheduler, mean)(lesson.noisy, lesson.timesteps)
-    torch.testing.assert_close(lesson.target, expected, rtol=1e-4, atol=1e-4)
+    expected = exact_teacher(scheduler, mean)(target.noisy, target.timesteps)
+    torch.testing.assert_close(target.output, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [1, 8])
-def test_halving_lesson_is_on_the_grid(steps):
+def test_halving_target_is_on_the_grid(steps):
     scheduler, seen = make_scheduler("v_prediction"), []
 
     def teacher(noisy, timesteps):
@@ -208,15 +208,15 @@ def test_halving_lesson_is_on_the_grid(steps):
 
     torch.manual_seed(3)
     latents = MEAN + STD * torch.randn(64, 2, 3)
-    lesson = distillation.halving_lesson(teacher, scheduler, latents, steps)
+    target = distillation.halving_target(teacher, scheduler, latents, steps)
     grid = 1000 * torch.arange(1, steps + 1) / steps - 1
-    assert torch.equal(lesson.timesteps.unique(), grid)
+    assert torch.equal(target.timesteps.unique(), grid)
     torch.testing.assert_close(seen[1], seen[0] - 500 / steps)
-    target = distillation.two_step_target(
-        exact_teacher(scheduler), scheduler, lesson.noisy, seen[0], seen[1], seen[0] - 1000 / steps
+    original = distillation.two_step_target(
+        exact_teacher(scheduler), scheduler, target.noisy, seen[0], seen[1], seen[0] - 1000 / steps
     )
-    expected = scheduler.model_output_for(target, lesson.timesteps, lesson.noisy)
-    torch.testing.assert_close(lesson.target, expected, rtol=1e-4, atol=1e-4)
+    expected = scheduler.model_output_for(original, target.timesteps, target.noisy)
+    torch.testing.assert_close(target.output, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("prediction_type", ["sample", "v_prediction"])
@@ -236,9 +236,9 @@ def test_a_consistent_student_says_where_the_teacher_ends(prediction_type):
 
     student = as_teacher(end_of_the_trajectory, scheduler)
     latents = MEAN + STD * torch.randn(32, 2, 3)
-    lesson = distillation.consistency_lesson(teacher, student, scheduler, latents, 8)
-    assert {124.0, 999.0} <= set(lesson.timesteps.tolist())
-    torch.testing.assert_close(lesson.target, student(lesson.noisy, lesson.timesteps), rtol=0, atol=2e-5)
+    target = distillation.consistency_target(teacher, student, scheduler, latents, 8)
+    assert {124.0, 999.0} <= set(target.timesteps.tolist())
+    torch.testing.assert_close(target.output, student(target.noisy, target.timesteps), rtol=0, atol=2e-5)
 
 
 def test_a_student_begins_as_its_teacher(tiny_pipeline):

@@ -17,8 +17,8 @@ from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline
 from ..schedulers.scheduling_euler import NaturalSpeech2EulerScheduler
 from ..text.tokenizer import NaturalSpeech2Tokenizer
-from .checkpoints import find_file, read_weights
 from .encodec import from_encodec
+from .weights import find_file, read_weights
 
 REPOSITORY = "amphion/naturalspeech2_libritts"
 BANDWIDTH = 12.0

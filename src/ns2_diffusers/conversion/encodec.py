@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..models.codecs.encodec_codec import EncodecCodec
-from .checkpoints import read_weights
+from .weights import read_weights
 
 # Where the encodec package (release 0.1.1) has its weights.
 _ROOT_URL = "https://dl.fbaipublicfiles.com/encodec/v0/"

@@ -11,8 +11,8 @@ from einops import rearrange
 
 from ..models.codecs.encodec_codec import EncodecCodec
 from ..models.codecs.vocos_codec import VocosCodec
-from .checkpoints import find_file, read_weights
 from .encodec import from_encodec
+from .weights import find_file, read_weights
 
 REPOSITORY = "charactr/vocos-encodec-24khz"
 DEFAULTS = {"encodec_model": "encodec_24khz", "bandwidths": [1.5, 3.0, 6.0, 12.0]}

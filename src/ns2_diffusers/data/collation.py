@@ -60,6 +60,31 @@ class PromptCollator:
             self.of_speaker[speaker].append(index)
         self.index_of = {id_: index for index, id_ in enumerate(dataset["id"])}
 
+    @classmethod
+    def from_pipeline(
+        cls,
+        pipe: Any,
+        dataset: Any,
+        min_prompt_seconds: float = 1.0,
+        max_prompt_seconds: float = 5.0,
+        seed: int = 0,
+        prompt_source: str = "other",
+    ) -> PromptCollator:
+        """A collator for a pipeline's tokenizer and the frame rate of its codec; lengths of prompts are in seconds.
+
+        Raises:
+            ValueError: the least length is not positive, or above the greatest; another `prompt_source`.
+        """
+        if not 0 < min_prompt_seconds <= max_prompt_seconds:
+            raise ValueError(
+                f"prompts of {min_prompt_seconds} to {max_prompt_seconds} s are wanted: the least length must be "
+                "positive, and not above the greatest."
+            )
+        limits = (
+            max(1, round(seconds * pipe.codec.frame_rate)) for seconds in (min_prompt_seconds, max_prompt_seconds)
+        )
+        return cls(dataset, pipe.tokenizer, *limits, seed, prompt_source)
+
     def set_epoch(self, epoch: int) -> None:
         """Draw other prompts from now on: those of this epoch."""
         self.epoch.fill_(epoch)

@@ -86,7 +86,6 @@ class RandomCrops(torch.utils.data.Dataset):
         channels: wanted.
         seconds: of a crop.
         seed: of what is drawn.
-        first_item: where a resumed run goes on.
         speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
         f0_hop_length: samples per frame of `f0` (T,) in Hz, which an item then also has; 0 where unvoiced.
         degraded_share: share of crops with noise and reverberation (see `augmentation.degrade`) in `input` (channels,
@@ -108,14 +107,13 @@ class RandomCrops(torch.utils.data.Dataset):
         channels: int,
         seconds: float,
         seed: int = 0,
-        first_item: int = 0,
         speed_perturbation: float = 0.0,
         f0_hop_length: int | None = None,
         degraded_share: float = 0.0,
     ):
         self.f0_hop_length, self.degraded_share = f0_hop_length, degraded_share
         self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
-        self.seed, self.first_item, self.speed_perturbation = seed, first_item, speed_perturbation
+        self.seed, self.speed_perturbation = seed, speed_perturbation
         durations = {file: seconds_in_header(file) for file in files}
         self.files = [file for file in files if durations[file] > 0]
         self.unreadable = [file for file in files if not durations[file] > 0]
@@ -127,7 +125,7 @@ class RandomCrops(torch.utils.data.Dataset):
         return 2**40
 
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
-        random = np.random.default_rng([self.seed, self.first_item + item])
+        random = np.random.default_rng([self.seed, item])
         index = random.choice(len(self.files), p=self.durations / self.durations.sum())
         speed = 1 + random.uniform(-1, 1) * self.speed_perturbation
         start = random.uniform(0, max(0.0, self.durations[index] - speed * self.seconds))
@@ -157,18 +155,18 @@ class RandomCodeCrops(torch.utils.data.Dataset):
     Args:
         dataset: rows with `codes` and `n_frames`.
         frames: T.
-        seed, first_item: see `RandomCrops`.
+        seed: see `RandomCrops`.
     """
 
-    def __init__(self, dataset, frames: int, seed: int = 0, first_item: int = 0):
-        self.dataset, self.frames, self.seed, self.first_item = dataset, frames, seed, first_item
+    def __init__(self, dataset, frames: int, seed: int = 0):
+        self.dataset, self.frames, self.seed = dataset, frames, seed
         self.lengths = np.array(dataset["n_frames"])
 
     def __len__(self) -> int:
         return 2**40
 
     def __getitem__(self, item: int) -> dict[str, torch.Tensor]:
-        random = np.random.default_rng([self.seed, self.first_item + item])
+        random = np.random.default_rng([self.seed, item])
         index = int(random.choice(len(self.lengths), p=self.lengths / self.lengths.sum()))
         start = random.integers(0, max(0, self.lengths[index] - self.frames) + 1)
         cut = np.asarray(self.dataset[index]["codes"], dtype=np.int64)[:, start : start + self.frames]

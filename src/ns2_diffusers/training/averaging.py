@@ -11,6 +11,8 @@ from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from .optimization import trainable
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -44,6 +46,10 @@ class WeightAverage:
         """Take in the weights as they are now."""
         self.ema.step(self._parameters())
 
+    def copy_to(self, model: torch.nn.Module) -> None:
+        """Give another model of the same parameters the averaged weights, in place."""
+        self.ema.copy_to(trainable(model))
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The whole model's state with averaged weights, on the CPU; empty but on the main process.
 
@@ -58,7 +64,7 @@ class WeightAverage:
         return state if self.accelerator.is_main_process else {}
 
     def _parameters(self) -> list[torch.nn.Parameter]:
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return trainable(self.model)
 
     def _path(self, directory: str) -> Path:
         sharded = self.accelerator.distributed_type == DistributedType.FSDP

@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 
 class EndlessBatches:
-    """This process' batches of epoch after epoch.
+    """This process's batches of epoch after epoch.
 
-    The batches of all epochs are one long row, of which process p of P takes every P-th from the p-th on. So an epoch
-    need not divide by the processes, P processes see in a step what one sees in P micro-batches, and going on in
-    the middle of an epoch loads nothing of what was before.
+    The batches of all epochs form one sequence, of which process p of P takes every P-th from the p-th on. So an
+    epoch need not divide by the processes, P processes see in a step what one sees in P micro-batches, and going on
+    in the middle of an epoch loads nothing of what was before.
 
     Args:
         dataset: what `batch_sampler` indexes.
         batch_sampler: a list of batches for each epoch, the same on all processes; has `set_epoch`.
-        collator: makes a batch of rows; has `set_epoch`.
+        collator: makes a batch of rows; None is torch's. Its `set_epoch` is called if it has one.
         process_index, num_processes: p and P.
         num_workers: processes that load.
-        epoch, position: where in which epoch the row goes on, counted in batches of all processes.
-
-    Attributes:
-        epoch, position: after what was handed out, on process 0; to be saved for going on.
     """
 
     def __init__(
         self,
         dataset: Any,
         batch_sampler: Any,
-        collator: Any,
+        collator: Callable | None = None,
         process_index: int = 0,
         num_processes: int = 1,
         num_workers: int = 0,
-        epoch: int = 0,
-        position: int = 0,
     ):
         self.dataset, self.batch_sampler, self.collator = dataset, batch_sampler, collator
-        self.num_processes, self.num_workers = num_processes, num_workers
-        self.epoch, self.position = epoch, position + process_index
+        self.process_index, self.num_processes, self.num_workers = process_index, num_processes, num_workers
+        self.epoch = self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and the position in it, counted in batches of all processes; any process's state serves all."""
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there at the next `iter`."""
+        self.epoch, self.position = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Any]:
         while True:
-            self.batch_sampler.set_epoch(self.epoch)
-            self.collator.set_epoch(self.epoch)
+            for part in (self.batch_sampler, self.collator):
+                if hasattr(part, "set_epoch"):
+                    part.set_epoch(self.epoch)
             batches = list(self.batch_sampler)
             # Workers start with the epoch, so they know which it is.
             loader = torch.utils.data.DataLoader(
                 self.dataset,
-                batch_sampler=batches[self.position :: self.num_processes],
+                batch_sampler=batches[self.position + self.process_index :: self.num_processes],
                 collate_fn=self.collator,
                 num_workers=self.num_workers,
                 pin_memory=torch.cuda.is_available(),
@@ -60,3 +63,19 @@ class EndlessBatches:
                 yield batch
             self.position -= len(batches)
             self.epoch += 1
+
+
+class ConsecutiveBatches:
+    """Items of an endless dataset in order, `batch_size` at a time; `epoch_length` batches are called an epoch."""
+
+    def __init__(self, batch_size: int, epoch_length: int = 10_000):
+        self.batch_size, self.epoch_length, self.epoch = batch_size, epoch_length, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go on with the batches of this epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[range]:
+        first = self.epoch * self.epoch_length
+        for batch in range(first, first + self.epoch_length):
+            yield range(batch * self.batch_size, (batch + 1) * self.batch_size)

@@ -1,14 +1,19 @@
-"""Checkpoints of a training run, which are there whole or not at all."""
+"""Checkpoints of a training run, which are there whole or not at all, and run nothing when they are loaded."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import pickle
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accelerate.utils import broadcast_object_list
+import torch
+from accelerate.utils import broadcast_object_list, load
 
 from ..files import remove_partial, whole_folder, write_text
 
@@ -16,10 +21,32 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 PROGRESS_NAME = "progress.json"
+FORCE, FORCE_NOT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+# What the index of a sharded checkpoint (FSDP, torch.distributed.checkpoint) is made of: classes without side effects.
+INDEX_GLOBALS = {
+    "torch.distributed.checkpoint.metadata": {
+        "BytesStorageMetadata",
+        "ChunkStorageMetadata",
+        "Metadata",
+        "MetadataIndex",
+        "StorageMeta",
+        "TensorProperties",
+        "TensorStorageMetadata",
+        "_MEM_FORMAT_ENCODING",
+    },
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch.serialization": {"_get_layout"},
+    "torch": {"Size", *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype))},
+    "pathlib": {"PosixPath", "WindowsPath"},
+    "collections": {"OrderedDict"},
+}
 
 
 class Checkpoints:
     """The checkpoints of a training run, `checkpoint-<step>` folders of accelerate's state.
+
+    Nothing in a checkpoint is ever unpickled freely: weights and averages are safetensors, progress is JSON, and the
+    optimizer's state is loaded with `weights_only=True`.
 
     Args:
         directory: where they lie.
@@ -34,7 +61,7 @@ class Checkpoints:
         return sorted(self.directory.glob("checkpoint-*"))
 
     def save(self, accelerator: Accelerator, progress: dict[str, Any]) -> None:
-        """Save the accelerator's state with `progress`, which has at least a `step`; all processes call this."""
+        """Save the accelerator's state with `progress`, plain JSON with at least a `step`; all processes call this."""
         final = self.directory / f"checkpoint-{progress['step']:08d}"
         self.directory.mkdir(parents=True, exist_ok=True)
         # Every process writes into one folder, which the main process names and puts in its place.
@@ -50,10 +77,13 @@ class Checkpoints:
                 shutil.rmtree(old)
         accelerator.wait_for_everyone()
 
-    def resume(self, accelerator: Accelerator, which: str | None) -> dict[str, Any] | None:
-        """Load a checkpoint into the accelerator's objects and return its progress.
+    def remove_all(self) -> None:
+        """When the result is there; the main process calls this."""
+        for folder in self.all():
+            shutil.rmtree(folder)
 
-        What a killed run left half-written is removed.
+    def find(self, accelerator: Accelerator, which: str | None) -> Path | None:
+        """The checkpoint to resume from. What a killed run left half-written is removed.
 
         Args:
             which: `latest` (None is returned if there is no checkpoint yet), the folder of one, or None.
@@ -71,13 +101,69 @@ class Checkpoints:
                 "latest, remove them, or choose another --output_dir."
             )
         if which == "latest":
-            which = next((str(path) for path in reversed(self.all())), None)
-        if which is None:
-            return None
-        if not (Path(which) / PROGRESS_NAME).exists():
+            return next(reversed(self.all()), None)
+        if which is not None and not (Path(which) / PROGRESS_NAME).exists():
             raise ValueError(
                 f"{which} is no checkpoint (no {PROGRESS_NAME}): give a folder checkpoint-…, or `latest`."
             )
-        accelerator.load_state(str(which))
-        accelerator.print(f"resumed from {which}")
-        return json.loads((Path(which) / PROGRESS_NAME).read_text())
+        return None if which is None else Path(which)
+
+    @staticmethod
+    def progress(folder: Path) -> dict[str, Any]:
+        """What `save` was given."""
+        return json.loads((folder / PROGRESS_NAME).read_text())
+
+    @staticmethod
+    def load(accelerator: Accelerator, folder: Path) -> None:
+        """Load a checkpoint into the accelerator's models and optimizers.
+
+        Raises:
+            ValueError: a file of it holds more than tensors and numbers; nothing has been loaded or run then.
+        """
+        check_contents(folder)
+        with weights_only():
+            accelerator.load_state(str(folder))
+
+
+def check_contents(folder: Path) -> None:
+    """Find out, without running anything, whether a checkpoint holds tensors and numbers alone.
+
+    Raises:
+        ValueError: a pickle in it would import something else, or cannot be read as one of torch's files.
+    """
+    for path in sorted(folder.rglob("*")):
+        try:
+            if path.name.startswith("custom_checkpoint_"):
+                raise pickle.UnpicklingError("accelerate unpickles it freely; this version writes no such file")
+            if path.name == ".metadata":
+                _IndexUnpickler(io.BytesIO(path.read_bytes())).load()
+            elif path.suffix in (".bin", ".pt", ".pth", ".pkl"):
+                with weights_only():
+                    # Of accelerate, as it knows the arrays that the state of numpy's generator is made of.
+                    load(path, map_location="meta")
+        except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+            raise ValueError(
+                f"{path} is not loaded, as it may run a program: {str(error).splitlines()[0]}. Resume from a "
+                "checkpoint that this version of the scripts wrote."
+            ) from error
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Every `torch.load` in this block takes tensors and numbers alone, whatever its caller asks for."""
+    before = {name: os.environ.pop(name, None) for name in (FORCE, FORCE_NOT)}
+    os.environ[FORCE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[FORCE]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+class _IndexUnpickler(pickle.Unpickler):
+    """Reads the index of a sharded checkpoint, of which `torch.distributed.checkpoint` unpickles anything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name in INDEX_GLOBALS.get(module, ()):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it wants {module}.{name}")

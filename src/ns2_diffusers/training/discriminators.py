@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ..audio.mel import same_padded_stft
+from ..files import whole_file
 
 Output = tuple[torch.Tensor, list[torch.Tensor]]  # scores, and the hidden layers
 
@@ -113,3 +116,34 @@ class SideBySide(nn.Module):
     def forward(self, real: torch.Tensor, fake: torch.Tensor):
         """Two of (B, channels, samples) → scores and hidden layers of `real`, and of `fake`."""
         return self.discriminator(real), self.discriminator(fake)
+
+
+def save_discriminator(discriminator: nn.Module, file: str | Path) -> None:
+    """Save the weights for `load_discriminator`, as safetensors.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in discriminator.state_dict().items()}
+    with whole_file(file) as partial:
+        save_file(state, partial)
+
+
+def load_discriminator(discriminator: nn.Module, file: str | Path) -> None:
+    """Load the weights that an earlier run saved.
+
+    Raises:
+        ValueError: they are of a discriminator with other options.
+    """
+    state, expected = load_file(file), discriminator.state_dict()
+    differing = sorted(
+        name
+        for name in state.keys() | expected.keys()
+        if name not in state or name not in expected or state[name].shape != expected[name].shape
+    )
+    if differing:
+        raise ValueError(
+            f"--pretrained_discriminator {file} does not fit the discriminator of this run ({differing[0]} and "
+            f"{len(differing) - 1} other tensors differ): give the --discriminator options of the run that saved it."
+        )
+    discriminator.load_state_dict(state)

@@ -1,7 +1,7 @@
-"""What distillation teaches: answers that are each worth several of the teacher's.
+"""What a distilled student is trained towards: outputs that are each worth several of the teacher's.
 
 Progressive distillation (Salimans & Ho, arXiv 2202.00512), guidance distillation before it (Meng et al., arXiv
-2210.03142), and a shorter way for the last rungs, consistency distillation (CoMoSpeech, arXiv 2305.06908).
+2210.03142), and a shorter way for the last stages, consistency distillation (CoMoSpeech, arXiv 2305.06908).
 
 Denoisers come as functions of noisy latents z_t (B, C, T) and timesteps (B,), which answer as the scheduler's
 `prediction_type` says; `answering` makes one of a model. Only `two_step_target` and `ddim_step` know how far a step
@@ -28,18 +28,18 @@ WEIGHTINGS = ("truncated_snr", "snr_plus_one")
 MOST_SNR = 100.0
 
 
-class Lesson(NamedTuple):
-    """What a student is asked, and what it should answer.
+class Target(NamedTuple):
+    """A student's inputs and the output that it is trained towards.
 
     Args:
         noisy: z_t, (B, C, T).
         timesteps: (B,) floats.
-        target: (B, C, T), of the scheduler's `prediction_type`.
+        output: (B, C, T), of the scheduler's `prediction_type`.
     """
 
     noisy: torch.Tensor
     timesteps: torch.Tensor
-    target: torch.Tensor
+    output: torch.Tensor
 
 
 class Utterances(NamedTuple):
@@ -127,7 +127,9 @@ def make_student(
         config |= {"guidance_embeds": True, "guidance_range": list(guidance_range)}
     if teacher.config.self_conditioning:
         config["self_conditioning"] = False
-        state["proj_in.weight"] = state["proj_in.weight"][:, : teacher.config.latent_channels]
+        weight, channels = state["proj_in.weight"], teacher.config.latent_channels
+        # Each frame of a patch has the noisy latents' channels, then the estimate's.
+        state["proj_in.weight"] = weight[:, torch.arange(weight.shape[1]) % (2 * channels) < channels]
     student = type(teacher)(**config)
     if student.load_state_dict(state, strict=False).missing_keys:
         torch.nn.init.zeros_(student.time_embedding.guidance_mlp.linear_2.weight)
@@ -135,7 +137,7 @@ def make_student(
     return student.to(teacher.device).eval()
 
 
-# Steps and targets
+# Steps of the teacher
 
 
 def ddim_step(scheduler, original: torch.Tensor, noisy: torch.Tensor, start, end) -> torch.Tensor:
@@ -173,10 +175,10 @@ def _levels(scheduler, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
 
 
-# Lessons
+# Targets of each method
 
 
-def guidance_lesson(teacher: Denoise, scheduler, latents: torch.Tensor) -> Lesson:
+def guidance_target(teacher: Denoise, scheduler, latents: torch.Tensor) -> Target:
     """What a guided teacher says, at any noise level (arXiv 2210.03142, section 3, stage one).
 
     Args:
@@ -187,21 +189,21 @@ def guidance_lesson(teacher: Denoise, scheduler, latents: torch.Tensor) -> Lesso
     times = sample_times("stratified", len(latents), latents.device)
     timesteps = times * (scheduler.config.num_train_timesteps - 1)
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
-    return Lesson(noisy, timesteps, teacher(noisy, timesteps))
+    return Target(noisy, timesteps, teacher(noisy, timesteps))
 
 
-def halving_lesson(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps: int) -> Lesson:
+def halving_target(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps: int) -> Target:
     """Two steps of the teacher as one of a student that takes `num_steps` (arXiv 2202.00512, algorithm 2)."""
     index = torch.randint(1, num_steps + 1, (len(latents),), device=latents.device)
     start, middle, end = (_timesteps(scheduler, (index - part) / num_steps) for part in (0.0, 0.5, 1.0))
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
     original = two_step_target(teacher, scheduler, noisy, start, middle, end)
-    return Lesson(noisy, start, scheduler.model_output_for(original, start, noisy))
+    return Target(noisy, start, scheduler.model_output_for(original, start, noisy))
 
 
-def consistency_lesson(
+def consistency_target(
     teacher: Denoise, averaged: Denoise, scheduler, latents: torch.Tensor, num_steps: int
-) -> Lesson:
+) -> Target:
     """Say at z_t what the averaged student says after one step of the teacher (arXiv 2305.06908, algorithm 1).
 
     The teacher takes `num_steps` steps. Where its step ends at clean data, that is the answer: the boundary
@@ -222,7 +224,7 @@ def consistency_lesson(
     asked = end.clamp(min=0)
     consistent = scheduler.predict_original_sample(averaged(arrived, asked), asked, arrived)
     original = torch.where((end < 0).reshape(-1, 1, 1), arrived, consistent)
-    return Lesson(noisy, start, scheduler.model_output_for(original, start, noisy))
+    return Target(noisy, start, scheduler.model_output_for(original, start, noisy))
 
 
 def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
@@ -255,9 +257,9 @@ def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str
 
 
 def distillation_loss(
-    predicted: torch.Tensor, lesson: Lesson, scheduler, mask: torch.Tensor, weighting: str = "truncated_snr"
+    predicted: torch.Tensor, target: Target, scheduler, mask: torch.Tensor, weighting: str = "truncated_snr"
 ) -> torch.Tensor:
-    """Weighted squared error of a student's answers (B, C, T) to a lesson, over the frames of `mask` (B, T)."""
-    snr = scheduler.signal_to_noise_ratio(lesson.timesteps)
+    """Weighted squared error of a student's answers (B, C, T) from a target, over the frames of `mask` (B, T)."""
+    snr = scheduler.signal_to_noise_ratio(target.timesteps)
     weights = distillation_weights(snr, scheduler.config.prediction_type, weighting)
-    return data_loss(predicted, lesson.target, mask, weights)
+    return data_loss(predicted, target.output, mask, weights)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import nn
 
 from ..models.conditioning import encode_condition
+from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from . import losses
 from .alignment import align_batch
 
+if TYPE_CHECKING:
+    from ..pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline
+
+# What of a pipeline is trained.
+COMPONENTS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")
 TIMESTEP_SAMPLINGS = ("uniform", "logit_normal", "stratified")
+
+
+def _option(default: float | int | str, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass
 class ObjectiveConfig:
-    """Weights of the losses and what is drawn at random.
+    """Weights of the losses and what is drawn at random; each field's metadata has a `help` text for scripts.
 
     Args:
         data_weight, score_weight, codebook_weight, duration_weight, pitch_weight, alignment_weight,
@@ -34,20 +45,20 @@ class ObjectiveConfig:
         self_conditioning: probability that a denoiser made for it sees its own estimate (arXiv 2208.04202).
     """
 
-    data_weight: float = 1.0
-    score_weight: float = 0.0
-    codebook_weight: float = 0.1
-    duration_weight: float = 1.0
-    pitch_weight: float = 1.0
-    alignment_weight: float = 1.0
-    binarization_weight: float = 1.0
-    binarization_warmup_steps: int = 1000
-    max_score_weight: float = 5.0
-    min_snr_gamma: float = 0.0
-    timestep_sampling: str = "uniform"
-    condition_dropout: float = 0.1
-    prompt_dropout: float = 0.05
-    self_conditioning: float = 0.5
+    data_weight: float = _option(1.0, "weight of the squared error of what the denoiser predicts")
+    score_weight: float = _option(0.0, "weight of the squared error of the score")
+    codebook_weight: float = _option(0.1, "weight of the cross-entropy against the codec's codebooks")
+    duration_weight: float = _option(1.0, "weight of the error of log durations")
+    pitch_weight: float = _option(1.0, "weight of the error of log F0")
+    alignment_weight: float = _option(1.0, "weight of the alignment's log-likelihood, where an aligner learns along")
+    binarization_weight: float = _option(1.0, "weight of the best alignment's log-probability, likewise")
+    binarization_warmup_steps: int = _option(1000, "steps over which the binarization loss comes in")
+    max_score_weight: float = _option(5.0, "most that the score loss weighs an error in the clean latents")
+    min_snr_gamma: float = _option(0.0, "gamma of Min-SNR weights on the data loss; 0 weighs all noise levels alike")
+    timestep_sampling: str = _option("uniform", f"how noise levels are drawn: {', '.join(TIMESTEP_SAMPLINGS)}")
+    condition_dropout: float = _option(0.1, "share of items without condition and prompt, which guidance needs")
+    prompt_dropout: float = _option(0.05, "share of items without the prompt alone")
+    self_conditioning: float = _option(0.5, "share of steps that show a denoiser made for it its own estimate")
 
     def __post_init__(self):
         if self.timestep_sampling not in TIMESTEP_SAMPLINGS:
@@ -91,6 +102,31 @@ class TrainingObjective(nn.Module):
         self.aligner = aligner
         self.codebooks: torch.Tensor
         self.register_buffer("codebooks", codebooks, persistent=False)
+
+    @classmethod
+    def from_pipeline(
+        cls, pipe: NaturalSpeech2Pipeline, config: ObjectiveConfig | None = None, aligner: nn.Module | None = None
+    ) -> TrainingObjective:
+        """The models of a pipeline, themselves, with their losses.
+
+        The noise is that of the pipeline's scheduler, whatever sampler that is.
+
+        Raises:
+            ValueError: the pipeline has no text and prompt encoders: it only generates unconditionally.
+        """
+        missing = [name for name in COMPONENTS if getattr(pipe, name, None) is None]
+        if missing:
+            raise ValueError(
+                f"the pipeline has no {', '.join(missing)}, so there is no text to learn: train it with "
+                "examples/train_unconditional.py."
+            )
+        return cls(
+            **{name: getattr(pipe, name) for name in COMPONENTS},
+            scheduler=NaturalSpeech2DDIMScheduler.from_config(pipe.scheduler.config),
+            codebooks=losses.standardized_codebooks(pipe.codec),
+            config=config,
+            aligner=aligner,
+        )
 
     def forward(self, batch: dict[str, torch.Tensor], step: int | None = None) -> dict[str, torch.Tensor]:
         """Losses of a batch of `PromptCollator`, each a scalar, and `loss`, their weighted sum. Without `sung`, all of

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOG_NAME = "log.jsonl"
+# What a line of the log says besides losses.
+NOT_LOSSES = ("step", "seconds", "learning_rate", "gradient_norm", "skipped_steps", "audio_seconds_per_second")
 
 
 def start_tracking(accelerator: Accelerator, project: str, args: Any) -> None:
@@ -49,6 +51,16 @@ def read_log(directory: str | Path) -> list[dict[str, float]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def last_losses(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The last value of each loss in the lines of a log."""
+    return {name: value for row in rows for name, value in row.items() if name not in NOT_LOSSES}
+
+
+def in_words(values: dict[str, float]) -> str:
+    """Numbers by name, with four digits each."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def rewind_log(accelerator: Accelerator, directory: str | Path, step: int) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ns2_diffusers.training.stability import NonFiniteGuard
+from ns2_diffusers.training.nonfinite import NonFiniteGuard
 
 
 def test_skips_are_counted_and_a_good_step_ends_the_row():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ns2_diffusers.conversion import checkpoints
-from ns2_diffusers.conversion.checkpoints import check_new_directory, find_file, read_weights, save_whole
+from ns2_diffusers.conversion import weights
+from ns2_diffusers.conversion.weights import check_new_directory, find_file, read_weights, save_whole
 
 WEIGHTS = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
 
@@ -16,7 +16,7 @@ def test_a_file_a_directory_and_a_repository(tmp_path, monkeypatch):
     path = tmp_path / "model.bin"
     path.touch()
     asked = []
-    monkeypatch.setattr(checkpoints, "hf_hub_download", lambda *args: asked.append(args) or str(path))
+    monkeypatch.setattr(weights, "hf_hub_download", lambda *args: asked.append(args) or str(path))
     assert find_file(path, "other.bin") == path
     assert find_file(str(tmp_path), "model.bin") == path
     assert asked == []
@@ -26,7 +26,7 @@ def test_a_file_a_directory_and_a_repository(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("source", ["model", "./no/such", "a/b/c", "folder/pytorch_model.bin", "/etc/none", "../x"])
 def test_what_is_nowhere(source, monkeypatch):
-    monkeypatch.setattr(checkpoints, "hf_hub_download", lambda *args: pytest.fail("asked the hub"))
+    monkeypatch.setattr(weights, "hf_hub_download", lambda *args: pytest.fail("asked the hub"))
     with pytest.raises(ValueError, match="no file or directory.*no hub repository"):
         find_file(source, "model.bin")
 

@@ -1,0 +1,177 @@
+"""Arguments that the training scripts share, and the files of settings (`--config`) that can give them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusers.optimization import SchedulerType
+
+from .precision import fast_precision
+
+FLAG: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": False}
+# Not `piecewise_constant`, which needs rules that no argument gives.
+LR_SCHEDULERS = ["inverse_sqrt", *(kind.value for kind in SchedulerType if kind.value != "piecewise_constant")]
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, and the default of every option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.required or action.default is None else super()._get_help_string(action)
+
+
+class TrainingArgumentParser(argparse.ArgumentParser):
+    """Also takes `--config FILE`, a flat JSON object of argument names and values; the command line wins over it."""
+
+    def __init__(self, description: str | None = None):
+        super().__init__(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+        self.add_argument("--config", help="JSON file of settings by argument name; the command line wins over it")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        first.add_argument("--config")
+        file = first.parse_known_args(words)[0].config
+        # The last of two values counts.
+        return super().parse_known_args([*self._words(file), *words] if file else words, namespace)
+
+    def _words(self, file: str) -> list[str]:
+        """The settings of a file as a command line."""
+        try:
+            settings = json.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            self.error(f"--config {file} cannot be read as JSON: {error}")
+        if not isinstance(settings, dict):
+            self.error(f"--config {file} holds a {type(settings).__name__}. Wanted is an object of argument names.")
+        actions = {action.dest: action for action in self._actions if action.dest not in ("help", "config")}
+        if unknown := sorted(set(settings) - set(actions)):
+            self.error(f"--config {file} has settings that are no arguments here: {', '.join(unknown)}.")
+        words = []
+        for name, value in settings.items():
+            is_flag = isinstance(actions[name], argparse.BooleanOptionalAction)
+            if value is None or is_flag != isinstance(value, bool):
+                wanted = "true or false" if is_flag else "a number, a text or the like"
+                self.error(f"--config {file}: {name} is {json.dumps(value)}; wanted is {wanted}.")
+            if is_flag:
+                words.append(f"--{name}" if value else f"--no-{name}")
+            elif isinstance(value, list):
+                words += [f"--{name}", *map(str, value)]
+            else:
+                words.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+        return words
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object, given as text or as the path of a file: the `type` of an argument."""
+    try:
+        value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a JSON object nor a file of one: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} holds {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `TrainingRun` reads."""
+    add = parser.add_argument
+    add("--max_train_steps", type=int, default=100_000, help="steps of the optimizer after which the run ends")
+    add(
+        "--max_train_time",
+        type=float,
+        help="minutes after which the run ends, resumed parts included; no limit if not given",
+    )
+    add("--gradient_accumulation_steps", type=int, default=1, help="micro-batches of a step")
+    add("--max_grad_norm", type=float, default=1.0, help="longer gradients are shortened to this norm")
+    add("--mixed_precision", choices=["no", "bf16", "fp16"], default=fast_precision(), help="precision of activations")
+    add("--gradient_checkpointing", **FLAG, help="compute activations twice to save memory")
+    add("--dataloader_num_workers", type=int, default=0, help="processes that load data, for each that trains")
+    add("--seed", type=int, default=0, help="of initial weights and of all that is drawn")
+    add("--checkpointing_steps", type=int, default=1000, help="steps from one checkpoint to the next")
+    add(
+        "--checkpoints_total_limit", type=int, default=2, help="how many checkpoints are kept, the newest; 0 keeps all"
+    )
+    add("--resume_from_checkpoint", help="`latest`, or the folder of a checkpoint; a new run if not given")
+    add("--logging_steps", type=int, default=20, help="steps from one line of the log to the next")
+    add(
+        "--report_to",
+        choices=["tensorboard", "wandb", "none"],
+        default="none",
+        help="where numbers are shown besides log.jsonl",
+    )
+    add("--tracker_project_name", default="naturalspeech2", help="name of the project there")
+
+
+def add_optimizer_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `build_optimizer` reads."""
+    add = parser.add_argument
+    add("--learning_rate", type=float, default=5e-4, help="the highest of the run")
+    add("--lr_warmup_steps", type=int, default=1000, help="steps over which the learning rate rises from 0")
+    add("--adam_beta1", type=float, default=0.9, help="decay of AdamW's mean of gradients")
+    add("--adam_beta2", type=float, default=0.98, help="decay of AdamW's mean of squared gradients")
+    add("--adam_weight_decay", type=float, default=0.01, help="AdamW's weight decay")
+    add("--adam_epsilon", type=float, default=1e-8, help="AdamW's epsilon")
+
+
+def add_lr_scheduler_argument(parser: argparse.ArgumentParser) -> None:
+    """What `step_schedule` reads besides the optimizer's arguments."""
+    parser.add_argument(
+        "--lr_scheduler", choices=LR_SCHEDULERS, default="inverse_sqrt", help="the paper's, or one of diffusers'"
+    )
+
+
+def add_ema_argument(parser: argparse.ArgumentParser) -> None:
+    """The decay of the average that is saved."""
+    parser.add_argument("--ema_decay", type=float, default=0.9999, help="highest decay of the averaged weights")
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """A prepared dataset, and how batches and prompts are made of it."""
+    add = parser.add_argument
+    add("--dataset_dir", required=True, help="prepared dataset, from examples/prepare_dataset.py")
+    add("--batch_seconds", type=float, default=60.0, help="speech in a micro-batch of a process, padding included")
+    add("--min_prompt_seconds", type=float, default=1.0, help="least length of a prompt")
+    add("--max_prompt_seconds", type=float, default=5.0, help="greatest length of a prompt")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser, denoisers: Sequence[str]) -> None:
+    """What an untrained model is like."""
+    add = parser.add_argument
+    add("--denoiser", choices=sorted(denoisers), default="transformer", help="kind of denoiser")
+    add("--model_config", type=json_object, default={}, help="JSON text or file of sizes")
+    add(
+        "--prediction_type",
+        choices=["sample", "v_prediction", "epsilon"],
+        default="sample",
+        help="what the denoiser predicts",
+    )
+    add("--beta_schedule", choices=["linear", "cosine", "sigmoid"], default="linear", help="noise schedule")
+
+
+def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
+    """Low-rank adapters in place of the weights."""
+    parser.add_argument("--lora_rank", type=int, help="train adapters of this rank; all weights if not given")
+    parser.add_argument("--lora_alpha", type=float, help="strength of the adapters; the rank if not given")
+
+
+def add_validation_argument(parser: argparse.ArgumentParser) -> None:
+    """How often `TrainingRun` validates."""
+    parser.add_argument("--validation_steps", type=int, default=1000, help="steps from one validation to the next")
+
+
+def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
+    """Texts to speak, which `check_speech` checks."""
+    add = parser.add_argument
+    add("--validation_texts", nargs="+", default=[], help="texts to speak with the averaged weights")
+    add("--validation_prompts", nargs="+", default=[], help="recordings of the voices to speak them with, in turn")
+
+
+def check_speech(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Texts and prompts go together."""
+    if bool(args.validation_texts) != bool(args.validation_prompts):
+        parser.error("--validation_texts and --validation_prompts go together: what to speak, and whose voice.")

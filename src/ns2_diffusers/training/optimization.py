@@ -1,0 +1,66 @@
+"""Optimizers, and learning rates as functions of how far a run is."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from collections.abc import Callable
+
+import torch
+from diffusers.optimization import get_scheduler
+from transformers import get_inverse_sqrt_schedule
+
+# Steps done and the share of the run that is over, 0 to 1 → what the highest learning rate is multiplied by.
+Schedule = Callable[[int, float], float]
+
+
+def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The parameters that learn."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def build_optimizer(model: torch.nn.Module, args: Namespace, learning_rate: float | None = None) -> torch.optim.AdamW:
+    """AdamW over what learns in a model, by `arguments.add_optimizer_arguments`.
+
+    Args:
+        learning_rate: in place of `args.learning_rate`.
+    """
+    return torch.optim.AdamW(
+        trainable(model),
+        lr=args.learning_rate if learning_rate is None else learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        weight_decay=args.adam_weight_decay,
+        eps=args.adam_epsilon,
+        fused=True,
+    )
+
+
+def step_schedule(optimizer: torch.optim.Optimizer, args: Namespace) -> Schedule:
+    """The schedule that `--lr_scheduler` names, as a function of the step alone."""
+    if args.lr_scheduler == "inverse_sqrt":
+        schedule = get_inverse_sqrt_schedule(optimizer, args.lr_warmup_steps)
+    else:
+        schedule = get_scheduler(
+            args.lr_scheduler,
+            optimizer,
+            num_warmup_steps=args.lr_warmup_steps,
+            num_training_steps=args.max_train_steps,
+        )
+    factor = schedule.lr_lambdas[0]
+    # What made the schedule has already set the rate of its first step: the run needs the highest.
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"]
+    return lambda step, done: factor(step)
+
+
+def cosine_schedule(warmup_steps: int, last: float = 0.0, first_step: int = 0) -> Schedule:
+    """Linear warm-up from `first_step`, then half a cosine over the share of the run that is over, down to the share `last`."""
+    return lambda step, done: (
+        min(1.0, max(0, step + 1 - first_step) / max(1, warmup_steps))
+        * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done)))
+    )
+
+
+def linear_schedule(warmup_steps: int) -> Schedule:
+    """Linear warm-up, and a line down to nothing over the share of the run that is over."""
+    return lambda step, done: min(1.0, (step + 1) / max(1, warmup_steps)) * (1 - done)

@@ -1,0 +1,100 @@
+"""Every option of every script says what it is, and its default; the recipes in `configs` are settings of a script."""
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("datasets", reason="the train extra is not installed")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SCRIPTS = [
+    path
+    for path in sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/*.py")])
+    if "def parse_args" in path.read_text(encoding="utf-8")
+]
+TRAINING = ["align_dataset", "distill_text_to_speech", "train_codec", "train_text_to_speech", "train_unconditional"]
+CONFIGS = {
+    "fine_tuning": "train_text_to_speech",
+    "lora": "train_text_to_speech",
+    "quickstart": "train_text_to_speech",
+    "small": "train_text_to_speech",
+    "voice": "train_text_to_speech",
+    "voice_codec": "train_codec",
+    "voice_codec_adversarial": "train_codec",
+    "voice_few_steps": "distill_text_to_speech",
+    "voice_guidance": "distill_text_to_speech",
+}
+REQUIRED = {
+    "train_text_to_speech": ["--dataset_dir", "d", "--output_dir", "o", "--pretrained_pipeline", "p"],
+    "train_codec": ["--train_data", "d", "--output_dir", "o"],
+    "distill_text_to_speech": ["--dataset_dir", "d", "--output_dir", "o", "--pretrained_pipeline", "p"],
+}
+
+
+class Parsing(Exception):
+    """Carries the parser that was about to parse."""
+
+
+def parser_of(script, monkeypatch):
+    def parse_args(self, args=None, namespace=None):
+        raise Parsing(self)
+
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES / script).rpartition("/")[0], *sys.path])
+    module = importlib.import_module(Path(script).stem)
+    with monkeypatch.context() as patch, pytest.raises(Parsing) as caught:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        module.parse_args([])
+    return caught.value.args[0]
+
+
+@pytest.mark.parametrize("script", [str(path.relative_to(EXAMPLES)) for path in SCRIPTS])
+def test_every_option_has_help_and_shows_its_default(script, monkeypatch):
+    parser = parser_of(script, monkeypatch)
+    assert not [action.dest for action in parser._actions if not action.help]
+    formatter = parser._get_formatter()
+    for action in parser._actions:
+        if action.dest != "help" and not action.required and action.default is not None:
+            shown = formatter._expand_help(action)
+            assert f"(default: {action.default})" in shown, f"{action.dest}: {shown}"
+    assert parser.format_help()
+
+
+@pytest.mark.parametrize("script", TRAINING)
+def test_training_scripts_share_their_arguments(script, monkeypatch):
+    """One name means one thing: the same type, choices and help, whatever its default."""
+    shared = parser_of("train_text_to_speech.py", monkeypatch)
+    kinds = {action.dest: (action.type, action.choices, action.help) for action in shared._actions}
+    own = {
+        action.dest: (action.type, action.choices, action.help)
+        for action in parser_of(f"{script}.py", monkeypatch)._actions
+    }
+    names = {
+        "config",
+        "seed",
+        "max_train_time",
+        "learning_rate",
+        "resume_from_checkpoint",
+        "report_to",
+        "max_grad_norm",
+    }
+    assert names <= own.keys()
+    for name in names:
+        assert own[name] == kinds[name], name
+
+
+def test_every_recipe_is_one_of_a_script():
+    assert {path.stem for path in (EXAMPLES / "configs").iterdir()} == set(CONFIGS)
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS))
+def test_recipes_are_settings_of_their_script(config, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    script, file = importlib.import_module(CONFIGS[config]), EXAMPLES / "configs" / f"{config}.json"
+    args = script.parse_args(["--config", str(file), *REQUIRED[CONFIGS[config]]])
+    for name, value in json.loads(file.read_text(encoding="utf-8")).items():
+        assert getattr(args, name) == value, name
+    assert script.parse_args(["--seed", "7", "--config", str(file), *REQUIRED[CONFIGS[config]]]).seed == 7
