@@ -224,7 +224,7 @@ class CodecObjective:
         return losses
 
     def warm_up_discriminators(self, batch):
-        """The loss of the discriminators alone: what they say means nothing yet, and following it would cost quality."""
+        """The loss of the discriminators alone: untrained, they would lead the codec away from quality."""
         # Codebooks do not learn either without gradients.
         with torch.no_grad():
             made = self.reconstruct(batch, quantize=self.run.step >= self.args.quantizer_start_step).waveform.float()

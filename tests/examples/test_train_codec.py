@@ -1,8 +1,6 @@
 import importlib.util
 import json
 import math
-
-
 import os
 import shutil
 import subprocess

@@ -54,7 +54,7 @@ def step_schedule(optimizer: torch.optim.Optimizer, args: Namespace) -> Schedule
 
 
 def cosine_schedule(warmup_steps: int, last: float = 0.0, first_step: int = 0) -> Schedule:
-    """Linear warm-up from `first_step`, then half a cosine over the share of the run that is over, down to the share `last`."""
+    """Linear warm-up from `first_step`, then half a cosine over the share that is done, down to the share `last`."""
     return lambda step, done: (
         min(1.0, max(0, step + 1 - first_step) / max(1, warmup_steps))
         * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done)))
