@@ -80,10 +80,9 @@ class PromptCollator:
                 f"prompts of {min_prompt_seconds} to {max_prompt_seconds} s are wanted: the least length must be "
                 "positive, and not above the greatest."
             )
-        limits = (
-            max(1, round(seconds * pipe.codec.frame_rate)) for seconds in (min_prompt_seconds, max_prompt_seconds)
-        )
-        return cls(dataset, pipe.tokenizer, *limits, seed, prompt_source)
+        rate = pipe.codec.frame_rate
+        least, most = (max(1, round(seconds * rate)) for seconds in (min_prompt_seconds, max_prompt_seconds))
+        return cls(dataset, pipe.tokenizer, least, most, seed, prompt_source)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other prompts from now on: those of this epoch."""

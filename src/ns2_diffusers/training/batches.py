@@ -47,8 +47,9 @@ class EndlessBatches:
     def __iter__(self) -> Iterator[Any]:
         while True:
             for part in (self.batch_sampler, self.collator):
-                if hasattr(part, "set_epoch"):
-                    part.set_epoch(self.epoch)
+                set_epoch = getattr(part, "set_epoch", None)
+                if set_epoch is not None:
+                    set_epoch(self.epoch)
             batches = list(self.batch_sampler)
             # Workers start with the epoch, so they know which it is.
             loader = torch.utils.data.DataLoader(

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
-ModelConfigs = dict[str, tuple[type, Any]]
+ModelConfigs = dict[str, tuple[Any, Any]]
 
 
 def model_configs(models: dict[str, nn.Module]) -> ModelConfigs:

@@ -85,7 +85,8 @@ class TrainingRun:
         set_seed(args.seed)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.checkpoints = Checkpoints(self.directory, args.checkpoints_total_limit)
-        self.guard, self.means, self.average = NonFiniteGuard(), RunningMeans(), None
+        self.guard, self.means = NonFiniteGuard(), RunningMeans()
+        self.average: WeightAverage | None = None
         self.step, self.seconds, self.audio_seconds = 0, 0.0, 0.0
         self._kept: dict[str, Any] = {}
 
