@@ -304,7 +304,9 @@ def with_self_conditioning(objective):
     denoiser = objective.denoiser
     wide = type(denoiser).from_config(denoiser.config, self_conditioning=True).eval()
     weights = denoiser.state_dict()
-    weights["proj_in.weight"] = torch.cat([weights["proj_in.weight"], torch.zeros_like(weights["proj_in.weight"])], 1)
+    # Each frame of a patch has its latents, and the estimate behind them.
+    of_frames = weights["proj_in.weight"].unflatten(1, (denoiser.config.get("patch_size", 1), -1))
+    weights["proj_in.weight"] = torch.cat([of_frames, torch.zeros_like(of_frames)], 2).flatten(1, 2)
     wide.load_state_dict(weights)
     objective.denoiser = wide
     return objective

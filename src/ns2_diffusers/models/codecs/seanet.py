@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ SETTINGS = {
 RATIOS = [8, 5, 4, 2]
 
 
-def build_seanet(part: str, **settings) -> nn.Module:
+def build_seanet(part: str, **settings: Any) -> nn.Module:
     """EnCodec's "encoder" or "decoder", whose layers read weights only in their own forward pass.
 
     Args:
@@ -91,7 +92,7 @@ def build_seanet(part: str, **settings) -> nn.Module:
     """
     if unknown := sorted(settings.keys() - SETTINGS.keys()):
         raise ValueError(f"SEANet has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}.")
-    settings = {"true_skip": False, "ratios": RATIOS, "lstm": 2} | settings
+    settings = {"true_skip": False, "ratios": RATIOS, "lstm": 2, **settings}
     if settings["lstm"] < 1:
         raise ValueError(f"EnCodec has at least one LSTM layer, got lstm_layers={settings['lstm']}.")
     settings["true_skip"] = not settings["true_skip"]
