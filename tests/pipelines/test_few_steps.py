@@ -99,5 +99,7 @@ def test_a_pipeline_may_have_its_own_guidance_scale(tiny_pipeline, clips, tmp_pa
     tiny_pipeline.save_pretrained(tmp_path / "guided")
     loaded = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "guided")
     for own in (loaded, with_components(loaded, scheduler=loaded.scheduler)):
-        assert torch.equal(speak(own, clips, num_inference_steps=2), guided)
-        assert torch.equal(speak(own, clips, num_inference_steps=2, guidance_scale=1.0), plain)
+        # Weights lie elsewhere in memory now, which kernels of some processors round by.
+        torch.testing.assert_close(speak(own, clips, num_inference_steps=2), guided, atol=1e-5, rtol=1e-5)
+        found = speak(own, clips, num_inference_steps=2, guidance_scale=1.0)
+        torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)

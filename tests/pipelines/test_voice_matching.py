@@ -110,7 +110,8 @@ def test_none_is_what_the_config_says(tiny_pipeline, clips, tmp_path):
     tiny_pipeline.register_to_config(default_voice_matching=0.6)
     tiny_pipeline.save_pretrained(tmp_path)
     loaded = type(tiny_pipeline).from_pretrained(tmp_path)
-    assert torch.equal(speak(loaded, clips)[0], on)
+    # Weights lie elsewhere in memory now, which kernels of some processors round by.
+    torch.testing.assert_close(speak(loaded, clips)[0], on, atol=1e-5, rtol=1e-5)
 
 
 def test_a_batch_is_as_its_items(tiny_pipeline, clips):

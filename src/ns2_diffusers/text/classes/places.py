@@ -133,7 +133,7 @@ _HOUSE = re.compile(
 
 @rule("address", _HOUSE.pattern, re.IGNORECASE)
 def house(match, context):
-    """The number of "1428 Elm St." in pairs"""
+    """The number of "1630 Elm St." in pairs"""
     number = match["number"]
     text = context.text
     # A number before a long name may count something: a capital, an ordinal or the street's suffix must follow.
