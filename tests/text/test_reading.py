@@ -225,15 +225,15 @@ def seconds(function, text):
 
 @pytest.mark.parametrize("unit", COSTLY.values(), ids=COSTLY.keys())
 @pytest.mark.parametrize("step", ["normalize", "phonemize", "split"])
-def test_twice_the_text_takes_twice_the_time(unit, step):
+def test_time_is_linear_in_the_text(unit, step):
     function = {
         "normalize": lambda text: normalize_for(text, "english", "en-us"),
         "phonemize": lambda text: phonemize(text, "english", "en-us"),
         "split": lambda text: split_sentences(text),
     }[step]
-    size = 400 if step == "phonemize" else 5000
+    size = 200 if step == "phonemize" else 2000
     text = unit * (size // len(unit))
     function(text[:100])
-    short, long = seconds(function, text), seconds(function, text * 4)
-    # Four times the text; quadratic would be sixteen times. What takes next to no time is not compared.
-    assert long < 9 * short + 0.05, f"{short:.3f} s, four times the text {long:.3f} s"
+    short, long = seconds(function, text), seconds(function, text * 16)
+    # Sixteen times the text; quadratic would be 256 times. The factor leaves room for a busy machine.
+    assert long < 60 * short + 0.25, f"{short:.3f} s, sixteen times the text {long:.3f} s"

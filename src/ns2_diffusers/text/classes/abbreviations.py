@@ -387,7 +387,7 @@ def doctorate(match, context):
     r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Sq|Ter|Cir|Expy|Fwy|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
 )
 def street(match, context):
-    """Elm St., 123 Laguna Ct"""
+    """Elm St., 45 Rosewood Ct"""
     from .places import STREETS
 
     word = match["word"]

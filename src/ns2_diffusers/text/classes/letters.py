@@ -320,7 +320,7 @@ def _code_number(run, is_alone):
     r"(?=[A-Za-z\d/-]{0,200}\d)(?=[\d/-]{0,200}[A-Za-z])(?P<code>[^\W_]{1,100}(?:[-/][^\W_]{1,100}){0,20})(?P<s>(?<=\d)'s)?(?![\w])(?!\.\w)",
 )
 def code(match, context):
-    """B2A23C, covid-19, B-29s, MIG-25, H2O, 7-eleven, mid-1980s"""
+    """A7B14, mp3, B-29s, H2O, mid-1990s"""
     text = match["code"]
     if not re.search(r"\d", text):
         return None
