@@ -58,7 +58,7 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
         self.register_to_config(student_steps=sorted(set(student_steps), reverse=True))
 
     def halved(self) -> NaturalSpeech2DistilledScheduler:
-        """The scheduler of the next rung of the ladder: every number of steps halved.
+        """The scheduler of the next distillation stage: every number of steps halved.
 
         Raises:
             ValueError: if one of them is odd.
@@ -93,7 +93,7 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
         if n not in known:
             raise ValueError(
                 f"`num_inference_steps` is {n}, and this student was trained to take {' or '.join(map(str, known))}:"
-                " its answers are jumps over exactly that far. Take one of these, or the student of another rung."
+                " its answers are jumps over exactly that far. Take one of these, or the student of another stage."
             )
         grid = self.timesteps_of(torch.arange(n, 0, -1, dtype=torch.float64) / n)
         # Sigmas that were computed in float32 are a few thousandths of a timestep off.
