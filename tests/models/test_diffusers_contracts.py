@@ -263,7 +263,8 @@ def test_repeated_blocks_compile(name):
     torch._dynamo.reset()
     model = make(name)
     expected = use(name, model)
-    model.compile_repeated_blocks(backend="eager", fullgraph=True)
+    # The convolutions of transformers' EnCodec choose their padding by a tensor's value, where a graph ends.
+    model.compile_repeated_blocks(backend="eager", fullgraph=name != "encodec")
     compiled = [module for module in model.modules() if module._compiled_call_impl is not None]
     assert len(compiled) > 1
     assert_same(use(name, model), expected)
