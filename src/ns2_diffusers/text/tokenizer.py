@@ -52,7 +52,7 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
             same readings in the 84 symbols of CMU's dictionary, American), `"espeak"` (more than 100
             languages, `pip install "ns2-diffusers[espeak]"`) or `"none"` (phonemes are given).
         language (`str`, defaults to `"en-us"`): `"en-us"` or `"en-gb"`; with espeak any code that it knows.
-        bos_token, eos_token (`str`, *optional*): what every sequence starts and ends with; None for nothing.
+        bos_token, eos_token (`str`, *optional*): what every sequence starts and ends with; None leaves it out.
         unknown (`str`, defaults to `"error"`): what becomes of characters that cannot be read and of symbols
             outside the vocabulary: `"error"` names them in a ValueError, `"drop"` leaves them out and
             names them in a warning.
