@@ -1,8 +1,11 @@
 """The command line, on real speech and a saved pipeline."""
 
 import io
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import diffusers
@@ -12,7 +15,7 @@ import soundfile
 import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline, Voice, named_voices
-from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, main, write_audio
+from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, TRACEBACK_VARIABLE, main, write_audio
 from ns2_diffusers.pipelines import bundled
 
 TEXT = "Hello there."
@@ -262,7 +265,24 @@ ERRORS = {
     "speed": (["GENERATE", TEXT, "--speed", "0"], "speaking_rate is 0.0"),
     "temperature": (["GENERATE", TEXT, "--temperature", "-1"], "temperature is -1.0"),
     "suffix": (["generate", TEXT, "--prompt", "CLIP", "-o", "out.txt"], ".wav, .flac, .ogg, .mp3"),
-    "output directory": (["generate", TEXT, "--prompt", "CLIP", "-o", "no/out.wav"], "no directory 'no'"),
+    "output directory": (["generate", TEXT, "--prompt", "CLIP", "-o", "no/out.wav"], "no folder 'no'"),
+    "output is a folder": (["generate", TEXT, "--prompt", "CLIP", "-o", "folder.wav"], "'folder.wav' is a folder"),
+    "output has a NUL": (["generate", TEXT, "--prompt", "CLIP", "-o", "a\0.wav"], "NUL character"),
+    "output has a long name": (["generate", TEXT, "--prompt", "CLIP", "-o", "a" * 300 + ".wav"], "name is too long"),
+    "output is the prompt": (["generate", TEXT, "--prompt", "mine.wav", "-o", "./mine.wav"], "is a file that is read"),
+    "output is the voice": (["generate", TEXT, "--voice", "mine.wav", "-o", "mine.wav"], "is a file that is read"),
+    "output links to the prompt": (
+        ["generate", TEXT, "--prompt", "mine.wav", "-o", "link.wav"],
+        "a file that is read",
+    ),
+    "output is the text": (["generate", "--file", "mine.wav", "-o", "mine.wav"], "is a file that is read"),
+    "seed": (["GENERATE", TEXT, "--seed", "-1"], "wanted a whole number from 0 to 2**64 - 1"),
+    "large seed": (["GENERATE", TEXT, "--seed", str(2**64)], "wanted a whole number from 0 to 2**64 - 1"),
+    "long option": (["GENERATE", TEXT, "--seed", "9" * 5000], "invalid seed value: '999"),
+    "empty model": (["GENERATE", TEXT, "--model", ""], "no directory ''"),
+    "empty device": (["GENERATE", TEXT, "--device", ""], "the device '' cannot be used"),
+    "device without numbers": (["GENERATE", TEXT, "--device", "meta"], "the device 'meta' cannot be used"),
+    "device of torch's developers": (["GENERATE", TEXT, "--device", "fpga"], "the device 'fpga' cannot be used"),
     "empty text": (["GENERATE", ""], "text 0 is empty"),
     "text twice": (["GENERATE", TEXT, "--file", "text.txt"], "not both"),
     "no such text": (["GENERATE", "--file", "no.txt"], "no.txt"),
@@ -289,13 +309,92 @@ ERRORS = {
 def test_errors_are_one_line(run, clips, capsys, args, message):
     if args[:1] == ["GENERATE"]:
         args = ["generate", *args[1:], "-o", "out.wav"] + ([] if "--prompt" in args else ["--prompt", "CLIP"])
+    Path("folder.wav").mkdir()
+    Path("mine.wav").write_bytes(clips[0].read_bytes())
+    Path("link.wav").symlink_to("mine.wav")
     before = set(Path().iterdir())
     status = main([str(clips[0]) if arg == "CLIP" else arg for arg in args])
     printed = capsys.readouterr()
     assert status == 2 and printed.out == ""
     assert message in printed.err
     assert printed.err.startswith("ns2-diffusers: error: ") and printed.err.count("\n") == 1
+    assert len(printed.err) < 1100
     assert set(Path().iterdir()) == before
+    assert Path("mine.wav").read_bytes() == clips[0].read_bytes()
+
+
+def test_any_error_is_one_line(run, monkeypatch, capsys):
+    """Libraries raise errors of their own classes, some without a message."""
+
+    class LibraryError(Exception):
+        pass
+
+    for error, line in (
+        (LibraryError("two\nlines"), "LibraryError: two lines (NS2_DIFFUSERS_TRACEBACK=1 shows where)"),
+        (RecursionError(), "RecursionError:  (NS2_DIFFUSERS_TRACEBACK=1 shows where)"),
+        (MemoryError(), "MemoryError:  (NS2_DIFFUSERS_TRACEBACK=1 shows where)"),
+        (ValueError(), "ValueError:  (NS2_DIFFUSERS_TRACEBACK=1 shows where)"),
+        (ValueError("what is wrong"), "what is wrong"),
+    ):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr("ns2_diffusers.cli.load_pipeline", fail)
+        status, printed = run("generate", TEXT)
+        assert (status, printed.err) == (2, f"ns2-diffusers: error: {line}\n")
+        with monkeypatch.context() as context, pytest.raises(type(error)):
+            context.setenv(TRACEBACK_VARIABLE, "1")
+            run("generate", TEXT)
+        capsys.readouterr()
+
+
+def test_a_closed_standard_input_and_output(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    status, printed = run("generate")
+    assert status == 2 and "there is no text" in printed.err
+    monkeypatch.setattr("sys.stdout", None)
+    assert run("generate", TEXT)[0] == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = command("voices", stdout=full, stderr=subprocess.PIPE, text=True)
+        _, errors = done.communicate(timeout=60)
+    assert (done.returncode, errors.count("\n")) == (2, 1) and "No space left" in errors
+
+
+def command(*args, **options):
+    return subprocess.Popen([sys.executable, "-m", "ns2_diffusers.cli", *args], **options)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal of POSIX")
+@pytest.mark.parametrize("seconds", [0.0, 1.5, 3.0])
+def test_interrupted_at_any_moment(tiny_pipeline_dir, tmp_path, seconds):
+    """Before and while libraries are imported, and while it speaks: status 130, no traceback, no file."""
+    (tmp_path / "empty").mkdir()
+    text = "This is a sentence of eight plain words. " * 400
+    options = ["--model", str(tiny_pipeline_dir), "--steps", "50", "-o", "out.wav"]
+    # It says so when Ctrl-C ends it as it should, after the interpreter's own start.
+    code = (
+        "import signal, sys; from ns2_diffusers import cli; end = cli.end_on_interrupt\n"
+        "def begin(): end(); print('begun', flush=True)\n"
+        "cli.end_on_interrupt = begin; sys.exit(cli.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "generate", text, *options],
+        cwd=tmp_path / "empty",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors and "Error" not in errors
+    assert not list((tmp_path / "empty").iterdir())
 
 
 def test_a_voice_by_name_a_recording_and_the_default(run, tiny_pipeline):

@@ -14,7 +14,15 @@ import torch
 
 from ns2_diffusers import files
 from ns2_diffusers.cli import write_audio
-from ns2_diffusers.files import partial_name, remove_partial, whole_file, whole_folder, whole_parts, write_text
+from ns2_diffusers.files import (
+    check_writable,
+    partial_name,
+    remove_partial,
+    whole_file,
+    whole_folder,
+    whole_parts,
+    write_text,
+)
 from ns2_diffusers.pipelines.voice import Voice
 
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions and limits of POSIX")
@@ -357,3 +365,36 @@ def test_what_killed_processes_have_left_is_known_by_its_name(tmp_path):
     remove_partial(tmp_path)
     remove_partial(tmp_path / "none")
     assert names(tmp_path) == ["out.wav"]
+
+
+def test_whether_a_file_can_be_written_is_found_out_beforehand(tmp_path):
+    target = tmp_path / "out.wav"
+    check_writable(target)
+    assert names(tmp_path) == []
+    target.write_text("precious")
+    check_writable(target)
+    assert names(tmp_path) == ["out.wav"] and target.read_text() == "precious"
+    for path, error, message in (
+        (tmp_path, IsADirectoryError, "is a folder"),
+        (tmp_path / "no" / "out.wav", FileNotFoundError, "there is no folder"),
+        (target / "out.wav", NotADirectoryError, "out.wav"),
+        (tmp_path / ("x" * 300), OSError, "the name is too long"),
+        (tmp_path / "a\0b", ValueError, "NUL"),
+    ):
+        with pytest.raises(error, match=message):
+            check_writable(path)
+    assert names(tmp_path) == ["out.wav"]
+
+
+def test_what_a_process_was_writing_is_removed_when_it_ends(tmp_path):
+    mine = tmp_path / ".out.partial-0123456789abcdef.wav"
+    mine.write_text("of somebody else")
+    with whole_file(tmp_path / "file") as file, whole_folder(tmp_path / "folder") as folder:
+        file.write_text("half")
+        (folder / "part").write_text("half")
+        files.remove_unfinished()
+        assert names(tmp_path) == [mine.name]
+        folder.mkdir()
+        file.write_text("whole")
+    files.remove_unfinished()
+    assert (tmp_path / "file").read_text() == "whole"

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from . import __version__
 
 MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
+TRACEBACK_VARIABLE = "NS2_DIFFUSERS_TRACEBACK"
+LONGEST_ERROR = 1000
 FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 # A class of this package, or one of diffusers'.
 SCHEDULERS = {
@@ -37,16 +39,64 @@ EXAMPLES = """examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 for bad input, with one line on standard error."""
+    """Run a command.
+
+    Args:
+        argv: the arguments; those of the process when None, which then ends at once on Ctrl-C, with status 130.
+
+    Returns: the exit status: 0, 2 for bad input and other errors, with one line on standard error, or 130 for Ctrl-C.
+        Where the environment variable of `TRACEBACK_VARIABLE` is set, an error is raised instead.
+    """
+    if argv is None:
+        end_on_interrupt()
     try:
         args = make_parser().parse_args(argv)
         args.run(args)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print("ns2-diffusers: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        if sys.stdout is not None:  # closed by the shell
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print("ns2-diffusers: error:", describe(error), file=sys.stderr)
+        if isinstance(error, OSError):
+            drop_unwritable_output()
+        return 2
     return 0
+
+
+def describe(error: Exception) -> str:
+    """An error in one line that is not too long to read; errors that do not explain themselves have their class."""
+    message = " ".join(str(error).split())
+    if not isinstance(error, (ValueError, TypeError, OSError, ImportError)) or not message:
+        message = f"{type(error).__name__}: {message} ({TRACEBACK_VARIABLE}=1 shows where)"
+    return message if len(message) <= LONGEST_ERROR else f"{message[: LONGEST_ERROR - 20]} … {message[-17:]}"
+
+
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end the process at once.
+
+    A KeyboardInterrupt would become some other error in the middle of an import, or be lost in a destructor.
+    """
+    import signal
+
+    from .files import remove_unfinished
+
+    def end(*_: Any) -> NoReturn:
+        remove_unfinished()
+        os._exit(130)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell ignores it
+        signal.signal(signal.SIGINT, end)
+
+
+def drop_unwritable_output() -> None:
+    """Where standard output is closed or full, let Python not try it again at its end and complain once more."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # type: ignore[assignment]
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,7 +137,7 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("--guidance", type=float, help="above 1: closer to text and voice")
     generate.add_argument("--matching", type=float, help="0 to 1: how far towards the prompt's own sounds")
     generate.add_argument("--temperature", type=float, help="higher is calmer (the scheduler's, 1.44)")
-    generate.add_argument("--seed", type=int, help="the same seed gives the same audio")
+    generate.add_argument("--seed", type=seed, help="the same seed gives the same audio")
     kinds = ", ".join(name[1:] for name in FORMATS)
     add_common(generate, f"audio file: {kinds} (%(default)s)", default=Path("speech.wav"))
 
@@ -104,6 +154,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_convert(commands.add_parser("convert", help="make a model of weights published elsewhere"))
     return parser
+
+
+def seed(text: str) -> int:
+    """A seed of torch's generators."""
+    number = int(text)
+    if not 0 <= number < 2**64:
+        raise argparse.ArgumentTypeError("wanted a whole number from 0 to 2**64 - 1")
+    return number
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +207,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def run_generate(args: argparse.Namespace) -> None:
-    check_output(args.output, FORMATS)
+    check_output(args.output, FORMATS, args.prompt, args.voice, args.file)
     text = read_text(args)
     begun = time.perf_counter()
     pipe = load_pipeline(args)
@@ -182,7 +240,7 @@ def run_generate(args: argparse.Namespace) -> None:
 
 
 def run_voice(args: argparse.Namespace) -> None:
-    check_output(args.output, [".safetensors"])
+    check_output(args.output, [".safetensors"], args.audio)
     pipe = load_pipeline(args)
     voice = pipe.encode_voice(args.audio)
     voice.save(args.output)
@@ -247,12 +305,16 @@ def convert(make: Callable[[], Any], args: argparse.Namespace) -> None:
         print(f"{type(made).__name__}: {args.output}")
 
 
-def check_output(path: Path, suffixes: Any) -> None:
-    """Find out before the work is done whether its result can be written."""
+def check_output(path: Path, suffixes: Any, *inputs: str | Path | None) -> None:
+    """Find out before the work is done whether its result can be written, and to none of the files that are read."""
+    from .files import check_writable
+
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"the output {str(path)!r} must end in one of {', '.join(suffixes)}.")
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no directory {str(path.parent)!r} to write {path.name} to: make it first.")
+    for given in inputs:
+        if given is not None and os.path.exists(path) and os.path.exists(given) and os.path.samefile(path, given):
+            raise ValueError(f"the output {str(path)!r} is a file that is read ({str(given)!r}): name another output.")
+    check_writable(path)
 
 
 def read_text(args: argparse.Namespace) -> str:
@@ -265,13 +327,13 @@ def read_text(args: argparse.Namespace) -> str:
             raise ValueError(f"{str(args.file)!r} is not a UTF-8 text file ({error.reason}).") from error
     if args.text not in (None, "-"):
         return args.text
-    if args.text is None and sys.stdin.isatty():
+    if sys.stdin is None or args.text is None and sys.stdin.isatty():
         raise ValueError("there is no text: give it as an argument, with --file, or on standard input.")
     return sys.stdin.read()
 
 
 def load_pipeline(args: argparse.Namespace) -> Any:
-    model = args.model or os.environ.get(MODEL_VARIABLE) or bundled_voice()
+    model = args.model if args.model is not None else os.environ.get(MODEL_VARIABLE) or bundled_voice()
     if not os.path.isdir(model) and model.count("/") != 1:
         raise ValueError(f"there is no directory {model!r}, and it is no hub repository (owner/name).")
     import diffusers
@@ -281,11 +343,13 @@ def load_pipeline(args: argparse.Namespace) -> Any:
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = args.device if args.device is not None else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"the device {device!r} cannot be used here ({error}).") from error
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        # Behind the first sentence torch lists what its developers want to know.
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise ValueError(f"the device {device!r} cannot be used here ({reason}).") from error
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model)
     lora = getattr(args, "lora", None)
     if lora is not None:

@@ -13,12 +13,14 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = re.compile(r"\..*\.partial-[0-9a-f]{16}(\.[^.]*)?")
 PROBE_BYTES = 1 << 20
+# Partial files and folders of this process, for `remove_unfinished`.
+_unfinished: set[Path] = set()
 REASONS = {
     errno.ENOSPC: "there is no space left on the disk",
     errno.EDQUOT: "the disk quota is used up",
@@ -50,23 +52,26 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         OSError: `path` is a folder or a device (`IsADirectoryError` for a folder).
     """
     path = Path(path)
-    with _explained(path):
-        mode = _mode_to_keep(path)
-        partial = _partial_path(path)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
-        os.close(os.open(partial, flags, 0o666 if mode is None else mode))
-        if mode is None:
-            mode = stat.S_IMODE(partial.stat().st_mode)
-    try:
-        with _explained(path, partial):
-            yield partial
-            # Some writers put a file of their own, with the owner's permissions alone, in the place of this one.
-            os.chmod(partial, mode)
-            _flush(partial)
-            os.replace(partial, path)
-            _flush_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _new_partial_file(path) as (partial, mode), _explained(path, partial):
+        yield partial
+        # Some writers put a file of their own, with the owner's permissions alone, in the place of this one.
+        os.chmod(partial, mode)
+        _flush(partial)
+        os.replace(partial, path)
+        _flush_folder(path.parent)
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise what `whole_file` would raise for `path` before it is given anything to write; leaves nothing behind.
+
+    Raises:
+        OSError: as `whole_file`.
+        ValueError: `path` has a NUL in it, which no file name can have.
+    """
+    if "\0" in os.fspath(path):
+        raise ValueError(f"the file name {os.fspath(path)!r} has a NUL character in it: name another file.")
+    with _new_partial_file(Path(path)):
+        pass
 
 
 @contextmanager
@@ -136,8 +141,40 @@ def remove_partial(directory: str | os.PathLike) -> None:
             _remove(path)
 
 
+def remove_unfinished() -> None:
+    """Remove the partial files and folders that this process is writing, which is about to end."""
+    for path in list(_unfinished):
+        _remove(path)
+
+
 def _partial_path(path: Path) -> Path:
     return path.with_name(partial_name(path.name))
+
+
+@contextmanager
+def _new_partial_file(path: Path) -> Iterator[tuple[Path, int]]:
+    """An empty partial file for `path` and the permissions that it shall end with; removed in the end."""
+    with _explained(path):
+        mode = _mode_to_keep(path)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    with _new(path, lambda partial: os.close(os.open(partial, flags, 0o666 if mode is None else mode))) as partial:
+        yield partial, stat.S_IMODE(partial.stat().st_mode) if mode is None else mode
+
+
+@contextmanager
+def _new(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """What `create` makes of a partial name for `path`; removed in the end."""
+    partial = _partial_path(path)
+    _unfinished.add(partial)
+    try:
+        with _explained(path):
+            create(partial)
+        try:
+            yield partial
+        finally:
+            _remove(partial)
+    finally:
+        _unfinished.discard(partial)
 
 
 def _mode_to_keep(path: Path) -> int | None:
@@ -156,14 +193,8 @@ def _mode_to_keep(path: Path) -> int | None:
 
 @contextmanager
 def _partial_folder(path: Path) -> Iterator[Path]:
-    with _explained(path):
-        partial = _partial_path(path)
-        os.mkdir(partial)
-    try:
-        with _explained(path, partial):
-            yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _new(path, os.mkdir) as partial, _explained(path, partial):
+        yield partial
 
 
 def _finish_folder(folder: Path) -> None:
@@ -201,7 +232,7 @@ def _put_in_place(partial: Path, path: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
