@@ -2,14 +2,15 @@
 
 import random
 import re
-import time
+import sys
 from pathlib import Path
 
 import pytest
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.text.phonemizers import explain, normalize_for, phonemize
-from ns2_diffusers.text.sentences import split_sentences
+from ns2_diffusers.text.phonemizers import explain, normalize_for
+
+from .work import count, counting_package
 
 TABLES = sorted((Path(__file__).parent / "cases").glob("*.tsv"))
 FRAMES = (
@@ -177,7 +178,7 @@ def test_random_mixtures_raise_nothing_else():
             assert "nothing to speak" in str(error), text
 
 
-# ------------------------------------------------------------------------------------------------ time
+# ------------------------------------------------------------------------------------------------ work
 
 COSTLY = {
     "prose": "The cat sat on the mat, and it was 5 km from No. 3. ",
@@ -214,26 +215,33 @@ COSTLY = {
 }
 
 
-def seconds(function, text):
-    best = float("inf")
-    for _ in range(1 if len(text) > 4000 else 2):
-        started = time.process_time()
-        function(text)
-        best = min(best, time.process_time() - started)
-    return best
+@pytest.fixture(scope="module")
+def counted():
+    """`ns2_diffusers.text` with patterns that count their steps, its first lookups behind it."""
+    package, work = counting_package()
+    package.phonemizers.phonemize("A word.", "english", "en-us")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    yield package, work
+    sys.setrecursionlimit(limit)
 
 
 @pytest.mark.parametrize("unit", COSTLY.values(), ids=COSTLY.keys())
-@pytest.mark.parametrize("step", ["normalize", "phonemize", "split"])
-def test_time_is_linear_in_the_text(unit, step):
-    function = {
-        "normalize": lambda text: normalize_for(text, "english", "en-us"),
-        "phonemize": lambda text: phonemize(text, "english", "en-us"),
-        "split": lambda text: split_sentences(text),
-    }[step]
-    size = 200 if step == "phonemize" else 2000
+@pytest.mark.parametrize("step", ["phonemize", "split"])
+def test_work_is_linear_in_the_text(unit, step, counted):
+    """Twice the text takes twice the lines of Python and twice the steps of each pattern; quadratic would be four."""
+    package, work = counted
+    if step == "phonemize":  # normalization too
+        size, function = 120, lambda text: package.phonemizers.phonemize(text, "english", "en-us")
+    else:  # several times the length at which sentences are cut
+        size, function = 400, package.sentences.split_sentences
     text = unit * (size // len(unit))
-    function(text[:100])
-    short, long = seconds(function, text), seconds(function, text * 16)
-    # Sixteen times the text; quadratic would be 256 times. The factor leaves room for a busy machine.
-    assert long < 60 * short + 0.25, f"{short:.3f} s, sixteen times the text {long:.3f} s"
+    one, two, four = (count(function, text * times, work) for times in (1, 2, 4))
+    # Increments, so that what is done once, or up to a length, does not matter.
+    grown = {
+        place: (four[place] - two[place]) / max(2 * (two[place] - one[place]), 1)
+        for place in four
+        if four[place] > 1000
+    }
+    assert sum(four.values()) > 1000
+    assert {place: growth for place, growth in grown.items() if growth > 1.5} == {}
