@@ -1,4 +1,7 @@
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -88,27 +91,196 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix):
             load_audio(audio)
 
 
-def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(tmp_path):
+@pytest.mark.parametrize("riff, data", [(0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (0, 0), (0xFFFFFFFF, 0)])
+def test_a_wav_from_a_pipe_has_placeholders_for_its_length_and_is_read(tmp_path, riff, data):
     path = tmp_path / "sine.wav"
     soundfile.write(path, SINE, RATE)
+    wanted = load_audio(path)[0]
+    path.write_bytes(patched(path, {4: riff, 40: data}))
+    for audio in (path, {"bytes": path.read_bytes()}):
+        assert torch.equal(load_audio(audio)[0], wanted)
+    assert torch.equal(load_audio(path, max_seconds=0.5)[0], wanted[: RATE // 2])
+
+
+def patched(path, numbers):
     content = bytearray(path.read_bytes())
-    content[4:8] = b"\xff\xff\xff\xff"
+    for offset, number in numbers.items():
+        content[offset : offset + 4] = number.to_bytes(4, "little")
+    return content
+
+
+def flac_of_length(path, samples):
+    """SINE as FLAC whose STREAMINFO says so many samples: its last 36 bits before the checksum."""
+    soundfile.write(path, SINE, RATE)
+    content = bytearray(path.read_bytes())
+    content[21] = content[21] & 0xF0 | samples >> 32
+    content[22:26] = (samples % 2**32).to_bytes(4, "big")
     path.write_bytes(content)
+    return path
+
+
+def test_a_flac_from_a_pipe_does_not_say_how_long_it_is_and_is_read(tmp_path):
+    wanted = load_audio(flac_of_length(tmp_path / "known.flac", RATE))[0]
+    path = flac_of_length(tmp_path / "piped.flac", 0)
+    assert seconds_in_header(tmp_path / "known.flac") == 1 and seconds_in_header(path) == 0
+    assert torch.equal(load_audio(path)[0], wanted) and len(wanted) == RATE
+
+
+def peak_megabytes(code, *args):
+    """Memory that Python code takes at most, above what importing takes, in a process of its own."""
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from ns2_diffusers.audio.loading import load_audio\n"
+        "load_audio((16000, np.ones(1000)), target_sampling_rate=8000)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "def attempt(*args, **options):\n"
+        "    try:\n"
+        "        return len(load_audio(*args, **options)[0])\n"
+        "    except ValueError as error:\n"
+        "        return error\n"
+        f"{code}\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *printed, kilobytes = done.stdout.splitlines()
+    return printed, int(kilobytes) / 1024
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts memory as Linux does")
+
+
+@linux
+@pytest.mark.parametrize("samples", [2**31, 2**36 - 1])
+def test_memory_is_for_what_a_flac_holds_not_for_what_it_promises(tmp_path, samples):
+    path = flac_of_length(tmp_path / "promise.flac", samples)
+    code = "print(attempt(sys.argv[1]))\nprint(attempt(sys.argv[1], max_seconds=0.5))"
+    (error, count), megabytes = peak_megabytes(code, path)
+    assert "is cut off" in error and int(count) == RATE // 2
+    assert megabytes < 50
+
+
+@linux
+def test_memory_is_for_what_is_used_of_a_long_recording(tmp_path):
+    """Ten minutes here; what is read does not depend on it."""
+    path = tmp_path / "silence.ogg"
+    with soundfile.SoundFile(path, "w", 48000, 1, format="OGG") as file:
+        for _ in range(600):
+            file.write(np.zeros(48000, np.float32))
+    assert path.stat().st_size < 2**20
+    (count,), megabytes = peak_megabytes("print(attempt(sys.argv[1], None, 16000, 30))", path)
+    assert int(count) == 30 * 16000 and megabytes < 60
+
+
+@linux
+def test_no_memory_for_a_rate_of_one_hertz(tmp_path):
+    path = tmp_path / "slow.wav"
+    soundfile.write(path, np.zeros(48000), RATE, subtype="PCM_16")
+    path.write_bytes(patched(path, {24: 1, 28: 2}))
+    (error,), megabytes = peak_megabytes("print(attempt(sys.argv[1], None, 16000))", path)
+    assert "is 1; wanted a whole number of Hz from 1000 to 768000" in error and megabytes < 20
+
+
+@linux
+def test_an_array_is_cut_before_it_is_converted():
+    code = (
+        "array = np.lib.stride_tricks.as_strided(np.ones(1), (2, 10**10), (0, 0))\n"
+        "print(attempt((16000, array), target_sampling_rate=8000, max_seconds=10))"
+    )
+    (count,), megabytes = peak_megabytes(code)
+    assert int(count) == 80_000 and megabytes < 50
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1, 999, 768_001, 10**18, 16000.5, np.inf, -np.inf, np.nan, True, "16000", 1j])
+def test_sampling_rates_out_of_bounds(rate):
+    for audio, given in ((SINE, rate), ((rate, SINE), None), ({"array": SINE, "sampling_rate": rate}, None)):
+        with pytest.raises(ValueError, match="wanted a whole number of Hz from 1000 to 768000"):
+            load_audio(audio, given)
+    with pytest.raises(ValueError, match="the sampling rate wanted is"):
+        load_audio(SINE, RATE, rate)
+
+
+@pytest.mark.parametrize("rate", [1000, 768_000, np.int64(8000), np.float32(8000)])
+def test_sampling_rates_within_bounds(rate):
+    waveform, got = load_audio(SINE, rate, 16000)
+    assert got == 16000 and abs(len(waveform) - len(SINE) * 16000 / rate) <= 1
+
+
+@pytest.mark.parametrize("target", [None, 8000, 24000])
+def test_the_beginning_of_a_recording_is_as_in_all_of_it(tmp_path, target):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (5 * RATE, 2)).astype(np.float32)
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, noise, RATE, subtype="FLOAT")
+    for audio in (path, (RATE, noise), (RATE, noise.T), torch.from_numpy(noise)):
+        whole, rate = load_audio(audio, None if isinstance(audio, (tuple, type(path))) else RATE, target)
+        part, _ = load_audio(audio, None if isinstance(audio, (tuple, type(path))) else RATE, target, 1.2345)
+        assert len(part) == int(1.2345 * rate)
+        torch.testing.assert_close(part, whole[: len(part)], atol=1e-5, rtol=0)
+    # Nothing behind it is looked at.
+    noise[3 * RATE] = np.nan
+    assert torch.equal(load_audio((RATE, noise), None, target, 1.2345)[0], load_audio(path, None, target, 1.2345)[0])
+
+
+@pytest.mark.parametrize("scale", [2**15, 2**31])
+def test_floats_that_are_integers_in_disguise_are_refused(tmp_path, scale):
+    with pytest.raises(ValueError, match="divide what was 16-bit by 32768"):
+        load_audio((RATE, SINE * scale))
+    soundfile.write(tmp_path / "loud.wav", SINE * scale, RATE, subtype="FLOAT")
+    with pytest.raises(ValueError, match="floating-point samples of up to"):
+        load_audio(tmp_path / "loud.wav")
+    # What is loud but plausible stays as it is.
+    assert load_audio((RATE, SINE * 3))[0].max() == pytest.approx(1.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_samples_that_are_not_finite(value):
+    samples = SINE.astype(np.float64)
+    samples[500] = value
+    with pytest.raises(ValueError, match="NaN or infinite samples|far too|up to"):
+        load_audio((RATE, samples))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint16, np.uint32, np.complex64, object, "U1"])
+def test_arrays_of_other_types(dtype):
+    with pytest.raises(TypeError, match="wanted floating or integer samples"):
+        load_audio((RATE, np.ones(1000).astype(dtype)))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (9, 9), (3, 4, 5), (100, 100)])
+def test_arrays_of_other_shapes(shape):
+    with pytest.raises(ValueError, match="wanted \\(samples,\\)|has no samples"):
+        load_audio((RATE, np.ones(shape, np.float32)))
+
+
+def test_what_has_no_header(tmp_path):
+    path = tmp_path / "samples.raw"
+    path.write_bytes(bytes(1000))
+    with pytest.raises(ValueError, match="cannot be read as audio"):
+        load_audio(path)
+    for content in (b"", b"RIFF", b"RIFF\0\0\0\0WAVEdata\0\0\0\0", bytes(1000), b"fLaC" + b"\xff" * 1000):
+        with pytest.raises(ValueError, match="cannot be read as audio"):
+            load_audio({"bytes": content})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are UTF-8")
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")
+    soundfile.write(tmp_path / "sine.wav", SINE, RATE)
+    os.rename(tmp_path / "sine.wav", path)
     assert len(load_audio(path)[0]) == RATE
 
 
-def test_a_flac_from_a_pipe_is_refused_with_what_to_do(tmp_path):
-    path = tmp_path / "sine.flac"
-    soundfile.write(path, SINE, RATE)
-    assert seconds_in_header(path) == 1
-    content = bytearray(path.read_bytes())
-    # The last 36 bits before the checksum of STREAMINFO: how many samples there are, 0 for unknown.
-    content[21] &= 0xF0
-    content[22:26] = bytes(4)
-    path.write_bytes(content)
-    assert seconds_in_header(path) == 0
-    with pytest.raises(ValueError, match="sine.flac' does not say how long it is.*ffmpeg"):
-        load_audio(path)
+def test_a_decoder_of_datasets_is_asked_for_what_is_wanted():
+    class Decoder:
+        def get_all_samples(self):
+            raise AssertionError("everything was decoded")
+
+        def get_samples_played_in_range(self, start, stop):
+            samples = torch.from_numpy(SINE)[None, int(start * RATE) : int(stop * RATE)]
+            return type("Samples", (), {"data": samples, "sample_rate": RATE})()
+
+    waveform, _ = load_audio(Decoder(), max_seconds=0.25)
+    assert np.array_equal(waveform.numpy(), SINE[: RATE // 4])
 
 
 def test_speech_is_found_between_silences():

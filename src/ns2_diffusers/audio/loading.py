@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import numbers
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +22,34 @@ WANTED = (
 # Root mean square below which nothing can be heard: -80 dB of full scale.
 SILENCE = 1e-4
 MOST_CHANNELS = 8
-# libsndfile's frame count for a file of unknown length, such as a piped FLAC, which it cannot read.
+# Hz. Beyond these a header is wrong, and resampling would take memory out of proportion to the recording.
+LEAST_RATE, MOST_RATE = 1_000, 768_000
+# Above this, "floating-point samples" are integers that nobody divided by 2^15 or the like.
+MOST_PEAK = 32.0
+# libsndfile's frame count for a file of unknown length, such as a piped FLAC.
 UNKNOWN_FRAMES = 2**63 - 1
+# Samples that are decoded at a time.
+BLOCK = 2**18
+# Seconds that are read beyond what is wanted, so that the resampler's filter does not meet an end there.
+MARGIN_SECONDS = 0.1
+
+
+class _Reader(soundfile.SoundFile):
+    """A file that is read from its beginning only.
+
+    After each read of a file that can seek, soundfile seeks to where it is, which fails where a FLAC header has no
+    length or a wrong one.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 def load_audio(
-    audio: AudioInput, sampling_rate: int | None = None, target_sampling_rate: int | None = None
+    audio: AudioInput,
+    sampling_rate: int | None = None,
+    target_sampling_rate: int | None = None,
+    max_seconds: float | None = None,
 ) -> tuple[torch.Tensor, int]:
     """Read audio and make it mono, float32 in [-1, 1], at `target_sampling_rate`.
 
@@ -35,22 +59,34 @@ def load_audio(
             `bytes` or `path`); or a decoder with `get_all_samples()` (torchcodec's, which `datasets` gives).
         sampling_rate: Hz, of a bare array; for a path it must agree with the file's, if given.
         target_sampling_rate: Hz wanted; the audio's own when None.
+        max_seconds: how much is wanted, from the beginning; all of it when None. What follows is neither decoded nor
+            looked at.
 
     Returns: waveform (samples,), and its sampling rate.
 
     Raises:
         TypeError: `audio` is none of these.
-        ValueError: no such file or not audio; no sampling rate; empty, NaN or infinite samples.
+        ValueError: no such file or not audio; no sampling rate, or one that is not between 1 kHz and 768 kHz; no
+            samples, or NaN, infinite or far too large ones.
     """
-    samples, rate = _read(audio, sampling_rate)
+    if target_sampling_rate is not None:
+        _check_rate(target_sampling_rate, "the sampling rate wanted")
+    samples, rate = _read(audio, sampling_rate, None if max_seconds is None else max_seconds + MARGIN_SECONDS)
     if not samples.size:
         raise ValueError("the audio has no samples: give audio with something in it.")
-    waveform = _to_mono(_to_float(samples))
+    waveform = samples if samples.ndim == 1 else samples.mean(axis=1)
     if not np.isfinite(waveform).all():
         raise ValueError("the audio has NaN or infinite samples: look at how it was made or decoded.")
+    if (peak := float(np.abs(waveform).max())) > MOST_PEAK:
+        raise ValueError(
+            f"the audio has floating-point samples of up to {peak:.6g}; wanted samples in [-1, 1]: divide what was "
+            "16-bit by 32768, or pass the integers themselves."
+        )
     if target_sampling_rate is not None and rate != target_sampling_rate:
         waveform = soxr.resample(waveform, rate, target_sampling_rate)
         rate = target_sampling_rate
+    if max_seconds is not None:
+        waveform = waveform[: int(max_seconds * rate)]
     return torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)), rate
 
 
@@ -95,59 +131,59 @@ def find_speech(
     return max(0, int(loud[0]) * window - margin), min(len(waveform), (int(loud[-1]) + 1) * window + margin)
 
 
-def _read(audio: Any, sampling_rate: int | None) -> tuple[np.ndarray, int]:
+def _read(audio: Any, sampling_rate: Any, seconds: float | None) -> tuple[np.ndarray, int]:
+    """At most the first `seconds`, float32 (samples,) or (samples, channels), and the sampling rate."""
     if isinstance(audio, (str, os.PathLike)):
-        return _read_file(audio, os.fspath(audio), sampling_rate)
+        return _read_file(audio, os.fspath(audio), sampling_rate, seconds)
     if isinstance(audio, Mapping):
-        return _read_mapping(audio, sampling_rate)
+        return _read_mapping(audio, sampling_rate, seconds)
     if hasattr(audio, "get_all_samples"):
-        decoded = audio.get_all_samples()
-        return decoded.data.numpy(), decoded.sample_rate
+        if seconds is not None and hasattr(audio, "get_samples_played_in_range"):
+            decoded = audio.get_samples_played_in_range(0.0, seconds)
+        else:
+            decoded = audio.get_all_samples()
+        sampling_rate, audio = decoded.sample_rate, decoded.data
     if isinstance(audio, tuple) and len(audio) == 2 and np.isscalar(audio[0]):
         sampling_rate, audio = audio
-    if isinstance(audio, torch.Tensor):
-        audio = audio.detach().cpu()
-        audio = (audio.float() if audio.is_floating_point() else audio).numpy()
-    if not isinstance(audio, np.ndarray):
+    if not isinstance(audio, (np.ndarray, torch.Tensor)):
         raise TypeError(f"audio is a {type(audio).__name__}: {WANTED}.")
     if sampling_rate is None:
         raise ValueError(
-            f"the sampling rate of an array of shape {audio.shape} was not given: pass sampling_rate in Hz, or a "
-            "(rate, array) pair."
+            f"the sampling rate of an array of shape {tuple(audio.shape)} was not given: pass sampling_rate in Hz, or "
+            "a (rate, array) pair."
         )
-    if sampling_rate != int(sampling_rate) or sampling_rate <= 0:
-        raise ValueError(f"sampling rate {sampling_rate!r} is not a positive whole number of Hz.")
-    return audio, int(sampling_rate)
+    rate = _check_rate(sampling_rate, "the sampling rate")
+    return _to_float(_first_samples(audio, None if seconds is None else math.ceil(seconds * rate))), rate
 
 
-def _read_mapping(audio: Mapping, sampling_rate: int | None) -> tuple[np.ndarray, int]:
+def _read_mapping(audio: Mapping, sampling_rate: Any, seconds: float | None) -> tuple[np.ndarray, int]:
     if audio.get("array") is not None:
-        return _read(np.asarray(audio["array"]), audio.get("sampling_rate", sampling_rate))
+        return _read(np.asarray(audio["array"]), audio.get("sampling_rate", sampling_rate), seconds)
     if audio.get("bytes") is not None:
-        return _read_file(io.BytesIO(audio["bytes"]), audio.get("path") or "the given bytes", sampling_rate)
-    if audio.get("path") is not None:
-        return _read_file(audio["path"], audio["path"], sampling_rate)
-    raise ValueError(f"a dict with keys {sorted(audio)} holds no audio: {WANTED}.")
+        if not isinstance(audio["bytes"], (bytes, bytearray, memoryview)):
+            raise TypeError(f"'bytes' of a dict is a {type(audio['bytes']).__name__}; wanted the bytes of a file.")
+        return _read_file(io.BytesIO(audio["bytes"]), audio.get("path") or "the given bytes", sampling_rate, seconds)
+    if isinstance(audio.get("path"), (str, os.PathLike)):
+        return _read_file(audio["path"], os.fspath(audio["path"]), sampling_rate, seconds)
+    raise ValueError(f"a dict with keys {sorted(map(str, audio))} holds no audio: {WANTED}.")
 
 
-def _read_file(file: Any, name: str, sampling_rate: int | None) -> tuple[np.ndarray, int]:
-    if not isinstance(file, io.BytesIO) and not os.path.isfile(file):
-        raise ValueError(f"there is no audio file {name!r}: check the path.")
+def _read_file(file: Any, name: str, sampling_rate: Any, seconds: float | None) -> tuple[np.ndarray, int]:
+    if not isinstance(file, io.BytesIO):
+        if not os.path.isfile(file):
+            raise ValueError(f"there is no audio file {name!r}: check the path.")
+        file = os.fsencode(file) if os.name == "posix" else file  # names need not be UTF-8
     try:
-        with soundfile.SoundFile(file) as audio:
-            rate, frames = audio.samplerate, audio.frames
-            if frames == UNKNOWN_FRAMES:
-                raise ValueError(
-                    f"{name!r} does not say how long it is, as a FLAC that was piped into place: write it anew "
-                    "(ffmpeg -i in.flac out.flac)."
-                )
-            samples = audio.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+        with _Reader(_with_length(file)) as audio:
+            rate, frames = _check_rate(audio.samplerate, f"the sampling rate of {name!r}"), audio.frames
+            samples = _read_blocks(audio, None if seconds is None else math.ceil(seconds * rate))
+    except (soundfile.LibsndfileError, TypeError) as error:  # a TypeError for what has no header, such as .raw
         raise ValueError(
             f"{name!r} cannot be read as audio ({error}): give WAV, FLAC, Ogg or MP3, or convert it first "
             f"(ffmpeg -i in out.wav)."
         ) from error
-    if len(samples) < frames or _is_cut_off(file):
+    is_whole = seconds is None or len(samples) < math.ceil(seconds * rate)
+    if is_whole and (len(samples) < frames != UNKNOWN_FRAMES or _is_cut_off(file)):
         raise ValueError(
             f"{name!r} is cut off: its header promises more audio than there is. Copy or download it again."
         )
@@ -158,32 +194,77 @@ def _read_file(file: Any, name: str, sampling_rate: int | None) -> tuple[np.ndar
     return samples, rate
 
 
+def _read_blocks(audio: soundfile.SoundFile, wanted: int | None) -> np.ndarray:
+    """At most `wanted` samples, float32 mono. Memory is taken for what there is, not for what the header promises."""
+    blocks, count, size = [np.zeros(0, np.float32)], 0, max(1, BLOCK // audio.channels)
+    while wanted is None or count < wanted:
+        block = audio.read(size if wanted is None else min(size, wanted - count), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block.mean(axis=1))
+        count += len(block)
+    return np.concatenate(blocks)
+
+
+def _check_rate(rate: Any, what: str) -> int:
+    if (
+        isinstance(rate, (bool, np.bool_))
+        or not isinstance(rate, numbers.Real)
+        or not LEAST_RATE <= float(rate) <= MOST_RATE  # False for NaN
+        or not float(rate).is_integer()
+    ):
+        raise ValueError(f"{what} is {rate!r}; wanted a whole number of Hz from {LEAST_RATE} to {MOST_RATE}.")
+    return int(float(rate))
+
+
+def _opened(file: Any) -> Any:
+    return io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb")
+
+
+def _with_length(file: Any) -> Any:
+    """A WAV file whose writer left its length at 0, with one that says "to the end"; other files as they are."""
+    with _opened(file) as opened:
+        header = opened.read(4096)
+        data = header.find(b"data\0\0\0\0")
+        if header[:4] != b"RIFF" or data < 0:
+            return file
+        unknown = b"\xff" * 4
+        header = header[:4] + unknown + header[8 : data + 4] + unknown + header[data + 8 :]
+        return io.BytesIO(header + opened.read())
+
+
 def _is_cut_off(file: Any) -> bool:
     """Whether a WAV file is shorter than its header says; libsndfile reads such a file without an error."""
-    with io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb") as opened:
+    with _opened(file) as opened:
         header, length = opened.read(8), opened.seek(0, os.SEEK_END)
     promised = int.from_bytes(header[4:8], "little")
     # A WAV that was piped has no length in its header, but a placeholder near the largest one.
     return header[:4] == b"RIFF" and length < 8 + promised < 0x7FFFF000
 
 
+def _first_samples(audio: Any, wanted: int | None) -> np.ndarray:
+    """At most `wanted` samples of an array or tensor, as they are: (samples,) or (samples, channels)."""
+    if audio.ndim == 2:
+        audio = audio.T if audio.shape[0] <= audio.shape[1] else audio
+    if audio.ndim not in (1, 2) or (audio.ndim == 2 and audio.shape[1] > MOST_CHANNELS):
+        raise ValueError(
+            f"an audio array has shape {tuple(audio.shape)}; wanted (samples,), (channels, samples) or (samples, "
+            "channels): one recording at a time."
+        )
+    audio = audio[:wanted]
+    if isinstance(audio, torch.Tensor):
+        audio = audio.detach().cpu()
+        audio = (audio.float() if audio.is_floating_point() else audio).numpy()
+    return audio
+
+
 def _to_float(samples: np.ndarray) -> np.ndarray:
     if np.issubdtype(samples.dtype, np.floating):
-        return samples.astype(np.float32)
+        with np.errstate(over="ignore"):  # to infinity, which is reported
+            return samples.astype(np.float32)
     if samples.dtype == np.uint8:
         # Eight-bit audio is unsigned around 128.
         return (samples.astype(np.float32) - 128) / 128
     if np.issubdtype(samples.dtype, np.signedinteger):
         return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
     raise TypeError(f"audio samples have dtype {samples.dtype}; wanted floating or integer samples.")
-
-
-def _to_mono(samples: np.ndarray) -> np.ndarray:
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim != 2 or min(samples.shape) > MOST_CHANNELS:
-        raise ValueError(
-            f"an audio array has shape {samples.shape}; wanted (samples,), (channels, samples) or (samples, "
-            "channels): one recording at a time."
-        )
-    return samples.mean(axis=int(np.argmin(samples.shape)))

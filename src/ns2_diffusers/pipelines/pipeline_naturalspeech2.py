@@ -143,9 +143,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         Raises:
             TypeError, ValueError: it is no audio, or NaN, silent or too short.
         """
-        waveform, rate = load_audio(prompt_audio, prompt_sampling_rate, self.sampling_rate)
         kept = max(self.config.max_voice_seconds, self.config.max_prompt_seconds)
-        waveform = waveform[: int(kept * rate)]
+        waveform, rate = load_audio(prompt_audio, prompt_sampling_rate, self.sampling_rate, kept)
         check_audible(waveform, rate, self.config.min_prompt_seconds, "the voice prompt")
         channels = waveform.expand(1, self.codec.channels, -1).to(self._execution_device, self.codec.dtype)
         latents, _ = self.codec.quantize(self.codec.encode(channels))

@@ -181,7 +181,8 @@ class RowPreparer(torch.utils.data.Dataset):
         if (seconds := seconds_in_header(file)) > longest:
             raise Rejection("too long", f"{seconds:.2f} s, at most {limits.max_seconds:g} s of speech are wanted")
         try:
-            waveform, rate = load_audio(audio)
+            # More than that is read only of files that do not say how long they are, and is too long.
+            waveform, rate = load_audio(audio, max_seconds=longest + 1)
         except (OSError, TypeError, ValueError) as error:
             raise Rejection("unreadable audio", error) from error
         if rate < limits.min_sampling_rate:
