@@ -1,4 +1,5 @@
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -6,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+import ns2_diffusers.training.run
 from ns2_diffusers import VocosCodec
 from ns2_diffusers.data.recordings import find_recordings, read_span
 
@@ -292,11 +295,13 @@ def test_resuming_with_nothing_there_starts_anew(train_codec, recordings, tmp_pa
     assert len(VocosCodec.from_pretrained(tmp_path / "codec").config.latents_mean) == TINY["latent_channels"]
 
 
-def test_training_stops_by_the_clock(train_codec, recordings, tmp_path, capsys):
+def test_training_stops_by_the_clock(train_codec, recordings, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(ns2_diffusers.training.run, "time", SimpleNamespace(monotonic=lambda: 0.1 * next(ticks)))
     run(train_codec, recordings, tmp_path / "codec", "--max_train_time", "0.02", "--logging_steps", "1")
-    steps = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
-    assert steps
-    assert float(steps[-2 if len(steps) > 1 else -1].split(", ")[1].split(" s")[0]) <= 2
+    rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
+    # The clock is read three times a step, and stands at 1.2 s after four.
+    assert [row["seconds"] for row in rows if "step" in row] == pytest.approx([0.3, 0.6, 0.9, 1.2])
 
 
 def test_an_end_must_be_named(train_codec, capsys):
@@ -331,16 +336,8 @@ def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_code
     script = tmp_path / "clocked.py"
     script.write_text(CLOCKED.format(examples=str(EXAMPLES)))
     common = [str(script), "--train_data", str(recordings), "--pretrained_codec", str(tmp_path / "start")]
-    common += [
-        "--crop_seconds",
-        "0.25",
-        "--lr_warmup_steps",
-        "1",
-        "--max_train_time",
-        "0.25",
-        "--learning_rate",
-        "1e-2",
-    ]
+    common += ["--crop_seconds", "0.25", "--lr_warmup_steps", "1", "--max_train_time", "0.25"]
+    common += ["--learning_rate", "1e-2"]
     common += ["--mixed_precision", "no", "--checkpoints_total_limit", "0", "--checkpointing_steps", "1"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
@@ -353,6 +350,11 @@ def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_code
     # Three ticks a step, fifteen seconds.
     assert names[0] == names[1] == [f"checkpoint-0000000{step}" for step in range(1, 6)]
     start, one, two = (train_codec.load_codec(str(tmp_path / name)) for name in ("start", "one", "two"))
-    for name, tensor in one.state_dict().items():
-        torch.testing.assert_close(two.state_dict()[name], tensor, rtol=1e-4, atol=1e-4, msg=name)
-    assert not torch.equal(one.codebooks, start.codebooks)
+    for part in ("encoder", "decoder", "quantizer"):
+        # AdamW makes whole steps of gradients that are nothing but rounding, so single weights may differ.
+        first, second, before = (flat(getattr(codec, part).state_dict()) for codec in (one, two, start))
+        assert (second - first).norm() < 0.01 * (first - before).norm(), part
+
+
+def flat(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors.values()])
