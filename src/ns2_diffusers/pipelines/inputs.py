@@ -12,7 +12,6 @@ import torch
 
 from ..audio.pitch import interpolate_unvoiced
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
-from ..text.sentences import split_sentences
 
 
 def check_components_fit(codec: Any, denoiser: Any, **readers: Any) -> None:
@@ -121,12 +120,6 @@ def as_texts(given: Any, name: str) -> list[str]:
         if not text.strip():
             raise ValueError(f"{name} {index} is empty: give something to say.")
     return list(texts)
-
-
-def speakable_sentences(text: str, max_length: int) -> list[str]:
-    """The sentences of a text, without those that have no letter or digit (a line of dashes, say)."""
-    parts = split_sentences(text, max_length)
-    return [part for part in parts if any(character.isalnum() for character in part)] or [text]
 
 
 def per_text(value: Any, count: int, name: str) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..models.transformer_denoiser import TransformerDenoiser
 from ..models.variance_adaptor import VarianceAdaptor
 from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
+from ..text.directions import TURN_PAUSE
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from .inputs import check_components_fit, check_number, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin, SamplingSettings
@@ -124,6 +126,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
                 "what pipe.encode_voice returned), not both."
             )
         name, given = ("voice", voice) if prompt_audio is None else ("prompt_audio", prompt_audio)
+        if isinstance(given, dict) and name == "voice" and not given:
+            raise ValueError("voice is an empty dict: give each speaker of the script a voice, by the name.")
         if isinstance(given, list) and len(given) not in (1, num_texts):
             raise ValueError(f"{name} has {len(given)} entries for {num_texts} texts: give one for all, or one each.")
         if voice_matching is not None:
@@ -262,7 +266,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         prompt_audio: AudioInput | list[AudioInput] | None = None,
         *,
         prompt_sampling_rate: int | None = None,
-        voice: Voice | str | os.PathLike | list[Voice | str | os.PathLike] | None = None,
+        voice: Voice | str | os.PathLike | list[Voice | str | os.PathLike] | dict[str, Any] | None = None,
         phonemes: str | list[str] | None = None,
         durations: Any = None,
         pitch: Any = None,
@@ -278,6 +282,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: Any = None,
         max_sentence_length: int = 200,
+        turn_pause: float = TURN_PAUSE,
         max_batch_size: int | None = None,
         output_type: str = "np",
         return_dict: bool = True,
@@ -292,13 +297,15 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             >>> output.audios[0], output.sampling_rate
 
         Args:
-            text: one text or a list. A long text is spoken sentence by sentence, in batches, joined with pauses.
+            text: one text or a list. A long text is spoken sentence by sentence, in batches, joined with pauses. It
+                may say how it is spoken: `[pause 0.5s]`, `[word](/phonemes/)`, SSML (`text.directions`).
             prompt_audio: a recording of the voice for all texts, or a list with one for each: a path, array or
                 tensor, `(rate, array)`, or a dict of `datasets`' Audio.
             prompt_sampling_rate: Hz, where the prompt is a bare array.
             voice: in place of `prompt_audio`: from `encode_voice`, the path of its file, the name of a voice that
-                ships (`named_voices`), or a recording; a list gives one per text. The first named voice speaks where
-                neither is given.
+                ships (`named_voices`), or a recording; a list gives one per text. A dict gives one per speaker of a
+                script, by the names that begin their lines (`Anna: …`). The first named voice speaks where nothing
+                is given.
             phonemes: in place of `text`, in the tokenizer's symbols.
             durations: latent frames of start, each phoneme and end: `len(phonemes) + 2` whole numbers per text;
                 predicted when None. A text with given durations, pitch or latents is not split.
@@ -321,6 +328,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             generator: one for all, or one per text; a text then sounds the same whatever shares its batch.
             latents: unit noise (B, C, T) to start from, where T is the sum of the durations.
             max_sentence_length: characters that a sentence may have before it is split further.
+            turn_pause: seconds of silence between the lines of two speakers.
             max_batch_size: sentences that run in one batch; `max_batch_size` of the pipeline's config when None.
             output_type: "np", "pt" or "latent".
             callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": …})` after each step of each
@@ -346,7 +354,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             callback_on_step_end_tensor_inputs,
         )
         what = (text, phonemes, durations, pitch, latents, speaking_rate, pitch_shift, generator, max_sentence_length)
-        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what)
+        script = (voice, turn_pause) if isinstance(voice, dict) else ((), turn_pause)
+        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, *script)
         self.check_inputs(prompt_audio, voice, len(texts), voice_matching, max_batch_size)
         if voice_matching is None:
             voice_matching = self.config.default_voice_matching
@@ -369,15 +378,45 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
 
-    def stream(
+    def plan(
         self,
         text: str,
         prompt_audio: AudioInput | None = None,
         *,
         prompt_sampling_rate: int | None = None,
-        voice: Voice | str | os.PathLike | None = None,
+        voice: Voice | str | os.PathLike | dict[str, Any] | None = None,
         speaking_rate: float = 1.0,
         pitch_shift: float = 0.0,
+        generator: torch.Generator | None = None,
+        max_sentence_length: int = 200,
+        turn_pause: float = TURN_PAUSE,
+    ) -> list[Utterance]:
+        """The sentences of one text, checked, with their voices and seeds: what `speak` speaks.
+
+        The arguments are those of `__call__`.
+
+        Raises:
+            TypeError, ValueError: bad input; the message says what is wanted.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"one text is wanted, a str; got a {type(text).__name__}.")
+        what = (text, None, None, None, None, speaking_rate, pitch_shift, generator, max_sentence_length)
+        script = (voice, turn_pause) if isinstance(voice, dict) else ((), turn_pause)
+        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, *script)
+        self.check_inputs(prompt_audio, voice, 1, None, None)
+        return self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
+
+    @torch.no_grad()
+    def finish(self, utterance: Utterance, spoken: SpokenUtterance) -> NaturalSpeech2PipelineOutput:
+        """One sentence of `speak`, faded and with the silence around it; its words count from its beginning."""
+        form = (self.sampling_rate, self.codec.hop_length, self._silent_latents(), "np")
+        return join_utterances([replace(utterance, text_index=0)], [spoken], *form)
+
+    def sentences(
+        self,
+        text: str,
+        prompt_audio: AudioInput | None = None,
+        *,
         num_inference_steps: int | None = None,
         timesteps: Sequence[float] | None = None,
         sigmas: Sequence[float] | None = None,
@@ -385,43 +424,56 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         temperature: float | None = None,
         eta: float = 0.0,
         voice_matching: float | None = None,
-        generator: torch.Generator | None = None,
-        max_sentence_length: int = 200,
-    ) -> Iterator[np.ndarray]:
+        max_batch_size: int = 1,
+        **plan: Any,
+    ) -> Iterator[NaturalSpeech2PipelineOutput]:
         """Speak one text sentence by sentence; the pieces put together are what `__call__` returns.
 
-        The arguments are those of `__call__`. What is wrong with them is raised at once, not with the first
-        sentence. The scheduler is that of this moment, whatever the pipeline's becomes while the stream is read.
+        What is wrong with the arguments is raised at once, not with the first sentence. The scheduler is that of this
+        moment, whatever the pipeline's becomes while the sentences are read.
 
-        Yields: (samples,) float32 arrays, each with the pause that follows it.
+        Args:
+            max_batch_size: sentences that are made together; 1 gives the first as soon as possible.
+            plan: of `plan`.
+
+        All other arguments are those of `__call__`.
+
+        Yields: one sentence each, with the silence around it. Its words count from its beginning.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"stream speaks one text, a str; got a {type(text).__name__}.")
         settings = self.check_sampling(num_inference_steps, timesteps, sigmas, guidance_scale, temperature, eta)
-        what = (text, None, None, None, None, speaking_rate, pitch_shift, generator, max_sentence_length)
-        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what)
-        self.check_inputs(prompt_audio, voice, 1, voice_matching, None)
+        self.check_inputs(None, None, 1, voice_matching, max_batch_size)
         matching = self.config.default_voice_matching if voice_matching is None else voice_matching
-        utterances = self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
+        utterances = self.plan(text, prompt_audio, **plan)
 
-        def pieces() -> Iterator[Any]:
+        def pieces() -> Iterator[NaturalSpeech2PipelineOutput]:
             try:
-                for utterance in utterances:
+                for start in range(0, len(utterances), max_batch_size):
+                    batch = utterances[start : start + max_batch_size]
                     # Nothing is yielded inside `no_grad`, which would reach into the caller's loop.
-                    spoken = self.speak([utterance], settings, matching)
-                    with torch.no_grad():
-                        form = (self.sampling_rate, self.codec.hop_length, self._silent_latents(), "np")
-                        piece = join_utterances([utterance], spoken, *form)
-                    yield piece.audios[0]
+                    for utterance, spoken in zip(batch, self.speak(batch, settings, matching), strict=True):
+                        yield self.finish(utterance, spoken)
             finally:
                 self.maybe_free_model_hooks()
 
         return pieces()
 
+    def stream(self, text: str, prompt_audio: AudioInput | None = None, **options: Any) -> Iterator[np.ndarray]:
+        """The audio of `sentences`, whose arguments these are.
+
+        Yields: (samples,) float32 arrays, each with the pause that follows it.
+        """
+        pieces = self.sentences(text, prompt_audio, **options)
+        return (np.asarray(piece.audios[0]) for piece in pieces)
+
     def _with_voices(
         self, texts: list[list[Utterance]], prompt_audio: Any, prompt_sampling_rate: int | None, voice: Any
     ) -> list[Utterance]:
-        """Fill in the voice of each utterance: one for all texts, or one for each."""
+        """Fill in the voice of each utterance: one for all texts, one for each, or one for each speaker."""
+        if isinstance(voice, dict):
+            speakers = {name: self._load_voice(each, prompt_sampling_rate) for name, each in voice.items()}
+            for utterance in (each for utterances in texts for each in utterances):
+                utterance.voice = speakers[str(utterance.speaker)]
+            return [utterance for utterances in texts for utterance in utterances]
         if prompt_audio is None:
             given = NAMES[0] if voice is None else voice
             many = given if isinstance(given, list) else [given]

@@ -9,6 +9,21 @@ import torch
 from diffusers.utils import BaseOutput
 
 
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word and when it is said.
+
+    Args:
+        text: as it is written, with the punctuation that touches it.
+        start, end: seconds from the beginning of the audio, exact to a latent frame. The pause of a punctuation mark
+            is behind `end`.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
 @dataclass
 class NaturalSpeech2PipelineOutput(BaseOutput):
     """Speech with its durations and F0; one list entry per text.
@@ -17,11 +32,13 @@ class NaturalSpeech2PipelineOutput(BaseOutput):
         audios: waveforms (samples,), NumPy arrays or tensors; latents (C, T) for `output_type="latent"`.
         sampling_rate: Hz.
         durations: latent frames of start, each phoneme and end, sentence after sentence; a pause counts for the last
-            symbol before it. None for unconditional generation.
+            symbol before it, one before all text for the first symbol. None for unconditional generation.
         f0: Hz, one value per latent frame, 0 where unvoiced and in pauses. None for unconditional generation.
+        words: what is said when, in order. None for unconditional generation.
     """
 
     audios: list[np.ndarray] | list[torch.Tensor]
     sampling_rate: int
     durations: list[np.ndarray] | None = None
     f0: list[np.ndarray] | None = None
+    words: list[list[SpokenWord]] | None = None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..text.sentences import pause_after
+from ..text.directions import MAX_PAUSE, TURN_PAUSE, Passage, read_directions
+from ..text.sentences import pause_after, split_sentences
+from ..text.tokenizer import NothingToSpeakError
+from ..text.words import WordSymbols
 from .inputs import (
     as_texts,
     check_durations,
@@ -19,9 +22,8 @@ from .inputs import (
     per_text,
     per_text_latents,
     per_text_tensor,
-    speakable_sentences,
 )
-from .pipeline_output import NaturalSpeech2PipelineOutput
+from .pipeline_output import NaturalSpeech2PipelineOutput, SpokenWord
 from .voice import Voice
 
 # Sentences that are joined fade in and out over this long, so that no edge clicks.
@@ -38,6 +40,9 @@ class Utterance:
         seed: of the item's noise.
         text_index: which text it belongs to.
         pause: latent frames of silence behind it.
+        lead: latent frames of silence before it, where a text begins with a pause.
+        words: its words, by the positions of their symbols in `input_ids`.
+        speaker: whose line it is, in a text of several speakers.
         speaking_rate: divides predicted durations.
         pitch_shift: semitones, added to predicted pitch.
         durations: (N,) latent frames, or None to predict them.
@@ -50,6 +55,9 @@ class Utterance:
     seed: int
     text_index: int = 0
     pause: int = 0
+    lead: int = 0
+    words: list[WordSymbols] = field(default_factory=list)
+    speaker: str | None = None
     speaking_rate: float = 1.0
     pitch_shift: float = 0.0
     durations: torch.Tensor | None = None
@@ -91,14 +99,19 @@ def plan_utterances(
     pitch_shift: float | list[float],
     generator: torch.Generator | list[torch.Generator] | None,
     max_sentence_length: int,
+    speakers: Collection[str] = (),
+    turn_pause: float = TURN_PAUSE,
 ) -> list[list[Utterance]]:
     """Check what to speak and split it into sentences: all that can fail before a model runs.
 
-    A text with durations, pitch or latents of its own is not split. The voice is filled in later.
+    A text with durations, pitch or latents of its own is not split, and no directions are read in it (`[pause 0.5s]`,
+    SSML). The voice is filled in later.
 
     Args:
         tokenizer: of the pipeline.
         frame_rate: latent frames per second.
+        speakers: names, where the texts are scripts.
+        turn_pause: seconds of silence where the speaker changes.
 
     All other arguments are those of the pipeline's call.
 
@@ -119,33 +132,93 @@ def plan_utterances(
     durations = per_text_tensor(durations, count, "durations")
     pitch = per_text_tensor(pitch, count, "pitch")
     latents = per_text_latents(latents, count)
+    check_number("turn_pause", turn_pause, f"seconds, 0 to {MAX_PAUSE:g}", least=0.0, most=MAX_PAUSE)
     whole = phonemes is not None or any(given[0] is not None for given in (durations, pitch, latents))
-    parts = [[each] if whole else speakable_sentences(each, max_sentence_length) for each in texts]
-    encoding = {"is_phonemes": phonemes is not None, "return_tensors": "pt"}
-    seeds = draw_seeds(generator, [len(each) for each in parts])
+    if whole and speakers:
+        raise ValueError(
+            "a script of several speakers is text alone: leave out phonemes, durations, pitch and latents."
+        )
+    split = [
+        (0.0, [Passage(each)]) if whole else _sentences(each, max_sentence_length, speakers, turn_pause)
+        for each in texts
+    ]
+    seeds = draw_seeds(generator, [len(parts) for _, parts in split])
     planned = []
-    for index in range(count):
-        utterances = [
-            Utterance(
-                input_ids=tokenizer(part, **encoding)["input_ids"][0],
-                voice=None,  # type: ignore[arg-type]  # the pipeline sets it
-                seed=seeds[index][position],
-                text_index=index,
-                pause=round(pause_after(part) * frame_rate) if position + 1 < len(parts[index]) else 0,
-                speaking_rate=rates[index],
-                pitch_shift=shifts[index],
-                durations=durations[index],
-                pitch=pitch[index],
-                latents=latents[index],
+    for index, (lead, parts) in enumerate(split):
+        utterances: list[Utterance] = []
+        silence = round(lead * frame_rate)
+        for part, seed in zip(parts, seeds[index], strict=True):
+            pause = round((part.pause or 0.0) * frame_rate)
+            try:
+                input_ids, words = _read(tokenizer, part.text, phonemes is not None)
+            except NothingToSpeakError:
+                if tokenizer.unknown == "error" or len(parts) == 1:
+                    raise
+                # All of it was dropped, but for the silence behind it.
+                if utterances:
+                    utterances[-1].pause += pause
+                else:
+                    silence += pause
+                continue
+            utterances.append(
+                Utterance(
+                    input_ids=input_ids,
+                    voice=None,  # type: ignore[arg-type]  # the pipeline sets it
+                    seed=seed,
+                    text_index=index,
+                    pause=pause,
+                    lead=silence,
+                    words=words,
+                    speaker=part.speaker,
+                    speaking_rate=rates[index] * part.rate,
+                    pitch_shift=shifts[index] + part.pitch,
+                    durations=durations[index],
+                    pitch=pitch[index],
+                    latents=latents[index],
+                )
             )
-            for position, part in enumerate(parts[index])
-        ]
+            silence = 0
+        if not utterances:
+            raise NothingToSpeakError(f"all of text {index} was dropped, as none of it can be read: give other words.")
         if durations[index] is not None:
             check_durations(durations[index], len(utterances[0].input_ids), frame_rate)
             if pitch[index] is not None:
                 frame_pitch(pitch[index], durations[index].long())
         planned.append(utterances)
     return planned
+
+
+def _sentences(
+    text: str, max_length: int, speakers: Collection[str], turn_pause: float
+) -> tuple[float, list[Passage]]:
+    """Seconds of silence before a text, and its sentences, each with the seconds behind it.
+
+    What has no letter or digit (a line of dashes, say) is left out.
+    """
+    lead, parts = 0.0, []
+    passages = read_directions(text, speakers, turn_pause)
+    for passage in passages:
+        sentences = split_sentences(passage.text, max_length)
+        speakable = [each for each in sentences if any(character.isalnum() for character in each)]
+        parts += [replace(passage, text=each, pause=None) for each in speakable]
+        if passage.pause is not None and not parts:
+            lead += passage.pause
+        elif passage.pause is not None:
+            before = 0.0 if speakable else parts[-1].pause or 0.0
+            parts[-1] = replace(parts[-1], pause=before + passage.pause)
+    for index, part in enumerate(parts):
+        if part.pause is None:
+            parts[index] = replace(part, pause=pause_after(part.text) if index + 1 < len(parts) else 0.0)
+    # Without a word, the tokenizer says so.
+    return lead, parts or [Passage(" ".join(passage.text for passage in passages))]
+
+
+def _read(tokenizer: Any, text: str, is_phonemes: bool) -> tuple[torch.Tensor, list[WordSymbols]]:
+    """The symbols of a text, (N,) int64, and its words by their positions among these."""
+    phonemes, words = tokenizer.read(text, is_phonemes)
+    first = int(tokenizer.bos_token is not None)
+    words = [replace(word, first=word.first + first, last=word.last + first) for word in words]
+    return tokenizer(phonemes, is_phonemes=True, return_tensors="pt")["input_ids"][0], words
 
 
 def batches_of_like_length(utterances: Sequence[Utterance], max_batch_size: int) -> Iterator[list[int]]:
@@ -175,22 +248,26 @@ def join_utterances(
         output_type: "np", "pt" or "latent".
     """
     count = utterances[-1].text_index + 1
-    lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(3)]
-    audios, durations, f0 = lists
+    lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(4)]
+    audios, durations, f0, words = lists
     for utterance, result in zip(utterances, spoken, strict=True):
         if result is None:
             continue
-        index, pause = utterance.text_index, utterance.pause
+        index, lead, pause = utterance.text_index, utterance.lead, utterance.pause
         if result.waveform is None:
-            audio = torch.cat([result.latents, silence.to(result.latents).expand(-1, pause)], dim=-1)
+            latents, still = result.latents, silence.to(result.latents)
+            audio = torch.cat([still.expand(-1, lead), latents, still.expand(-1, pause)], dim=-1)
         else:
-            quiet = result.waveform.new_zeros(*result.waveform.shape[:-1], pause * hop_length)
-            audio = torch.cat([fade(result.waveform, sampling_rate), quiet], dim=-1)
+            around = (lead * hop_length, pause * hop_length)
+            audio = torch.nn.functional.pad(fade(result.waveform, sampling_rate), around)
         frames = result.durations.clone()
+        frames[0] += lead
         frames[-1] += pause
+        begins = sum(len(each) for each in f0[index]) + lead
+        words[index] += time_words(utterance.words, result.durations, begins, hop_length / sampling_rate)
         audios[index].append(audio)
         durations[index].append(frames.numpy())
-        f0[index].append(np.pad(result.f0.numpy(), (0, pause)))
+        f0[index].append(np.pad(result.f0.numpy(), (lead, pause)))
     nothing = torch.zeros(0) if output_type != "latent" else silence[:, :0]
     joined = [torch.cat(parts, dim=-1) if parts else nothing for parts in audios]
     return NaturalSpeech2PipelineOutput(
@@ -198,7 +275,27 @@ def join_utterances(
         sampling_rate,
         [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in durations],
         [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in f0],
+        words,
     )
+
+
+def time_words(
+    words: Sequence[WordSymbols], durations: torch.Tensor, begins: int, seconds_per_frame: float
+) -> list[SpokenWord]:
+    """When words are said.
+
+    Args:
+        words: by the positions of their symbols.
+        durations: (N,) latent frames of all symbols.
+        begins: latent frames before the first symbol.
+        seconds_per_frame: the hop length by the sampling rate.
+    """
+    ends = (durations.cumsum(0) + begins).tolist()
+    starts = [begins, *ends]
+    return [
+        SpokenWord(word.text, starts[word.first] * seconds_per_frame, ends[word.last - 1] * seconds_per_frame)
+        for word in words
+    ]
 
 
 def fade(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .classes import Context, read_classes
@@ -35,6 +35,8 @@ class Normalized:
         steps: the names of the steps, and the text each made with its edits, first to last.
         unreadable: characters without a reading, each once, in order; left out of `text`.
         emoji: emoji that were passed over, each once, in order.
+        given: phonemes that the text itself gives, by the names that stand for their words in `text`.
+        words: how each word was read, where the backend tells.
     """
 
     source: str
@@ -42,6 +44,8 @@ class Normalized:
     steps: list[tuple[str, EditedText]] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     emoji: list[str] = field(default_factory=list)
+    given: dict[str, str] = field(default_factory=dict)
+    words: list = field(default_factory=list)
 
     def source_span(self, start: int, end: int) -> tuple[int, int]:
         """Where characters `start` to `end` of `text` stand in `source`."""
@@ -72,6 +76,7 @@ def normalize(
     emoji: str = "skip",
     known: Callable[[str], bool] = _no_lexicon,
     acronym: Callable[[str], bool] = lambda word: False,
+    first: Sequence[Edit] = (),
 ) -> Normalized:
     """Writes a text as it is said.
 
@@ -82,6 +87,7 @@ def normalize(
         emoji: `skip` (they are named in `emoji`), `name` (read by their names) or `error` (they are unreadable).
         known: tells whether a lower-case word is in the lexicon.
         acronym: tells whether a word in capitals is in the lexicon as such (NASA).
+        first: edits that come before all others.
 
     Raises:
         ValueError: if number_format or emoji is none of these.
@@ -99,7 +105,8 @@ def normalize(
             result.steps.append((name, edited))
             result.text = edited.text
 
-    step("typography", typography(text, english))
+    step("readings", list(first))
+    step("typography", typography(result.text, english))
     if number_format == "comma" and english:
         # As long as before, so that it needs no edits of its own.
         swapped = _COMMA_NUMBER.sub(lambda m: m[0].translate({44: 46, 46: 44}), result.text)

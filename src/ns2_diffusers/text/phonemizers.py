@@ -19,6 +19,7 @@ from .arpabet import to_arpabet
 from .edits import Edit, EditedText
 from .heteronyms import apply_heteronyms
 from .normalization import Normalized, normalize
+from .readings import READING, hide_readings
 
 BACKENDS = ("english", "arpabet", "misaki", "espeak", "none")
 NORMALIZERS = ("ours", "nemo", "none")
@@ -50,6 +51,7 @@ class Word:
             the words around it), or `silent` (punctuation).
         rule: the class of rules that wrote it in other words (`money`, `date`, ...); None where it stands as written.
         start, end: where in the text.
+        space: whether a space follows.
     """
 
     written: str
@@ -59,6 +61,7 @@ class Word:
     rule: str | None
     start: int
     end: int
+    space: bool = False
 
 
 def phonemize(text: str, backend: str, language: str, **options) -> tuple[str, list[str]]:
@@ -94,6 +97,8 @@ def read(
 ) -> tuple[str, Normalized]:
     """Phonemes of a text, and how it was written out.
 
+    A word may carry its phonemes, `[Kubernetes](/kˌubəɹnˈɛtɪs/)`, in misaki's symbols.
+
     Args:
         text, backend, language: as for `phonemize`.
         normalizer: `ours`, `nemo` (`pip install "ns2-diffusers[nemo]"`) or `none`.
@@ -106,19 +111,32 @@ def read(
     check_backend(backend, language)
     if backend == "none":
         return text, Normalized(text, text)
-    normalized = normalize_for(
-        text, backend, language, normalizer=normalizer, number_format=number_format, emoji=emoji
-    )
-    if not normalized.text:
-        return "", normalized
-    if backend == "espeak":
-        phonemes = _espeak(normalized.text, language)
-    elif backend == "misaki":
-        phonemes = _misaki_phonemes(normalized.text, language)
+    options: dict[str, Any] = {"normalizer": normalizer, "number_format": number_format, "emoji": emoji}
+    if backend in ("espeak", "misaki"):
+        phonemes, normalized = _read_around_marks(text, backend, language, options)
     else:
-        phonemes = _join(_hibari_words(normalized, language, lexicon))
+        normalized = normalize_for(text, backend, language, **options)
+        normalized.words = _explained(normalized, text, language, lexicon)
+        phonemes = "".join(word.phonemes + " " * word.space for word in normalized.words)
     phonemes = re.sub(r" +", " ", phonemes).strip()
     return to_arpabet(phonemes) if backend == "arpabet" else phonemes, normalized
+
+
+def _read_around_marks(text: str, backend: str, language: str, options: dict[str, Any]) -> tuple[str, Normalized]:
+    """A text by an engine that knows no given phonemes: what is between the marks is read by itself."""
+    engine = _espeak if backend == "espeak" else _misaki_phonemes
+    whole, phonemes = normalize_for(READING.sub(r"\1", text), backend, language, **options), ""
+    if not READING.search(text):
+        return (engine(whole.text, language) if whole.text else ""), whole
+    # Every third part is a word of a mark, the one behind it its phonemes.
+    for index, part in enumerate(READING.split(text)):
+        if index % 3 == 2:
+            phonemes += part.strip()
+        elif index % 3 == 0:
+            normalized = normalize_for(part, backend, language, **options).text
+            spaces = [" " * side for side in (part[:1].isspace(), part[-1:].isspace())]
+            phonemes += spaces[0] + (engine(normalized, language) if normalized else "") + spaces[1]
+    return phonemes, whole
 
 
 def normalize_for(
@@ -128,14 +146,16 @@ def normalize_for(
     if normalizer not in NORMALIZERS:
         raise ValueError(f"There is no normalizer {normalizer!r}; choose one of {', '.join(NORMALIZERS)}.")
     options: dict[str, Any] = {"number_format": number_format, "emoji": emoji}
+    given: dict[str, str] = {}
     if backend in ("english", "arpabet"):
         words = _hibari_g2p(language == "en-gb")
-        options |= {"known": words.known, "acronym": words.is_acronym}
-    if not language.startswith("en") or normalizer == "ours":
-        return normalize(text, language, **options)
-    if normalizer == "nemo":
-        text = _nemo().normalize(text, punct_post_process=True)
-    return normalize(text, language, **options)
+        edits, given = hide_readings(text)
+        options |= {"known": words.known, "acronym": words.is_acronym, "first": edits}
+    if normalizer == "nemo" and language.startswith("en"):
+        text = _nemo().normalize(EditedText(text, options.pop("first", [])).text, punct_post_process=True)
+    normalized = normalize(text, language, **options)
+    normalized.given = given
+    return normalized
 
 
 @cache
@@ -158,12 +178,15 @@ def explain(text: str, backend: str, language: str, **options) -> list[Word]:
     check_backend(backend, language)
     if backend not in ("english", "arpabet"):
         raise ValueError(f"The {backend} backend does not tell how it reads; explain needs english or arpabet.")
-    lexicon = options.pop("lexicon", None)
-    normalized = normalize_for(text, backend, language, **options)
+    return read(text, backend, language, **options)[1].words
+
+
+def _explained(normalized: Normalized, text: str, language: str, lexicon: dict[str, str] | None) -> list[Word]:
     words = []
-    for spoken, _, phonemes, source, position in _hibari_words(normalized, language, lexicon):
+    for spoken, space, phonemes, source, position in _hibari_words(normalized, language, lexicon):
         start, end = normalized.source_span(position, position + len(spoken))
-        words.append(Word(text[start:end], spoken, phonemes, source, normalized.rule_at(position), start, end))
+        rule = normalized.rule_at(position)
+        words.append(Word(text[start:end], spoken, phonemes, source, rule, start, end, bool(space)))
     return words
 
 
@@ -283,8 +306,8 @@ def _hibari_words(normalized, language, lexicon=None):
         normalized.text = edited.text
     tokens = engine.tokens(normalized.text)
     position, spelled = 0, set()
-    if lexicon:
-        _apply_lexicon(tokens, lexicon)
+    if lexicon or normalized.given:
+        _apply_lexicon(tokens, (lexicon or {}) | normalized.given)
     for token in tokens:
         letters = _SPELLED.fullmatch(token.text)
         if letters and letters[1].isupper() and token.phonemes is None and normalized.rule_at(position) is not None:
@@ -319,15 +342,15 @@ def _plural_sound(phonemes, suffix):
 
 
 def _apply_lexicon(tokens, lexicon):
-    """The user's readings: of the word as written, else of its lower case."""
+    """The user's readings: of the word as written, else of its lower case; a genitive follows its word."""
+    previous = None
     for token in tokens:
         phonemes = lexicon.get(token.text) or lexicon.get(token.text.lower())
+        if previous and token.text == "'s":
+            phonemes = _plural_sound(previous, "s")
         if phonemes is not None and token.phonemes is None:
             token.phonemes, token.rating = phonemes, 5
-
-
-def _join(words):
-    return "".join(phonemes + (" " if whitespace else "") for _, whitespace, phonemes, _, _ in words)
+        previous = phonemes if not token.whitespace else None
 
 
 # ------------------------------------------------------------------------------------------------ misaki
@@ -394,6 +417,11 @@ def _espeak(text, language):
 def _espeak_piece(backend, text):
     # An empty piece stands before a leading mark; the symbols taken away are espeak's own separators.
     return re.sub(r"[-`^#_]", "", backend.phonemize([text], strip=True)[0]) if text.strip() else ""
+
+
+def from_ipa(phonemes: str, accent: str = "american") -> str:
+    """Phonemes in the IPA's usual spelling (`eɪ`, `tʃ`, `r`) in misaki's symbols, which are one for each sound."""
+    return _misaki(phonemes.strip().strip("/[]"), accent)
 
 
 def _misaki(phonemes, accent):

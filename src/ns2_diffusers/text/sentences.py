@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from .edits import EditedText
+from .readings import without_readings
 from .structure import pause_between
 
 # No sentence ends at the full stop of these: a name, a number or the rest of a list follows.
@@ -51,7 +53,8 @@ def split_sentences(text: str, max_length: int = 200, min_length: int = 12) -> l
 
     Not a character is lost or moved: `"".join(parts) == text`; whitespace stays with the part before it.
     Abbreviations, initials, decimals and quotations are seen through; a sentence that is too long is cut at a
-    semicolon, colon or dash, else at a comma, else before a conjunction, else at a space, else anywhere.
+    semicolon, colon or dash, else at a comma, else before a conjunction, else at a space, else anywhere. A word that
+    carries its pronunciation (`[word](/phonemes/)`) is as long as the word, and is not cut.
 
     Args:
         text: any text.
@@ -67,8 +70,22 @@ def split_sentences(text: str, max_length: int = 200, min_length: int = 12) -> l
     """
     if max_length < 1:
         raise ValueError(f"max_length counts characters and must be at least 1, not {max_length}.")
+    if marks := without_readings(text):
+        return _split_around_marks(EditedText(text, marks), max_length, min_length)
     spans = [span for start, end in _sentences(text) for span in _shorten(text, start, end, max_length)]
     return [text[start:end] for start, end in _merge(text, spans, max_length, min_length)]
+
+
+def _split_around_marks(edited, max_length, min_length):
+    """Cuts the text without its marks, and puts a cut within a mark behind it."""
+    parts, start, position = [], 0, 0
+    for part in split_sentences(edited.text, max_length, min_length):
+        position += len(part)
+        end = edited.source_span(position - 1, position)[1] if position < len(edited.text) else len(edited.source)
+        if end > start:
+            parts.append(edited.source[start:end])
+            start = end
+    return parts
 
 
 def pause_after(part: str) -> float:

@@ -14,6 +14,7 @@ from .markup import MARKUPS, plain_text
 from .normalization import NUMBER_FORMATS
 from .phonemizers import NORMALIZERS, Word, check_backend, explain, read
 from .typography import EMOJI_CHOICES
+from .words import WordSymbols, find_words
 
 PAD = "$"
 PUNCTUATION = ";:,.!?¡¿—…\"«»“”() '"
@@ -33,6 +34,10 @@ VOCABULARIES = {"arpabet": arpabet.SYMBOLS}
 
 # Signs that look different in Unicode and are the same phoneme.
 _SAME = str.maketrans({"g": "ɡ", "ε": "ɛ", "Φ": "ɸ", "\n": " ", "\t": " "})
+
+
+class NothingToSpeakError(ValueError):
+    """A text without a sound."""
 
 
 class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
@@ -182,20 +187,55 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         """The phonemes of a text, as `input_ids` will have them.
 
         Args:
-            text: what to read; with the backend `none`, phonemes, which are checked.
+            text: what to read; with the backend `none`, phonemes, which are checked. A word may carry its phonemes,
+                `[Kubernetes](/kˌubəɹnˈɛtɪs/)`.
 
         Raises:
             TypeError: if text is not a string.
-            ValueError: if there is nothing to say, or (`unknown="error"`) something in it cannot be read.
+            NothingToSpeakError: if there is nothing to say.
+            ValueError: if (`unknown="error"`) something in it cannot be read.
         """
+        return self._read(text)[0]
+
+    def read(self, text: str, is_phonemes: bool = False) -> tuple[str, list[WordSymbols]]:
+        """The phonemes of a text, and which of their symbols each word has.
+
+        `self(phonemes, is_phonemes=True)` makes ids of the phonemes, with a start symbol in front.
+
+        Args:
+            text: as for `phonemize`.
+            is_phonemes: the text is phonemes; a word is then what stands between spaces.
+
+        Returns: the phonemes, and the words in order. Where the backend does not tell how it reads, and the words of
+            the text are not as many as those of the phonemes, there is one word: the text.
+
+        Raises:
+            As `phonemize`.
+        """
+        if is_phonemes:
+            _check_text(text)
+            phonemes, words = self._known_symbols(text, text), []
+        else:
+            phonemes, words = self._read(text)
+            text = self._checked(text)
+        symbols = self._split(phonemes)
+        return phonemes, find_words(text, words, symbols, self._symbols_of, _is_pause)
+
+    def _symbols_of(self, phonemes):
+        """The symbols of a word's phonemes among those of its text."""
+        phonemes = arpabet.to_arpabet(phonemes) if self.backend == "arpabet" else _canonical(phonemes)
+        vocabulary, special = self.get_vocab(), set(self.all_special_tokens)
+        return [symbol for symbol in self._split(phonemes) if symbol in vocabulary and symbol not in special]
+
+    def _read(self, text):
         text = self._checked(text)
         phonemes, normalized = read(text, self.backend, self.language, **self._reading)
         if normalized.unreadable:
             self._report(normalized.unreadable, text, f"cannot be read by the {self.backend} backend")
         if normalized.emoji:
             names = ", ".join(_name(symbol) for symbol in normalized.emoji)
-            warnings.warn(f'Skipped {names} in {_shorten(text)}; emoji="name" reads them.', stacklevel=3)
-        return self._known_symbols(phonemes, text)
+            warnings.warn(f'Skipped {names} in {_shorten(text)}; emoji="name" reads them.', stacklevel=4)
+        return self._known_symbols(phonemes, text), normalized.words
 
     def explain(self, text: str) -> list[Word]:
         """How each word of a text is read, in order: as it is written, as it is said, in phonemes, and by what.
@@ -250,7 +290,7 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
             # A dropped word leaves the spaces on both its sides.
             phonemes = re.sub(r" {2,}", " ", phonemes).strip()
         if not any(is_sound(s) for s in self._split(phonemes)):
-            raise ValueError(f"There is nothing to speak in {_shorten(text)}; give it at least one word.")
+            raise NothingToSpeakError(f"There is nothing to speak in {_shorten(text)}; give it at least one word.")
         return phonemes
 
     def _split(self, phonemes):
@@ -271,7 +311,7 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
                 f"{names} in {_shorten(text)} {problem}. Write it differently, or drop such characters with "
                 f'NaturalSpeech2Tokenizer(..., unknown="drop").'
             )
-        warnings.warn(f"Dropped {names} from {_shorten(text)}: {problem}.", stacklevel=4)
+        warnings.warn(f"Dropped {names} from {_shorten(text)}: {problem}.", stacklevel=5)
 
     # ----------------------------------------------------------------------------- what transformers asks for
 
@@ -374,6 +414,10 @@ def _check_lexicon(lexicon, backend):
 def _check_text(text):
     if not isinstance(text, str):
         raise TypeError(f"Expected a text (str) or a list of texts, got {type(text).__name__}: {text!r:.80}.")
+
+
+def _is_pause(symbol):
+    return symbol in PUNCTUATION or symbol in arpabet.SILENCES
 
 
 def is_sound(symbol: str) -> bool:

@@ -1,0 +1,313 @@
+"""How a text wants to be spoken: pauses, rate, pitch and speakers, in three forms.
+
+- `[pause 0.5s]` or `[pause 500ms]` anywhere;
+- SSML, in a text that begins with `<speak`, or as XML does;
+- a script, lines that begin with the name of a speaker and a colon.
+
+Pronunciations (`[word](/phonemes/)`) stay in the text, for the tokenizer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from xml.parsers import expat
+
+from . import numbers
+from .phonemizers import from_ipa
+from .readings import READING, reading_mark
+from .sentences import CLAUSE_PAUSE, PARAGRAPH_PAUSE, SENTENCE_PAUSE
+
+# Seconds. Longer silence is better put together from audio.
+MAX_PAUSE = 10.0
+TURN_PAUSE = 0.5
+_PAUSE = re.compile(r"[^\S\n]*\[pause[ ]+([0-9][^\]\n]{0,20})\][^\S\n]*", re.IGNORECASE)
+_TIME = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})[ ]?(ms|s)")
+_SSML = re.compile(r"\s*<(?:speak\b|\?xml\b|!DOCTYPE\b)")
+# Of the SSML 1.1 recommendation: names for what it leaves to the voice.
+RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "default": 1.0, "fast": 1.25, "x-fast": 1.6}
+PITCHES = {"x-low": -6.0, "low": -3.0, "medium": 0.0, "default": 0.0, "high": 3.0, "x-high": 6.0}
+STRENGTHS = {
+    "none": 0.0,
+    "x-weak": CLAUSE_PAUSE / 2,
+    "weak": CLAUSE_PAUSE,
+    "medium": SENTENCE_PAUSE,
+    "strong": PARAGRAPH_PAUSE,
+    "x-strong": 2 * PARAGRAPH_PAUSE,
+}
+# Read from how they are written.
+_AS_WRITTEN = ("date", "time", "telephone", "currency", "fraction", "unit", "address")
+_LETTERS = ("characters", "spell-out", "verbatim")
+SAY_AS = (*_LETTERS, "digits", "cardinal", "number", "ordinal", *_AS_WRITTEN)
+# What each element may have. `p` and `s` are paragraphs and sentences.
+ATTRIBUTES = {
+    "speak": ("version", "xml:lang", "xmlns", "xmlns:xsi", "xsi:schemaLocation"),
+    "p": (),
+    "s": (),
+    "break": ("time", "strength"),
+    "prosody": ("rate", "pitch"),
+    "sub": ("alias",),
+    "say-as": ("interpret-as", "format", "detail"),
+    "phoneme": ("ph", "alphabet"),
+}
+# Elements that hold text and no elements.
+_LEAVES = ("break", "sub", "say-as", "phoneme")
+ALPHABETS = ("ipa", "x-misaki")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Text that is spoken in one manner.
+
+    Attributes:
+        text: may be empty where there is only a pause.
+        pause: seconds of silence behind it; None leaves it to the punctuation.
+        rate: times the speaking rate.
+        pitch: semitones.
+        speaker: the name of whose line it is, None where the text has no speakers.
+    """
+
+    text: str
+    pause: float | None = None
+    rate: float = 1.0
+    pitch: float = 0.0
+    speaker: str | None = None
+
+
+def read_directions(text: str, speakers: Collection[str] = (), turn_pause: float = TURN_PAUSE) -> list[Passage]:
+    """Split a text where the manner of speaking changes, and where it asks for a pause.
+
+    Args:
+        text: with `[pause …]`, or SSML.
+        speakers: names whose lines (`Anna: …`) are theirs; what comes before the first is the first name's.
+        turn_pause: seconds of silence where the speaker changes.
+
+    Raises:
+        ValueError: a pause that cannot be read or is longer than `MAX_PAUSE`; SSML that is not well-formed, or that
+            has an element, an attribute or a value other than those named above; a speaker without a line.
+    """
+    if _SSML.match(text):
+        if speakers:
+            raise ValueError("a text is either SSML or a script of several speakers, not both: SSML has one voice.")
+        return _SpokenXML(text).passages
+    turns = _turns(text, speakers) if speakers else [Passage(text)]
+    passages: list[Passage] = []
+    for turn in turns:
+        if passages and passages[-1].speaker != turn.speaker:
+            passages[-1] = replace(passages[-1], pause=(passages[-1].pause or 0.0) + turn_pause)
+        passages += _split_at_pauses(turn)
+    return passages
+
+
+def _split_at_pauses(passage: Passage) -> list[Passage]:
+    found, start, text = [], 0, passage.text
+    for mark in _PAUSE.finditer(text):
+        found.append(
+            replace(passage, text=text[start : mark.start()], pause=_seconds(mark[1].strip(), mark[0].strip()))
+        )
+        start = mark.end()
+    if not found or text[start:].strip():
+        found.append(replace(passage, text=text[start:]))
+    return found
+
+
+def _seconds(time: str, where: str) -> float:
+    match = _TIME.fullmatch(time)
+    if match is None:
+        raise ValueError(f'{where} is no pause: write [pause 0.5s] or [pause 500ms], in SSML <break time="500ms"/>.')
+    seconds = float(match[1]) / (1000 if match[2] == "ms" else 1)
+    if seconds > MAX_PAUSE:
+        raise ValueError(f"{where} is longer than {MAX_PAUSE:g} s, the longest pause.")
+    return seconds
+
+
+# ------------------------------------------------------------------------------------------------ scripts
+
+
+def _turns(text: str, speakers: Collection[str]) -> list[Passage]:
+    """Lines of a script by whose they are; a line without a name goes on with the one before it."""
+    names = list(speakers)
+    if any(not name.strip() or ":" in name or "\n" in name for name in names):
+        raise ValueError(f"speakers are {names}: a name is a word or more, without a colon.")
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    turns: list[Passage] = []
+    start, speaker = 0, names[0]
+    for line in re.finditer(rf"^[^\S\n]*({pattern})[^\S\n]*:[^\S\n]*", text, re.MULTILINE):
+        turns.append(Passage(text[start : line.start()], speaker=speaker))
+        start, speaker = line.end(), line[1]
+    turns.append(Passage(text[start:], speaker=speaker))
+    turns = [turn for turn in turns if turn.text.strip()]
+    if silent := [name for name in names if all(turn.speaker != name for turn in turns)]:
+        raise ValueError(
+            f"{', '.join(silent)} has no line in the script: begin lines with {silent[0] + ':'!r}, or leave the name "
+            "out."
+        )
+    return turns
+
+
+# --------------------------------------------------------------------------------------------------- SSML
+
+
+class _SpokenXML:
+    """Reads SSML by expat, which is told to refuse document types, the only place where entities can be made."""
+
+    def __init__(self, text: str):
+        self.passages: list[Passage] = []
+        self.text = ""
+        self.manners = [Passage("")]
+        self.open: list[tuple[str, dict[str, str], int]] = []
+        self.position = 0
+        self.parser = parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        try:
+            # Whatever encoding its first line names, the text was decoded already.
+            parser.Parse(re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text).strip().encode("utf-8", "replace"), True)
+        except expat.ExpatError as error:
+            raise ValueError(
+                f"the SSML is not well-formed: {expat.ErrorString(error.code)}, line {error.lineno}, column "
+                f"{error.offset + 1}. Write & as &amp; and < as &lt;."
+            ) from error
+        self._flush()
+
+    def _refuse_doctype(self, name, *rest):
+        raise ValueError("the SSML has a document type (<!DOCTYPE …>): leave it out; entities are not read.")
+
+    def _flush(self, pause: float | None = None) -> None:
+        """End a passage here."""
+        if self.text.strip() or pause is not None:
+            self.passages.append(replace(self.manners[-1], text=self.text, pause=pause))
+        self.text = ""
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if name not in ATTRIBUTES:
+            raise ValueError(f"the SSML element <{name}> is not read here; those that are: {', '.join(ATTRIBUTES)}.")
+        if (name == "speak") != (not self.open):
+            raise ValueError("SSML is one <speak> element with the others in it.")
+        if self.open and self.open[-1][0] in _LEAVES:
+            raise ValueError(f"<{self.open[-1][0]}> of SSML holds no other elements, and here <{name}>.")
+        for attribute in attributes:
+            if attribute not in ATTRIBUTES[name]:
+                known = ", ".join(ATTRIBUTES[name]) or "none"
+                raise ValueError(f"the attribute {attribute!r} of <{name}> is not read here; those that are: {known}.")
+        self.open.append((name, attributes, len(self.text)))
+        if name == "break":
+            self._flush(_break_seconds(attributes))
+            self.open[-1] = (name, attributes, 0)
+        elif name == "prosody":
+            self._flush()
+            manner = self.manners[-1]
+            rate = manner.rate * _rate(attributes.get("rate", "medium"))
+            pitch = manner.pitch + _pitch(attributes.get("pitch", "medium"))
+            self.manners.append(replace(manner, rate=rate, pitch=pitch))
+        elif name in ("p", "s"):
+            self._end_block(name)
+
+    def _end(self, name: str) -> None:
+        _, attributes, start = self.open.pop()
+        inner = self.text[start:]
+        if name == "prosody":
+            self._flush()
+            self.manners.pop()
+        elif name in ("p", "s"):
+            self._end_block(name)
+        elif name == "break" and inner.strip():
+            raise ValueError("<break> of SSML holds nothing: write <break/>.")
+        elif name == "sub":
+            self._replace(start, _wanted(attributes, "alias", "sub"))
+        elif name == "say-as":
+            self._replace(start, _said_as(inner, _wanted(attributes, "interpret-as", "say-as")))
+        elif name == "phoneme":
+            alphabet, phonemes = attributes.get("alphabet", "ipa"), _wanted(attributes, "ph", "phoneme")
+            if alphabet not in ALPHABETS:
+                raise ValueError(
+                    f"the alphabet {alphabet!r} of <phoneme> is not read here; {' and '.join(ALPHABETS)} are."
+                )
+            phonemes = from_ipa(phonemes) if alphabet == "ipa" else phonemes
+            mark = reading_mark(inner, phonemes)
+            if not READING.fullmatch(mark):
+                raise ValueError(f"ph={phonemes!r} of <phoneme> is no pronunciation: give at most 200 phonemes.")
+            self._replace(start, mark)
+
+    def _characters(self, data: str) -> None:
+        if not self.text or self.text[-1].isspace():
+            data = data.lstrip() or ""
+        self.text += re.sub(r"\s+", " ", data)
+
+    def _replace(self, start: int, new: str) -> None:
+        self.text = self.text[:start] + new
+
+    def _end_block(self, name: str) -> None:
+        """A blank line, or a line, which the punctuation's pause goes by."""
+        if self.text.strip():
+            breaks = self.text[len(self.text.rstrip()) :].count("\n")
+            self.text = self.text.rstrip() + "\n" * max(breaks, 2 if name == "p" else 1)
+
+
+def _wanted(attributes: dict[str, str], name: str, element: str) -> str:
+    value = attributes.get(name, "").strip()
+    if not value:
+        raise ValueError(f'<{element}> of SSML needs {name}="…".')
+    return value
+
+
+def _break_seconds(attributes: dict[str, str]) -> float:
+    if "time" in attributes:
+        return _seconds(attributes["time"].strip(), f"<break time={attributes['time']!r}>")
+    return _named(attributes.get("strength", "medium"), STRENGTHS, "strength of <break>")
+
+
+def _named(value: str, known: dict[str, float], what: str) -> float:
+    if value not in known:
+        raise ValueError(f"the {what} is {value!r}; wanted one of {', '.join(known)}.")
+    return known[value]
+
+
+def _rate(value: str) -> float:
+    """`120%`, `1.2`, `+20%` or a name, as a factor."""
+    match = re.fullmatch(r"([+-]?)(\d{1,4}(?:\.\d{1,4})?)(%?)", value.strip())
+    if match is None:
+        return _named(value.strip(), RATES, "rate of <prosody>")
+    number = float(match[2]) / (100 if match[3] else 1)
+    rate = 1 + number if match[1] == "+" else 1 - number if match[1] == "-" else number
+    if not 0.1 <= rate <= 10:
+        raise ValueError(f"the rate of <prosody> is {value!r}; wanted 10% to 1000%.")
+    return rate
+
+
+def _pitch(value: str) -> float:
+    """`+2st`, `-10%` or a name, as semitones."""
+    match = re.fullmatch(r"([+-]\d{1,3}(?:\.\d{1,4})?)(st|%)", value.strip())
+    if match is None:
+        return _named(value.strip(), PITCHES, "pitch of <prosody> (or +2st, -10%)")
+    number = float(match[1])
+    if match[2] == "%":
+        if number <= -100:
+            raise ValueError(f"the pitch of <prosody> is {value!r}; wanted more than -100%.")
+        number = 12 * math.log2(1 + number / 100)
+    if abs(number) > 24:
+        raise ValueError(f"the pitch of <prosody> is {value!r}; wanted at most two octaves.")
+    return number
+
+
+def _said_as(text: str, how: str) -> str:
+    text = text.strip()
+    if how not in SAY_AS:
+        raise ValueError(f"interpret-as={how!r} of <say-as> is not read here; those that are: {', '.join(SAY_AS)}.")
+    if how in _AS_WRITTEN:
+        return text
+    if how in _LETTERS:
+        # With hyphens between them the letters are names, "A" too.
+        return "-".join(character.upper() for character in text if not character.isspace())
+    plain = re.sub(r"(?<=\d)[, ](?=\d)", "", text)
+    if not re.fullmatch(r"-?\d{1,30}" if how != "digits" else r"[\d\s-]{1,60}", plain):
+        raise ValueError(f"<say-as interpret-as={how!r}> holds {text!r}; wanted a whole number in digits.")
+    if how == "digits":
+        return numbers.digits(plain)
+    sign, plain = ("minus " if plain[0] == "-" else ""), plain.lstrip("-")
+    return sign + (numbers.ordinal(plain) if how == "ordinal" else numbers.cardinal(plain))
