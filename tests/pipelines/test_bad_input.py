@@ -1,11 +1,14 @@
 """Bad input: each error says what was given and what is wanted."""
 
+import functools
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline, NaturalSpeech2Tokenizer, Voice, WaveNetDenoiser
+from ns2_diffusers.models import variance_adaptor
 
 RATE = 16000
 SPEECH = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
@@ -102,6 +105,22 @@ CASES = {
         ValueError,
         "shape (3,)",
     ),
+    "speaking rate that leaves nothing": ({"speaking_rate": 8}, ValueError, "between 0.1 and 4"),
+    "pitch shift of octaves": ({"pitch_shift": 1e6}, ValueError, "semitones between -60 and 60"),
+    "temperature 1e-300": ({"temperature": 1e-300}, ValueError, "from 0.001 to 1000"),
+    "a thousand and two sigmas": ({"num_inference_steps": None, "sigmas": [1.0] * 1002}, ValueError, "at most 1000"),
+    "batch size of a million": ({"max_batch_size": 10**6}, ValueError, "from 1 to 1024"),
+    "more characters than wanted": ({"max_characters": 3}, ValueError, "4 characters to speak"),
+    "no characters": ({"max_characters": 0}, ValueError, "max_characters is 0"),
+    "no seconds": ({"max_seconds": 0}, ValueError, "max_seconds is 0"),
+    "NaN seconds": ({"max_seconds": float("nan")}, ValueError, "max_seconds is nan"),
+    "more seconds than wanted": ({"max_seconds": 0.05}, ValueError, "lasts longer than max_seconds"),
+    "a phoneme of 33 minutes": ({"durations": [1e5, 0, 0, 0, 0, 0, 0]}, ValueError, "durations last 2000 s"),
+    "a phoneme of centuries": ({"durations": [1e18, 0, 0, 0, 0, 0, 0]}, ValueError, "durations last 2e+16 s"),
+    "infinite durations": ({"durations": [float("inf")] * 7}, ValueError, "finite"),
+    "pitch of a bat": ({"durations": [1] * 7, "pitch": [1e30] * 7}, ValueError, "at most 10000"),
+    "a sentence of 5000 phonemes": ({"text": None, "phonemes": "a" * 5000}, ValueError, "at most 4096"),
+    "a sentence of 5000 letters": ({"text": "a, " * 5000, "max_sentence_length": 10**9}, ValueError, "at most 4096"),
     "max sentence length": ({"max_sentence_length": 0}, ValueError, "at least 1"),
 }
 
@@ -176,6 +195,9 @@ def test_guidance_by_nulls_that_were_never_learned(call, tiny_pipeline):
 
 UNCONDITIONAL_CASES = {
     "length 0": ({"audio_length_in_s": 0}, ValueError, "audio_length_in_s is 0"),
+    "length of years": ({"audio_length_in_s": 1e9}, ValueError, "the items last 1e+09 s"),
+    "batch of years": ({"batch_size": 1000, "audio_length_in_s": 60}, ValueError, "the items last 60000 s"),
+    "batch size of a million": ({"batch_size": 10**6}, ValueError, "from 1 to 1024"),
     "length True": ({"audio_length_in_s": True}, TypeError, "audio_length_in_s is True"),
     "infinite length": ({"audio_length_in_s": float("inf")}, ValueError, "audio_length_in_s is inf"),
     "batch size 0": ({"batch_size": 0}, ValueError, "batch_size is 0"),
@@ -215,3 +237,65 @@ def test_clipping_is_reported(call, tiny_pipeline, monkeypatch, caplog):
 def test_a_stereo_file_is_no_error(call, tmp_path):
     soundfile.write(tmp_path / "stereo.wav", np.stack([SPEECH, SPEECH], axis=1), RATE)
     assert len(call(prompt_audio=tmp_path / "stereo.wav").audios[0])
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """An error in place of memory for more than a few thousand latent frames."""
+    regulate = variance_adaptor.regulate_length
+
+    def regulate_little(states, durations):
+        assert durations.sum() < 10_000, "memory would have been taken"
+        return regulate(states, durations)
+
+    monkeypatch.setattr(variance_adaptor, "regulate_length", regulate_little)
+
+
+@pytest.mark.parametrize("value", [20.0, 80.0, 1000.0, float("inf"), float("nan")])
+def test_predicted_durations_of_a_broken_model(call, tiny_pipeline, no_memory, value):
+    predictor = tiny_pipeline.variance_adaptor.duration_predictor
+    torch.nn.init.constant_(predictor.proj_out.bias, value)
+    with pytest.raises(ValueError, match="latent frames, and at most 15000 are spoken at once"):
+        call()
+
+
+def test_seconds_of_a_sentence_can_be_configured(call, tiny_pipeline, no_memory):
+    tiny_pipeline.register_to_config(max_utterance_seconds=0.1)
+    with pytest.raises(ValueError, match="at most 5 are spoken at once"):
+        call()
+    with pytest.raises(ValueError, match="durations last 0.14 s, and at most 0.1 s"):
+        call(durations=[1] * 7)
+
+
+def test_seconds_of_a_call_are_those_of_all_its_sentences(call, tiny_pipeline, clips):
+    text = "Yes it is. No it is. Yes it is."
+    call = functools.partial(call, text, max_sentence_length=10)
+    seconds = sum(call().durations[0]) / 50
+    assert len(call(max_seconds=seconds).audios[0]) == round(seconds * 16000)
+    for option in ({"max_batch_size": 1}, {}):
+        with pytest.raises(ValueError, match="max_seconds"):
+            call(max_seconds=seconds / 2, **option)
+    options = {"num_inference_steps": 1, "max_sentence_length": 10}
+    stream = tiny_pipeline.stream(text, clips[0], max_seconds=seconds / 2, **options)
+    next(stream)
+    with pytest.raises(ValueError, match="max_seconds"):
+        list(stream)
+    with pytest.raises(ValueError, match="31 characters to speak and max_characters is 30"):
+        tiny_pipeline.stream(text, clips[0], max_characters=30)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("max_prompt_seconds", float("inf")),
+        ("max_voice_seconds", 1e9),
+        ("min_prompt_seconds", -1),
+        ("max_utterance_seconds", float("nan")),
+        ("max_utterance_seconds", "300"),
+        ("max_batch_size", 10**9),
+        ("max_batch_size", 0.5),
+    ],
+)
+def test_a_config_out_of_bounds(make_tiny_pipeline, name, value):
+    with pytest.raises((TypeError, ValueError), match=f"{name} is"):
+        make_tiny_pipeline(**{name: value})

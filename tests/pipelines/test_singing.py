@@ -47,6 +47,16 @@ def test_what_cannot_be_sung(pipe, clips):
     for tempo in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="beats a minute: give a number above zero"):
             sing(pipe, "La.", voice, "C4", tempo=tempo)
+    # Before memory is taken for it.
+    for notes, tempo in (("C4", 1e-9), ("C4:1" + "0" * 300, 100), ([(220.0, 1e12)], 100), ([(220.0, 1e300)], 1e-300)):
+        with pytest.raises(ValueError, match="the notes last .* s, and at most 300 s are made at once"):
+            sing(pipe, "La.", voice, notes, tempo=tempo)
+    for notes in ("B9", [(0, 1)], [(220, 0)], [(float("nan"), 1)], [(220, float("inf"))], [(-220, 1)]):
+        with pytest.raises(ValueError, match="of a note is"):
+            sing(pipe, "La.", voice, notes)
+    for notes in (None, [220], [(220, 1, 1)], [("C4", 1)], [(220, True)]):
+        with pytest.raises(TypeError, match="notes is|of a note is"):
+            sing(pipe, "La.", voice, notes)
 
 
 def test_transposition():

@@ -17,6 +17,9 @@ from .modeling_outputs import VarianceAdaptorOutput
 from .offloading import runs_like_forward
 from .variance_predictor import VariancePredictor
 
+# What a predicted duration is cut to, so that it stays a number: hours.
+MOST_FRAMES = 2**24
+
 
 class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin):
     """Says how long each phoneme lasts and how high it is spoken, and lays its states out in frames.
@@ -79,6 +82,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         speaking_rate: float | torch.Tensor = 1.0,
         pitch_shift: float | torch.Tensor = 0.0,
         return_dict: bool = True,
+        max_frames: int | None = None,
     ) -> VarianceAdaptorOutput | tuple[torch.Tensor, ...]:
         """Make the denoiser's condition: `predict_durations`, `expand`, `add_pitch`.
 
@@ -93,12 +97,16 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
                 function that returns it for the durations (B, N) that are used.
             speaking_rate: divides predicted durations (2 is twice as fast); a number or (B,).
             pitch_shift: semitones added to predicted pitch; a number or (B,).
+            max_frames: what an item may have; looked at before memory is taken for it. Any number when None.
 
         Raises:
-            ValueError: the given pitch does not have one value per frame.
+            ValueError: the given pitch does not have one value per frame; more than `max_frames`, as where
+                durations are predicted as NaN or infinite.
         """
         prompt = prompt_hidden_states, prompt_mask
         predicted, log_durations = self._predict_durations(phoneme_hidden_states, phoneme_mask, *prompt, speaking_rate)
+        if max_frames is not None:
+            check_frames(predicted if durations is None else durations, max_frames)
         durations = predicted if durations is None else durations
         states, mask = self.expand(phoneme_hidden_states, durations)
         if callable(pitch):
@@ -186,12 +194,23 @@ def round_durations(
 ) -> torch.Tensor:
     """Convert predicted log(1 + frames) (B, N) to integer frames, at least one per item."""
     rate = torch.as_tensor(speaking_rate, device=log_durations.device).reshape(-1, 1)
-    frames = torch.round(torch.expm1(log_durations.float()) / rate).clamp(min=0).long()
+    frames = torch.round(torch.expm1(log_durations.float()) / rate).nan_to_num(MOST_FRAMES)
+    frames = frames.clamp(min=0, max=MOST_FRAMES).long()
     if phoneme_mask is not None:
         frames = frames * phoneme_mask
     # An item without frames would leave the denoiser nothing to attend to.
     frames[:, 0] += (frames.sum(1) == 0).long()
     return frames
+
+
+def check_frames(durations: torch.Tensor, max_frames: int) -> None:
+    """Raise a ValueError where durations (B, N) sum to more than `max_frames` for an item."""
+    if (frames := int(durations.sum(1).max())) > max_frames:
+        raise ValueError(
+            f"one sentence would have {frames} latent frames, and at most {max_frames} are spoken at once "
+            "(max_utterance_seconds of the pipeline's config): shorten the text or speak it faster. A model that was "
+            "not trained, or that is broken, predicts such durations too."
+        )
 
 
 def regulate_length(phoneme_hidden_states: torch.Tensor, durations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

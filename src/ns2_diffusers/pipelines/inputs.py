@@ -13,6 +13,12 @@ import torch
 from ..audio.pitch import interpolate_unvoiced
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 
+# What is spoken at once: symbols of a sentence, and sentences or recordings of a batch.
+MOST_SYMBOLS = 4096
+MOST_ITEMS = 1024
+# Hz: above it nobody sings, and below 0.5 samples a period there is no sound.
+HIGHEST_PITCH = 10_000.0
+
 
 def check_components_fit(codec: Any, denoiser: Any, **readers: Any) -> None:
     """Raise a ValueError where sizes that must agree between components do not.
@@ -91,19 +97,24 @@ def check_number(
         raise ValueError(f"{name} is {value!r}; wanted {wanted}.")
 
 
-def check_steps(num_inference_steps: Any, timesteps: Any, sigmas: Any) -> None:
-    """Raise where the steps of a generation are not said in one way, or not with numbers."""
+def check_steps(num_inference_steps: Any, timesteps: Any, sigmas: Any, most: int = 1000) -> None:
+    """Raise where the steps of a generation are not said in one way, not with numbers, or are more than `most`."""
     given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps, "sigmas": sigmas}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ValueError(f"{' and '.join(names)} were given: they all say which steps to take; give one of them.")
     if num_inference_steps is not None:
-        check_number("num_inference_steps", num_inference_steps, "a whole number of at least 1", least=1, whole=True)
+        wanted = f"a whole number from 1 to {most}, the timesteps of training"
+        check_number("num_inference_steps", num_inference_steps, wanted, least=1, most=most, whole=True)
     for name in ("timesteps", "sigmas"):
         if given[name] is None:
             continue
         if isinstance(given[name], (str, bytes)) or not hasattr(given[name], "__len__") or not len(given[name]):
             raise TypeError(f"{name} is {given[name]!r}; wanted a list of numbers, the most noise first.")
+        if len(given[name]) > most + 1:
+            raise ValueError(
+                f"{name} has {len(given[name])} values; wanted at most {most}, the timesteps of training."
+            )
         for value in given[name]:
             value = value.item() if hasattr(value, "item") else value
             check_number(f"a value of {name}", value, "a number of at least 0", least=0.0)
@@ -162,8 +173,8 @@ def per_text_latents(value: Any, count: int) -> Sequence[torch.Tensor | None]:
     return tensors
 
 
-def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float) -> None:
-    """Raise a ValueError where durations (N,) are not whole latent frames of so many symbols."""
+def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float, max_seconds: float) -> None:
+    """Raise a ValueError where durations (N,) are not whole latent frames of so many symbols, or too many."""
     if len(durations) != symbols:
         raise ValueError(
             f"{len(durations)} durations were given and {symbols} are wanted: one for each symbol that the "
@@ -171,6 +182,34 @@ def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float) ->
         )
     if (durations != durations.round()).any() or (durations < 0).any() or durations.sum() < 1:
         raise ValueError("durations must be whole latent frames, none negative, and not all zero.")
+    check_seconds("durations", float(durations.double().sum()) / frame_rate, max_seconds)
+
+
+def check_seconds(what: str, seconds: float, max_seconds: float) -> None:
+    """Raise a ValueError where something lasts longer than what is spoken at once."""
+    if seconds > max_seconds:
+        raise ValueError(
+            f"{what} last {seconds:.6g} s, and at most {max_seconds:g} s are made at once: shorten or split it, or "
+            "raise max_utterance_seconds in the pipeline's config."
+        )
+
+
+def check_rate(speaking_rate: float, pitch_shift: float) -> None:
+    """Raise a ValueError where a sentence would be spoken too fast, too slowly, too high or too low."""
+    # Faster, most phonemes would last less than half a latent frame and be left out.
+    if not 0.1 <= speaking_rate <= 4:
+        raise ValueError(f"speaking_rate is {speaking_rate!r}; wanted numbers between 0.1 and 4.")
+    if not abs(pitch_shift) <= 60:
+        raise ValueError(f"pitch_shift is {pitch_shift!r}; wanted semitones between -60 and 60.")
+
+
+def check_symbols(input_ids: torch.Tensor) -> None:
+    """Raise a ValueError where a sentence (N,) has more symbols than are spoken at once."""
+    if len(input_ids) > MOST_SYMBOLS:
+        raise ValueError(
+            f"one sentence has {len(input_ids)} symbols, and at most {MOST_SYMBOLS} are spoken at once: split it, or "
+            "choose a smaller max_sentence_length."
+        )
 
 
 def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
@@ -200,6 +239,9 @@ def frame_pitch(pitch: torch.Tensor, durations: torch.Tensor) -> torch.Tensor:
             f"pitch has {len(pitch)} values; wanted {frames}, one per latent frame, or {len(durations)}, one per "
             "phoneme with start and end."
         )
-    if (pitch < 0).any():
-        raise ValueError("pitch has negative values; wanted F0 in Hz, 0 where unvoiced.")
+    if (pitch < 0).any() or (pitch > HIGHEST_PITCH).any():
+        raise ValueError(
+            f"pitch has values from {pitch.min():g} to {pitch.max():g}; wanted F0 in Hz, 0 where unvoiced, none "
+            f"negative and at most {HIGHEST_PITCH:g}."
+        )
     return interpolate_unvoiced(pitch)

@@ -45,6 +45,13 @@ class SamplingSettings:
     callback: Callable | None
     callback_inputs: Sequence[str]
     interrupted: bool = False  # set where a callback ended the call
+    frames_left: float = math.inf  # latent frames that the call may still make
+
+    def count(self, frames: int) -> None:
+        """Raise a ValueError where a batch of so many latent frames is more than the call may make."""
+        self.frames_left -= frames
+        if self.frames_left < 0:
+            raise ValueError("the text lasts longer than max_seconds: shorten it, or raise the limit.")
 
 
 @dataclass
@@ -169,8 +176,8 @@ class LatentDiffusionMixin:
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {OUTPUT_TYPES}.")
-        check_steps(num_inference_steps, timesteps, sigmas)
         scheduler = copy.deepcopy(self.scheduler)
+        check_steps(num_inference_steps, timesteps, sigmas, scheduler.config.get("num_train_timesteps", 1000))
         custom = timesteps if sigmas is None else sigmas
         if custom is None:
             default = self.config.default_num_inference_steps
@@ -184,7 +191,8 @@ class LatentDiffusionMixin:
         check_guidance(self.denoiser, guidance_scale)
         if temperature is None:
             temperature = scheduler.config.get("temperature", DEFAULT_TEMPERATURE)
-        check_number("temperature", temperature, "a number above 0 (the paper: 1.44)", above=0.0)
+        wanted = "a number above 0 (the paper: 1.44), from 0.001 to 1000"
+        check_number("temperature", temperature, wanted, least=1e-3, most=1e3)
         check_number("eta", eta, "0 (deterministic) to 1 (as much noise as DDPM)", least=0.0, most=1.0)
         callback, inputs = callback_on_step_end, callback_on_step_end_tensor_inputs
         if isinstance(callback, (PipelineCallback, MultiPipelineCallbacks)):

@@ -27,7 +27,7 @@ from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
 from ..text.directions import TURN_PAUSE
 from ..text.tokenizer import NaturalSpeech2Tokenizer
-from .inputs import check_components_fit, check_number, frame_pitch
+from .inputs import MOST_ITEMS, check_components_fit, check_number, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin, SamplingSettings
 from .lora import LoraMixin
 from .model_card import ModelCardMixin
@@ -60,6 +60,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         min_prompt_seconds: shorter recordings are refused.
         default_num_inference_steps, default_guidance_scale, default_voice_matching: used where a call gives None.
         max_batch_size: sentences that run in one batch. More run in several, which changes only the memory they take.
+        max_utterance_seconds: what one sentence, or a song, may last; more is an error before memory is taken for it.
     """
 
     model_cpu_offload_seq = "prompt_encoder->phoneme_encoder->variance_adaptor->denoiser->codec"
@@ -80,6 +81,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         default_guidance_scale: float = 1.0,
         default_voice_matching: float = 0.0,
         max_batch_size: int = 16,
+        max_utterance_seconds: float = 300.0,
     ):
         super().__init__()
         readers = {
@@ -94,6 +96,16 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
                 "without text, use NaturalSpeech2UnconditionalPipeline."
             )
         check_components_fit(codec, denoiser, **readers)
+        # They may come from a stranger's file.
+        for name, value in (
+            ("max_prompt_seconds", max_prompt_seconds),
+            ("max_voice_seconds", max_voice_seconds),
+            ("min_prompt_seconds", min_prompt_seconds),
+            ("max_utterance_seconds", max_utterance_seconds),
+        ):
+            check_number(name, value, "seconds, above 0 and at most 3600", above=0.0, most=3600.0)
+        wanted = f"a whole number from 1 to {MOST_ITEMS}"
+        check_number("max_batch_size", max_batch_size, wanted, least=1, most=MOST_ITEMS, whole=True)
         self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler, **readers)
         self.register_to_config(
             max_prompt_seconds=max_prompt_seconds,
@@ -103,6 +115,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             default_guidance_scale=default_guidance_scale,
             default_voice_matching=default_voice_matching,
             max_batch_size=max_batch_size,
+            max_utterance_seconds=max_utterance_seconds,
         )
 
     def check_inputs(
@@ -112,6 +125,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         num_texts: int,
         voice_matching: float | None,
         max_batch_size: int | None,
+        max_seconds: float | None = None,
     ) -> None:
         """Check what no other step checks: which voice, how near to it, how many at once.
 
@@ -133,7 +147,10 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         if voice_matching is not None:
             check_number("voice_matching", voice_matching, "0 (none) to 1 (all the way)", least=0.0, most=1.0)
         if max_batch_size is not None:
-            check_number("max_batch_size", max_batch_size, "a whole number of at least 1", least=1, whole=True)
+            wanted = f"a whole number from 1 to {MOST_ITEMS}"
+            check_number("max_batch_size", max_batch_size, wanted, least=1, most=MOST_ITEMS, whole=True)
+        if max_seconds is not None:
+            check_number("max_seconds", max_seconds, "a number of seconds above 0", above=0.0)
 
     @torch.no_grad()
     def encode_voice(self, prompt_audio: AudioInput, prompt_sampling_rate: int | None = None) -> Voice:
@@ -191,7 +208,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             pitch_shift: semitones added to predicted pitch; likewise.
 
         Raises:
-            ValueError: pitch of another length than phonemes or frames, or negative.
+            ValueError: pitch of another length than phonemes or frames, or negative; more than
+                `max_utterance_seconds`.
         """
         device, lengths = self._execution_device, [len(ids) for ids in input_ids]
 
@@ -209,6 +227,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             pitch=None if pitch is None else pitch_of_frames,
             speaking_rate=torch.as_tensor(speaking_rate, device=device),
             pitch_shift=torch.as_tensor(pitch_shift, device=device),
+            max_frames=math.ceil(self.config.max_utterance_seconds * self.codec.frame_rate),
         )
 
     @torch.no_grad()
@@ -240,6 +259,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         )
         assert adapted.durations is not None and adapted.pitch is not None  # predicted where they are not given
         frames = adapted.durations.sum(1).tolist()
+        settings.count(sum(frames))
         generators = [torch.Generator().manual_seed(each.seed) for each in utterances]
         scheduler = self.prepare_scheduler(settings)
         given = [each.latents for each in utterances]
@@ -284,6 +304,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         max_sentence_length: int = 200,
         turn_pause: float = TURN_PAUSE,
         max_batch_size: int | None = None,
+        max_characters: int | None = None,
+        max_seconds: float | None = None,
         output_type: str = "np",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
@@ -311,8 +333,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
                 predicted when None. A text with given durations, pitch or latents is not split.
             pitch: F0 in Hz, one value per frame or one per phoneme (start and end included), 0 where unvoiced;
                 predicted when None.
-            speaking_rate: 2 is twice as fast; where durations are predicted.
-            pitch_shift: in semitones; where pitch is predicted.
+            speaking_rate: 2 is twice as fast; 0.1 to 4, where durations are predicted.
+            pitch_shift: in semitones, -60 to 60; where pitch is predicted.
             num_inference_steps: steps of the scheduler; when None, the most that a distilled denoiser was trained
                 for, or `default_num_inference_steps` of the pipeline's config.
             timesteps, sigmas: in place of `num_inference_steps`, the scheduler's own steps, the most noise first.
@@ -330,6 +352,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             max_sentence_length: characters that a sentence may have before it is split further.
             turn_pause: seconds of silence between the lines of two speakers.
             max_batch_size: sentences that run in one batch; `max_batch_size` of the pipeline's config when None.
+            max_characters: longer texts, all together, are refused.
+            max_seconds: of speech in this call, without pauses; where it is reached, the call ends with an error.
             output_type: "np", "pt" or "latent".
             callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": …})` after each step of each
                 batch; what it returns replaces the latents. It may set `pipe._guidance_scale`, and `pipe._interrupt`
@@ -354,9 +378,11 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
             callback_on_step_end_tensor_inputs,
         )
         what = (text, phonemes, durations, pitch, latents, speaking_rate, pitch_shift, generator, max_sentence_length)
-        script = (voice, turn_pause) if isinstance(voice, dict) else ((), turn_pause)
-        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, *script)
-        self.check_inputs(prompt_audio, voice, len(texts), voice_matching, max_batch_size)
+        script = voice if isinstance(voice, dict) else ()
+        limits = (self.config.max_utterance_seconds, max_characters)
+        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, script, turn_pause, *limits)
+        self.check_inputs(prompt_audio, voice, len(texts), voice_matching, max_batch_size, max_seconds)
+        settings.frames_left = math.inf if max_seconds is None else max_seconds * self.codec.frame_rate
         if voice_matching is None:
             voice_matching = self.config.default_voice_matching
 
@@ -390,6 +416,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         generator: torch.Generator | None = None,
         max_sentence_length: int = 200,
         turn_pause: float = TURN_PAUSE,
+        max_characters: int | None = None,
     ) -> list[Utterance]:
         """The sentences of one text, checked, with their voices and seeds: what `speak` speaks.
 
@@ -401,8 +428,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         if not isinstance(text, str):
             raise TypeError(f"one text is wanted, a str; got a {type(text).__name__}.")
         what = (text, None, None, None, None, speaking_rate, pitch_shift, generator, max_sentence_length)
-        script = (voice, turn_pause) if isinstance(voice, dict) else ((), turn_pause)
-        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, *script)
+        script = voice if isinstance(voice, dict) else ()
+        limits = (self.config.max_utterance_seconds, max_characters)
+        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, script, turn_pause, *limits)
         self.check_inputs(prompt_audio, voice, 1, None, None)
         return self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
 
@@ -425,6 +453,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         eta: float = 0.0,
         voice_matching: float | None = None,
         max_batch_size: int = 1,
+        max_seconds: float | None = None,
         **plan: Any,
     ) -> Iterator[NaturalSpeech2PipelineOutput]:
         """Speak one text sentence by sentence; the pieces put together are what `__call__` returns.
@@ -441,7 +470,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
         Yields: one sentence each, with the silence around it. Its words count from its beginning.
         """
         settings = self.check_sampling(num_inference_steps, timesteps, sigmas, guidance_scale, temperature, eta)
-        self.check_inputs(None, None, 1, voice_matching, max_batch_size)
+        self.check_inputs(None, None, 1, voice_matching, max_batch_size, max_seconds)
+        settings.frames_left = math.inf if max_seconds is None else max_seconds * self.codec.frame_rate
         matching = self.config.default_voice_matching if voice_matching is None else voice_matching
         utterances = self.plan(text, prompt_audio, **plan)
 

@@ -14,7 +14,7 @@ from ..models.codecs.vocos_codec import VocosCodec
 from ..models.transformer_denoiser import TransformerDenoiser
 from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
-from .inputs import check_components_fit, check_number, draw_seeds, per_text_latents
+from .inputs import MOST_ITEMS, check_components_fit, check_number, check_seconds, draw_seeds, per_text_latents
 from .latent_diffusion import LatentDiffusionMixin
 from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
@@ -33,6 +33,8 @@ class NaturalSpeech2UnconditionalPipeline(LatentDiffusionMixin, ModelCardMixin, 
         denoiser: `WaveNetDenoiser` or `TransformerDenoiser`.
         scheduler: any of this package's, or any of diffusers' made from its config.
         default_num_inference_steps: used where a call gives None.
+        max_utterance_seconds: what the items of a call may last together; more is an error before memory is taken
+            for it.
     """
 
     model_cpu_offload_seq = "denoiser->codec"
@@ -43,11 +45,16 @@ class NaturalSpeech2UnconditionalPipeline(LatentDiffusionMixin, ModelCardMixin, 
         denoiser: WaveNetDenoiser | TransformerDenoiser,
         scheduler: SchedulerMixin,
         default_num_inference_steps: int = 32,
+        max_utterance_seconds: float = 600.0,
     ):
         super().__init__()
         check_components_fit(codec, denoiser)
         self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler)
-        self.register_to_config(default_num_inference_steps=default_num_inference_steps)
+        wanted = "seconds, above 0 and at most 36000"
+        check_number("max_utterance_seconds", max_utterance_seconds, wanted, above=0.0, most=36000.0)
+        self.register_to_config(
+            default_num_inference_steps=default_num_inference_steps, max_utterance_seconds=max_utterance_seconds
+        )
 
     @torch.no_grad()
     def __call__(
@@ -95,8 +102,10 @@ class NaturalSpeech2UnconditionalPipeline(LatentDiffusionMixin, ModelCardMixin, 
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
         )
-        check_number("batch_size", batch_size, "a whole number of at least 1", least=1, whole=True)
+        wanted = f"a whole number from 1 to {MOST_ITEMS}"
+        check_number("batch_size", batch_size, wanted, least=1, most=MOST_ITEMS, whole=True)
         check_number("audio_length_in_s", audio_length_in_s, "a number of seconds above 0", above=0.0)
+        check_seconds("the items", batch_size * float(audio_length_in_s), self.config.max_utterance_seconds)
         samples = max(1, round(audio_length_in_s * self.sampling_rate))
         frames = [self.codec.latent_length(samples)] * batch_size
         given = per_text_latents(latents, batch_size)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..text.notes import read_notes, set_to_notes
+from .inputs import HIGHEST_PITCH, check_number, check_seconds
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .utterances import fade
 from .voice import Voice
@@ -48,12 +49,15 @@ def sing(
         (frames,) float64.
 
     Raises:
-        ValueError: a tempo that is not above zero; not one note for each vowel; a note of less than two frames; a note
-            that cannot be read.
+        TypeError, ValueError: a tempo that is not above zero, or so slow that the song is longer than the pipeline's
+            `max_utterance_seconds`; notes that are no pairs of numbers in range; not one note for each vowel; a note
+            of less than two frames; a note that cannot be read.
     """
-    if not tempo > 0:
-        raise ValueError(f"the tempo is {tempo} beats a minute: give a number above zero.")
-    notes = read_notes(notes) if isinstance(notes, str) else notes
+    check_number("tempo", tempo, "beats a minute: give a number above zero, at most 1000", above=0.0, most=1000.0)
+    notes = check_notes(read_notes(notes) if isinstance(notes, str) else notes)
+    # As they are, they could be too large to be counted in frames.
+    beats = sum(beats for _, beats in notes)
+    check_seconds("the notes", beats * 60 / tempo, pipe.config.max_utterance_seconds)
     words, extra = sung_phonemes(pipe.tokenizer, text), pipe.tokenizer.phonemize(EXTRA_SYLLABLE)
     call: dict[str, Any] = {"phonemes": f"{words} {extra}", "voice": voice}
     spoken = _call(pipe, **call, num_inference_steps=1, output_type="latent").durations[0]
@@ -73,6 +77,25 @@ def sing(
 def _call(pipe: NaturalSpeech2Pipeline, **call: Any) -> Any:
     """The pipeline's output, which is a tuple only where that is asked for."""
     return pipe(**call)
+
+
+def check_notes(notes: Any) -> Notes:
+    """Notes, if they are pairs of Hz and beats.
+
+    Raises:
+        TypeError, ValueError: they are not, or not in range.
+    """
+    pairs = isinstance(notes, (list, tuple, np.ndarray)) and all(
+        isinstance(note, (list, tuple, np.ndarray)) and len(note) == 2 for note in notes
+    )
+    if not pairs:
+        raise TypeError(f"notes is {notes!r:.80}; wanted text such as 'C4 D4', or pairs of Hz and beats.")
+    for hz, beats in notes:
+        check_number(
+            "the pitch of a note", hz, f"Hz, above 0 and at most {HIGHEST_PITCH:g}", above=0, most=HIGHEST_PITCH
+        )
+        check_number("the length of a note", beats, "beats, above 0", above=0.0)
+    return notes
 
 
 def transpose(notes: Notes, semitones: float) -> list[tuple[float, float]]:

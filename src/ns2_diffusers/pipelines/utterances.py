@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,9 @@ from .inputs import (
     as_texts,
     check_durations,
     check_number,
+    check_rate,
+    check_seconds,
+    check_symbols,
     draw_seeds,
     frame_pitch,
     per_text,
@@ -101,6 +105,8 @@ def plan_utterances(
     max_sentence_length: int,
     speakers: Collection[str] = (),
     turn_pause: float = TURN_PAUSE,
+    max_utterance_seconds: float = math.inf,
+    max_characters: int | None = None,
 ) -> list[list[Utterance]]:
     """Check what to speak and split it into sentences: all that can fail before a model runs.
 
@@ -112,6 +118,7 @@ def plan_utterances(
         frame_rate: latent frames per second.
         speakers: names, where the texts are scripts.
         turn_pause: seconds of silence where the speaker changes.
+        max_utterance_seconds: of the pipeline's config.
 
     All other arguments are those of the pipeline's call.
 
@@ -127,8 +134,12 @@ def plan_utterances(
     check_number("max_sentence_length", max_sentence_length, "a whole number of at least 1", least=1, whole=True)
     rates = per_text(speaking_rate, count, "speaking_rate")
     shifts = per_text(pitch_shift, count, "pitch_shift")
-    if not all(0.1 <= rate <= 10 for rate in rates):
-        raise ValueError(f"speaking_rate is {speaking_rate!r}; wanted numbers between 0.1 and 10.")
+    for rate, shift in zip(rates, shifts, strict=True):
+        check_rate(rate, shift)
+    if max_characters is not None:
+        check_number("max_characters", max_characters, "a whole number of at least 1", least=1, whole=True)
+        if (length := sum(map(len, texts))) > max_characters:
+            raise ValueError(f"there are {length} characters to speak and max_characters is {max_characters}.")
     durations = per_text_tensor(durations, count, "durations")
     pitch = per_text_tensor(pitch, count, "pitch")
     latents = per_text_latents(latents, count)
@@ -180,8 +191,12 @@ def plan_utterances(
             silence = 0
         if not utterances:
             raise NothingToSpeakError(f"all of text {index} was dropped, as none of it can be read: give other words.")
+        for utterance in utterances:
+            check_symbols(utterance.input_ids)
+            check_rate(utterance.speaking_rate, utterance.pitch_shift)
+            check_seconds("pauses", max(utterance.pause, utterance.lead) / frame_rate, max_utterance_seconds)
         if durations[index] is not None:
-            check_durations(durations[index], len(utterances[0].input_ids), frame_rate)
+            check_durations(durations[index], len(utterances[0].input_ids), frame_rate, max_utterance_seconds)
             if pitch[index] is not None:
                 frame_pitch(pitch[index], durations[index].long())
         planned.append(utterances)
