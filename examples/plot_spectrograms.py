@@ -1,6 +1,6 @@
 """Log-mel spectrograms of recordings, one above the other, to compare by eye.
 
-    python examples/plot_spectrograms.py --output docs/images/quickstart.png \
+    python examples/plot_spectrograms.py --output outputs/quickstart.png \
         "prompt=examples/asterisk/conf-placeintoconf.flac" "target=examples/asterisk/conf-onlyone.flac" \
         "result=outputs/quickstart/speech/ddim/conf-onlyone.wav"
 """

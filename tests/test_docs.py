@@ -77,7 +77,7 @@ def test_links_and_files_exist():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^):]+)\)", text):
-            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+            assert (page.parent / link.partition("#")[0]).exists(), f"{page.name} links to {link}"
         for name in re.findall(r"\b(?:examples|benchmarks)/\w+\.py", text):
             assert (ROOT / name).exists(), f"{page.name} speaks of {name}"
 

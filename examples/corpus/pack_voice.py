@@ -21,6 +21,7 @@ from ns2_diffusers import NaturalSpeech2Pipeline, load_codec
 from ns2_diffusers.files import whole_folder
 from ns2_diffusers.models.compact_weights import BITS, compact_weights
 from ns2_diffusers.pipelines.bundled import FOLDER
+from ns2_diffusers.pipelines.model_card import component_rows
 from ns2_diffusers.training.arguments import HelpFormatter
 
 HERE = Path(__file__).parent
@@ -39,7 +40,7 @@ def parse_args(argv=None):
     parser.add_argument("--voice_matching", type=float, default=0.7, help="the same of voice matching")
     parser.add_argument("--bits", type=int, choices=BITS, default=6, help="of a weight of the model")
     parser.add_argument("--codec_bits", type=int, choices=BITS, default=8, help="of a weight of the codec")
-    parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="goes below the training's facts")
+    parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="template of the model card")
     parser.add_argument("--scores", type=Path, help="table.md of benchmarks/bundled_voice.py, for the card")
     parser.add_argument(
         "--prompt",
@@ -79,7 +80,7 @@ def pack(pipe, args, folder):
     for file in folder.glob(f"*/{SAFETENSORS_WEIGHTS_NAME}"):
         bits = args.codec_bits if file.parent.name == "codec" else args.bits
         save_file(compact_weights(load_file(file), bits, apart=["quantizer."]), file, metadata={"format": "pt"})
-    make_card(args).save(folder / "README.md")
+    make_card(pipe, args).save(folder / "README.md")
     if args.few_steps:
         pack_adapters(args.few_steps, folder / "few_steps")
 
@@ -110,12 +111,11 @@ def pack_adapters(source, target):
         save_file(tensors, target / LORA_WEIGHT_NAME_SAFE, metadata=file.metadata())
 
 
-def make_card(args):
-    """The card that the training wrote, and below it what a person has to say."""
-    written = Path(args.pipeline) / "README.md"
-    start = written.read_text(encoding="utf-8").rstrip() if written.exists() else "# The bundled voice"
+def make_card(pipe, args):
+    """The model card: `--card` with the table of components and the scores."""
     scores = args.scores.read_text(encoding="utf-8").strip() if args.scores else "Not measured yet."
-    return ModelCard(f"{start}\n\n{args.card.read_text(encoding='utf-8').replace('{scores}', scores)}")
+    template = args.card.read_text(encoding="utf-8")
+    return ModelCard(template.replace("{components}", component_rows(pipe.components)).replace("{scores}", scores))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The bundled model: where it is, and, once there are weights, that it speaks and sings."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ns2_diffusers import NaturalSpeech2Pipeline, sing
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.pipelines import bundled as home
 from ns2_diffusers.pipelines.bundled import FOLDER, bundled
+from ns2_diffusers.pipelines.model_card import component_rows
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PROMPTS = sorted((BENCHMARKS / "prompts" / "kokoro").glob("*.ogg"))
@@ -41,8 +43,27 @@ def voice_in_the_box():
 @needs_weights
 def test_it_fits_in_a_wheel():
     assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 30e6
+
+
+@needs_weights
+def test_its_card_is_the_template_filled_in(voice_in_the_box):
+    template = (BENCHMARKS.parent / "examples" / "corpus" / "voice_card.md").read_text(encoding="utf-8")
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert "consent" in card and "{scores}" not in card
+    scores = card[card.index("| prompts | scheduler |") : card.index("## Limits")].strip()
+    filled = template.replace("{components}", component_rows(voice_in_the_box.components))
+    assert card == filled.replace("{scores}", scores)
+    assert len(scores.splitlines()) == 2 + 46
+
+
+@needs_weights
+def test_the_code_of_its_card_runs(tmp_path, monkeypatch):
+    pytest.importorskip("peft", reason="the lora extra is not installed")
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", card, re.M | re.S)
+    namespace = {}
+    exec(compile(block, "README.md", "exec"), namespace)
+    assert soundfile.info("hello.wav").duration > 0.3 and len(namespace["output"].audios[0]) > 4800
 
 
 @needs_weights

@@ -43,6 +43,16 @@ __all__ = ["{name}"]
 '''
 
 
+def component_rows(components: dict[str, Any]) -> str:
+    """Rows of a Markdown table with the name, class and number of parameters of each component."""
+    rows = []
+    for name, component in sorted(components.items()):
+        if component is not None:
+            count = component.num_parameters() if hasattr(component, "num_parameters") else 0
+            rows.append(f"| {name} | `{type(component).__name__}` | {f'{count:,}' if count else ''} |")
+    return "\n".join(rows)
+
+
 def write_loader(folder: str | Path, class_name: str) -> None:
     """Let `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` find the class of a saved pipeline.
 
@@ -94,16 +104,11 @@ class ModelCardMixin:
             pipeline_tag="text-to-speech",
             tags=["text-to-speech", "naturalspeech2", "diffusers", "zero-shot"],
         )
-        rows = []
-        for name, component in sorted(self.components.items()):
-            if component is not None:
-                count = component.num_parameters() if hasattr(component, "num_parameters") else 0
-                rows.append(f"| {name} | `{type(component).__name__}` | {f'{count:,}' if count else ''} |")
         facts = "\n".join(f"| {name} | {fact} |" for name, fact in (training or {}).items() if fact is not None)
         body = BODY.format(
             name=repo_id.split("/")[-1],
             repo_id=repo_id,
-            components="\n".join(rows),
+            components=component_rows(self.components),
             sampling_rate=self.sampling_rate,
             frame_rate=self.codec.frame_rate,
             backend=getattr(self.tokenizer, "backend", "none"),
