@@ -76,7 +76,8 @@ def test_sizes_are_those_counted(monkeypatch, capsys):
 def test_links_and_files_exist():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for link in re.findall(r"\]\(([^):]+)\)", text):
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+        for link in re.findall(r"\]\(([^):]+)\)", prose):
             assert (page.parent / link.partition("#")[0]).exists(), f"{page.name} links to {link}"
         for name in re.findall(r"\b(?:examples|benchmarks)/\w+\.py", text):
             assert (ROOT / name).exists(), f"{page.name} speaks of {name}"
