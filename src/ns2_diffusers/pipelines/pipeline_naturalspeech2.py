@@ -500,14 +500,14 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
     ) -> list[Utterance]:
         """Fill in the voice of each utterance: one for all texts, one for each, or one for each speaker."""
         if isinstance(voice, dict):
-            speakers = {name: self._load_voice(each, prompt_sampling_rate) for name, each in voice.items()}
+            speakers = {name: self.load_voice(each, prompt_sampling_rate) for name, each in voice.items()}
             for utterance in (each for utterances in texts for each in utterances):
                 utterance.voice = speakers[str(utterance.speaker)]
             return [utterance for utterances in texts for utterance in utterances]
         if prompt_audio is None:
             given = NAMES[0] if voice is None else voice
             many = given if isinstance(given, list) else [given]
-            voices = [self._load_voice(each, prompt_sampling_rate) for each in many]
+            voices = [self.load_voice(each, prompt_sampling_rate) for each in many]
         else:
             many = prompt_audio if isinstance(prompt_audio, list) else [prompt_audio]
             voices = [self.encode_voice(each, prompt_sampling_rate) for each in many]
@@ -516,7 +516,7 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
                 utterance.voice = voices[index if len(voices) > 1 else 0]
         return [utterance for utterances in texts for utterance in utterances]
 
-    def _load_voice(self, voice: Any, prompt_sampling_rate: int | None) -> Voice:
+    def load_voice(self, voice: Any, prompt_sampling_rate: int | None) -> Voice:
         """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording."""
         if isinstance(voice, (str, os.PathLike)):
             path, named = os.fspath(voice), named_voices()

@@ -1,0 +1,223 @@
+"""Sentences of many requests, spoken together in batches by one thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..pipelines.latent_diffusion import SamplingSettings
+from ..pipelines.utterances import SpokenUtterance, Utterance
+
+logger = logging.getLogger(__name__)
+
+
+class BusyError(Exception):
+    """All places are taken."""
+
+
+class Speech:
+    """A text that is being spoken. It holds a place of the engine until its last sentence is made, or `close`.
+
+    Args:
+        deliver: called in the engine's thread with each sentence in order; with an exception where one failed, and
+            then no more; with None behind the last sentence.
+    """
+
+    def __init__(self, engine: Engine, deliver: Callable[[Any], None]):
+        self._engine, self._deliver = engine, deliver
+        self._utterances: deque[Utterance] = deque()
+        self.settings: SamplingSettings | None = None
+        self.key: tuple = ()
+        self.closed = False
+        self.made = 0
+
+    def begin(self, utterances: Sequence[Utterance], settings: SamplingSettings, voice_matching: float) -> None:
+        """Queue the sentences; those of all requests with equal settings share batches."""
+        self.settings = settings
+        scheduler = id(self._engine.pipe.scheduler)
+        self.key = (
+            settings.num_inference_steps,
+            settings.guidance_scale,
+            settings.temperature,
+            voice_matching,
+            scheduler,
+        )
+        self._utterances.extend(utterances)
+        self._engine._add(self)
+
+    def close(self) -> None:
+        """Give the place back. Sentences that are not made yet are dropped; one in the making is broken off."""
+        self._engine._close(self)
+
+
+class Engine:
+    """Speaks sentences of several requests in one batch, a sentence of each in turn.
+
+    A sentence sounds the same whatever shares its batch, so the audio of a request is what the pipeline makes alone.
+
+    Args:
+        pipe: the pipeline.
+        max_requests: places; `enter` refuses more.
+        max_batch_size: sentences in a batch.
+        batch_wait: seconds that a batch waits for more sentences after the first.
+        on_batch: called with the number of sentences of each batch.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        max_requests: int = 32,
+        max_batch_size: int = 8,
+        batch_wait: float = 0.01,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ):
+        self.pipe, self.max_requests, self.max_batch_size, self.batch_wait = (
+            pipe,
+            max_requests,
+            max_batch_size,
+            batch_wait,
+        )
+        self._on_batch = on_batch
+        self._changed = threading.Condition()
+        self._waiting: deque[Speech] = deque()
+        self._places: set[Speech] = set()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._work, name="speech", daemon=True)
+        self._thread.start()
+
+    @property
+    def places_taken(self) -> int:
+        return len(self._places)
+
+    @property
+    def sentences_waiting(self) -> int:
+        with self._changed:
+            return sum(len(speech._utterances) for speech in self._waiting)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive() and not self._stopped
+
+    def enter(self, deliver: Callable[[Any], None]) -> Speech:
+        """Take a place.
+
+        Raises:
+            BusyError: there is none.
+        """
+        with self._changed:
+            if self._stopped or len(self._places) >= self.max_requests:
+                raise BusyError
+            speech = Speech(self, deliver)
+            self._places.add(speech)
+            return speech
+
+    def stop(self) -> None:
+        """End the thread; what is being made is broken off."""
+        with self._changed:
+            self._stopped = True
+            open_ones = list(self._places)
+            self._changed.notify_all()
+        for speech in open_ones:
+            self._close(speech)
+            speech._deliver(RuntimeError("the server stops"))
+        self._thread.join()
+
+    def _add(self, speech: Speech) -> None:
+        with self._changed:
+            if not speech.closed:
+                self._waiting.append(speech)
+                self._changed.notify_all()
+
+    def _close(self, speech: Speech) -> None:
+        with self._changed:
+            speech.closed = True
+            speech._utterances.clear()
+            self._places.discard(speech)
+            if speech in self._waiting:
+                self._waiting.remove(speech)
+
+    # The thread
+
+    def _work(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            if not batch:
+                continue
+            self._on_batch(len(batch))
+            try:
+                self._speak(batch)
+            except Exception as error:
+                if len(batch) == 1:
+                    self._fail(batch[0][0], error)
+                    continue
+                # One sentence must not end the others.
+                for single in batch:
+                    try:
+                        self._speak([single])
+                    except Exception as error:
+                        self._fail(single[0], error)
+
+    def _next_batch(self) -> list[tuple[Speech, Utterance, bool]] | None:
+        """Sentences with their requests, and whether each is the last of its request."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopped)
+            if not self._stopped and len(self._waiting) < self.max_batch_size:
+                self._changed.wait_for(
+                    lambda: len(self._waiting) >= self.max_batch_size or self._stopped, self.batch_wait
+                )
+            if self._stopped:
+                return None
+            batch: list[tuple[Speech, Utterance, bool]] = []
+            # Whoever waits longest is first, and who had a turn goes to the end.
+            key = self._waiting[0].key if self._waiting else ()
+            others, served = [], []
+            while self._waiting and len(batch) < self.max_batch_size:
+                speech = self._waiting.popleft()
+                # The first sentence comes by itself, so that it comes soon; then more and more at once.
+                share = sum(each is speech for each, _, _ in batch)
+                if speech.key != key:
+                    others.append(speech)
+                elif share >= max(1, speech.made):
+                    served.append(speech)
+                else:
+                    utterance = speech._utterances.popleft()
+                    batch.append((speech, utterance, not speech._utterances))
+                    if speech._utterances:
+                        self._waiting.append(speech)
+            self._waiting = deque([*others, *self._waiting, *served])
+            for speech, _, _ in batch:
+                speech.made += 1
+            return batch
+
+    def _speak(self, batch: list[tuple[Speech, Utterance, bool]]) -> None:
+        batch = [each for each in batch if not each[0].closed]
+        if not batch:
+            return
+
+        def watch(pipe: Any, step: int, timestep: Any, tensors: dict) -> dict:
+            if all(speech.closed for speech, _, _ in batch):
+                pipe._interrupt = True
+            return {}
+
+        speech = batch[0][0]
+        assert speech.settings is not None
+        settings = replace(speech.settings, callback=watch, callback_inputs=(), interrupted=False)
+        spoken: list[SpokenUtterance] = self.pipe.speak([each for _, each, _ in batch], settings, speech.key[3])
+        if settings.interrupted:
+            return
+        pieces = [self.pipe.finish(each, result) for (_, each, _), result in zip(batch, spoken, strict=True)]
+        for (speech, _, is_last), piece in zip(batch, pieces, strict=True):
+            if not speech.closed:
+                speech._deliver(piece)
+                if is_last:
+                    self._close(speech)
+                    speech._deliver(None)
+
+    def _fail(self, speech: Speech, error: Exception) -> None:
+        logger.error("a sentence could not be spoken", exc_info=error)
+        if not speech.closed:
+            self._close(speech)
+            speech._deliver(error)

@@ -1,0 +1,50 @@
+"""What requests hold, as OpenAI has it, and some fields more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+KINDS = Literal["wav", "mp3", "flac", "opus", "pcm"]
+
+
+class VoiceId(BaseModel):
+    """A voice by id, another of OpenAI's ways to name one."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str
+
+
+class SpeechBody(BaseModel):
+    """The body of `POST /v1/audio/speech`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input: str = Field(min_length=1, description="The text. It may hold `[pause 0.5s]`, `[word](/phonemes/)` or SSML.")
+    model: str = Field("tts-1", description="One of `/v1/models`.")
+    voice: str | VoiceId = Field("emma", description="A name of `/v1/audio/voices`.")
+    response_format: KINDS = Field("mp3", description="pcm: 24 kHz, 16 bits, little-endian, mono.")
+    speed: Annotated[float, Field(strict=False, ge=0.25, le=4.0)] = 1.0
+    stream: bool = Field(True, description="False: one whole file, whose header says how long it is.")
+    stream_format: Literal["audio", "sse"] = Field(
+        "audio", description="sse: server-sent events with pieces in base64."
+    )
+    instructions: str | None = Field(None, description="Ignored: the voice's recording sets the manner of speaking.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same audio; drawn if missing.")
+    num_inference_steps: int | None = Field(None, ge=1, description="The model's own number if missing.")
+    guidance_scale: Annotated[float, Field(strict=False, ge=0.0, le=100.0)] | None = None
+    pitch_shift: Annotated[float, Field(strict=False, ge=-24.0, le=24.0, description="In semitones.")] = 0.0
+    timestamps: bool = Field(
+        False, description="Times of words: in the events of sse, or with `stream: false` in JSON."
+    )
+    prompt_audio: str | None = Field(None, description="In place of `voice`: a recording, a file in base64. Not kept.")
+
+    @field_validator("input")
+    @classmethod
+    def _has_no_surrogates(cls, text: str) -> str:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("it has half of a surrogate pair, which is no character") from error
+        return text

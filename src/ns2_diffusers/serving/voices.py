@@ -1,0 +1,145 @@
+"""Voices by name: those that ship, and those of a folder, which can be added to and taken from."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..audio.loading import seconds_in_header
+from ..pipelines.named_voices import named_voices
+from ..pipelines.voice import Voice
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+SUFFIXES = (".safetensors", ".wav", ".flac", ".ogg", ".mp3")
+# What clients that know OpenAI's voices alone may ask for.
+OPENAI_VOICES = {
+    "alloy": "emma",
+    "ash": "michael",
+    "ballad": "george",
+    "cedar": "michael",
+    "coral": "bella",
+    "echo": "michael",
+    "fable": "george",
+    "marin": "bella",
+    "nova": "bella",
+    "onyx": "puck",
+    "sage": "emma",
+    "shimmer": "bella",
+    "verse": "puck",
+}
+MAX_VOICES = 1000
+
+
+class UnknownVoiceError(KeyError):
+    """There is no voice of that name."""
+
+
+class VoiceError(Exception):
+    """A voice cannot be kept or removed. `status` is that of HTTP."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+class VoiceStore:
+    """Voices by name.
+
+    Args:
+        pipe: the pipeline that encodes them.
+        folder: of voices, `NAME.safetensors` or recordings; None keeps none but those that ship.
+        max_prompt_seconds: longer recordings are refused.
+    """
+
+    def __init__(self, pipe: Any, folder: str | os.PathLike | None = None, max_prompt_seconds: float = 60.0):
+        self.pipe, self.folder, self.max_prompt_seconds = (
+            pipe,
+            None if folder is None else Path(folder),
+            max_prompt_seconds,
+        )
+        self._encoded: dict[Path, tuple[float, Voice]] = {}
+        self._lock = threading.Lock()
+
+    def own(self) -> dict[str, Path]:
+        """The voices of the folder, by name."""
+        if self.folder is None:
+            return {}
+        paths = sorted(path for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        return {path.stem: path for path in paths if NAME.fullmatch(path.stem) and path.is_file()}
+
+    def names(self) -> list[str]:
+        return list(named_voices() | self.own())
+
+    def get(self, name: str) -> Voice:
+        """A voice, encoded when it is first asked for.
+
+        Raises:
+            UnknownVoiceError: there is none of that name.
+            ValueError: its file holds none, or one of another codec.
+        """
+        known = named_voices() | self.own()
+        path = known.get(name) or known.get(OPENAI_VOICES.get(name, ""))
+        if path is None:
+            raise UnknownVoiceError(name)
+        with self._lock:
+            changed = path.stat().st_mtime
+            kept = self._encoded.get(path)
+            if kept is None or kept[0] != changed:
+                kept = self._encoded[path] = (changed, self.pipe.load_voice(path, None))
+            return kept[1]
+
+    def encode(self, recording: bytes, file_name: str = "the recording") -> Voice:
+        """A voice of the bytes of an audio file, which are not kept.
+
+        Raises:
+            ValueError: it is no audio, or NaN, silent, too short or too long.
+        """
+        seconds = seconds_in_header(io.BytesIO(recording))
+        if seconds > self.max_prompt_seconds:
+            raise ValueError(
+                f"{file_name} lasts {seconds:.0f} s and at most {self.max_prompt_seconds:g} s are taken: cut it; a "
+                "few seconds of clean speech are enough."
+            )
+        return self.pipe.encode_voice({"bytes": recording, "path": file_name})
+
+    def add(self, name: str, recording: bytes, file_name: str = "the recording") -> None:
+        """Keep a voice under a new name.
+
+        Raises:
+            VoiceError: there is no folder, the name is bad or taken, or the folder is full.
+            ValueError: as `encode`.
+        """
+        if self.folder is None:
+            raise VoiceError(403, "this server keeps no voices: it was started without --voices DIR.")
+        if not NAME.fullmatch(name):
+            raise VoiceError(
+                400, f"the name {name!r:.80} is not 1 to 64 letters, digits, - and _, a letter or digit first."
+            )
+        voice = self.encode(recording, file_name)
+        with self._lock:
+            known = self.names()
+            if name in known or name in OPENAI_VOICES:
+                raise VoiceError(409, f"there is a voice {name!r} already: take another name, or delete it first.")
+            if len(known) >= MAX_VOICES:
+                raise VoiceError(409, f"there are {len(known)} voices, the most that are kept: delete some first.")
+            voice.save(self.folder / f"{name}.safetensors")
+
+    def delete(self, name: str) -> None:
+        """Remove a voice of the folder.
+
+        Raises:
+            UnknownVoiceError: there is none of that name.
+            VoiceError: it is one that ships.
+        """
+        with self._lock:
+            path = self.own().get(name)
+            if path is None and name in named_voices():
+                raise VoiceError(403, f"the voice {name!r} comes with the server and cannot be deleted.")
+            if path is None:
+                raise UnknownVoiceError(name)
+            path.unlink()
+            self._encoded.pop(path, None)
