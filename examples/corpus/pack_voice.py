@@ -8,6 +8,7 @@ how far the packed pipeline's latents are from the original's for the same text,
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -77,6 +78,11 @@ def main(args):
 
 def pack(pipe, args, folder):
     pipe.save_pretrained(folder)
+    for file in folder.rglob("*.json"):
+        # diffusers notes where on this machine a model was loaded from.
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for file in folder.glob(f"*/{SAFETENSORS_WEIGHTS_NAME}"):
         bits = args.codec_bits if file.parent.name == "codec" else args.bits
         save_file(compact_weights(load_file(file), bits, apart=["quantizer."]), file, metadata={"format": "pt"})

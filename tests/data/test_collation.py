@@ -68,6 +68,24 @@ def collator_of(prompt_source="other", seed=0, rows=ROWS):
     return PromptCollator(dataset, NaturalSpeech2Tokenizer(), 5, 10, seed, prompt_source)
 
 
+def test_a_pipelines_collator_counts_its_prompts_in_seconds(tiny_pipeline):
+    """50 frames a second; else as by hand."""
+    dataset = datasets.Dataset.from_list(ROWS)
+    found = PromptCollator.from_pipeline(tiny_pipeline, dataset, 0.1, 0.2, 3, "mixed")
+    assert found.prompt_frames == (5, 10) and found.tokenizer is tiny_pipeline.tokenizer
+    for batch, wanted in zip(epochs(found, ROWS), epochs(collator_of("mixed", seed=3), ROWS), strict=True):
+        assert batch.keys() == wanted.keys()
+        assert all(torch.equal(batch[name], wanted[name]) for name in batch)
+    assert PromptCollator.from_pipeline(tiny_pipeline, dataset).prompt_frames == (50, 250)
+    # Never without a frame.
+    assert PromptCollator.from_pipeline(tiny_pipeline, dataset, 0.001, 0.002).prompt_frames == (1, 1)
+    for seconds in ((0, 1), (2, 1), (-1, 1), (float("nan"), 1)):
+        with pytest.raises(ValueError, match="the least length must be positive"):
+            PromptCollator.from_pipeline(tiny_pipeline, dataset, *seconds)
+    with pytest.raises(ValueError, match="prompt_source is 'best'"):
+        PromptCollator.from_pipeline(tiny_pipeline, dataset, prompt_source="best")
+
+
 def epochs(collator, rows, count=40):
     for epoch in range(count):
         collator.set_epoch(epoch)

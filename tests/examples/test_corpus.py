@@ -394,6 +394,8 @@ def test_packed_it_is_small_and_speaks_nearly_the_same(tiny_pipeline, tiny_pipel
     denoiser = f"| denoiser | `TransformerDenoiser` | {tiny_pipeline.denoiser.num_parameters():,} |"
     assert denoiser in card
     assert not list(tmp_path.glob(".*"))
+    configs = [path.read_text(encoding="utf-8") for path in output.rglob("*.json")]
+    assert len(configs) > 6 and not any("_name_or_path" in config or str(tmp_path) in config for config in configs)
 
 
 def test_a_student_goes_beside_as_adapters(tiny_pipeline, tiny_pipeline_dir, tmp_path, clips):

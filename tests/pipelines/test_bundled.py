@@ -1,6 +1,7 @@
 """The bundled model: where it is, and, once there are weights, that it speaks and sings."""
 
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def test_the_code_of_its_card_runs(tmp_path, monkeypatch):
     namespace = {}
     exec(compile(block, "README.md", "exec"), namespace)
     assert soundfile.info("hello.wav").duration > 0.3 and len(namespace["output"].audios[0]) > 4800
+
+
+@needs_weights
+def test_its_configs_name_no_place_where_it_was_made():
+    for path in FOLDER.rglob("*.json"):
+        assert "_name_or_path" not in json.loads(path.read_text(encoding="utf-8")), path
 
 
 @needs_weights

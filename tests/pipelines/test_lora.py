@@ -153,8 +153,25 @@ def test_what_is_not_there(make, tmp_path, monkeypatch):
     torch.save({"denoiser.proj_out.lora_A.weight": torch.ones(1, 1)}, tmp_path / "voice.bin")
     with pytest.raises(ValueError, match="is no safetensors file"):
         pipe.load_lora_weights(tmp_path / "voice.bin")
-    with pytest.raises(TypeError, match="hotswap"):
-        pipe.load_lora_weights("me/voice", hotswap=True)
+
+
+def test_adapters_are_not_swapped_in_place(make, tmp_path):
+    pipe = make()
+    save(pipe, tmp_path, seed=1)
+    tensors = load_file(tmp_path / FILE)
+    pipe.load_lora_weights(tmp_path, adapter_name="first")
+    before = speak(pipe)
+    for source in ("me/voice", tmp_path, tmp_path / FILE, tensors):
+        with pytest.raises(TypeError, match="without hotswap; .*delete_adapters"):
+            pipe.load_lora_weights(source, adapter_name="first", hotswap=True)
+    with pytest.raises(NotImplementedError, match="delete_adapters"):
+        pipe.enable_lora_hotswap(target_rank=4)
+    assert torch.equal(speak(pipe), before)
+    # What the messages say to do.
+    second = save(pipe, tmp_path, seed=2)
+    pipe.delete_adapters("first")
+    pipe.load_lora_weights(tmp_path, adapter_name="first")
+    torch.testing.assert_close(speak(pipe), with_updates(make(), (1, second)), rtol=1e-4, atol=1e-5)
 
 
 def test_two_do_not_add_up_unless_they_are_set(make, tmp_path):

@@ -1,7 +1,8 @@
+import diffusers
 import pytest
 import torch
 
-from ns2_diffusers import NaturalSpeech2DDIMScheduler, PhonemeAligner
+from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2EulerScheduler, PhonemeAligner
 from ns2_diffusers.data.alignment_prior import beta_binomial_prior
 from ns2_diffusers.training import objective as objective_module
 from ns2_diffusers.training.losses import standardized_codebooks
@@ -60,6 +61,40 @@ def make_objective(make_tiny_pipeline):
         )
 
     return make
+
+
+@pytest.mark.parametrize("scheduler", [NaturalSpeech2EulerScheduler, diffusers.DPMSolverMultistepScheduler])
+def test_a_pipelines_objective_is_made_of_its_own_models_codebooks_and_noise(tiny_pipeline, batch, scheduler):
+    """The same losses as by hand, whatever the sampler; training changes the pipeline itself."""
+    settings = {"prediction_type": "v_prediction", "beta_schedule": "squaredcos_cap_v2"}
+    tiny_pipeline.scheduler = scheduler.from_config(NaturalSpeech2DDIMScheduler(**settings).config)
+    config, aligner = ObjectiveConfig(condition_dropout=0.5), torch.nn.Identity()
+    objective = TrainingObjective.from_pipeline(tiny_pipeline, config, aligner)
+    assert objective.config is config and objective.aligner is aligner
+    assert all(getattr(objective, name) is getattr(tiny_pipeline, name) for name in MODELS)
+    by_hand = TrainingObjective(
+        **{name: getattr(tiny_pipeline, name) for name in MODELS},
+        scheduler=NaturalSpeech2DDIMScheduler(**settings),
+        codebooks=standardized_codebooks(tiny_pipeline.codec),
+        config=config,
+    )
+    losses = []
+    for each in (objective, by_hand):
+        torch.manual_seed(0)
+        losses.append(each(batch))
+    assert losses[0].keys() == losses[1].keys()
+    for name, loss in losses[0].items():
+        torch.testing.assert_close(loss, losses[1][name], msg=name)
+    before = tiny_pipeline.denoiser.proj_out.weight.clone()
+    losses[0]["loss"].backward()
+    torch.optim.SGD(objective.parameters(), lr=1.0).step()
+    assert not torch.equal(tiny_pipeline.denoiser.proj_out.weight, before)
+    assert TrainingObjective.from_pipeline(tiny_pipeline).config == ObjectiveConfig()
+
+
+def test_an_unconditional_pipeline_has_no_such_objective(make_tiny_pipeline):
+    with pytest.raises(ValueError, match="no phoneme_encoder.*train_unconditional"):
+        TrainingObjective.from_pipeline(make_tiny_pipeline(unconditional=True))
 
 
 def only(name, weight=1.0):

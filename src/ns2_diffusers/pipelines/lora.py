@@ -27,6 +27,8 @@ from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 COMPONENTS = ("denoiser", "phoneme_encoder", "prompt_encoder", "variance_adaptor")
 # `<component>.<layer>.lora_A.weight`
 TENSOR_NAME = re.compile(r"(\w+)\.(.+)\.lora_(A|B)\.weight")
+# Arguments about the hub.
+DOWNLOAD = ("subfolder", "revision", "token", "cache_dir", "local_files_only", "force_download")
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Settings of `peft.LoraConfig` that change what the tensors mean, and that are followed.
 FOLLOWED = ("lora_alpha", "alpha_pattern", "use_rslora")
@@ -40,6 +42,8 @@ REFUSED = (
     "use_bdlora",
     "alora_invocation_tokens",
 )
+
+NO_SWAP = "To replace an adapter, delete it with `delete_adapters` and load the other."
 
 
 class LoraMixin(LoraBaseMixin):
@@ -91,8 +95,14 @@ class LoraMixin(LoraBaseMixin):
         Returns: tensors `<component>.<layer>.lora_A.weight` (r, in[, kernel]) and `….lora_B.weight` (out, r[, 1]).
 
         Raises:
+            TypeError: another argument, such as diffusers' `hotswap`.
             ValueError: there is no such file, or it is no safetensors file.
         """
+        if unknown := sorted(download.keys() - set(DOWNLOAD)):
+            known = ", ".join(("weight_name", *DOWNLOAD))
+            raise TypeError(
+                f"adapters are loaded without {', '.join(unknown)}; known arguments are {known}. {NO_SWAP}"
+            )
         source = pretrained_model_name_or_path_or_dict
         if isinstance(source, Mapping):
             tensors, metadata = dict(source), {}
@@ -179,6 +189,7 @@ class LoraMixin(LoraBaseMixin):
 
         Raises:
             ImportError: `peft` is not installed.
+            TypeError: another argument, such as diffusers' `hotswap`.
             ValueError: there is no such file; it has no adapters, or one of them has no layer here or another shape;
                 the name is in use; or adapters are fused.
         """
@@ -221,6 +232,14 @@ class LoraMixin(LoraBaseMixin):
         if steps:
             self._student_steps = {**self._student_steps, name: list(steps)}
         self._follow_student()
+
+    def enable_lora_hotswap(self, **kwargs: Any) -> None:
+        """Not supported: adapters are not swapped in place.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(f"adapters are not swapped in place. {NO_SWAP}")
 
     def unload_lora_weights(self) -> None:
         """Take all adapters away; those that are fused stay in the weights for good."""
@@ -498,7 +517,6 @@ def find_lora_file(source: str | os.PathLike, weight_name: str | None = None, **
 
     Raises:
         ValueError: it is not there, or no safetensors file.
-        TypeError: an argument that `huggingface_hub.hf_hub_download` does not know.
     """
     path, file_name = Path(source), weight_name or LORA_WEIGHT_NAME_SAFE
     if not path.is_file() and not file_name.endswith(".safetensors"):
