@@ -6,18 +6,26 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from transformers import EncodecConfig, EncodecModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
 import ns2_diffusers
+from ns2_diffusers import EncodecCodec, NaturalSpeech2DistilledScheduler
 from ns2_diffusers.cli import make_parser
+from ns2_diffusers.pipelines import model_card
+from ns2_diffusers.training.distillation import make_student
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What a first-time user runs: with the bundled model itself; the others with a tiny one in its place.
+FIRST_PAGES = ("README", "index")
 
 
 def blocks(page, language):
-    """The fenced blocks of a page whose whole info string is `language`; "python no-run" is not "python"."""
+    """The fenced blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
@@ -29,17 +37,86 @@ def commands(program):
     return [shlex.split(line) for line in found]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
-def test_python_runs(page, tiny_pipeline, clips, tmp_path, monkeypatch):
-    """Block after block, in one namespace, where `my-model`, `my-codec` and `voice.wav` exist."""
+def write_adapters(pipe, folder, student_steps=None):
+    """LoRA weights of one layer of the denoiser."""
+    weight = pipe.denoiser.proj_in.weight
+    layers = {"proj_in.lora_A.weight": torch.rand(2, weight.shape[1])}
+    layers["proj_in.lora_B.weight"] = torch.rand(weight.shape[0], 2)
+    pipe.save_lora_weights(folder, denoiser_lora_layers=layers, student_steps=student_steps)
+
+
+@pytest.fixture
+def models(tiny_pipeline, clips, amphion, tmp_path, monkeypatch):
+    """The files that pages speak of, made tiny, in the current directory."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(clips[0], "voice.wav")
     tiny_pipeline.save_pretrained("my-model")
+    write_adapters(tiny_pipeline, "my-model/few_steps", [4, 2, 1])
     shutil.copytree("my-model/codec", "my-codec")
     shutil.copytree("my-model", "outputs/quickstart/pipeline")
-    shutil.copy(clips[0], "voice.wav")
+    for name in ("lora", "other-lora"):
+        write_adapters(tiny_pipeline, f"outputs/{name}")
+    # Distillation: a pipeline with a guidance input, its student of four steps, and another student as adapters.
+    scheduler = tiny_pipeline.scheduler
+    tiny_pipeline.register_modules(denoiser=make_student(tiny_pipeline.denoiser, (1.0, 4.0)))
+    tiny_pipeline.save_pretrained("outputs/distilled/guidance")
+    write_adapters(tiny_pipeline, "outputs/consistency/consistency", [4, 2, 1])
+    student = NaturalSpeech2DistilledScheduler.from_config(scheduler.config, student_steps=[4])
+    tiny_pipeline.register_modules(scheduler=student)
+    tiny_pipeline.save_pretrained("outputs/distilled/steps-04")
+    # Weights published elsewhere.
+    sizes = {"num_filters": 4, "hidden_size": 16, "target_bandwidths": [3.0, 6.0], "codebook_size": 16}
+    EncodecModel(EncodecConfig(**sizes)).save_pretrained("models/encodec_24khz")
+    shutil.copy(amphion / "pytorch_model.bin", "pytorch_model.bin")
+    shutil.copy(amphion / "config.json", "exp_config_base.json")
+    codebooks = torch.load("pytorch_model.bin", weights_only=True)
+    codec = EncodecCodec(
+        sampling_rate=24000, latent_channels=16, num_codebooks=4, codebook_size=32, ratios=[8, 5], num_filters=2
+    )
+    for layer in range(4):
+        codec.codebooks[layer] = codebooks[f"quantizer.vq.layers.{layer}._codebook.embed"]
+    codec.save_pretrained("my-encodec")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Uploads go nowhere."""
+    repository = SimpleNamespace(repo_id="you/your-voice")
+    monkeypatch.setattr(model_card, "create_repo", lambda *_, **__: repository)
+    monkeypatch.setattr(model_card, "upload_folder", lambda **_: "")
+    monkeypatch.setattr(model_card.ModelCardMixin, "_card_for", card_of)
+
+
+def card_of(pipe, repo_id, token):
+    return pipe.model_card(repo_id)
+
+
+@pytest.fixture
+def speaker_model(tmp_path, monkeypatch):
+    """A tiny WavLM in place of the one that is downloaded."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    convolutions = {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+    WavLMForXVector(WavLMConfig(**sizes, **convolutions, tdnn_dim=[16] * 5)).save_pretrained(tmp_path / "wavlm")
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "wavlm")
+    monkeypatch.setenv("NS2_SPEAKER_MODEL", str(tmp_path / "wavlm"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_runs(page, models, hub, speaker_model, tmp_path, monkeypatch):
+    """Block after block, in one namespace."""
+    if page.stem not in FIRST_PAGES:
+        monkeypatch.setattr(ns2_diffusers, "bundled", lambda: tmp_path / "my-model")
     namespace = {}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), namespace)
+
+
+def test_other_languages_are_not_ours():
+    """Only code of another project does not run: `py` blocks."""
+    for page in PAGES:
+        found = re.findall(r"^```(.+)$", page.read_text(encoding="utf-8"), re.M)
+        assert set(found) <= {"python", "bash", "py", "mermaid"}, page.name
+        assert all(block.startswith("# naturalspeech2-pytorch\n") for block in blocks(page, "py"))
 
 
 def test_shell_commands_parse():
@@ -90,6 +167,12 @@ def test_api_lists_every_public_name():
     assert set(homes) == set(ns2_diffusers.__all__) - {"__version__"}
     for name, home in homes.items():
         assert getattr(ns2_diffusers, name).__module__ == home
+
+
+def test_reference_has_every_public_name():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    for name in set(ns2_diffusers.__all__) - {"__version__"}:
+        assert f"::: {getattr(ns2_diffusers, name).__module__}.{name}\n" in pages, name
 
 
 PAPER_ROWS = [

