@@ -169,6 +169,12 @@ def test_api_lists_every_public_name():
         assert getattr(ns2_diffusers, name).__module__ == home
 
 
+def test_every_page_is_in_the_navigation():
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r": (\S+\.md)$", nav, re.M)) == pages | {"model_card.md"}
+
+
 def test_reference_has_every_public_name():
     pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     for name in set(ns2_diffusers.__all__) - {"__version__"}:
