@@ -15,7 +15,8 @@ import soundfile
 import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline, Voice, named_voices
-from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, TRACEBACK_VARIABLE, main, write_audio
+from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, TRACEBACK_VARIABLE, main
+from ns2_diffusers.commands.generate import write_audio
 from ns2_diffusers.pipelines import bundled
 
 TEXT = "Hello there."
@@ -264,7 +265,7 @@ ERRORS = {
     "no steps": (["GENERATE", TEXT, "--steps", "0"], "num_inference_steps is 0"),
     "speed": (["GENERATE", TEXT, "--speed", "0"], "speaking_rate is 0.0"),
     "temperature": (["GENERATE", TEXT, "--temperature", "-1"], "temperature is -1.0"),
-    "suffix": (["generate", TEXT, "--prompt", "CLIP", "-o", "out.txt"], ".wav, .flac, .ogg, .mp3"),
+    "suffix": (["generate", TEXT, "--prompt", "CLIP", "-o", "out.txt"], ".wav, .flac, .ogg, .opus, .mp3, .m4a"),
     "output directory": (["generate", TEXT, "--prompt", "CLIP", "-o", "no/out.wav"], "no folder 'no'"),
     "output is a folder": (["generate", TEXT, "--prompt", "CLIP", "-o", "folder.wav"], "'folder.wav' is a folder"),
     "output has a NUL": (["generate", TEXT, "--prompt", "CLIP", "-o", "a\0.wav"], "NUL character"),

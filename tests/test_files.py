@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ns2_diffusers import files
-from ns2_diffusers.cli import write_audio
+from ns2_diffusers.commands.generate import write_audio
 from ns2_diffusers.files import (
     check_writable,
     partial_name,
@@ -216,7 +216,7 @@ def test_errors_name_the_path_and_the_reason(tmp_path, monkeypatch, number, wher
 LIMITED = """
 import resource, sys, numpy, torch
 from pathlib import Path
-from ns2_diffusers.cli import write_audio
+from ns2_diffusers.commands.generate import write_audio
 from ns2_diffusers.files import whole_folder
 from ns2_diffusers.pipelines.voice import Voice
 from safetensors.torch import save_file

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,7 +17,6 @@ from . import __version__
 MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
 TRACEBACK_VARIABLE = "NS2_DIFFUSERS_TRACEBACK"
 LONGEST_ERROR = 1000
-FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3"}
 # A class of this package, or one of diffusers'.
 SCHEDULERS = {
     "ddim": "NaturalSpeech2DDIMScheduler",
@@ -35,6 +33,10 @@ EXAMPLES = """examples:
   ns2-diffusers generate "Hello there." --prompt voice.wav -o hello.wav
   ns2-diffusers voice voice.wav -o voice.safetensors --model my-model
   ns2-diffusers generate --file story.txt --voice voice.safetensors -o story.mp3 --model my-model
+  ns2-diffusers generate --file book.txt --chapters --output-dir book --format opus --srt
+  ns2-diffusers generate "Hello there." -o - | mpv -
+  ns2-diffusers phonemes "Kubernetes is Greek."
+  ns2-diffusers serve --voices voices
   ns2-diffusers convert amphion -o my-model"""
 
 
@@ -118,13 +120,21 @@ def make_parser() -> argparse.ArgumentParser:
 
     generate = commands.add_parser("generate", help="speak a text")
     generate.set_defaults(run=run_generate)
-    generate.add_argument("text", nargs="?", help="what to say; - or nothing: standard input")
-    generate.add_argument("--file", type=Path, help="read the text from a file")
+    add_text(generate)
     generate.add_argument("--phonemes", action="store_true", help="the text is phonemes")
     whose = generate.add_mutually_exclusive_group()
     whose.add_argument("--prompt", type=Path, help="a recording of the voice")
     whose.add_argument(
         "--voice", help="a name from `ns2-diffusers voices`, a file of `ns2-diffusers voice`, or a recording (emma)"
+    )
+    generate.add_argument(
+        "--cast",
+        action="append",
+        metavar="NAME=VOICE",
+        help="the voice of a speaker, whose lines begin with 'NAME:'; once for each",
+    )
+    generate.add_argument(
+        "--gap", type=float, default=0.5, metavar="SECONDS", help="silence between two speakers (%(default)s)"
     )
     generate.add_argument(
         "--lora",
@@ -138,8 +148,43 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("--matching", type=float, help="0 to 1: how far towards the prompt's own sounds")
     generate.add_argument("--temperature", type=float, help="higher is calmer (the scheduler's, 1.44)")
     generate.add_argument("--seed", type=seed, help="the same seed gives the same audio")
-    kinds = ", ".join(name[1:] for name in FORMATS)
-    add_common(generate, f"audio file: {kinds} (%(default)s)", default=Path("speech.wav"))
+    kinds = "wav, flac, ogg, opus, mp3, m4a (by ffmpeg)"
+    generate.add_argument(
+        "-o", "--output", type=Path, help=f"audio file: {kinds}; - is standard output, as it is made (speech.wav)"
+    )
+    generate.add_argument("--play", action="store_true", help="play it as it is made (needs sounddevice)")
+    generate.add_argument(
+        "--format",
+        choices=("wav", "pcm", "mp3", "flac", "opus", "ogg", "m4a"),
+        help="of -o - and of the files in --output-dir; pcm is 16-bit samples without a header (wav)",
+    )
+    generate.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="a file for each line of --file, or each row of a .csv (id, text, voice); what is there is kept",
+    )
+    generate.add_argument(
+        "--chapters", action="store_true", help="--output-dir gets a file for each chapter of a book"
+    )
+    generate.add_argument("--srt", action="store_true", help="write subtitles beside the audio")
+    generate.add_argument("--vtt", action="store_true", help="write WebVTT subtitles beside the audio")
+    generate.add_argument("--json", action="store_true", help="write the times of words beside the audio")
+    add_model(generate)
+
+    phonemes = commands.add_parser("phonemes", help="show how a text will be read")
+    phonemes.set_defaults(run=run_phonemes)
+    add_text(phonemes)
+    phonemes.add_argument(
+        "--guesses", action="store_true", help="only words that are in no lexicon, as lines for --lexicon"
+    )
+    phonemes.add_argument("--model", help=f"whose tokenizer reads (that of {MODEL_VARIABLE}, or the bundled voice's)")
+
+    add_serve(commands.add_parser("serve", help="answer requests over HTTP, as OpenAI's speech API"))
+
+    completion = commands.add_parser("completion", help="print the completion script of a shell (needs shtab)")
+    completion.set_defaults(run=run_completion)
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
     voice = commands.add_parser("voice", help="make a reusable voice from a recording")
     voice.set_defaults(run=run_voice)
@@ -154,6 +199,30 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_convert(commands.add_parser("convert", help="make a model of weights published elsewhere"))
     return parser
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="?", help="what to say; - or nothing: standard input")
+    parser.add_argument("--file", type=Path, help="read the text from a file")
+    parser.add_argument("--lexicon", type=Path, help="a file of lines: a word, a tab, /phonemes/ or a respelling")
+    parser.add_argument(
+        "--unknown",
+        choices=("error", "drop"),
+        help="characters that cannot be read are an error, or left out with a note (the model's own)",
+    )
+
+
+def add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run_serve)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
+    parser.add_argument("--voices", type=Path, metavar="DIR", help="folder of voices, which can be added to (none)")
+    parser.add_argument("--max-requests", type=int, default=32, help="answered at once; more get 503 (%(default)s)")
+    parser.add_argument("--max-batch-size", type=int, default=8, help="sentences made at once (%(default)s)")
+    parser.add_argument("--max-characters", type=int, default=4096, help="of a text (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds for a request (%(default)s)")
+    parser.add_argument("--lora", help="LoRA weights to add, as for generate")
+    add_model(parser)
 
 
 def seed(text: str) -> int:
@@ -201,42 +270,35 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help=f"directory or hub repository (that of {MODEL_VARIABLE}, or the bundled voice)"
     )
-    parser.add_argument("--device", help="cpu, cuda, mps … (a GPU if there is one)")
+    parser.add_argument("--device", default="auto", help="auto (CUDA or MPS if there is one), cpu, cuda, mps …")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no report")
 
 
 def run_generate(args: argparse.Namespace) -> None:
-    check_output(args.output, FORMATS, args.prompt, args.voice, args.file)
-    text = read_text(args)
-    begun = time.perf_counter()
-    pipe = load_pipeline(args)
+    from .commands import generate
 
-    import torch
+    generate.run(args)
 
-    generator = None if args.seed is None else torch.Generator().manual_seed(args.seed)
-    start = time.perf_counter()
-    output = pipe(
-        **{"phonemes" if args.phonemes else "text": text},
-        prompt_audio=args.prompt,
-        voice=args.voice,
-        speaking_rate=args.speed,
-        pitch_shift=args.pitch_shift,
-        num_inference_steps=args.steps,
-        guidance_scale=args.guidance,
-        temperature=args.temperature,
-        voice_matching=args.matching,
-        generator=generator,
-    )
-    elapsed = time.perf_counter() - start
-    audio = output.audios[0]
-    write_audio(audio, output.sampling_rate, args.output)
-    if not args.quiet:
-        seconds, waited = audio.shape[-1] / output.sampling_rate, time.perf_counter() - begun
-        print(
-            f"{seconds:.2f} s of audio in {elapsed:.2f} s (real-time factor {elapsed / seconds:.2f}), "
-            f"{waited:.1f} s with loading: {args.output}"
-        )
+
+def run_phonemes(args: argparse.Namespace) -> None:
+    from .commands import phonemes
+
+    phonemes.run(args)
+
+
+def run_serve(args: argparse.Namespace) -> None:
+    from .commands import serve
+
+    serve.run(args)
+
+
+def run_completion(args: argparse.Namespace) -> None:
+    try:
+        import shtab
+    except ImportError as error:
+        raise ImportError(f'completion needs shtab ({error}): pip install "ns2-diffusers[completion]"') from error
+    print(shtab.complete(make_parser(), args.shell))
 
 
 def run_voice(args: argparse.Namespace) -> None:
@@ -249,6 +311,7 @@ def run_voice(args: argparse.Namespace) -> None:
 
 
 def run_voices(args: argparse.Namespace) -> None:
+    from .commands.generate import write_audio
     from .pipelines.named_voices import named_voices
 
     if args.samples is None:
@@ -343,7 +406,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    device = args.device if args.device is not None else "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device() if args.device == "auto" else args.device
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
@@ -368,6 +431,15 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     return pipe.to(device, getattr(torch, args.dtype))
 
 
+def best_device() -> str:
+    """CUDA before Apple's MPS before the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def bundled_voice() -> str:
     from .pipelines.bundled import bundled
 
@@ -378,31 +450,6 @@ def bundled_voice() -> str:
             "no model was given: name a directory or a hub repository with --model or in the environment variable "
             f"{MODEL_VARIABLE} ({error})"
         ) from error
-
-
-def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
-    """Write `path` whole or not at all.
-
-    Raises:
-        OSError: it cannot be written, or the format does not hold such audio.
-    """
-    import soundfile
-
-    from .files import whole_file
-
-    peak = abs(audio).max()
-    if peak > 1:
-        print(f"note: the audio peaked at {peak:.2f} and was scaled down to fit the file.", file=sys.stderr)
-        audio = audio / peak
-    channels, kind = (1 if audio.ndim == 1 else len(audio)), FORMATS[path.suffix.lower()]
-    try:
-        with whole_file(path) as partial:
-            with soundfile.SoundFile(partial, "w", sampling_rate, channels, format=kind) as file:
-                # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
-                for start in range(0, audio.shape[-1], sampling_rate):
-                    file.write(audio[..., start : start + sampling_rate].T)
-    except soundfile.LibsndfileError as error:
-        raise OSError(f"{str(path)!r} at {sampling_rate} Hz could not be written: {error}") from error
 
 
 if __name__ == "__main__":

@@ -516,8 +516,12 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
                 utterance.voice = voices[index if len(voices) > 1 else 0]
         return [utterance for utterances in texts for utterance in utterances]
 
-    def load_voice(self, voice: Any, prompt_sampling_rate: int | None) -> Voice:
-        """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording."""
+    def load_voice(self, voice: Any, prompt_sampling_rate: int | None = None) -> Voice:
+        """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording.
+
+        Raises:
+            TypeError, ValueError: there is no such voice, or it is of another codec.
+        """
         if isinstance(voice, (str, os.PathLike)):
             path, named = os.fspath(voice), named_voices()
             if path in named and not os.path.exists(path):

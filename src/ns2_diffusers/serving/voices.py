@@ -89,7 +89,7 @@ class VoiceStore:
             changed = path.stat().st_mtime
             kept = self._encoded.get(path)
             if kept is None or kept[0] != changed:
-                kept = self._encoded[path] = (changed, self.pipe.load_voice(path, None))
+                kept = self._encoded[path] = (changed, self.pipe.load_voice(path))
             return kept[1]
 
     def encode(self, recording: bytes, file_name: str = "the recording") -> Voice:

@@ -133,13 +133,14 @@ def _turns(text: str, speakers: Collection[str]) -> list[Passage]:
         raise ValueError(f"speakers are {names}: a name is a word or more, without a colon.")
     pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     turns: list[Passage] = []
-    start, speaker = 0, names[0]
+    start, speaker, named = 0, names[0], set()
     for line in re.finditer(rf"^[^\S\n]*({pattern})[^\S\n]*:[^\S\n]*", text, re.MULTILINE):
         turns.append(Passage(text[start : line.start()], speaker=speaker))
         start, speaker = line.end(), line[1]
+        named.add(speaker)
     turns.append(Passage(text[start:], speaker=speaker))
     turns = [turn for turn in turns if turn.text.strip()]
-    if silent := [name for name in names if all(turn.speaker != name for turn in turns)]:
+    if silent := [name for name in names if name not in named]:
         raise ValueError(
             f"{', '.join(silent)} has no line in the script: begin lines with {silent[0] + ':'!r}, or leave the name "
             "out."
