@@ -1,6 +1,7 @@
 """README.md and the guide in docs/ run as written."""
 
 import importlib
+import itertools
 import re
 import shlex
 import shutil
@@ -34,7 +35,11 @@ def commands(program):
     lines = text.replace("\\\n", "").splitlines()
     found = [line.split(program, 1)[1] for line in lines if program in line]
     assert found
-    return [shlex.split(line) for line in found]
+    # What a pipe or a file takes is no argument.
+    return [
+        list(itertools.takewhile(lambda word: word not in ("|", ">"), shlex.split(line, comments=True)))
+        for line in found
+    ]
 
 
 def write_adapters(pipe, folder, student_steps=None):
@@ -121,7 +126,7 @@ def test_other_languages_are_not_ours():
 
 def test_shell_commands_parse():
     for arguments in commands("ns2-diffusers "):
-        if arguments[0] in ("generate", "voice", "convert"):
+        if arguments and not arguments[0].startswith("-") and arguments[0] != "COMMAND":
             make_parser().parse_args(arguments)
 
 
