@@ -120,7 +120,7 @@ def test_lora_weights_by_name_and_by_path(run, tiny_pipeline, tiny_pipeline_dir,
     status, printed = run("generate", TEXT, "--lora", "few_steps", "--steps", "3")
     assert status == 2 and "distilled for [2]" in printed.err
     status, printed = run("generate", TEXT, "--lora", "nowhere")
-    assert status == 2 and "'nowhere' is no file" in printed.err
+    assert status == 2 and "no file or directory 'nowhere'" in printed.err
 
 
 def test_lora_weights_of_the_user_go_first(run, tiny_pipeline, tiny_pipeline_dir, clips, tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_lora_weights_of_the_user_go_first(run, tiny_pipeline, tiny_pipeline_dir
     np.testing.assert_allclose(spoken(), wanted, atol=STEP)
     # What is not in the model's directory is not found through it.
     status, printed = run("generate", TEXT, "--lora", "../pipeline/few_steps")
-    assert status == 2 and "'../pipeline/few_steps' is no file" in printed.err
+    assert status == 2 and "no file or directory '../pipeline/few_steps'" in printed.err
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -280,7 +280,7 @@ ERRORS = {
     "seed": (["GENERATE", TEXT, "--seed", "-1"], "wanted a whole number from 0 to 2**64 - 1"),
     "large seed": (["GENERATE", TEXT, "--seed", str(2**64)], "wanted a whole number from 0 to 2**64 - 1"),
     "long option": (["GENERATE", TEXT, "--seed", "9" * 5000], "invalid seed value: '999"),
-    "empty model": (["GENERATE", TEXT, "--model", ""], "no directory ''"),
+    "empty model": (["GENERATE", TEXT, "--model", ""], "no file or directory ''"),
     "empty device": (["GENERATE", TEXT, "--device", ""], "the device '' cannot be used"),
     "device without numbers": (["GENERATE", TEXT, "--device", "meta"], "the device 'meta' cannot be used"),
     "device of torch's developers": (["GENERATE", TEXT, "--device", "fpga"], "the device 'fpga' cannot be used"),
@@ -296,7 +296,7 @@ ERRORS = {
         "no voice file 'no.safetensors'",
     ),
     "no such name": (["generate", TEXT, "--voice", "nobody", "-o", "out.wav"], "emma, george"),
-    "no such model": (["GENERATE", TEXT, "--model", "./no/such/model"], "no directory './no/such/model'"),
+    "no such model": (["GENERATE", TEXT, "--model", "./no/such/model"], "no file or directory './no/such/model'"),
     "unknown repository": (["GENERATE", TEXT, "--model", "nobody/nothing"], "nobody/nothing"),
     "no pipeline": (["GENERATE", TEXT, "--model", "."], "model_index.json"),
     "device": (["GENERATE", TEXT, "--device", "abacus"], "'abacus' cannot be used"),

@@ -397,8 +397,9 @@ def read_text(args: argparse.Namespace) -> str:
 
 def load_pipeline(args: argparse.Namespace) -> Any:
     model = args.model if args.model is not None else os.environ.get(MODEL_VARIABLE) or bundled_voice()
-    if not os.path.isdir(model) and model.count("/") != 1:
-        raise ValueError(f"there is no directory {model!r}, and it is no hub repository (owner/name).")
+    from .untrusted import check_source
+
+    check_source(model)
     import diffusers
     import torch
 

@@ -52,7 +52,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
         OSError: `path` is a folder or a device (`IsADirectoryError` for a folder).
     """
     path = Path(path)
-    with _new_partial_file(path) as (partial, mode), _explained(path, partial):
+    with _new_partial_file(path) as (partial, mode), explained(path, partial):
         yield partial
         # Some writers put a file of their own, with the owner's permissions alone, in the place of this one.
         os.chmod(partial, mode)
@@ -108,7 +108,7 @@ def whole_parts(directory: str | os.PathLike) -> Iterator[Path]:
         OSError: the parts cannot be written; the message has `directory` and the reason.
     """
     directory = Path(directory)
-    with _explained(directory):
+    with explained(directory):
         directory.mkdir(parents=True, exist_ok=True)
     with _partial_folder(directory / directory.name) as partial:
         yield partial
@@ -154,7 +154,7 @@ def _partial_path(path: Path) -> Path:
 @contextmanager
 def _new_partial_file(path: Path) -> Iterator[tuple[Path, int]]:
     """An empty partial file for `path` and the permissions that it shall end with; removed in the end."""
-    with _explained(path):
+    with explained(path):
         mode = _mode_to_keep(path)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
     with _new(path, lambda partial: os.close(os.open(partial, flags, 0o666 if mode is None else mode))) as partial:
@@ -167,7 +167,7 @@ def _new(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
     partial = _partial_path(path)
     _unfinished.add(partial)
     try:
-        with _explained(path):
+        with explained(path):
             create(partial)
         try:
             yield partial
@@ -193,7 +193,7 @@ def _mode_to_keep(path: Path) -> int | None:
 
 @contextmanager
 def _partial_folder(path: Path) -> Iterator[Path]:
-    with _new(path, os.mkdir) as partial, _explained(path, partial):
+    with _new(path, os.mkdir) as partial, explained(path, partial):
         yield partial
 
 
@@ -253,12 +253,15 @@ def _flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path, partial: Path | None = None) -> Iterator[None]:
-    """Turn an error of the operating system into one with `path` and the reason.
+def explained(path: str | os.PathLike, partial: Path | None = None) -> Iterator[None]:
+    """Turn an error of the operating system into one with `path`, which is written, and the reason.
+
+    Where `path` is a folder it is written into directly, so that errors about any of its files are of interest.
 
     Writers in other languages (safetensors, libsndfile) raise errors of their own without a number: the disk is asked
     whether it takes more.
     """
+    path = Path(path)
     try:
         yield
     except OSError as error:
@@ -266,6 +269,7 @@ def _explained(path: Path, partial: Path | None = None) -> Iterator[None]:
             raise
         raise _error(path, error) from error
     except Exception as error:
+        partial = partial or (path if path.is_dir() else None)
         refusal = _refusal(partial) if partial else None
         if refusal is None:
             raise

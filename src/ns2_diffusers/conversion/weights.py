@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..files import whole_folder
+from ..untrusted import check_source
 
 FILES = (".bin", ".pt", ".safetensors")
 
@@ -36,8 +36,9 @@ def find_file(source: str | Path, filename: str) -> Path:
             raise ValueError(f"there is no {filename} in the directory {str(source)!r}.")
         return path / filename
     # A file in a folder looks like a repository, too.
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)) or path.suffix in FILES:
+    if path.suffix in FILES:
         raise ValueError(f"there is no file or directory {str(source)!r}, and it is no hub repository (owner/name).")
+    check_source(source, "checkpoint")
     return Path(hf_hub_download(str(source), filename))
 
 

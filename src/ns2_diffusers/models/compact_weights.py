@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from safetensors import SafetensorError
+
+from ..untrusted import check_config, check_config_file, check_source
 
 # Three bytes hold an integer number of weights at each of these bit widths.
 WORD = 24
@@ -16,10 +21,55 @@ PACKED = re.compile(r"(.+)\.(\d+)bit")
 SHORTEST_ROW = 16
 # Candidate clipping points, as fractions of the row's peak: clipping outliers makes the quantisation step smaller.
 RANGES = torch.linspace(0.5, 1.0, 11)
+# Arguments of `from_pretrained` that say where a config is.
+WHERE = ("subfolder", "revision", "cache_dir", "token", "local_files_only", "force_download", "proxies")
 
 
 class CompactModelMixin(ModelMixin):
     """A `ModelMixin` whose `from_pretrained` also reads what `compact_weights` made of its weights."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
+        """Load a model; all of its weights must be there, and no others.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a hub repository `owner/name`. What looks like a path is never
+                asked of the hub.
+            kwargs: of `diffusers.ModelMixin.from_pretrained`. With `ignore_mismatched_sizes` weights of other shapes
+                are left as they are initialised.
+
+        Raises:
+            ValueError: there is no such folder; the config has sizes that no model has, or belongs to another class;
+                weights are missing, unexpected, or of another shape.
+            OSError: the hub does not have it, or cannot be reached.
+        """
+        check_source(pretrained_model_name_or_path)
+        where = str(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
+        check_config_file(os.path.join(where, "config.json"))
+        wanted = {name: kwargs[name] for name in WHERE if name in kwargs}
+        config: Any = cls.load_config(pretrained_model_name_or_path, **wanted)  # type: ignore[attr-defined]
+        check_config(config, where)
+        if (name := config.get("_class_name")) not in (None, cls.__name__):
+            raise ValueError(f"{where!r} holds a {name}, and a {cls.__name__} is wanted.")
+        info_wanted = kwargs.pop("output_loading_info", False)
+        try:
+            model, info = super().from_pretrained(pretrained_model_name_or_path, output_loading_info=True, **kwargs)
+        except (RuntimeError, SafetensorError) as error:
+            # Of torch, where shapes differ, and of safetensors.
+            raise ValueError(f"the weights in {where!r} cannot be loaded: {error}") from error
+        wrong = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
+            for what in ("missing", "unexpected")
+            if (names := sorted(info[f"{what}_keys"]))
+        ]
+        if info["mismatched_keys"] and not kwargs.get("ignore_mismatched_sizes"):
+            wrong.append(f"{len(info['mismatched_keys'])} of another shape")
+        if wrong:
+            raise ValueError(
+                f"the weights in {where!r} are not those of its config: {', '.join(wrong)}. Get the files again, or "
+                "the config that belongs to them."
+            )
+        return (model, info) if info_wanted else model
 
     def _fix_state_dict_keys_on_load(self, state_dict: dict[str, torch.Tensor]) -> None:
         """diffusers calls this between reading a file and filling the model with it."""
@@ -76,8 +126,10 @@ def expand_weights(state_dict: dict[str, torch.Tensor], shapes: Mapping[str, tor
     """
     compact = [found.groups() for found in map(PACKED.fullmatch, state_dict) if found]
     for name, bits in compact:
-        packed, steps, bits = state_dict.pop(f"{name}.{bits}bit"), state_dict.pop(f"{name}.step"), int(bits)
+        packed, steps, bits = state_dict.pop(f"{name}.{bits}bit"), state_dict.pop(f"{name}.step", None), int(bits)
         shape = shapes.get(name)
+        if steps is None or bits not in BITS or packed.ndim != 1 or packed.dtype != torch.uint8:
+            raise ValueError(f"{name} is no weight in {' or '.join(map(str, BITS))} bits with its steps.")
         if shape is None or len(packed) != -(-shape.numel() * bits // WORD) * WORD // 8 or len(steps) != shape[0]:
             wanted = "no such weight" if shape is None else f"one of shape {tuple(shape)}"
             raise ValueError(

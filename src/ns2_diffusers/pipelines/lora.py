@@ -23,13 +23,13 @@ from torch import nn
 from ..files import whole_file
 from ..models.lora import check_no_adapters, require_peft
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
+from ..untrusted import check_safetensors_header, check_source
 
 COMPONENTS = ("denoiser", "phoneme_encoder", "prompt_encoder", "variance_adaptor")
 # `<component>.<layer>.lora_A.weight`
 TENSOR_NAME = re.compile(r"(\w+)\.(.+)\.lora_(A|B)\.weight")
 # Arguments about the hub.
 DOWNLOAD = ("subfolder", "revision", "token", "cache_dir", "local_files_only", "force_download")
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Settings of `peft.LoraConfig` that change what the tensors mean, and that are followed.
 FOLLOWED = ("lora_alpha", "alpha_pattern", "use_rslora")
 # Settings that would change it, and that are refused unless they are off.
@@ -528,11 +528,9 @@ def find_lora_file(source: str | os.PathLike, weight_name: str | None = None, **
         return found
     if path.is_file():
         return path
-    if not HUB_ID.fullmatch(str(source)) or Path(path.parts[0]).exists():
-        raise ValueError(
-            f"{str(source)!r} is no file and no folder, and no repository (owner/name) of the hub: give "
-            f"{LORA_WEIGHT_NAME_SAFE}, or the folder that holds it."
-        )
+    if not str(source).strip():
+        raise ValueError(f"the name of the LoRA weights is empty: give {LORA_WEIGHT_NAME_SAFE}, or its folder.")
+    check_source(source, "LoRA")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -546,6 +544,7 @@ def find_lora_file(source: str | os.PathLike, weight_name: str | None = None, **
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    check_safetensors_header(path)
     try:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}

@@ -29,6 +29,7 @@ from ..text.directions import TURN_PAUSE
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from .inputs import MOST_ITEMS, check_components_fit, check_number, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin, SamplingSettings
+from .loading import CheckedLoadingMixin
 from .lora import LoraMixin
 from .model_card import ModelCardMixin
 from .named_voices import NAMES, named_voices
@@ -43,7 +44,7 @@ register_components()
 MATCHING_SECONDS = 2.0
 
 
-class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, DiffusionPipeline):
+class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, CheckedLoadingMixin, DiffusionPipeline):
     """Zero-shot text to speech by latent diffusion (NaturalSpeech 2, arXiv 2304.09116).
 
     The methods stand in the order of figure 1: `encode_voice` (the codec's encoder, 3.1), `encode_prompt` (3.3),
@@ -534,6 +535,11 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Di
                 )
         if not isinstance(voice, Voice):
             return self.encode_voice(voice, prompt_sampling_rate)
+        if voice.latents.shape[0] != self.codec.latent_channels:
+            raise ValueError(
+                f"this voice has {voice.latents.shape[0]} channels and the pipeline's codec has "
+                f"{self.codec.latent_channels}: encode the recording again with this pipeline."
+            )
         if voice.codec_fingerprint != self.codec.fingerprint:
             raise ValueError(
                 f"this voice was made with codec {voice.codec_fingerprint} and the pipeline has codec "

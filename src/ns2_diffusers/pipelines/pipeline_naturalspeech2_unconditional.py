@@ -16,13 +16,16 @@ from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
 from .inputs import MOST_ITEMS, check_components_fit, check_number, check_seconds, draw_seeds, per_text_latents
 from .latent_diffusion import LatentDiffusionMixin
+from .loading import CheckedLoadingMixin
 from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
 
 register_components()
 
 
-class NaturalSpeech2UnconditionalPipeline(LatentDiffusionMixin, ModelCardMixin, DiffusionPipeline):
+class NaturalSpeech2UnconditionalPipeline(
+    LatentDiffusionMixin, ModelCardMixin, CheckedLoadingMixin, DiffusionPipeline
+):
     """Unconditional generation by latent diffusion: the right half of figure 1 alone.
 
     A pipeline that reads text becomes one with `NaturalSpeech2UnconditionalPipeline.from_pipe(pipe)`, if its denoiser

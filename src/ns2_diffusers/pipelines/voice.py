@@ -10,8 +10,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..files import whole_file
+from ..untrusted import check_safetensors_header
 
 FORMAT = "ns2_diffusers.voice"
+# An hour at 100 frames per second; standardised latents are around 1.
+MOST_FRAMES, MOST_CHANNELS, MOST_LATENT = 360_000, 4_096, 1e4
+MOST_HEADER_BYTES = 64 * 2**10
+MOST_FINGERPRINT = 64
 
 
 @dataclass
@@ -21,10 +26,22 @@ class Voice:
     Args:
         latents: (C, Tp) float32, standardised, quantised.
         codec_fingerprint: of the codec that made them; another codec's pipeline refuses them.
+
+    Raises:
+        TypeError, ValueError: latents that are no finite floating-point numbers of that shape within ±10,000, or more
+            than an hour of them; no fingerprint.
     """
 
     latents: torch.Tensor
     codec_fingerprint: str
+
+    def __post_init__(self) -> None:
+        check_latents(self.latents)
+        if not isinstance(self.codec_fingerprint, str) or not 0 < len(self.codec_fingerprint) <= MOST_FINGERPRINT:
+            raise ValueError(
+                f"the codec's fingerprint of a voice is {self.codec_fingerprint!r:.80}; wanted pipe.codec.fingerprint."
+            )
+        self.latents = self.latents.detach().float()
 
     def save(self, path: str | os.PathLike) -> None:
         """Write one safetensors file, whole or not at all.
@@ -32,6 +49,7 @@ class Voice:
         Raises:
             OSError: it cannot be written; the message says why.
         """
+        self.__post_init__()  # it may have been changed
         metadata = {"format": FORMAT, "codec_fingerprint": self.codec_fingerprint}
         with whole_file(path) as partial:
             save_file({"latents": self.latents.cpu().float().contiguous()}, partial, metadata=metadata)
@@ -47,15 +65,45 @@ class Voice:
             raise ValueError(
                 f"there is no voice file {os.fspath(path)!r}: make one with pipe.encode_voice(audio).save(path)."
             )
+        check_safetensors_header(path, MOST_HEADER_BYTES)
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                latents = file.get_tensor("latents") if metadata.get("format") == FORMAT else None
+                is_voice = metadata.get("format") == FORMAT and list(file.keys()) == ["latents"]
+                if is_voice:
+                    # Before it is read.
+                    check_shape(tuple(file.get_slice("latents").get_shape()))
+                latents = file.get_tensor("latents") if is_voice else None
         except SafetensorError as error:
             raise ValueError(f"{os.fspath(path)!r} is not a safetensors file: {error}.") from error
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)!r} holds no voice: {error}") from error
         if latents is None:
             raise ValueError(
                 f"{os.fspath(path)!r} is a safetensors file but no voice: pass audio as prompt_audio, or make a voice "
                 "with pipe.encode_voice(audio).save(path)."
             )
-        return cls(latents, metadata["codec_fingerprint"])
+        try:
+            return cls(latents, metadata.get("codec_fingerprint", ""))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)!r} holds no voice: {error}") from error
+
+
+def check_latents(latents: torch.Tensor) -> None:
+    """Raise where latents are none of a voice."""
+    if not isinstance(latents, torch.Tensor):
+        raise TypeError(f"the latents of a voice are a {type(latents).__name__}; wanted a tensor (C, Tp).")
+    check_shape(tuple(latents.shape))
+    if not latents.is_floating_point():
+        raise TypeError(f"the latents of a voice have dtype {latents.dtype}; wanted floating-point numbers.")
+    # As float32: not every dtype has comparisons.
+    if not (peak := float(latents.detach().float().abs().max())) <= MOST_LATENT:  # False for NaN
+        raise ValueError(f"the latents of a voice go up to {peak:g}; wanted finite numbers within ±{MOST_LATENT:g}.")
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or not (0 < shape[0] <= MOST_CHANNELS and 0 < shape[1] <= MOST_FRAMES):
+        raise ValueError(
+            f"the latents of a voice have shape {shape}; wanted (C, Tp), of 1 to {MOST_CHANNELS} channels and 1 to "
+            f"{MOST_FRAMES} frames."
+        )

@@ -9,6 +9,7 @@ import warnings
 
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedConfig, PreTrainedTokenizer
 
+from ..untrusted import check_config_file, check_source
 from . import arpabet
 from .markup import MARKUPS, plain_text
 from .normalization import NUMBER_FORMATS
@@ -123,8 +124,8 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
             symbols = dict.fromkeys([*VOCABULARIES.get(backend, SYMBOLS), *special])
             self.encoder = {symbol: index for index, symbol in enumerate(symbols)}
         else:
-            with open(vocab_file, encoding="utf-8") as file:
-                self.encoder = json.load(file)
+            self.encoder = read_vocabulary(vocab_file, special)
+        self.vocab_file = vocab_file
         self.decoder = {index: symbol for symbol, index in self.encoder.items()}
         self.separator = " " if any(len(s) > 1 for s in self.encoder if s not in special) else ""
         # "<s>" written in a text is five characters, not the start of another sentence.
@@ -147,6 +148,20 @@ class NaturalSpeech2Tokenizer(PreTrainedTokenizer):
         self.backend, self.language, self.unknown = backend, language, unknown
         self.emoji, self.normalizer, self.number_format = emoji, normalizer, number_format
         self.markup, self.lexicon, self.max_characters = markup, lexicon, max_characters
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """Load a tokenizer from a folder, or a hub repository; its vocabulary must be there.
+
+        Raises:
+            ValueError: there is no such folder, or no `vocab.json` in it that numbers symbols.
+        """
+        check_source(pretrained_model_name_or_path, "tokenizer")
+        tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if tokenizer.vocab_file is None:
+            where = os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
+            raise ValueError(f"there is no vocab.json in {where!r}: the tokenizer would number symbols differently.")
+        return tokenizer
 
     # ------------------------------------------------------------------------------------- text ► phonemes
 
@@ -389,6 +404,32 @@ def register_tokenizer() -> None:
 
 
 register_tokenizer()
+
+
+def read_vocabulary(path, special=()) -> dict[str, int]:
+    """Symbols and their ids, from JSON.
+
+    Raises:
+        ValueError: it is no JSON object that numbers symbols from 0, or lacks one of `special`.
+    """
+    check_config_file(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            vocabulary = json.load(file)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"the vocabulary {os.fspath(path)!r} is no JSON ({error}).") from error
+    wanted = "wanted a JSON object that numbers symbols from 0"
+    if not isinstance(vocabulary, dict) or not vocabulary:
+        raise ValueError(f"the vocabulary {os.fspath(path)!r} is a {type(vocabulary).__name__}; {wanted}.")
+    if any(type(index) is not int for index in vocabulary.values()) or "" in vocabulary:
+        raise ValueError(
+            f"the vocabulary {os.fspath(path)!r} has entries that are no symbol with its number; {wanted}."
+        )
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError(f"the vocabulary {os.fspath(path)!r} has numbers twice, or leaves some out; {wanted}.")
+    if missing := [symbol for symbol in special if symbol not in vocabulary]:
+        raise ValueError(f"the vocabulary {os.fspath(path)!r} lacks {', '.join(map(repr, missing))}.")
+    return vocabulary
 
 
 def _check_texts(texts):

@@ -7,6 +7,7 @@ from typing import Any
 
 from diffusers.models.modeling_utils import ModelMixin
 
+from ...untrusted import check_source
 from .vocos_codec import VocosCodec
 
 CODECS = {"VocosCodec": "vocos_codec", "EncodecCodec": "encodec_codec"}
@@ -18,6 +19,7 @@ def load_codec(pretrained_model_name_or_path: str, **kwargs: Any) -> ModelMixin:
     Raises:
         ValueError: its config names no codec of this package.
     """
+    check_source(pretrained_model_name_or_path, "codec")
     where = {name: kwargs[name] for name in ("subfolder", "revision", "cache_dir", "token") if name in kwargs}
     name = VocosCodec.load_config(pretrained_model_name_or_path, **where).get("_class_name")
     if name not in CODECS:

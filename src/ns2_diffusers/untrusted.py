@@ -1,0 +1,81 @@
+"""Checks of what strangers give: names of models, configs, and the headers of their files, before weights are read."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+# The largest whole number that a size in a config can be, by what its name matches; the first that does counts.
+MOST = (
+    (re.compile("sampling_rate|sample_rate"), 768_000),
+    (re.compile("num_train_timesteps"), 100_000),
+    (re.compile("^num_|layers|^n_|depth|multiplier|mult$"), 4_096),
+    (re.compile(""), 65_536),
+)
+MOST_ENTRIES = 100_000  # of a list or an object in a config
+MOST_CONFIG_BYTES = 16 * 2**20
+# A safetensors file begins with the length of its JSON header, which names and describes the tensors.
+MOST_HEADER_BYTES = 16 * 2**20
+
+
+def check_source(name: str | os.PathLike, what: str = "model") -> None:
+    """Raise a ValueError unless `name` is a file or folder, or can be a repository of the hub.
+
+    What looks like a path (it begins with a dot, a slash or ~, or its first part is there) is never asked of the hub:
+    a folder that is missing would become a stranger's repository of that name.
+    """
+    given = os.fspath(name)
+    if os.path.exists(given):
+        return
+    first, nothing = given.split("/")[0], f"there is no file or directory {given!r} ({os.path.abspath(given)!r})"
+    if not HUB_ID.fullmatch(given) or ".." in given:
+        raise ValueError(
+            f"{nothing}, and it is no hub repository (owner/name): give the path of a {what}, or a repository."
+        )
+    if os.path.exists(first):
+        raise ValueError(
+            f"{nothing}, and the hub is not asked for it, as there is {first!r} here: check the path, or download the "
+            f"{what} of that name and give its folder."
+        )
+
+
+def check_config(config: Any, where: str) -> None:
+    """Raise a ValueError where a model's or scheduler's config has sizes that no model has, or no numbers."""
+    if not isinstance(config, Mapping):
+        raise ValueError(f"the config of {where} is a {type(config).__name__}; wanted an object of settings.")
+    _check_value("config", config, where)
+
+
+def check_config_file(path: str | os.PathLike) -> None:
+    """Raise a ValueError where a config is larger than configs are; one that is not there is left to its reader."""
+    if os.path.isfile(path) and (size := os.path.getsize(path)) > MOST_CONFIG_BYTES:
+        raise ValueError(f"{os.fspath(path)!r} has {size} bytes; a config has at most {MOST_CONFIG_BYTES}.")
+
+
+def check_safetensors_header(path: str | os.PathLike, most: int = MOST_HEADER_BYTES) -> None:
+    """Raise a ValueError where the header of a safetensors file is larger than `most` bytes, or than the file."""
+    with open(path, "rb") as file:
+        length, size = int.from_bytes(file.read(8), "little"), os.path.getsize(path)
+    if size < 8 or length > min(most, size - 8):
+        raise ValueError(
+            f"{os.fspath(path)!r} is no safetensors file, or is cut off: its header would have {length} bytes, and "
+            f"there are at most {min(most, max(0, size - 8))}."
+        )
+
+
+def _check_value(name: str, value: Any, where: str) -> None:
+    if isinstance(value, (Mapping, list, tuple)):
+        if len(value) > MOST_ENTRIES:
+            raise ValueError(f"{name} in the config of {where} has {len(value)} entries; at most {MOST_ENTRIES}.")
+        for key, each in value.items() if isinstance(value, Mapping) else ((name, each) for each in value):
+            _check_value(str(key), each, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value} in the config of {where}; wanted a finite number.")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        most = next(most for pattern, most in MOST if pattern.search(name))
+        if abs(value) > most:
+            raise ValueError(f"{name} is {value:.6g} in the config of {where}; wanted at most {most}.")
