@@ -17,11 +17,13 @@ from ns2_diffusers.data.recordings import RandomCrops, find_recordings
 from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training import arguments
 from ns2_diffusers.training.batches import ConsecutiveBatches, EndlessBatches
+from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts
 from ns2_diffusers.training.codec_losses import (
     LossBalancer,
     MultiResolutionMelLoss,
     adversarial_loss,
     discriminator_loss,
+    envelope_loss,
     feature_matching_loss,
     multi_resolution_stft_loss,
 )
@@ -72,6 +74,9 @@ def parse_args(argv=None):
     add("--stft_weight", type=float, default=0.0, help="weight of the difference of STFTs")
     add("--commitment_weight", type=float, default=0.25, help="weight of latents' distance from their codes")
     add("--quantizer_start_step", type=int, default=0, help="no codes before: a trained encoder makes good codebooks")
+    add("--envelope_weight", type=float, default=0.0, help="weight of WORLD's spectral envelope, of a harmonic head")
+    add("--fit_clips", type=int, default=0, help="clips to fit linear parts and codebooks to before training; 0 none")
+    add("--fit_seconds", type=float, default=4.0, help="length of each of these clips")
     add("--f0_weight", type=float, default=1.0, help="of log F0, where the decoder says it (a harmonic head)")
     add("--adversarial_weight", type=float, default=0.0, help="0 switches discriminators off")
     add(
@@ -102,7 +107,10 @@ def parse_args(argv=None):
     add("--statistics_seconds", type=float, default=3600.0, help="audio to measure the latents on")
     # AdamW's betas are those of GAN training.
     parser.set_defaults(learning_rate=1e-3, lr_warmup_steps=50, adam_beta1=0.8, adam_beta2=0.99)
-    parser.set_defaults(max_train_steps=None, checkpointing_steps=500, tracker_project_name="ns2-codec")
+    arguments.add_ema_argument(parser)
+    parser.set_defaults(
+        ema_decay=None, max_train_steps=None, checkpointing_steps=500, tracker_project_name="ns2-codec"
+    )
     args = parser.parse_args(argv)
     if args.max_train_steps is None and args.max_train_time is None:
         parser.error("say when to stop: --max_train_steps or --max_train_time (minutes).")
@@ -182,10 +190,11 @@ class CodecObjective:
         run: the training run.
         bare_codec: the codec before it was prepared.
         codec, discriminator: prepared.
+        files: recordings that codebooks may start from.
     """
 
-    def __init__(self, run, bare_codec, codec, discriminator, args):
-        self.run, self.bare_codec, self.args = run, bare_codec, args
+    def __init__(self, run, bare_codec, codec, discriminator, files, args):
+        self.run, self.bare_codec, self.files, self.args = run, bare_codec, files, args
         self.codec, self.discriminator = codec, discriminator
         self.mel_loss = MultiResolutionMelLoss(bare_codec.sampling_rate).to(run.accelerator.device)
         names = ("mel", "stft", "adversarial", "feature_matching")
@@ -198,7 +207,7 @@ class CodecObjective:
         if step < args.discriminator_warmup_steps:
             return self.warm_up_discriminators(batch)
         adversarial = args.adversarial_weight > 0 and step >= args.adversarial_start_step
-        output = self.reconstruct(batch, quantize=step >= args.quantizer_start_step)
+        output = self.reconstruct(batch)
         # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
         made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
         losses = {"mel": self.mel_loss(made, real)}
@@ -216,7 +225,7 @@ class CodecObjective:
         (gradient,) = torch.autograd.grad(total, made, retain_graph=adversarial)
         losses |= self.inner_losses(output, batch)
         carried = (output.waveform.float() * gradient).sum()
-        weights = {"commitment": args.commitment_weight, "f0": args.f0_weight}
+        weights = {name: getattr(args, f"{name}_weight") for name in ("commitment", "f0", "envelope")}
         accelerator.backward(carried + sum(weights[name] * losses[name] for name in weights if name in losses))
         if adversarial and step % args.discriminator_interval == 0:
             losses["discriminator"] = discriminator_loss(real_scores, made_scores)
@@ -227,16 +236,20 @@ class CodecObjective:
         """The loss of the discriminators alone: untrained, they would lead the codec away from quality."""
         # Codebooks do not learn either without gradients.
         with torch.no_grad():
-            made = self.reconstruct(batch, quantize=self.run.step >= self.args.quantizer_start_step).waveform.float()
+            made = self.reconstruct(batch).waveform.float()
         with self.run.accelerator.autocast():
             (real_scores, _), (made_scores, _) = self.discriminator(batch["waveform"], made)
         loss = discriminator_loss(real_scores, made_scores)
         self.run.accelerator.backward(loss)
         return {"discriminator": loss}
 
-    def reconstruct(self, batch, quantize):
+    def reconstruct(self, batch):
+        args, quantize = self.args, self.run.step >= self.args.quantizer_start_step
+        if quantize and args.fit_clips and not self.bare_codec.quantizer.initialized:
+            self.run.say(f"codebooks from {args.fit_clips} clips")
+            fit_codebooks(self.bare_codec, self.files, args.fit_clips, args.fit_seconds, args.seed)
         self.codec.train()
-        if self.args.freeze_encoder:
+        if args.freeze_encoder:
             self.bare_codec.quantizer.eval()
         # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
         inputs = {"f0": batch["f0"]} if self.bare_codec.takes_f0 else {}
@@ -245,17 +258,25 @@ class CodecObjective:
             return self.codec(heard, batch["sample_mask"], quantize=quantize, **inputs)
 
     def inner_losses(self, output, batch):
-        """Of what is not heard: the codes, and the F0 that the decoder says."""
+        """Of what is not heard: the codes, and F0 and filters that the decoder says."""
         losses = {}
         if output.commitment_loss is not None:
             losses["commitment"] = output.commitment_loss
         if self.bare_codec.takes_f0:
             mask = self.bare_codec.latent_mask(batch["sample_mask"])
             losses["f0"] = pitch_loss(output.log_f0, batch["f0"], mask)
+        if self.args.envelope_weight:
+            rate = self.bare_codec.sampling_rate
+            losses["envelope"] = envelope_loss(output.log_magnitudes, batch["log_envelope"], rate)
         return losses
 
 
 def load_crops(codec, args):
+    filters = None
+    if args.envelope_weight:
+        if not codec.takes_f0:
+            raise ValueError("--envelope_weight is for a codec with a harmonic head: leave it out, or give one.")
+        filters = {name: codec.config.head_config[name] for name in ("fine_hop_length", "n_fft")}
     return RandomCrops(
         find_recordings(args.train_data),
         codec.sampling_rate,
@@ -265,11 +286,14 @@ def load_crops(codec, args):
         args.speed_perturbation,
         codec.hop_length if codec.takes_f0 else None,
         args.degraded_share,
+        filters,
     )
 
 
 def save(run, codec, crops, args):
     """Measure the latents and save the codec."""
+    if run.average is not None:
+        run.average.copy_to(codec)
     codec.eval()
     # Frozen latents keep their statistics to the last digit, and the codec its fingerprint.
     if not args.freeze_encoder or codec.config.latents_mean is None:
@@ -288,6 +312,9 @@ def main(args):
         f"{codec.num_parameters() / 1e6:.1f} M parameters, {len(crops.files)} recordings of "
         f"{crops.durations.sum() / 60:.1f} minutes, {len(crops.unreadable)} left out as unreadable"
     )
+    if args.fit_clips and not args.pretrained_codec and not run.resumes:
+        run.say(f"linear parts from {args.fit_clips} clips")
+        fit_linear_parts(codec, crops.files, args.fit_clips, args.fit_seconds, args.seed)
     if args.gradient_checkpointing:
         codec.enable_gradient_checkpointing()
     if args.freeze_encoder:
@@ -296,8 +323,8 @@ def main(args):
     if args.pretrained_discriminator:
         load_discriminator(discriminator, args.pretrained_discriminator)
     optimizers = build_optimizer(codec, args), build_optimizer(discriminator, args, args.discriminator_learning_rate)
-    prepared = run.prepare(codec, discriminator, *optimizers)
-    objective = CodecObjective(run, codec, *prepared[:2], args)
+    prepared = run.prepare(codec, discriminator, *optimizers, ema_decay=args.ema_decay)
+    objective = CodecObjective(run, codec, *prepared[:2], crops.files, args)
     if objective.balancer:
         run.keep("balancer", objective.balancer)
 

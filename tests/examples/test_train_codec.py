@@ -114,7 +114,15 @@ def test_it_learns_and_leaves_a_codec_with_statistics(train_codec, recordings, t
 HARMONIC = {"head_config": {"type": "harmonic", "n_fft": 256, "fine_dim": 8, "fine_layers": 1}}
 
 
-@pytest.mark.parametrize("kind", ["vocos", "encodec", "harmonic"])
+# Fitted in closed form, and taught the envelope.
+LINEAR = {
+    "latent_channels": 12,
+    "encoder_config": TINY["encoder_config"] | {"linear_frames": 1},
+    "head_config": HARMONIC["head_config"] | {"linear_channels": 12},
+}
+
+
+@pytest.mark.parametrize("kind", ["vocos", "encodec", "harmonic", "linear"])
 def test_a_resumed_run_ends_where_an_unbroken_one_does(train_codec, recordings, tmp_path, kind):
     steps = ["--max_train_steps", "6", "--checkpointing_steps", "2", "--mixed_precision", "no", "--balance_losses"]
     steps += ["--adversarial_weight", "1", "--adversarial_start_step", "1", "--stft_weight", "1"]
@@ -123,6 +131,9 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(train_codec, recordings, 
         steps += ["--codec_type", kind, "--codec_config", json.dumps(TINY_ENCODEC), "--discriminator", "encodec"]
     if kind == "harmonic":
         steps += ["--codec_config", json.dumps(TINY | HARMONIC), "--quantizer_start_step", "2"]
+    if kind == "linear":
+        steps += ["--codec_config", json.dumps(TINY | LINEAR), "--quantizer_start_step", "2", "--ema_decay", "0.9"]
+        steps += ["--envelope_weight", "5", "--fit_clips", "3", "--fit_seconds", "1"]
     unbroken = run(train_codec, recordings, tmp_path / "unbroken", *steps)
     checkpoints = sorted(path.name for path in (tmp_path / "unbroken").glob("checkpoint-*"))
     assert checkpoints == ["checkpoint-00000004", "checkpoint-00000006"]
@@ -358,3 +369,22 @@ def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_code
 
 def flat(tensors):
     return torch.cat([tensor.flatten() for tensor in tensors.values()])
+
+
+def test_training_from_closed_forms_begins_well_and_gets_better(train_codec, recordings, tmp_path):
+    rows = {}
+    for fit_clips in (0, 6):
+        output = tmp_path / f"{fit_clips}"
+        extra = ["--codec_config", json.dumps(TINY | LINEAR), "--envelope_weight", "5", "--logging_steps", "1"]
+        extra += ["--fit_clips", str(fit_clips), "--max_train_steps", "30", "--quantizer_start_step", "25"]
+        run(train_codec, recordings, output, *extra, "--learning_rate", "2e-3")
+        rows[fit_clips] = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert rows[6][0]["envelope"] < 0.5 * rows[0][0]["envelope"]
+    first, last = (np.mean([row["envelope"] for row in rows[6][a:b]]) for a, b in ((0, 8), (17, 25)))
+    assert last < 0.95 * first
+    assert ["commitment" in row for row in rows[6]] == [False] * 25 + [True] * 5
+
+
+def test_envelopes_are_for_harmonic_heads(train_codec, recordings, tmp_path):
+    with pytest.raises(ValueError, match="harmonic head"):
+        run(train_codec, recordings, tmp_path / "codec", "--envelope_weight", "1", "--max_train_steps", "1")

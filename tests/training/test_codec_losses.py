@@ -7,7 +7,9 @@ from ns2_diffusers.training.codec_losses import (
     LossBalancer,
     MultiResolutionMelLoss,
     adversarial_loss,
+    bin_weights,
     discriminator_loss,
+    envelope_loss,
     feature_matching_loss,
     multi_resolution_stft_loss,
 )
@@ -116,3 +118,34 @@ def test_balancer_forgets_what_is_not_finite():
     balancer({"a": output.sum() * torch.nan}, output)
     total = balancer({"a": 4 * output[0]}, output)
     assert torch.autograd.grad(total, output)[0].tolist() == [1.0, 0.0]
+
+
+def test_weights_of_bins_are_half_flat_and_half_the_density_of_mel_bands():
+    weights = bin_weights(512, 16000).numpy()
+    frequencies = np.arange(257) * 16000 / 512
+    density = np.gradient(2595 * np.log10(1 + frequencies / 700), frequencies)[1:-1]
+    doubled = 2 * weights[1:-1] - 1
+    assert weights.mean() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(doubled / doubled[0], density / density[0], rtol=1e-2)
+
+
+def test_envelope_loss_adds_the_power_of_pulses_and_noise():
+    log_envelope = torch.randn(2, 129, 12) - 6
+    # Shares of the power: a quarter and three quarters.
+    shares = 0.5 * torch.tensor([0.25, 0.75]).log().view(1, 2, 1, 1)
+    magnitudes = log_envelope[:, None] + shares
+    assert envelope_loss(magnitudes, log_envelope, 16000).item() == pytest.approx(0, abs=1e-5)
+    assert envelope_loss(magnitudes + 0.3, log_envelope, 16000).item() == pytest.approx(0.3, rel=1e-4)
+    longer = torch.cat([magnitudes, torch.zeros(2, 2, 129, 4)], dim=3)
+    assert envelope_loss(longer, log_envelope, 16000).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_envelope_loss_hardly_hears_silence():
+    log_envelope = torch.cat([torch.full((1, 129, 10), -3.0), torch.full((1, 129, 10), -10.0)], dim=2)
+    magnitudes = torch.stack([log_envelope, torch.full_like(log_envelope, -30)], dim=1)
+    losses = []
+    for part in (slice(0, 10), slice(10, 20)):
+        wrong = magnitudes.clone()
+        wrong[:, 0, :, part] += 1
+        losses.append(envelope_loss(wrong, log_envelope, 16000).item())
+    assert sum(losses) == pytest.approx(1, rel=1e-4) and losses[0] > 8 * losses[1] > 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
+
+from .voice_filters import import_world
 
 
 def estimate_f0(
@@ -27,12 +27,7 @@ def estimate_f0(
     Raises:
         ImportError: pyworld is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pkg_resources that it imports
-            import pyworld
-    except ImportError as error:
-        raise ImportError('F0 needs pyworld: pip install "ns2-diffusers[train]".') from error
+    pyworld = import_world()
     samples = waveform.double().cpu().numpy()
     num_frames = -(-len(samples) // hop_length)
     # Frames start at multiples of the hop; their middles are the odd half hops.

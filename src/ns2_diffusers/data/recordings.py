@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 
 from ..audio.loading import seconds_in_header
 from ..audio.pitch import estimate_f0
+from ..audio.voice_filters import analyze_voice
 from .augmentation import degrade
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
@@ -89,8 +90,10 @@ class RandomCrops(torch.utils.data.Dataset):
         speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
         f0_hop_length: samples per frame of `f0` (T,) in Hz, which an item then also has; 0 where unvoiced.
         degraded_share: share of crops with noise and reverberation (see `augmentation.degrade`) in `input` (channels,
-            samples), which an item then also has; of the other crops it is the same as `waveform`. `waveform` and
-            `f0` stay clean.
+            samples), which an item then also has; of the other crops it is the same as `waveform`. All else stays
+            clean.
+        filters: settings `fine_hop_length` and `n_fft` of `analyze_voice`, whose `log_envelope` an item then also
+            has, float32. Wants `f0_hop_length`.
 
     Attributes:
         files, durations: what is left, and how long each is in seconds.
@@ -110,8 +113,9 @@ class RandomCrops(torch.utils.data.Dataset):
         speed_perturbation: float = 0.0,
         f0_hop_length: int | None = None,
         degraded_share: float = 0.0,
+        filters: Mapping[str, int] | None = None,
     ):
-        self.f0_hop_length, self.degraded_share = f0_hop_length, degraded_share
+        self.f0_hop_length, self.degraded_share, self.filters = f0_hop_length, degraded_share, filters
         self.sampling_rate, self.channels, self.seconds = sampling_rate, channels, seconds
         self.seed, self.speed_perturbation = seed, speed_perturbation
         durations = {file: seconds_in_header(file) for file in files}
@@ -136,7 +140,12 @@ class RandomCrops(torch.utils.data.Dataset):
         waveform = np.zeros((self.channels, length), dtype=np.float32)
         waveform[:, : audio.shape[1]] = gain * audio
         crop = {"waveform": torch.from_numpy(waveform), "sample_mask": torch.arange(length) < audio.shape[1]}
-        if self.f0_hop_length:
+        if self.filters:
+            hops = self.f0_hop_length or 0, self.filters["fine_hop_length"]
+            found = analyze_voice(waveform.mean(axis=0), self.sampling_rate, *hops, self.filters["n_fft"])
+            crop["f0"] = torch.from_numpy(found.f0.astype(np.float32))
+            crop["log_envelope"] = torch.from_numpy(found.log_envelope.astype(np.float32))
+        elif self.f0_hop_length:
             # Of the crop alone: F0 of whole recordings would cost more than the rest of a step on large corpora.
             crop["f0"] = estimate_f0(crop["waveform"].mean(dim=0), self.sampling_rate, self.f0_hop_length)
         if self.degraded_share:

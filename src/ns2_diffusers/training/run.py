@@ -116,6 +116,15 @@ class TrainingRun:
         index, count = self.accelerator.process_index, self.accelerator.num_processes
         return {"process_index": index, "num_processes": count, "num_workers": self.args.dataloader_num_workers}
 
+    @property
+    def resumes(self) -> bool:
+        """Whether `train` will go on from a checkpoint.
+
+        Raises:
+            ValueError: `--resume_from_checkpoint` names one that is not there.
+        """
+        return self.checkpoints.find(self.accelerator, self.args.resume_from_checkpoint) is not None
+
     # The loop
 
     def train(

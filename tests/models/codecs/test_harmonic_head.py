@@ -42,7 +42,7 @@ def test_flat_filters_add_pulses_and_noise():
         head.out.weight.zero_()
         head.out.bias.zero_()
         f0 = torch.full((1, 20), 150.0)
-        waveform, _ = head(torch.randn(1, 20, 12), f0=f0)
+        waveform = head(torch.randn(1, 20, 12), f0=f0).waveform
         pulses = head._pulses(f0, None)
         # The first and the last window have no neighbour to sum to one with.
         torch.testing.assert_close(
@@ -53,11 +53,11 @@ def test_flat_filters_add_pulses_and_noise():
 def test_f0_is_predicted_where_none_is_given():
     head, states = tiny_head(), torch.randn(1, 30, 12)
     with torch.no_grad():
-        alone, log_f0 = head(states)
+        alone, log_f0, _ = head(states)
         head.train(False)
-        given, _ = head(states, f0=log_f0.exp())
-        half, _ = head(states, f0=torch.where(torch.arange(30) < 15, log_f0.exp(), 0.0))
-        other, _ = head(states, f0=2 * log_f0.exp())
+        given = head(states, f0=log_f0.exp()).waveform
+        half = head(states, f0=torch.where(torch.arange(30) < 15, log_f0.exp(), 0.0)).waveform
+        other = head(states, f0=2 * log_f0.exp()).waveform
     assert torch.equal(alone, given) and torch.equal(alone, half)
     assert (alone - other).norm() > 0.1 * alone.norm()
 
@@ -73,8 +73,8 @@ def test_a_padded_batch_gives_what_each_gives_alone():
     head, states = tiny_head(), torch.randn(2, 30, 12)
     mask = torch.arange(30) < torch.tensor([[30], [17]])
     with torch.no_grad():
-        batch, _ = head(states, mask)
-        alone, _ = head(states[1:, :17])
+        batch = head(states, mask).waveform
+        alone = head(states[1:, :17]).waveform
     torch.testing.assert_close(batch[1:, : 17 * 320], alone, atol=1e-5, rtol=0)
     assert batch[1, 17 * 320 :].abs().max() == 0 and alone.abs().max() > 1e-3
 
@@ -83,3 +83,19 @@ def test_a_padded_batch_gives_what_each_gives_alone():
 def test_sizes_that_do_not_fit_are_refused(sizes):
     with pytest.raises(ValueError, match="must be"):
         tiny_head(**sizes)
+
+
+def test_log_magnitudes_and_f0_depend_linearly_on_latents_where_they_are_to():
+    plain, linear = tiny_head(), tiny_head(linear_channels=5)
+    linear.load_state_dict(plain.state_dict() | {k: v for k, v in linear.state_dict().items() if "linear" in k})
+    states, latents = torch.randn(2, 30, 12), torch.randn(2, 30, 5)
+    with torch.no_grad():
+        assert all(torch.equal(*pair) for pair in zip(plain(states), linear(states, latents=latents), strict=True))
+        torch.nn.init.normal_(linear.linear.weight, std=0.1)
+        torch.nn.init.normal_(linear.linear_f0.weight, std=0.1)
+        before, after = plain(states), linear(states, latents=latents)
+        f0 = latents @ linear.linear_f0.weight[0]
+        # Four fine frames of pulses' 129 bins, then of noise's, from frame to frame.
+        added = (latents @ linear.linear.weight.T).view(2, 30, 4, 2, 129).permute(0, 3, 4, 1, 2).flatten(3)
+    torch.testing.assert_close(after.log_f0, before.log_f0 + f0)
+    torch.testing.assert_close(after.log_magnitudes, before.log_magnitudes + added, atol=1e-5, rtol=1e-5)

@@ -300,6 +300,7 @@ def test_a_config_holds_every_setting():
         "dim": 384,
         "intermediate_dim": 1152,
         "num_layers": 4,
+        "linear_frames": None,
     }
     assert config.head_config["fine_hop_length"] == 80 and config.head_config["f0_max"] == 1100.0
 

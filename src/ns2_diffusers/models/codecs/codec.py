@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.utils import BaseOutput
@@ -27,21 +27,30 @@ class CodecOutput(BaseOutput):
         codes: (B, Q, T) int64.
         commitment_loss: scalar of the quantiser.
         log_f0: (B, T) log of Hz, of decoders that predict it.
+        log_magnitudes: (B, 2, bins, fine frames) of the filters for pulses and for noise, of a harmonic head.
     """
 
     waveform: torch.Tensor
     codes: torch.Tensor | None = None
     commitment_loss: torch.Tensor | None = None
     log_f0: torch.Tensor | None = None
+    log_magnitudes: torch.Tensor | None = None
+
+
+class DecoderOutput(NamedTuple):
+    """What `_decode` makes of latents; see `CodecOutput`."""
+
+    waveform: torch.Tensor
+    log_f0: torch.Tensor | None = None
+    log_magnitudes: torch.Tensor | None = None
 
 
 class CodecMixin:
     """The interface of every codec, over a `quantizer` and two methods that a codec brings.
 
-    `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> (B, channels, samples),
-    log F0 (B, T) or None` work on raw latents. What leaves `encode`, `quantize` and `codes_to_latents` is
-    standardised per channel with the config's `latents_mean` and `latents_std` (None: as it is), the way
-    diffusers' VAEs do it, and `decode` takes the same.
+    `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> DecoderOutput` work on raw
+    latents. What leaves `encode`, `quantize` and `codes_to_latents` is standardised per channel with the config's
+    `latents_mean` and `latents_std` (None: as it is), the way diffusers' VAEs do it, and `decode` takes the same.
 
     Masks are boolean, True where there is audio, and must be a run of True followed by padding.
     """
@@ -51,7 +60,7 @@ class CodecMixin:
     quantizer: ResidualVectorQuantizer
     register_to_config: Callable[..., None]
     _encode: Callable[..., torch.Tensor]
-    _decode: Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
+    _decode: Callable[..., DecoderOutput]
 
     @property
     def sampling_rate(self) -> int:
@@ -206,7 +215,7 @@ class CodecMixin:
             self._check_f0(f0, latents)
             inputs["f0"] = f0
         latents = apply_mask(self.denormalize_latents(latents), latent_mask)
-        return self._decode(latents, latent_mask, **inputs)[0]
+        return self._decode(latents, latent_mask, **inputs).waveform
 
     def forward(
         self,
@@ -230,11 +239,11 @@ class CodecMixin:
         if quantize:
             quantized = self.quantizer(latents, mask)
             latents, codes, commitment_loss = quantized.latents, quantized.codes, quantized.commitment_loss
-        reconstruction, log_f0 = self._decode(latents, mask, **decoder_inputs)
-        reconstruction = reconstruction[..., : waveform.shape[-1]]
+        decoded = self._decode(latents, mask, **decoder_inputs)
+        reconstruction = decoded.waveform[..., : waveform.shape[-1]]
         if sample_mask is not None:
             reconstruction = apply_mask(reconstruction, sample_mask)
-        output = CodecOutput(reconstruction, codes, commitment_loss, log_f0)
+        output = CodecOutput(reconstruction, codes, commitment_loss, decoded.log_f0, decoded.log_magnitudes)
         return output if return_dict else output.to_tuple()
 
     def latent_mask(self, sample_mask: torch.Tensor | None) -> torch.Tensor | None:

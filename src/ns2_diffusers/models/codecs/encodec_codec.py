@@ -11,7 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from ..compact_weights import CompactModelMixin
 from ..lora import LoraModelMixin
 from ..offloading import runs_like_forward
-from .codec import CodecMixin, CodecOutput, apply_mask
+from .codec import CodecMixin, CodecOutput, DecoderOutput, apply_mask
 from .residual_vector_quantizer import ResidualVectorQuantizer
 from .seanet import build_seanet, encode_in_chunks, run_each_length, run_layers
 
@@ -171,7 +171,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         A model with `chunk_length_s` gives what its overlapping chunks span, less than T * hop_length.
         """
         self._check_latents(latents)
-        return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales)[0]
+        return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales).waveform
 
     def forward(  # type: ignore[override]
         self,
@@ -249,7 +249,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
     def _decode(self, latents, latent_mask, scales=None):
         extras = () if scales is None else (scales.to(latents.dtype),)
         samples = self._decoded_length(latents.shape[-1])
-        return run_each_length(self._decode_unpadded, latents, latent_mask, samples, *extras), None
+        return DecoderOutput(run_each_length(self._decode_unpadded, latents, latent_mask, samples, *extras))
 
     def _decoded_length(self, frames):
         if self.config.chunk_length_s is None:

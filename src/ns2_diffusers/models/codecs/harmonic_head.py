@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -12,6 +13,20 @@ from ..single_value import SingleValue
 from .codec import apply_mask
 from .convnext import ConvNeXtBackbone
 from .istft_head import overlap_add
+
+
+class HarmonicHeadOutput(NamedTuple):
+    """Output of `HarmonicHead`.
+
+    Args:
+        waveform: (B, T * hop_length).
+        log_f0: (B, T) predicted log of Hz.
+        log_magnitudes: (B, 2, bins, fine frames) natural log-magnitudes of the filters for pulses and for noise.
+    """
+
+    waveform: torch.Tensor
+    log_f0: torch.Tensor
+    log_magnitudes: torch.Tensor
 
 
 class HarmonicHead(nn.Module):
@@ -30,6 +45,9 @@ class HarmonicHead(nn.Module):
         n_fft: taps of a filter.
         fine_dim, fine_layers: ConvNeXt blocks at the rate of the filters.
         f0_min, f0_max: Hz that pulses stay between.
+        linear_channels: latent channels that log F0 and the log-magnitudes also depend on linearly: a codec that works
+            before the network has learned (see `training.codec_initialization`), and then needs it for the rest alone.
+            None for no such part.
     """
 
     def __init__(
@@ -44,6 +62,7 @@ class HarmonicHead(nn.Module):
         fine_layers: int = 2,
         f0_min: float = 40.0,
         f0_max: float = 1100.0,
+        linear_channels: int | None = None,
     ):
         super().__init__()
         if hop_length % fine_hop_length or fine_hop_length % 2:
@@ -65,16 +84,32 @@ class HarmonicHead(nn.Module):
         breath = ((torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1) - 2000) / 3000).clamp(0, 1)
         with torch.no_grad():
             self.out.bias.copy_(torch.cat([-4 - 3 * breath, -7 + 3 * breath]))
+        self.linear_f0: SingleValue | None = None
+        self.linear: nn.Linear | None = None
+        if linear_channels is not None:
+            self.linear_f0 = SingleValue(linear_channels)
+            self.linear = nn.Linear(linear_channels, (n_fft + 2) * (hop_length // fine_hop_length))
+            for part in (self.linear_f0, self.linear):
+                nn.init.zeros_(part.weight)
+                nn.init.zeros_(part.bias)
 
     def forward(
-        self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None, f0: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, dim) → waveforms (B, T * hop_length), zero where mask (B, T) is False, and predicted log F0 (B, T).
+        self,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        f0: torch.Tensor | None = None,
+        latents: torch.Tensor | None = None,
+    ) -> HarmonicHeadOutput:
+        """(B, T, dim) → waveforms and what they were made by.
 
         Args:
+            mask: (B, T) boolean; samples of masked frames come out zero.
             f0: (B, T) in Hz, instead of what is predicted; 0 where that is to be used.
+            latents: (B, T, linear_channels) that the hidden states were made from, where there is a linear part.
         """
         log_f0 = self.f0(hidden_states).squeeze(-1)
+        if self.linear_f0 is not None:
+            log_f0 = log_f0 + self.linear_f0(latents).squeeze(-1)
         used = log_f0.detach().exp()
         if f0 is not None:
             used = torch.where(f0 > 0, f0, used)
@@ -83,11 +118,13 @@ class HarmonicHead(nn.Module):
         if mask is not None:
             sample_mask = mask.repeat_interleave(self.hop_length, dim=1)
             pulses, noise = pulses * sample_mask, noise * sample_mask
-        harmonic_filter, noise_filter = self._filters(hidden_states, mask)
+        log_magnitudes = self._log_magnitudes(hidden_states, mask, latents)
+        harmonic_filter, noise_filter = self._filters(log_magnitudes, mask)
         spectrum = self._spectra(pulses) * harmonic_filter + self._spectra(noise) * noise_filter
         filtered = torch.fft.irfft(spectrum, self.n_fft, dim=1)
         waveform = overlap_add(filtered, self.fine_hop_length, self.fine_hop_length // 2)
-        return waveform if sample_mask is None else waveform * sample_mask, log_f0
+        waveform = waveform if sample_mask is None else waveform * sample_mask
+        return HarmonicHeadOutput(waveform, log_f0, log_magnitudes)
 
     @torch.no_grad()
     def _pulses(self, f0: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -111,15 +148,25 @@ class HarmonicHead(nn.Module):
         generator = torch.Generator().manual_seed(0)
         return torch.randn(1, like.shape[1], generator=generator).to(like)
 
-    def _filters(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, dim) → complex responses of minimum phase for pulses and for noise, (B, bins, fine frames) each."""
+    def _log_magnitudes(self, hidden_states, mask, latents):
+        """(B, T, dim) → (B, 2, bins, fine frames) float32 of the filters for pulses and for noise."""
         count = self.hop_length // self.fine_hop_length
-        fine = rearrange(self.upsample(hidden_states), "batch time (fine dim) -> batch dim (time fine)", fine=count)
-        fine_mask = None if mask is None else mask.repeat_interleave(count, dim=1)
-        log_magnitudes = self.out(self.backbone(fine, fine_mask)).float().transpose(1, 2)
+        pattern = "batch time (fine dim) -> batch dim (time fine)"
+        fine = rearrange(self.upsample(hidden_states), pattern, fine=count)
+        log_magnitudes = self.out(self.backbone(fine, self._fine_mask(mask))).float().transpose(1, 2)
+        if self.linear is not None:
+            log_magnitudes = log_magnitudes + rearrange(self.linear(latents).float(), pattern, fine=count)
+        return log_magnitudes.unflatten(1, (2, -1))
+
+    def _filters(self, log_magnitudes: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Complex responses of minimum phase for pulses and for noise, (B, bins, fine frames) each."""
         # The ceiling keeps an early, wild layer from overflowing.
-        harmonic, noise = minimum_phase(log_magnitudes.clamp(max=5.0).unflatten(1, (2, -1)), dim=2).unbind(1)
+        harmonic, noise = minimum_phase(log_magnitudes.clamp(max=5.0), dim=2).unbind(1)
+        fine_mask = self._fine_mask(mask)
         return apply_mask(harmonic, fine_mask), apply_mask(noise, fine_mask)
+
+    def _fine_mask(self, mask):
+        return None if mask is None else mask.repeat_interleave(self.hop_length // self.fine_hop_length, dim=1)
 
     def _spectra(self, waveform: torch.Tensor) -> torch.Tensor:
         """(B, samples) → (B, bins, fine frames) of windows two fine hops long, centred, which sum to one."""

@@ -104,6 +104,16 @@ class ResidualVectorQuantizer(nn.Module):
         """The codebooks (Q, K, C) where they are kept while the model runs; offloaded ones are nowhere else."""
         return self.codebooks.detach()
 
+    @torch.no_grad()
+    def initialize(self, latents: torch.Tensor) -> None:
+        """Codebooks by k-means over latents (B, C, T), as many as there are, instead of those of the first batch."""
+        residual = latents.float().transpose(1, 2).flatten(0, 1)
+        residual = residual[residual.isfinite().all(dim=1)]
+        for level in range(self.num_codebooks):
+            self._initialize(level, residual)
+            residual = residual - self.codebooks[level][nearest(residual, self.codebooks[level])]
+        self.initialized.fill_(True)
+
     def forward(self, latents: torch.Tensor, mask: torch.Tensor | None = None) -> ResidualVectorQuantizerOutput:
         """Quantise, and in training mode learn.
 

@@ -14,7 +14,7 @@ from torch import nn
 from ...audio.mel import LogMelSpectrogram
 from ..compact_weights import CompactModelMixin
 from ..lora import LoraModelMixin
-from .codec import CodecMixin, apply_mask
+from .codec import CodecMixin, DecoderOutput, apply_mask
 from .convnext import ConvNeXtBackbone
 from .harmonic_head import HarmonicHead
 from .istft_head import ISTFTHead
@@ -34,6 +34,8 @@ class MelEncoder(nn.Module):
         fine_hop_length, fine_n_mels: samples from frame to frame, and bands, of a second spectrogram in windows four
             times as long as its hop; the hop divides `hop_length`. None for no second spectrogram.
         dim, intermediate_dim, num_layers: see `ConvNeXtBackbone`.
+        linear_frames: odd number of frames of the features that the latents also depend on linearly, which lets a
+            codec work before the network has learned. None for no such part.
 
     Raises:
         ValueError: `fine_hop_length` does not divide `hop_length`.
@@ -52,6 +54,7 @@ class MelEncoder(nn.Module):
         dim: int = 384,
         intermediate_dim: int = 1152,
         num_layers: int = 4,
+        linear_frames: int | None = None,
     ):
         super().__init__()
         self.mel, self.fine_mel, features = LogMelSpectrogram(sampling_rate, n_fft, hop_length, n_mels), None, n_mels
@@ -62,18 +65,30 @@ class MelEncoder(nn.Module):
             features += fine_n_mels * (hop_length // fine_hop_length)
         self.backbone = ConvNeXtBackbone(features, dim=dim, intermediate_dim=intermediate_dim, num_layers=num_layers)
         self.out = nn.Linear(dim, latent_channels)
+        self.linear: nn.Conv1d | None = None
+        if linear_frames is not None:
+            self.linear = nn.Conv1d(features, latent_channels, linear_frames, padding=linear_frames // 2)
+            for parameter in self.linear.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, waveform: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, 1, samples), mask of frames (B, T) → (B, C, T), in the dtype of the waveform."""
-        dtype, waveform, hop = waveform.dtype, waveform[:, 0], self.mel.hop_length
+        features = apply_mask(self.features(waveform[:, 0]).to(waveform.dtype), mask)
+        latents = self.out(self.backbone(features, mask)).transpose(1, 2)
+        if self.linear is not None:
+            latents = latents + self.linear(features)
+        return apply_mask(latents, mask)
+
+    def features(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(B, samples) → (B, features, T) float32: one or two log-mel spectrograms, roughly standardised."""
+        hop = self.mel.hop_length
         features = self.mel(waveform)
         if self.fine_mel is not None:
             whole = nn.functional.pad(waveform, (0, -waveform.shape[-1] % hop))
             fine = self.fine_mel(whole).unflatten(2, (-1, hop // self.fine_mel.hop_length))
             features = torch.cat([features, fine.transpose(2, 3).flatten(1, 2)], dim=1)
-        # From about -11.5, the floor, to 1: roughly standardised, since a large mean is all a first layer would see.
-        features = ((features + 6) / 3).to(dtype)
-        return apply_mask(self.out(self.backbone(features, mask)).transpose(1, 2), mask)
+        # From about -11.5, the floor, to 1: a large mean is all that a first layer would see.
+        return (features + 6) / 3
 
 
 # The types of the encoder, and what takes their settings as keyword arguments; None where another library does.
@@ -242,6 +257,9 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         if head_type == "istft" and head["n_fft"] != mel["n_fft"]:
             # The two were one setting.
             settings["head_n_fft" if encoder_type == "mel" else "n_fft"] = head["n_fft"]
+        if mel["linear_frames"] is None:
+            # Codecs of before there was such a part keep their fingerprints.
+            del mel["linear_frames"]
         for name, value in mel.items():
             settings.setdefault(FLAT_NAMES.get(name, name), value)
         settings |= {FLAT_NAMES[name].replace("encoder", "decoder"): value for name, value in backbone.items()}
@@ -271,9 +289,10 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
 
     def _decode(self, latents, latent_mask, f0=None):
         hidden_states = self.backbone(latents.to(self.dtype), latent_mask)
-        given, log_f0 = {} if f0 is None else {"f0": f0}, None
         with torch.autocast(latents.device.type, enabled=False):
-            waveform = self.head(hidden_states.to(self.dtype), latent_mask, **given)
-        if self.takes_f0:
-            waveform, log_f0 = waveform
-        return waveform.unsqueeze(1).to(latents.dtype), log_f0
+            hidden_states = hidden_states.to(self.dtype)
+            if not self.takes_f0:
+                return DecoderOutput(self.head(hidden_states, latent_mask).unsqueeze(1).to(latents.dtype))
+            output = self.head(hidden_states, latent_mask, f0, latents.to(self.dtype).transpose(1, 2))
+        waveform = output.waveform.unsqueeze(1).to(latents.dtype)
+        return DecoderOutput(waveform, output.log_f0, output.log_magnitudes)

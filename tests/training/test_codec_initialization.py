@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+
+from ns2_diffusers import VocosCodec
+from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.audio.voice_filters import analyze_voice
+from ns2_diffusers.data.recordings import read_span
+from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts
+from ns2_diffusers.training.codec_losses import envelope_loss
+
+CONFIG = {
+    "sampling_rate": 16000,
+    "hop_length": 320,
+    "latent_channels": 24,
+    "num_codebooks": 4,
+    "codebook_size": 16,
+    "encoder_config": {
+        "n_fft": 1024,
+        "n_mels": 40,
+        "fine_hop_length": 80,
+        "fine_n_mels": 20,
+        "dim": 64,
+        "intermediate_dim": 64,
+        "num_layers": 1,
+        "linear_frames": 3,
+    },
+    "backbone_config": {"dim": 16, "intermediate_dim": 16, "num_layers": 1},
+    "head_config": {"type": "harmonic", "n_fft": 512, "fine_dim": 8, "fine_layers": 1, "linear_channels": 24},
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(clips):
+    torch.manual_seed(0)
+    codec = VocosCodec(**CONFIG).eval()
+    fit_linear_parts(codec, clips[:16], clips=16, seconds=3, seed=0)
+    return codec
+
+
+def envelope_error(codec, waveform):
+    found = torch.from_numpy(analyze_voice(waveform[0], 16000, 320, 80, 512).log_envelope).float()
+    with torch.no_grad():
+        made = codec(torch.from_numpy(waveform)[None], quantize=False).log_magnitudes
+    return envelope_loss(made, found[None], 16000).item()
+
+
+def test_an_untrained_codec_speaks_with_the_envelopes_and_the_f0_of_a_recording_it_was_not_fitted_to(fitted, clips):
+    torch.manual_seed(0)
+    unfitted = VocosCodec(**CONFIG).eval()
+    for clip in clips[16:18]:
+        waveform = read_span(clip, 16000, seconds=3)
+        waveform = waveform[:, : waveform.shape[1] // 320 * 320]
+        assert envelope_error(fitted, waveform) < min(0.65, 0.5 * envelope_error(unfitted, waveform))
+        f0 = estimate_f0(torch.from_numpy(waveform[0]), 16000, 320).numpy()
+        with torch.no_grad():
+            said = fitted(torch.from_numpy(waveform)[None], quantize=False).log_f0[0].numpy()
+        # A linear map hears F0 within some semitones.
+        assert np.median(np.abs(said - np.log(np.maximum(f0, 1)))[f0 > 0]) < 0.15
+
+
+def test_latents_are_log_f0_and_uncorrelated_components_in_order(fitted, clips):
+    found = [analyze_voice(read_span(clip, 16000, seconds=3)[0], 16000, 320, 80, 512) for clip in clips[:16]]
+    with torch.no_grad():
+        latents = [fitted.encode(torch.from_numpy(read_span(clip, 16000, seconds=3))[None])[0] for clip in clips[:16]]
+    latents = torch.cat([each[:, : len(f.f0)] for each, f in zip(latents, found, strict=True)], dim=1)
+    speech = torch.cat([torch.from_numpy(f.log_envelope.mean(axis=0).reshape(-1, 4).mean(axis=1)) for f in found]) > -8
+    spread = latents[1:, speech].std(dim=1)
+    # The encoder hears them through its features, so that they are not exact.
+    assert spread[0] > spread[4] > spread[12] and spread[:4].min() > spread[-4:].max()
+
+
+def test_it_is_the_same_for_the_same_seed(fitted, clips):
+    torch.manual_seed(0)
+    again = VocosCodec(**CONFIG).eval()
+    fit_linear_parts(again, clips[:16], clips=16, seconds=3, seed=0)
+    for name, tensor in fitted.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_codebooks_come_near_the_latents_of_other_recordings(fitted, clips):
+    fit_codebooks(fitted, clips[:16], clips=16, seconds=3, seed=0)
+    assert fitted.quantizer.initialized and not fitted.training
+    with torch.no_grad():
+        latents = fitted.encode(torch.from_numpy(read_span(clips[17], 16000, seconds=3))[None])
+        errors = []
+        for books in (1, 4):
+            codes = fitted.quantize(latents)[1][:, :books]
+            errors.append((fitted.codes_to_latents(codes) - latents).square().mean() / latents.square().mean())
+    assert errors[1] < 0.6 * errors[0] < 0.4
+
+
+def test_a_codec_without_linear_parts_and_recordings_without_a_voice_are_refused(clips, tmp_path):
+    import soundfile
+
+    for part, setting in (("encoder_config", "linear_frames"), ("head_config", "linear_channels")):
+        config = {name: value for name, value in CONFIG[part].items() if name != setting}
+        with pytest.raises(ValueError, match="no linear parts"):
+            fit_linear_parts(VocosCodec(**CONFIG | {part: config}), clips, 1, 1, 0)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
+    with pytest.raises(ValueError, match="no voice"):
+        fit_linear_parts(VocosCodec(**CONFIG).eval(), [tmp_path / "silence.wav"], 2, 1, 0)
