@@ -18,6 +18,8 @@ SCRIPTS = [
 ]
 TRAINING = ["align_dataset", "distill_text_to_speech", "train_codec", "train_text_to_speech", "train_unconditional"]
 CONFIGS = {
+    "fitted_codec": "train_codec",
+    "fitted_codec_adversarial": "train_codec",
     "fine_tuning": "train_text_to_speech",
     "lora": "train_text_to_speech",
     "quickstart": "train_text_to_speech",
