@@ -29,6 +29,7 @@ from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
 from ns2_diffusers.models.phoneme_aligner import monotonic_alignment_search
 from ns2_diffusers.training.alignment import AlignmentObjective
+from ns2_diffusers.training.arguments import HelpFormatter
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.losses import latents_of, standardized_codebooks
 from ns2_diffusers.training.run import TrainingRun
@@ -154,8 +155,8 @@ def voicing_lag(rows, durations, symbols, furthest=5):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--picture", help="where to draw the first utterance, a PNG")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--picture", help="PNG file for the alignment of the first utterance; none if not given")
     parser.epilog = "All options of examples/align_dataset.py are there too."
     own, rest = parser.parse_known_args(argv)
     args = align_dataset.parse_args(rest)

@@ -49,6 +49,7 @@ from ns2_diffusers.evaluation.speaker import SpeakerEvaluator, VoiceFilterEvalua
 from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
 from ns2_diffusers.pipelines.lora import choose_lora
+from ns2_diffusers.training.arguments import HelpFormatter
 
 # Title, key of a cell, format.
 COLUMNS = [
@@ -67,38 +68,62 @@ COLUMNS = [
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a pipeline directory (the bundled voice)")
-    parser.add_argument("--lora", help="adapters to add: a path, or a folder in the pipeline's directory")
-    parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--model", help="pipeline directory; the bundled model if not given")
     parser.add_argument(
-        "--schedulers", nargs="+", choices=["own", *SCHEDULERS], default=["ddim", "euler", "dpm", "unipc", "ddpm"]
+        "--lora", help="LoRA weights: a path, or a folder in the pipeline's directory; none if not given"
     )
-    parser.add_argument("--num_sentences", type=int, default=100)
-    parser.add_argument("--prompts", default=HERE / "prompts", type=Path, help="a folder of audio a kind of voice")
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32], help="numbers of sampling steps")
+    parser.add_argument(
+        "--schedulers",
+        nargs="+",
+        choices=["own", *SCHEDULERS],
+        default=["ddim", "euler", "dpm", "unipc", "ddpm"],
+        help="samplers to compare; `own` is that of the pipeline",
+    )
+    parser.add_argument("--num_sentences", type=int, default=100, help="number of sentences per kind of voice")
+    parser.add_argument(
+        "--prompts",
+        default=HERE / "prompts",
+        type=Path,
+        help="directory with one folder of audio files per kind of voice",
+    )
     parser.add_argument(
         "--references",
         default="outputs/unseen",
         type=Path,
-        help="what `examples/corpus/make_corpus.py --unseen` made: the same voices, for the level to reach",
+        help="recordings of the synthetic voices, made by `examples/corpus/make_corpus.py --unseen`",
     )
     parser.add_argument(
         "--clips",
         default=EXAMPLES / "asterisk",
         type=Path,
-        help="the same of the real people: `metadata.csv` and audio, as `examples/asterisk/make_clips.py` makes them",
+        help="recordings of a real person: `metadata.csv` and audio, as made by `examples/asterisk/make_clips.py`",
     )
-    parser.add_argument("--num_recordings", type=int, default=30, help="of a kind, for that level")
-    parser.add_argument("--guidance_scale", type=float, help="in place of the pipeline's own")
-    parser.add_argument("--voice_matching", type=float, help="in place of the pipeline's own")
-    parser.add_argument("--temperature", type=float)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
-    parser.add_argument("--num_examples", type=int, default=0, help="utterances to keep as audio and pictures")
-    parser.add_argument("--examples_dir", type=Path, help="where to (OUTPUT_DIR/examples)")
-    parser.add_argument("--output_dir", default="outputs/bundled_voice", type=Path)
     parser.add_argument(
-        "--resume", action="store_true", help="keep what is in --output_dir, where it is of so many sentences or more"
+        "--num_recordings",
+        type=int,
+        default=30,
+        help="number of recordings per kind of voice in the rows `recordings` and `codec`",
+    )
+    parser.add_argument(
+        "--guidance_scale", type=float, help="guidance scale; the default of the pipeline if not given"
+    )
+    parser.add_argument(
+        "--voice_matching", type=float, help="voice matching, 0 to 1; the default of the pipeline if not given"
+    )
+    parser.add_argument("--temperature", type=float, help="temperature; the default of the pipeline if not given")
+    parser.add_argument("--device", default="cpu", help="device of the pipeline")
+    parser.add_argument("--num_threads", type=int, default=2, help="number of CPU threads")
+    parser.add_argument(
+        "--num_examples", type=int, default=0, help="number of utterances to keep as audio and pictures"
+    )
+    parser.add_argument(
+        "--examples_dir", type=Path, help="directory of these utterances; OUTPUT_DIR/examples if not given"
+    )
+    parser.add_argument("--output_dir", default="outputs/bundled_voice", type=Path, help="output directory")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep results in --output_dir that have at least as many sentences"
     )
     return parser.parse_args(argv)
 

@@ -26,6 +26,7 @@ from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
 from ns2_diffusers.evaluation.prosody import f0_median_error
 from ns2_diffusers.evaluation.speaker import CAMPlusPlusEvaluator, SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.training.arguments import HelpFormatter
 
 COLUMNS = {
     "CAM++": ".3f",
@@ -39,7 +40,7 @@ COLUMNS = {
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("codecs", nargs="+", help="directories; `bundled` is the codec of the bundled model")
     parser.add_argument(
         "--recordings",
@@ -49,14 +50,18 @@ def parse_args(argv=None):
         help="sets of recordings that each get a row: folders, or lists (.csv, .jsonl) with a column `file`",
     )
     parser.add_argument(
-        "--num_recordings", type=int, help="recordings of each set, evenly spaced over it; default all"
+        "--num_recordings", type=int, help="recordings of each set, evenly spaced over it; all if not given"
     )
-    parser.add_argument("--seconds", type=float, help="length used of each recording, from its beginning; default all")
     parser.add_argument(
-        "--words", action="store_true", help="count the words that whisper-base recognises otherwise after the codec"
+        "--seconds", type=float, help="seconds used of each recording, from its beginning; all if not given"
     )
-    parser.add_argument("--output", type=Path, help="JSON lines file for the scores of every recording")
-    parser.add_argument("--num_threads", type=int, default=2)
+    parser.add_argument(
+        "--words", action="store_true", help="count the words that whisper-base recognises differently after the codec"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="JSON lines file for the scores of every recording; none if not given"
+    )
+    parser.add_argument("--num_threads", type=int, default=2, help="number of CPU threads")
     return parser.parse_args(argv)
 
 

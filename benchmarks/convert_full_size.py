@@ -22,18 +22,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ns2_diffusers import EncodecCodec, NaturalSpeech2Pipeline
+from ns2_diffusers.training.arguments import HelpFormatter
 
 HIDDEN, FILTER, LATENT, LAYERS, VOCABULARY = 512, 2048, 128, 6, 100
 PREDICTOR_LAYERS, WAVENET_LAYERS, QUERIES, ATTENTION_EVERY = 30, 40, 32, 3
 MATRIX_SIZE = 2048
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, help="(torch's default)")
-    parser.add_argument("--steps", type=int, default=2, help="of the sampler (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of speech in the denoiser call (%(default)s)")
-    args = parser.parse_args(argv)
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--threads", type=int, help="number of CPU threads; that of torch if not given")
+    parser.add_argument("--steps", type=int, default=2, help="number of sampling steps")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of speech in the denoiser call")
+    return parser.parse_args(argv)
+
+
+def main(args):
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -202,4 +206,4 @@ def amphion_weights():
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_args())

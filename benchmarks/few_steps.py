@@ -35,6 +35,8 @@ from ns2_diffusers.schedulers.noise_schedules import VariancePreservingMixin
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from ns2_diffusers.training.arguments import HelpFormatter
+
 # Beyond so many steps all spacings are fine enough.
 MOST_RESPACED_STEPS = 16
 CONVERGED_STEPS = 200
@@ -56,21 +58,46 @@ PLOTTED = {
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--teachers", nargs="+", required=True, help="pipeline directories of undistilled models")
     parser.add_argument("--students", nargs="*", default=[], help="pipeline directories of students")
-    parser.add_argument("--samplers", nargs="*", choices=SCHEDULERS, default=["ddim", "euler", "dpm", "unipc"])
-    parser.add_argument("--spacings", nargs="+", choices=SPACINGS, default=list(SPACINGS))
-    parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32, 150], help="of the teacher")
-    parser.add_argument("--sentences", type=Path, default=HERE / "sentences.txt", help="a text file, one a line")
-    parser.add_argument("--num_sentences", type=int, default=50)
-    parser.add_argument("--prompts", type=Path, default=HERE / "prompts", help="a folder of audio a kind of voice")
-    parser.add_argument("--guidance_scale", type=float, help="in place of the pipelines' own")
-    parser.add_argument("--temperature", type=float)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--num_threads", type=int, default=2, help="cores that the pipeline may use")
-    parser.add_argument("--distances", action="store_true", help="only how far latents end from the converged ones")
-    parser.add_argument("--output_dir", default="outputs/few_steps", type=Path)
+    parser.add_argument(
+        "--samplers",
+        nargs="*",
+        choices=SCHEDULERS,
+        default=["ddim", "euler", "dpm", "unipc"],
+        help="samplers of the teachers",
+    )
+    parser.add_argument(
+        "--spacings",
+        nargs="+",
+        choices=SPACINGS,
+        default=list(SPACINGS),
+        help="spacings of the timesteps of the teachers",
+    )
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[4, 8, 16, 32, 150], help="numbers of steps of the teachers"
+    )
+    parser.add_argument(
+        "--sentences", type=Path, default=HERE / "sentences.txt", help="text file with one sentence per line"
+    )
+    parser.add_argument("--num_sentences", type=int, default=50, help="number of sentences per row")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        default=HERE / "prompts",
+        help="directory with one folder of audio files per kind of voice",
+    )
+    parser.add_argument(
+        "--guidance_scale", type=float, help="guidance scale; the default of each pipeline if not given"
+    )
+    parser.add_argument("--temperature", type=float, help="temperature; the default of the pipeline if not given")
+    parser.add_argument("--device", default="cpu", help="device of the pipeline")
+    parser.add_argument("--num_threads", type=int, default=2, help="number of CPU threads")
+    parser.add_argument(
+        "--distances", action="store_true", help="measure only the distance of the latents from those of many steps"
+    )
+    parser.add_argument("--output_dir", default="outputs/few_steps", type=Path, help="output directory")
     return parser.parse_args(argv)
 
 

@@ -20,15 +20,22 @@ from common import load_pipeline, markdown_table, reconstruct
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
 from ns2_diffusers.evaluation.words import WordReader
+from ns2_diffusers.training.arguments import HelpFormatter
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pipelines", nargs="+", metavar="TITLE=DIRECTORY")
-    parser.add_argument("--held_out", required=True, help="CSV with file,text; files relative to it")
-    parser.add_argument("--prompt", required=True, help="a recording of the new voice")
-    parser.add_argument("--num_inference_steps", type=int, default=32)
-    parser.add_argument("--max_sentences", type=int)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument(
+        "pipelines", nargs="+", metavar="TITLE=DIRECTORY", help="pipelines to compare, each with a title"
+    )
+    parser.add_argument(
+        "--held_out",
+        required=True,
+        help="CSV of held-out recordings with the columns file (relative to the CSV) and text",
+    )
+    parser.add_argument("--prompt", required=True, help="recording of the new voice")
+    parser.add_argument("--num_inference_steps", type=int, default=32, help="number of sampling steps")
+    parser.add_argument("--max_sentences", type=int, help="number of recordings to use; all if not given")
     return parser.parse_args(argv)
 
 

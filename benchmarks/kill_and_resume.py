@@ -21,15 +21,19 @@ from pathlib import Path
 
 import psutil
 
+from ns2_diffusers.training.arguments import HelpFormatter
+
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--compare", nargs="+", default=["*"], help="patterns of files that must be equal")
-    parser.add_argument("--exclude", nargs="*", default=[], help="patterns of files that need not be")
-    parser.add_argument("--work_dir", default="outputs/kill_and_resume")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("command", nargs="+", help="after --; {output_dir} is where it must write")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--kills", type=int, default=10, help="number of times to kill the command")
+    parser.add_argument("--compare", nargs="+", default=["*"], help="patterns of files that are compared")
+    parser.add_argument("--exclude", nargs="*", default=[], help="patterns of files that are not compared")
+    parser.add_argument("--work_dir", default="outputs/kill_and_resume", help="directory of the runs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
+    parser.add_argument(
+        "command", nargs="+", help="the command, after --; {output_dir} in it is replaced by the output directory"
+    )
     args = parser.parse_args(argv)
     if not any("{output_dir}" in word for word in args.command):
         parser.error("the command must write to {output_dir}.")

@@ -29,6 +29,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from ns2_diffusers.training.arguments import HelpFormatter
+
 ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
@@ -351,15 +353,20 @@ def measure_speed(characters: int = 200_000) -> tuple[float, float]:
     return first, done / (time.process_time() - started)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--table", nargs="+", type=Path, default=[], help="tables of written and spoken forms")
-    parser.add_argument("--normalizer", nargs="+", default=["ours"], help="which of those installed (default: ours)")
+    parser.add_argument("--normalizer", nargs="+", default=["ours"], help="normalizers to compare")
     parser.add_argument("--by_sound", action="store_true", help="compare phonemes rather than words")
-    parser.add_argument("--homographs", type=Path, help="folder data/eval or data/train of the homograph set")
+    parser.add_argument(
+        "--homographs", type=Path, help="folder data/eval or data/train of the homograph set; none if not given"
+    )
     parser.add_argument("--speed", action="store_true", help="measure characters per second")
-    parser.add_argument("--verbose", action="store_true", help="print what is read wrong")
-    args = parser.parse_args()
+    parser.add_argument("--verbose", action="store_true", help="print every error")
+    return parser.parse_args(argv)
+
+
+def main(args):
     if args.table:
         scores = score_tables(args.table, args.normalizer, args.verbose, args.by_sound)
         print("| table | " + " | ".join(scores) + " |\n|" + "---|" * (len(scores) + 1))
@@ -382,4 +389,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_args())

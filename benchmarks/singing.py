@@ -27,6 +27,7 @@ from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
 from ns2_diffusers.pipelines.singing import sing, sung_symbols, transpose
 from ns2_diffusers.text.notes import VOWELS, read_notes
+from ns2_diffusers.training.arguments import HelpFormatter
 
 SONGS = {
     "scale": ("La la la la la la la la.", "C4 D4 E4 F4 G4 A4 B4 C5"),
@@ -47,12 +48,17 @@ COLUMNS = [
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a pipeline directory (the bundled voice)")
-    parser.add_argument("--prompts", default=HERE / "prompts", type=Path, help="a folder of audio a kind of voice")
-    parser.add_argument("--tempo", type=float, default=100.0, help="beats a minute")
-    parser.add_argument("--steps", type=int, help="the pipeline's own number if not given")
-    parser.add_argument("--output_dir", default="outputs/singing", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--model", help="pipeline directory; the bundled model if not given")
+    parser.add_argument(
+        "--prompts",
+        default=HERE / "prompts",
+        type=Path,
+        help="directory with one folder of audio files per kind of voice",
+    )
+    parser.add_argument("--tempo", type=float, default=100.0, help="beats per minute")
+    parser.add_argument("--steps", type=int, help="number of sampling steps; the default of the pipeline if not given")
+    parser.add_argument("--output_dir", default="outputs/singing", type=Path, help="output directory")
     return parser.parse_args(argv)
 
 

@@ -25,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import ns2_diffusers
+from ns2_diffusers.training.arguments import HelpFormatter
 from ns2_diffusers.training.losses import data_loss
 from ns2_diffusers.training.objective import TrainingObjective
 from ns2_diffusers.training.precision import fast_precision
@@ -57,16 +58,25 @@ SIZES = {
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=sorted(SIZES), default="small", help="about 17 M parameters, or the paper's")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument(
+        "--size",
+        choices=sorted(SIZES),
+        default="small",
+        help="model size: small has about 17 M parameters, paper those of the paper",
+    )
     parser.add_argument(
         "--batch_seconds", type=int, default=48, help="seconds of speech per batch, in utterances of about 4 s"
     )
-    parser.add_argument("--steps", type=int, default=5, help="timed ones; the counted and compiled one comes before")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--mixed_precision", choices=sorted(DTYPES), default=fast_precision())
-    parser.add_argument("--compile", action="store_true", help="torch.compile the models that are timed")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--steps", type=int, default=5, help="number of timed steps, after one that compiles and counts operations"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="device")
+    parser.add_argument(
+        "--mixed_precision", choices=sorted(DTYPES), default=fast_precision(), help="precision of the forward pass"
+    )
+    parser.add_argument("--compile", action="store_true", help="use torch.compile for the timed models")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="number of CPU threads")
     return parser.parse_args(argv)
 
 

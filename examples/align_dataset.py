@@ -31,10 +31,10 @@ def parse_args(argv=None):
     add("--dataset_dir", required=True, help="prepared dataset, from examples/prepare_dataset.py")
     add(
         "--aligner",
-        help="trained aligner to go on from (--max_train_steps 0 takes it as it is); a new one if not given",
+        help="aligner to continue from (--max_train_steps 0 uses it unchanged); a new one if not given",
     )
     add("--batch_seconds", type=float, default=80.0, help="speech in a micro-batch of a process, padding included")
-    add("--binarization_weight", type=float, default=1.0, help="weight of the binarization loss, which rises to it")
+    add("--binarization_weight", type=float, default=1.0, help="final weight of the binarization loss")
     arguments.add_optimizer_arguments(parser)
     arguments.add_lr_scheduler_argument(parser)
     arguments.add_run_arguments(parser)

@@ -24,12 +24,20 @@ COMPONENTS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
-        "--pipelines", nargs=2, required=True, metavar=("FIRST", "SECOND"), help="their directories or hub ids"
+        "--pipelines",
+        nargs=2,
+        required=True,
+        metavar=("FIRST", "SECOND"),
+        help="two pipelines: directories or hub ids",
     )
-    parser.add_argument("--share", type=float, default=0.5, help="of the second: 0 is the first, 1 the second")
-    parser.add_argument("--shares", type=json.loads, default={}, help='of components, such as {"prompt_encoder": 0}')
-    parser.add_argument("--output_dir", required=True, help="the blended pipeline goes here")
-    parser.add_argument("--license", help="of the weights, for the model card; none if not given")
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="share of the second pipeline: 0 gives the first, 1 the second"
+    )
+    parser.add_argument(
+        "--shares", type=json.loads, default={}, help='shares of single components, such as {"prompt_encoder": 0}'
+    )
+    parser.add_argument("--output_dir", required=True, help="output directory of the blended pipeline")
+    parser.add_argument("--license", help="licence of the weights, for the model card; none if not given")
     return parser.parse_args(argv)
 
 

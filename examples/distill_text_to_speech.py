@@ -35,25 +35,41 @@ TEACHER_STEPS = 32
 def parse_args(argv=None):
     parser = arguments.TrainingArgumentParser(__doc__)
     add = parser.add_argument
-    add("--pretrained_pipeline", required=True, help="the teacher; or a stage, to go on from there")
-    add("--output_dir", required=True, help="a pipeline directory for each stage goes here")
+    add("--pretrained_pipeline", required=True, help="the teacher, or a finished stage to continue from")
+    add("--output_dir", required=True, help="output directory, with one pipeline directory per stage")
     arguments.add_dataset_arguments(parser)
-    add("--guidance_min", type=float, default=1.0, help="least guidance scale that the student is to take")
-    add("--guidance_max", type=float, default=4.0, help="and greatest; 1 leaves guidance out")
+    add("--guidance_min", type=float, default=1.0, help="smallest guidance scale that the student learns")
+    add(
+        "--guidance_max",
+        type=float,
+        default=4.0,
+        help="largest guidance scale that the student learns; 1 leaves guidance out",
+    )
     add(
         "--teacher_steps",
         type=int,
-        help=f"DDIM steps of the teacher; a student's own, or {TEACHER_STEPS}, if not given",
+        help=f"number of DDIM steps of the teacher; {TEACHER_STEPS}, or those of a student, if not given",
     )
-    add("--last_steps", type=int, default=1, help="steps of the last stage, when halving")
-    add("--method", choices=METHODS, default="halving", help="guidance alone, or what follows it")
-    add("--few_steps", type=int, nargs="+", default=[4, 2, 1], help="steps of the student of the consistency method")
-    add("--weighting", choices=distillation.WEIGHTINGS, default="truncated_snr", help="of errors by noise level")
+    add("--last_steps", type=int, default=1, help="number of steps of the last stage (--method halving)")
+    add(
+        "--method",
+        choices=METHODS,
+        default="halving",
+        help="guidance distillation alone, or followed by progressive or consistency distillation",
+    )
+    add(
+        "--few_steps",
+        type=int,
+        nargs="+",
+        default=[4, 2, 1],
+        help="numbers of steps of the student (--method consistency)",
+    )
+    add("--weighting", choices=distillation.WEIGHTINGS, default="truncated_snr", help="loss weights by noise level")
     arguments.add_lora_arguments(parser)
     arguments.add_optimizer_arguments(parser)
     arguments.add_ema_argument(parser)
     arguments.add_run_arguments(parser)
-    add("--license", help="licence of the weights, for the cards of the stages; none if not given")
+    add("--license", help="licence of the weights, for the model cards; none if not given")
     arguments.add_speech_arguments(parser)
     # The learning rate falls to 0 over each stage (arXiv 2202.00512).
     parser.set_defaults(learning_rate=1e-4, lr_warmup_steps=100, adam_weight_decay=0.0, max_train_steps=20_000)

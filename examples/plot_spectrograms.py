@@ -21,8 +21,8 @@ RATE, HOP = 16000, 160
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("recordings", nargs="+", metavar="TITLE=FILE", help="audio files with a title each")
-    parser.add_argument("--output", required=True, help="picture file")
+    parser.add_argument("recordings", nargs="+", metavar="TITLE=FILE", help="audio files, each with a title")
+    parser.add_argument("--output", required=True, help="image file to write")
     return parser.parse_args(argv)
 
 

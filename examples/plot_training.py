@@ -16,10 +16,10 @@ from ns2_diffusers.training.tracking import NOT_LOSSES, read_log
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="[TITLE=]DIRECTORY", help="output directories of runs")
-    parser.add_argument("--output", required=True, help="picture file")
-    parser.add_argument("--names", nargs="+", help="what to draw; all losses if not given")
-    parser.add_argument("--smooth", type=int, default=1, help="mean over so many lines of the log")
+    parser.add_argument("runs", nargs="+", metavar="[TITLE=]DIRECTORY", help="output directories of training runs")
+    parser.add_argument("--output", required=True, help="image file to write")
+    parser.add_argument("--names", nargs="+", help="names of the values to plot; all losses if not given")
+    parser.add_argument("--smooth", type=int, default=1, help="number of log lines to average")
     return parser.parse_args(argv)
 
 

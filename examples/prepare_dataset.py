@@ -35,30 +35,43 @@ def parse_args(argv=None):
     source.add_argument(
         "--metadata", help="CSV or JSONL with audio (or file), text[, id, speaker, phonemes, durations, sung]"
     )
-    source.add_argument("--dataset_name", help="of the hub, or anything that datasets.load_dataset takes")
+    source.add_argument("--dataset_name", help="dataset of the hub, or anything else that datasets.load_dataset takes")
     source.add_argument("--ljspeech_dir", help="folder with metadata.csv and wavs/")
     source.add_argument("--libritts_dir", help="folder with speaker/chapter/*.normalized.txt")
     parser.add_argument("--codec", required=True, help="directory or hub id of a trained codec")
-    parser.add_argument("--output_dir", required=True, help="the dataset goes here")
-    parser.add_argument("--tokenizer", help="directory of the tokenizer of a pipeline to fine-tune")
-    parser.add_argument("--backend", default="english", help="phonemizer: english, arpabet, espeak or none")
+    parser.add_argument("--output_dir", required=True, help="output directory of the dataset")
+    parser.add_argument(
+        "--tokenizer", help="directory of the tokenizer of a pipeline to fine-tune; a new one if not given"
+    )
+    parser.add_argument(
+        "--backend", default="english", help="phonemizer backend: english, arpabet, espeak, misaki or none"
+    )
     parser.add_argument("--language", default="en-us", help="language of the phonemizer")
 
-    parser.add_argument("--audio_path", help="where the audio is if the metadata does not say, e.g. audio/{id}.ogg")
+    parser.add_argument(
+        "--audio_path", help="path of the audio, if the metadata does not give it, such as audio/{id}.ogg"
+    )
     parser.add_argument("--dataset_config_name", help="configuration of the dataset, if it has several")
     parser.add_argument("--dataset_split", default="train", help="split of the dataset")
-    parser.add_argument("--dataset_revision", help="commit of the dataset's repository")
-    parser.add_argument("--streaming", action="store_true", help="read the dataset as it comes, without storing it")
+    parser.add_argument("--dataset_revision", help="commit of the dataset's repository; the newest if not given")
+    parser.add_argument("--streaming", action="store_true", help="stream the dataset instead of storing it on disk")
     parser.add_argument("--audio_column", default="audio", help="column of the dataset with the recordings")
-    parser.add_argument("--text_column", default="text", help="column with what is said")
-    parser.add_argument("--speaker_column", help="column with who speaks; one speaker if not given")
-    parser.add_argument("--id_column", help="column with names of the rows; their numbers if not given")
+    parser.add_argument("--text_column", default="text", help="column of the dataset with the texts")
+    parser.add_argument("--speaker_column", help="column of the dataset with the speakers; one speaker if not given")
+    parser.add_argument("--id_column", help="column of the dataset with the ids; row numbers if not given")
 
-    parser.add_argument("--textgrid_dir", help="take phones and durations from these, as forced aligners write them")
     parser.add_argument(
-        "--durations_hop_seconds", type=float, help="take durations from the metadata, which counts them in this"
+        "--textgrid_dir",
+        help="folder of TextGrids with phones and durations, as written by forced aligners; none if not given",
     )
-    parser.add_argument("--measure_latents", action="store_true", help="even if the codec has its latent statistics")
+    parser.add_argument(
+        "--durations_hop_seconds",
+        type=float,
+        help="take durations from the metadata, in units of this many seconds; not used if not given",
+    )
+    parser.add_argument(
+        "--measure_latents", action="store_true", help="measure latent statistics even if the codec has some"
+    )
 
     parser.add_argument(
         "--min_seconds", type=float, default=RowLimits.min_seconds, help="shorter recordings are rejected"
@@ -66,16 +79,38 @@ def parse_args(argv=None):
     parser.add_argument(
         "--max_seconds", type=float, default=RowLimits.max_seconds, help="longer recordings are rejected"
     )
-    parser.add_argument("--min_sampling_rate", type=int, default=RowLimits.min_sampling_rate, help="of a recording")
-    parser.add_argument("--max_clipped", type=float, default=RowLimits.max_clipped, help="share at full scale")
-    parser.add_argument("--trim_db", type=float, help="cut ends that are so much below the loudest part, such as 40")
+    parser.add_argument(
+        "--min_sampling_rate",
+        type=int,
+        default=RowLimits.min_sampling_rate,
+        help="recordings with a lower sampling rate are rejected",
+    )
+    parser.add_argument(
+        "--max_clipped",
+        type=float,
+        default=RowLimits.max_clipped,
+        help="recordings with a larger share of samples at full scale are rejected",
+    )
+    parser.add_argument(
+        "--trim_db",
+        type=float,
+        help="trim ends that are this many dB below the loudest part, such as 40; no trimming if not given",
+    )
 
     parser.add_argument(
-        "--speeds", type=float, nargs="*", default=[], help="add every recording at these too, as further speakers"
+        "--speeds",
+        type=float,
+        nargs="*",
+        default=[],
+        help="also add every recording at these speeds, as further speakers",
     )
-    parser.add_argument("--shard_size", type=int, default=500, help="rows that are lost by a kill, at most")
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="of audio in a batch of the codec")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that read, phonemize and find F0")
+    parser.add_argument(
+        "--shard_size", type=int, default=500, help="number of rows per shard; a killed run repeats at most one shard"
+    )
+    parser.add_argument("--batch_seconds", type=float, default=60.0, help="seconds of audio per codec batch")
+    parser.add_argument(
+        "--num_workers", type=int, default=0, help="number of processes that read audio, phonemize and estimate F0"
+    )
     args = parser.parse_args(argv)
     if args.durations_hop_seconds is not None and (args.metadata is None or args.textgrid_dir):
         parser.error("--durations_hop_seconds is for durations in --metadata, without --textgrid_dir.")

@@ -46,15 +46,15 @@ SETTINGS = Path(__file__).parent / "configs" / "quickstart.json"
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
-    add("--output_dir", default="outputs/quickstart", help="everything lands here")
-    add("--codec_minutes", type=float, default=4.5, help="time to train the codec")
-    add("--aligner_steps", type=int, default=300, help="steps to train the aligner")
-    add("--model_minutes", type=float, default=7.5, help="time to train the model")
-    add("--model_steps", type=int, default=750, help="steps over which the model's learning rate falls")
+    add("--output_dir", default="outputs/quickstart", help="output directory")
+    add("--codec_minutes", type=float, default=4.5, help="minutes of codec training")
+    add("--aligner_steps", type=int, default=300, help="number of training steps of the aligner")
+    add("--model_minutes", type=float, default=7.5, help="minutes of model training")
+    add("--model_steps", type=int, default=750, help="number of steps over which the learning rate of the model falls")
     add("--model_config", help="JSON text or file: sizes of the model; those of configs/quickstart.json if not given")
     add("--codec_config", help="JSON text or file: sizes of the codec; those of train_codec.py if not given")
-    add("--num_inference_steps", type=int, default=32, help="steps of each sampler")
-    add("--num_texts", type=int, default=20, help="how many of the texts to speak")
+    add("--num_inference_steps", type=int, default=32, help="number of sampling steps")
+    add("--num_texts", type=int, default=20, help="number of texts to speak")
     return parser.parse_args(argv)
 
 

@@ -22,15 +22,17 @@ from ns2_diffusers.training.arguments import HelpFormatter
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--model", help="pipeline directory or hub id (the bundled voice)")
-    parser.add_argument("--prompt", required=True, help="a recording of the voice, with its owner's consent")
-    parser.add_argument("--text", required=True, help="what to sing")
-    parser.add_argument("--notes", required=True, help="a note for each vowel, such as C4:2")
-    parser.add_argument("--tempo", type=float, default=100.0, help="beats a minute")
-    parser.add_argument("--transpose", type=float, default=0.0, help="semitones")
-    parser.add_argument("--num_inference_steps", type=int, help="the pipeline's own number if not given")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
-    parser.add_argument("--output", required=True, type=Path, help="audio file")
+    parser.add_argument("--model", help="pipeline directory or hub id; the bundled model if not given")
+    parser.add_argument("--prompt", required=True, help="recording of the voice, used with the consent of the speaker")
+    parser.add_argument("--text", required=True, help="text to sing")
+    parser.add_argument("--notes", required=True, help="one note per vowel, such as C4:2 (C4 for two beats)")
+    parser.add_argument("--tempo", type=float, default=100.0, help="beats per minute")
+    parser.add_argument("--transpose", type=float, default=0.0, help="transposition in semitones")
+    parser.add_argument(
+        "--num_inference_steps", type=int, help="number of sampling steps; the default of the pipeline if not given"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    parser.add_argument("--output", required=True, type=Path, help="audio file to write")
     return parser.parse_args(argv)
 
 

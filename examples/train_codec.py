@@ -46,65 +46,133 @@ def parse_args(argv=None):
     parser = arguments.TrainingArgumentParser(__doc__)
     add = parser.add_argument
     add("--train_data", required=True, help="folder of audio, or a list (.csv, .jsonl) with a column `file`")
-    add("--output_dir", required=True, help="the codec goes here; checkpoints, log and samples below it")
-    add("--pretrained_codec", help="folder of a codec to start from; an untrained one if not given")
-    add("--codec_type", choices=sorted(CODECS), default="vocos", help="class of an untrained codec")
+    add("--output_dir", required=True, help="output directory of the codec, its checkpoints, log and samples")
+    add("--pretrained_codec", help="directory of a codec to start from; an untrained one if not given")
+    add("--codec_type", choices=sorted(CODECS), default="vocos", help="class of the codec, if it is untrained")
     add(
         "--codec_config",
         type=arguments.json_object,
-        help="JSON text or file: the codec's config, or what grows in a pretrained one; the sizes below if not given",
+        help="config of the codec, or additions to that of a pretrained one: a JSON object, or a file of one; the "
+        "sizes below if not given",
     )
-    add("--sampling_rate", type=int, default=16000, help="of the codec, Hz")
-    add("--hop_length", type=int, default=320, help="samples of a frame of VocosCodec")
-    add("--latent_channels", type=int, default=64, help="channels of the latents")
-    add("--num_codebooks", type=int, default=8, help="residual codebooks")
-    add("--codebook_size", type=int, default=1024, help="vectors of a codebook")
-    add("--dim", type=int, default=256, help="width of VocosCodec's encoder and decoder")
+    add("--sampling_rate", type=int, default=16000, help="sampling rate of the codec in Hz")
+    add("--hop_length", type=int, default=320, help="samples per latent frame (VocosCodec)")
+    add("--latent_channels", type=int, default=64, help="number of latent channels")
+    add("--num_codebooks", type=int, default=8, help="number of residual codebooks")
+    add("--codebook_size", type=int, default=1024, help="number of vectors per codebook")
+    add("--dim", type=int, default=256, help="width of encoder and decoder (VocosCodec)")
     add("--encoder_layers", type=int, default=4, help="of VocosCodec")
     add("--decoder_layers", type=int, default=6, help="of VocosCodec")
 
-    add("--crop_seconds", type=float, default=0.5, help="length of the crops of recordings that a batch is made of")
-    add("--speed_perturbation", type=float, default=0.0, help="0.1: up to 10 %% faster or slower, as new voices")
-    add("--degraded_share", type=float, default=0.0, help="share of crops encoded with noise and reverberation")
-    add("--train_batch_size", type=int, default=24, help="crops in a micro-batch of a process")
+    add("--crop_seconds", type=float, default=0.5, help="seconds per random crop of a recording")
+    add(
+        "--speed_perturbation",
+        type=float,
+        default=0.0,
+        help="random speed change; 0.1 is up to 10 %% faster or slower",
+    )
+    add(
+        "--degraded_share",
+        type=float,
+        default=0.0,
+        help="share of crops that are encoded with noise and reverberation, and compared with the clean crop",
+    )
+    add("--train_batch_size", type=int, default=24, help="number of crops per micro-batch and process")
     arguments.add_optimizer_arguments(parser)
     arguments.add_run_arguments(parser)
 
-    add("--mel_weight", type=float, default=1.0, help="weight of the difference of log-mel spectrograms")
-    add("--stft_weight", type=float, default=0.0, help="weight of the difference of STFTs")
-    add("--commitment_weight", type=float, default=0.25, help="weight of latents' distance from their codes")
-    add("--quantizer_start_step", type=int, default=0, help="no codes before: a trained encoder makes good codebooks")
-    add("--envelope_weight", type=float, default=0.0, help="weight of WORLD's spectral envelope, of a harmonic head")
-    add("--fit_clips", type=int, default=0, help="clips to fit linear parts and codebooks to before training; 0 none")
-    add("--fit_seconds", type=float, default=4.0, help="length of each of these clips")
-    add("--f0_weight", type=float, default=1.0, help="of log F0, where the decoder says it (a harmonic head)")
-    add("--adversarial_weight", type=float, default=0.0, help="0 switches discriminators off")
+    add("--mel_weight", type=float, default=1.0, help="weight of the log-mel spectrogram loss")
+    add("--stft_weight", type=float, default=0.0, help="weight of the STFT loss")
     add(
-        "--feature_matching_weight", type=float, default=2.0, help="weight of the difference of discriminators' layers"
+        "--commitment_weight",
+        type=float,
+        default=0.25,
+        help="weight of the commitment loss, the distance of latents from their codes",
     )
-    add("--balance_losses", **arguments.FLAG, help="weights of what is heard are shares of the gradient")
-    add("--adversarial_start_step", type=int, default=0, help="no discriminators before")
-    add("--freeze_encoder", **arguments.FLAG, help="train the decoder alone: codes stay what they are")
-    add("--pretrained_discriminator", help="discriminator.safetensors of an earlier run; untrained ones if not given")
+    add("--quantizer_start_step", type=int, default=0, help="step from which latents are quantised")
     add(
-        "--discriminator_warmup_steps", type=int, default=0, help="first steps, in which only the discriminators learn"
+        "--envelope_weight",
+        type=float,
+        default=0.0,
+        help="weight of the loss on WORLD's spectral envelope, for a harmonic head",
     )
-    add("--discriminator", choices=["light", "encodec"], default="light", help="ours, or the encodec package's")
-    add("--discriminator_channels", type=int, default=16, help="width of the first layer of each")
     add(
-        "--discriminator_n_ffts", type=int, nargs="*", default=[256, 512, 1024, 2048], help="windows of the light ones"
+        "--fit_clips",
+        type=int,
+        default=0,
+        help="number of clips to which linear layers and codebooks are fitted before training; 0 skips this",
     )
-    add("--discriminator_periods", type=int, nargs="*", default=[2, 3, 5], help="periods of the light ones")
-    add("--discriminator_interval", type=int, default=1, help="steps of the codec to one of theirs")
-    add("--discriminator_learning_rate", type=float, help="highest of theirs; that of the codec if not given")
+    add("--fit_seconds", type=float, default=4.0, help="length of each of these clips in seconds")
+    add(
+        "--f0_weight",
+        type=float,
+        default=1.0,
+        help="weight of the log-F0 loss, for a decoder that predicts F0 (harmonic head)",
+    )
+    add(
+        "--adversarial_weight",
+        type=float,
+        default=0.0,
+        help="weight of the adversarial loss; 0 switches the discriminators off",
+    )
+    add("--feature_matching_weight", type=float, default=2.0, help="weight of the feature matching loss")
+    add(
+        "--balance_losses",
+        **arguments.FLAG,
+        help="scale the losses on audio so that their weights are shares of the gradient norm",
+    )
+    add("--adversarial_start_step", type=int, default=0, help="step from which the discriminators are used")
+    add("--freeze_encoder", **arguments.FLAG, help="train the decoder only, so that the codes do not change")
+    add(
+        "--pretrained_discriminator",
+        help="discriminator.safetensors of an earlier run; untrained discriminators if not given",
+    )
+    add(
+        "--discriminator_warmup_steps",
+        type=int,
+        default=0,
+        help="number of steps at the start of adversarial training in which only the discriminators learn",
+    )
+    add(
+        "--discriminator",
+        choices=["light", "encodec"],
+        default="light",
+        help="discriminators of this package (light) or of the encodec package",
+    )
+    add("--discriminator_channels", type=int, default=16, help="width of the first layer of each discriminator")
+    add(
+        "--discriminator_n_ffts",
+        type=int,
+        nargs="*",
+        default=[256, 512, 1024, 2048],
+        help="window lengths of the STFT discriminators (light)",
+    )
+    add(
+        "--discriminator_periods",
+        type=int,
+        nargs="*",
+        default=[2, 3, 5],
+        help="periods of the period discriminators (light); none switches them off",
+    )
+    add("--discriminator_interval", type=int, default=1, help="number of codec steps per discriminator step")
+    add(
+        "--discriminator_learning_rate",
+        type=float,
+        help="peak learning rate of the discriminators; that of the codec if not given",
+    )
 
     arguments.add_validation_argument(parser)
     add(
         "--validation_data",
-        help="recordings to send through the codec at each validation, like --train_data; none if not given",
+        help="recordings to reconstruct at each validation, like --train_data; none if not given",
     )
-    add("--validation_recordings", type=int, default=4, help="how many of them")
-    add("--statistics_seconds", type=float, default=3600.0, help="audio to measure the latents on")
+    add("--validation_recordings", type=int, default=4, help="number of recordings to reconstruct")
+    add(
+        "--statistics_seconds",
+        type=float,
+        default=3600.0,
+        help="seconds of audio on which the latent statistics are measured",
+    )
     # AdamW's betas are those of GAN training.
     parser.set_defaults(learning_rate=1e-3, lr_warmup_steps=50, adam_beta1=0.8, adam_beta2=0.99)
     arguments.add_ema_argument(parser)

@@ -46,15 +46,29 @@ DENOISERS = {"transformer": "TransformerDenoiser", "wavenet": "WaveNetDenoiser"}
 def parse_args(argv=None):
     parser = arguments.TrainingArgumentParser(__doc__)
     add = parser.add_argument
-    add("--output_dir", required=True, help="the pipeline goes here; checkpoints, log and samples below it")
-    add("--codec", help="codec that prepared the dataset, if it is not inside it or not the pipeline's")
-    add("--pretrained_pipeline", help="a pipeline to go on from, instead of untrained models; its noise stays")
+    add("--output_dir", required=True, help="output directory of the pipeline, its checkpoints, log and samples")
+    add(
+        "--codec", help="codec that the dataset was prepared with; that of the dataset or of the pipeline if not given"
+    )
+    add(
+        "--pretrained_pipeline",
+        help="pipeline to continue from, with its noise schedule; untrained models if not given",
+    )
     arguments.add_dataset_arguments(parser)
     arguments.add_model_arguments(parser, DENOISERS)
-    add("--prompt_source", choices=PROMPT_SOURCES, default="other", help="the speaker's other utterances, or the same")
-    add("--learn_alignment", **arguments.FLAG, help="learn durations along, for a dataset without")
+    add(
+        "--prompt_source",
+        choices=PROMPT_SOURCES,
+        default="other",
+        help="take the prompt from another utterance of the speaker, or from the same one",
+    )
+    add(
+        "--learn_alignment",
+        **arguments.FLAG,
+        help="learn durations together with the model, for a dataset without durations",
+    )
     arguments.add_lora_arguments(parser)
-    add("--lora_components", nargs="+", default=["denoiser"], choices=COMPONENTS, help="what has adapters")
+    add("--lora_components", nargs="+", default=["denoiser"], choices=COMPONENTS, help="components that get adapters")
     arguments.add_optimizer_arguments(parser)
     arguments.add_lr_scheduler_argument(parser)
     arguments.add_ema_argument(parser)
@@ -62,13 +76,18 @@ def parse_args(argv=None):
         add(f"--{field.name}", type=type(field.default), default=field.default, help=field.metadata["help"])
     arguments.add_run_arguments(parser)
     arguments.add_validation_argument(parser)
-    add("--validation_dataset_dir", help="prepared dataset to measure losses on; none if not given")
-    add("--validation_utterances", type=int, default=0, help="so many of the dataset's are held out for that")
+    add("--validation_dataset_dir", help="prepared dataset for validation losses; none if not given")
+    add(
+        "--validation_utterances",
+        type=int,
+        default=0,
+        help="number of utterances of --dataset_dir held out for validation",
+    )
     arguments.add_speech_arguments(parser)
-    add("--validation_inference_steps", type=int, default=32, help="steps of the sampler that speaks them")
-    add("--push_to_hub", **arguments.FLAG, help="upload the pipeline when it is done")
-    add("--hub_model_id", help="user/name of the repository; the output directory's name if not given")
-    add("--hub_token", help="of the hub; the one that is logged in if not given")
+    add("--validation_inference_steps", type=int, default=32, help="number of sampling steps for the validation texts")
+    add("--push_to_hub", **arguments.FLAG, help="upload the pipeline to the hub at the end")
+    add("--hub_model_id", help="hub repository, user/name; the name of the output directory if not given")
+    add("--hub_token", help="hub token; that of the login if not given")
     add("--license", help="licence of the weights, for the model card; none if not given")
     parser.set_defaults(lr_warmup_steps=32_000)
     args = parser.parse_args(argv)

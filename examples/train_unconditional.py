@@ -40,26 +40,43 @@ DENOISERS = {"transformer": TransformerDenoiser, "wavenet": WaveNetDenoiser}
 def parse_args(argv=None):
     parser = arguments.TrainingArgumentParser(__doc__)
     add = parser.add_argument
-    add("--train_data", help="folder of audio, or a list (.csv, .jsonl) with a column `file`; needs --codec")
-    add("--dataset_dir", help="instead: a prepared dataset, from examples/prepare_dataset.py")
-    add("--codec", help="directory of the codec, if not the one inside --dataset_dir")
-    add("--output_dir", required=True, help="the pipeline goes here; checkpoints, log and samples below it")
     add(
-        "--pretrained_pipeline", help="an unconditional pipeline to go on from, with its noise; untrained if not given"
+        "--train_data",
+        help="audio folder, or a list (.csv, .jsonl) with a column `file`; required if --dataset_dir is not given",
+    )
+    add(
+        "--dataset_dir",
+        help="directory of a prepared dataset (examples/prepare_dataset.py); required if --train_data is not given",
+    )
+    add("--codec", help="directory of the codec; the one inside --dataset_dir if not given")
+    add("--output_dir", required=True, help="output directory of the pipeline, its checkpoints, log and samples")
+    add(
+        "--pretrained_pipeline",
+        help="unconditional pipeline to continue from, with its noise schedule; untrained if not given",
     )
     arguments.add_model_arguments(parser, DENOISERS)
-    add("--crop_seconds", type=float, default=4.0, help="length of the crops that a batch is made of")
-    add("--train_batch_size", type=int, default=16, help="crops in a micro-batch of a process")
+    add("--crop_seconds", type=float, default=4.0, help="seconds per random crop")
+    add("--train_batch_size", type=int, default=16, help="number of crops per micro-batch and process")
     arguments.add_optimizer_arguments(parser)
     arguments.add_lr_scheduler_argument(parser)
     arguments.add_ema_argument(parser)
-    add("--min_snr_gamma", type=float, default=0.0, help="gamma of Min-SNR weights; 0 weighs all noise levels alike")
-    add("--timestep_sampling", choices=TIMESTEP_SAMPLINGS, default="uniform", help="how noise levels are drawn")
-    add("--self_conditioning", type=float, default=0.5, help="share of steps, for a denoiser made for it")
+    add(
+        "--min_snr_gamma",
+        type=float,
+        default=0.0,
+        help="gamma of the Min-SNR weights; 0 weights all noise levels equally",
+    )
+    add("--timestep_sampling", choices=TIMESTEP_SAMPLINGS, default="uniform", help="distribution of the noise levels")
+    add(
+        "--self_conditioning",
+        type=float,
+        default=0.5,
+        help="share of steps with self-conditioning, for a denoiser that has it",
+    )
     arguments.add_run_arguments(parser)
     arguments.add_validation_argument(parser)
-    add("--validation_samples", type=int, default=0, help="so many are generated at each validation")
-    add("--validation_inference_steps", type=int, default=32, help="steps of the sampler that generates them")
+    add("--validation_samples", type=int, default=0, help="number of samples to generate at each validation")
+    add("--validation_inference_steps", type=int, default=32, help="number of sampling steps for these samples")
     parser.set_defaults(tracker_project_name="ns2-unconditional")
     args = parser.parse_args(argv)
     if bool(args.train_data) == bool(args.dataset_dir):

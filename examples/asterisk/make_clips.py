@@ -17,6 +17,8 @@ from pathlib import Path
 
 import soundfile
 
+from ns2_diffusers.training.arguments import HelpFormatter
+
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 TRANSCRIPTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
 CLIPS = """at-tone-time-exactly cannot-complete-as-dialed conf-getchannel conf-onlyone conf-placeintoconf
@@ -26,11 +28,13 @@ vm-review-urgent vm-sorry vm-whichbox""".split()
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument(
-        "--minutes", type=float, help="of other clips, of 2 to 12 seconds each; this folder's clips if not given"
+        "--minutes",
+        type=float,
+        help="minutes of other clips, each 2 to 12 seconds long; the clips of this folder if not given",
     )
-    parser.add_argument("--output_dir", default=Path(__file__).parent, help="the clips go here (default: %(default)s)")
+    parser.add_argument("--output_dir", default=Path(__file__).parent, help="output directory of the clips")
     args = parser.parse_args(argv)
     if args.minutes and Path(args.output_dir).resolve() == Path(__file__).parent.resolve():
         parser.error("--minutes needs an --output_dir of its own: this folder has the held-out clips.")

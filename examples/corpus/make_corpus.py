@@ -67,21 +67,34 @@ below 50 is unvoiced), and in a row that is sung to a random melody `sung`.
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--output_dir", required=True, help="the corpus goes here")
-    parser.add_argument("--voices", default="kokoro-js-1.2.1.tgz", help="what `npm pack kokoro-js@1.2.1` leaves")
-    parser.add_argument("--texts", nargs="+", help="files of one text per line (sentences.txt or unseen.txt)")
+    parser.add_argument("--output_dir", required=True, help="output directory of the corpus")
     parser.add_argument(
-        "--unseen", action="store_true", help="prompts and references of the voices kept for evaluation"
+        "--voices", default="kokoro-js-1.2.1.tgz", help="package file that `npm pack kokoro-js@1.2.1` downloads"
     )
-    parser.add_argument("--max_hours", type=float, default=1.0, help="of speech, in all")
-    parser.add_argument("--max_utterances", type=int, help="in all")
-    parser.add_argument("--max_time", type=float, help="minutes to work for")
-    parser.add_argument("--speakers", choices=SPEAKERS, default="mixed", help="of voices, or drawn about them")
-    parser.add_argument("--utterances_per_speaker", type=int, default=6, help="of one speaker, in a row")
-    parser.add_argument("--speeds", type=float, nargs=2, default=(0.85, 1.2), help="between which to speak")
-    parser.add_argument("--sung", type=float, default=0.0, help="share of the utterances, to random melodies")
-    parser.add_argument("--seed", type=int, default=1, help="another one makes other speakers, ids and pairings")
-    parser.add_argument("--num_threads", type=int, default=1, help="of the runtime that speaks")
+    parser.add_argument(
+        "--texts",
+        nargs="+",
+        help="text files with one text per line; sentences.txt, or unseen.txt with --unseen, if not given",
+    )
+    parser.add_argument("--unseen", action="store_true", help="record the held-out voices, for prompts and references")
+    parser.add_argument("--max_hours", type=float, default=1.0, help="total hours of speech")
+    parser.add_argument("--max_utterances", type=int, help="total number of utterances; no limit if not given")
+    parser.add_argument("--max_time", type=float, help="time limit in minutes; no limit if not given")
+    parser.add_argument(
+        "--speakers",
+        choices=SPEAKERS,
+        default="mixed",
+        help="mixes of Kokoro's voices, or synthetic speakers sampled around their mean",
+    )
+    parser.add_argument(
+        "--utterances_per_speaker", type=int, default=6, help="number of consecutive utterances per speaker"
+    )
+    parser.add_argument("--speeds", type=float, nargs=2, default=(0.85, 1.2), help="slowest and fastest speaking rate")
+    parser.add_argument(
+        "--sung", type=float, default=0.0, help="share of the utterances that are sung to random melodies"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of speakers, ids and pairings")
+    parser.add_argument("--num_threads", type=int, default=1, help="number of threads of the speech model")
     return parser.parse_args(argv)
 
 

@@ -30,25 +30,37 @@ HERE = Path(__file__).parent
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--pipeline", required=True, help="directory that the training wrote")
-    parser.add_argument("--codec", help="a codec of the same codes to put in place of the pipeline's")
+    parser.add_argument("--pipeline", required=True, help="directory of the trained pipeline")
+    parser.add_argument("--codec", help="codec with the same codes; that of the pipeline if not given")
     parser.add_argument(
-        "--few_steps", type=Path, help="a student of it, distilled with --lora_rank, whose adapters go beside"
+        "--few_steps",
+        type=Path,
+        help="student distilled from the pipeline with --lora_rank, whose adapters are added; none if not given",
     )
-    parser.add_argument("--output_dir", type=Path, default=FOLDER, help="the packed pipeline goes here")
-    parser.add_argument("--num_inference_steps", type=int, default=4, help="that it takes where nobody says how many")
-    parser.add_argument("--guidance_scale", type=float, default=2.0, help="the same of guidance")
-    parser.add_argument("--voice_matching", type=float, default=0.7, help="the same of voice matching")
-    parser.add_argument("--bits", type=int, choices=BITS, default=6, help="of a weight of the model")
-    parser.add_argument("--codec_bits", type=int, choices=BITS, default=8, help="of a weight of the codec")
+    parser.add_argument("--output_dir", type=Path, default=FOLDER, help="output directory of the packed pipeline")
+    parser.add_argument(
+        "--num_inference_steps", type=int, default=4, help="default number of steps of the packed pipeline"
+    )
+    parser.add_argument(
+        "--guidance_scale", type=float, default=2.0, help="default guidance scale of the packed pipeline"
+    )
+    parser.add_argument(
+        "--voice_matching", type=float, default=0.7, help="default voice matching of the packed pipeline"
+    )
+    parser.add_argument("--bits", type=int, choices=BITS, default=6, help="bits per weight of the model")
+    parser.add_argument("--codec_bits", type=int, choices=BITS, default=8, help="bits per weight of the codec")
     parser.add_argument("--card", type=Path, default=HERE / "voice_card.md", help="template of the model card")
-    parser.add_argument("--scores", type=Path, help="table.md of benchmarks/bundled_voice.py, for the card")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        help="table.md of benchmarks/bundled_voice.py, for the model card; no scores if not given",
+    )
     parser.add_argument(
         "--prompt",
         default=str(HERE.parents[1] / "benchmarks" / "prompts" / "kokoro" / "af_bella.ogg"),
-        help="voice that latents of trained and packed weights are compared with",
+        help="recording of the voice with which trained and packed weights are compared",
     )
-    parser.add_argument("--max_megabytes", type=float, default=60.0, help="more is refused")
+    parser.add_argument("--max_megabytes", type=float, default=60.0, help="largest size on disk that is accepted")
     return parser.parse_args(argv)
 
 

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("datasets", reason="the train extra is not installed")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+BENCHMARKS = EXAMPLES.parent / "benchmarks"
 SCRIPTS = [
     path
-    for path in sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/*.py")])
-    if "def parse_args" in path.read_text(encoding="utf-8")
+    for path in sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/*.py"), *BENCHMARKS.glob("*.py")])
+    if "ArgumentParser(" in path.read_text(encoding="utf-8")
 ]
 TRAINING = ["align_dataset", "distill_text_to_speech", "train_codec", "train_text_to_speech", "train_unconditional"]
 CONFIGS = {
@@ -49,19 +50,24 @@ def parser_of(script, monkeypatch):
     module = importlib.import_module(Path(script).stem)
     with monkeypatch.context() as patch, pytest.raises(Parsing) as caught:
         patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", parse_args)
         module.parse_args([])
     return caught.value.args[0]
 
 
-@pytest.mark.parametrize("script", [str(path.relative_to(EXAMPLES)) for path in SCRIPTS])
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_option_has_help_and_shows_its_default(script, monkeypatch):
     parser = parser_of(script, monkeypatch)
     assert not [action.dest for action in parser._actions if not action.help]
     formatter = parser._get_formatter()
+    alternatives = [action for group in parser._mutually_exclusive_groups for action in group._group_actions]
     for action in parser._actions:
         if action.dest != "help" and not action.required and action.default is not None:
             shown = formatter._expand_help(action)
             assert f"(default: {action.default})" in shown, f"{action.dest}: {shown}"
+        elif action.option_strings and not action.required and action.dest not in ("help", "config"):
+            # "32 if not given", "if it has several"; options of which one is needed say nothing.
+            assert action in alternatives or "if" in action.help.split(), action.dest
     assert parser.format_help()
 
 

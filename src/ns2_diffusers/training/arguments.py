@@ -30,7 +30,7 @@ class TrainingArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None = None):
         super().__init__(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
-        self.add_argument("--config", help="JSON file of settings by argument name; the command line wins over it")
+        self.add_argument("--config", help="JSON file of argument names and values; the command line wins over it")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         words = list(sys.argv[1:] if args is None else args)
@@ -80,95 +80,123 @@ def json_object(text: str) -> dict[str, Any]:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """What `TrainingRun` reads."""
     add = parser.add_argument
-    add("--max_train_steps", type=int, default=100_000, help="steps of the optimizer after which the run ends")
+    add("--max_train_steps", type=int, default=100_000, help="number of optimizer steps, if they are limited")
     add(
         "--max_train_time",
         type=float,
-        help="minutes after which the run ends, resumed parts included; no limit if not given",
+        help="time limit in minutes, including the parts before a resume; no limit if not given",
     )
-    add("--gradient_accumulation_steps", type=int, default=1, help="micro-batches of a step")
-    add("--max_grad_norm", type=float, default=1.0, help="longer gradients are shortened to this norm")
-    add("--mixed_precision", choices=["no", "bf16", "fp16"], default=fast_precision(), help="precision of activations")
-    add("--gradient_checkpointing", **FLAG, help="compute activations twice to save memory")
-    add("--dataloader_num_workers", type=int, default=0, help="processes that load data, for each that trains")
-    add("--seed", type=int, default=0, help="of initial weights and of all that is drawn")
-    add("--checkpointing_steps", type=int, default=1000, help="steps from one checkpoint to the next")
+    add("--gradient_accumulation_steps", type=int, default=1, help="number of micro-batches per optimizer step")
+    add("--max_grad_norm", type=float, default=1.0, help="gradients are clipped to this norm")
     add(
-        "--checkpoints_total_limit", type=int, default=2, help="how many checkpoints are kept, the newest; 0 keeps all"
+        "--mixed_precision",
+        choices=["no", "bf16", "fp16"],
+        default=fast_precision(),
+        help="precision of the forward and backward pass",
     )
-    add("--resume_from_checkpoint", help="`latest`, or the folder of a checkpoint; a new run if not given")
-    add("--logging_steps", type=int, default=20, help="steps from one line of the log to the next")
+    add("--gradient_checkpointing", **FLAG, help="recompute activations in the backward pass to save memory")
+    add("--dataloader_num_workers", type=int, default=0, help="number of data loading processes per training process")
+    add("--seed", type=int, default=0, help="seed of the initial weights and of all random draws")
+    add("--checkpointing_steps", type=int, default=1000, help="number of steps between checkpoints")
+    add("--checkpoints_total_limit", type=int, default=2, help="number of newest checkpoints to keep; 0 keeps all")
+    add("--resume_from_checkpoint", help="'latest' or a checkpoint directory; a new run if not given")
+    add("--logging_steps", type=int, default=20, help="number of steps between log lines")
     add(
         "--report_to",
         choices=["tensorboard", "wandb", "none"],
         default="none",
-        help="where numbers are shown besides log.jsonl",
+        help="tracker to log to, besides log.jsonl",
     )
-    add("--tracker_project_name", default="naturalspeech2", help="name of the project there")
+    add("--tracker_project_name", default="naturalspeech2", help="project name in the tracker")
 
 
 def add_optimizer_arguments(parser: argparse.ArgumentParser) -> None:
     """What `build_optimizer` reads."""
     add = parser.add_argument
-    add("--learning_rate", type=float, default=5e-4, help="the highest of the run")
-    add("--lr_warmup_steps", type=int, default=1000, help="steps over which the learning rate rises from 0")
-    add("--adam_beta1", type=float, default=0.9, help="decay of AdamW's mean of gradients")
-    add("--adam_beta2", type=float, default=0.98, help="decay of AdamW's mean of squared gradients")
-    add("--adam_weight_decay", type=float, default=0.01, help="AdamW's weight decay")
-    add("--adam_epsilon", type=float, default=1e-8, help="AdamW's epsilon")
+    add("--learning_rate", type=float, default=5e-4, help="peak learning rate")
+    add(
+        "--lr_warmup_steps",
+        type=int,
+        default=1000,
+        help="number of warm-up steps, over which the learning rate rises from 0",
+    )
+    add("--adam_beta1", type=float, default=0.9, help="beta1 of AdamW, the decay of the mean gradient")
+    add("--adam_beta2", type=float, default=0.98, help="beta2 of AdamW, the decay of the mean squared gradient")
+    add("--adam_weight_decay", type=float, default=0.01, help="weight decay of AdamW")
+    add("--adam_epsilon", type=float, default=1e-8, help="epsilon of AdamW")
 
 
 def add_lr_scheduler_argument(parser: argparse.ArgumentParser) -> None:
     """What `step_schedule` reads besides the optimizer's arguments."""
     parser.add_argument(
-        "--lr_scheduler", choices=LR_SCHEDULERS, default="inverse_sqrt", help="the paper's, or one of diffusers'"
+        "--lr_scheduler",
+        choices=LR_SCHEDULERS,
+        default="inverse_sqrt",
+        help="learning rate schedule: the paper's (inverse_sqrt), or one of diffusers",
     )
 
 
 def add_ema_argument(parser: argparse.ArgumentParser) -> None:
     """The decay of the average that is saved."""
-    parser.add_argument("--ema_decay", type=float, default=0.9999, help="highest decay of the averaged weights")
+    parser.add_argument(
+        "--ema_decay",
+        type=float,
+        default=0.9999,
+        help="highest decay of the moving average of the weights, which is saved",
+    )
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """A prepared dataset, and how batches and prompts are made of it."""
     add = parser.add_argument
-    add("--dataset_dir", required=True, help="prepared dataset, from examples/prepare_dataset.py")
-    add("--batch_seconds", type=float, default=60.0, help="speech in a micro-batch of a process, padding included")
-    add("--min_prompt_seconds", type=float, default=1.0, help="least length of a prompt")
-    add("--max_prompt_seconds", type=float, default=5.0, help="greatest length of a prompt")
+    add("--dataset_dir", required=True, help="directory of a prepared dataset (examples/prepare_dataset.py)")
+    add(
+        "--batch_seconds",
+        type=float,
+        default=60.0,
+        help="seconds of speech per micro-batch and process, including padding",
+    )
+    add("--min_prompt_seconds", type=float, default=1.0, help="shortest prompt, in seconds")
+    add("--max_prompt_seconds", type=float, default=5.0, help="longest prompt, in seconds")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, denoisers: Sequence[str]) -> None:
     """What an untrained model is like."""
     add = parser.add_argument
-    add("--denoiser", choices=sorted(denoisers), default="transformer", help="kind of denoiser")
-    add("--model_config", type=json_object, default={}, help="JSON text or file of sizes")
+    add("--denoiser", choices=sorted(denoisers), default="transformer", help="denoiser architecture")
+    add("--model_config", type=json_object, default={}, help="model sizes: a JSON object, or a file of one")
     add(
         "--prediction_type",
         choices=["sample", "v_prediction", "epsilon"],
         default="sample",
-        help="what the denoiser predicts",
+        help="prediction target of the denoiser",
     )
     add("--beta_schedule", choices=["linear", "cosine", "sigmoid"], default="linear", help="noise schedule")
 
 
 def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
     """Low-rank adapters in place of the weights."""
-    parser.add_argument("--lora_rank", type=int, help="train adapters of this rank; all weights if not given")
-    parser.add_argument("--lora_alpha", type=float, help="strength of the adapters; the rank if not given")
+    parser.add_argument(
+        "--lora_rank", type=int, help="train LoRA adapters of this rank; all weights are trained if not given"
+    )
+    parser.add_argument("--lora_alpha", type=float, help="LoRA alpha; the rank if not given")
 
 
 def add_validation_argument(parser: argparse.ArgumentParser) -> None:
     """How often `TrainingRun` validates."""
-    parser.add_argument("--validation_steps", type=int, default=1000, help="steps from one validation to the next")
+    parser.add_argument("--validation_steps", type=int, default=1000, help="number of steps between validations")
 
 
 def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
     """Texts to speak, which `check_speech` checks."""
     add = parser.add_argument
-    add("--validation_texts", nargs="+", default=[], help="texts to speak with the averaged weights")
-    add("--validation_prompts", nargs="+", default=[], help="recordings of the voices to speak them with, in turn")
+    add(
+        "--validation_texts",
+        nargs="+",
+        default=[],
+        help="texts to speak at each validation, with the averaged weights",
+    )
+    add("--validation_prompts", nargs="+", default=[], help="recordings of voices for these texts, used in turn")
 
 
 def check_speech(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -45,20 +45,28 @@ class ObjectiveConfig:
         self_conditioning: probability that a denoiser made for it sees its own estimate (arXiv 2208.04202).
     """
 
-    data_weight: float = _option(1.0, "weight of the squared error of what the denoiser predicts")
-    score_weight: float = _option(0.0, "weight of the squared error of the score")
-    codebook_weight: float = _option(0.1, "weight of the cross-entropy against the codec's codebooks")
-    duration_weight: float = _option(1.0, "weight of the error of log durations")
-    pitch_weight: float = _option(1.0, "weight of the error of log F0")
-    alignment_weight: float = _option(1.0, "weight of the alignment's log-likelihood, where an aligner learns along")
-    binarization_weight: float = _option(1.0, "weight of the best alignment's log-probability, likewise")
-    binarization_warmup_steps: int = _option(1000, "steps over which the binarization loss comes in")
-    max_score_weight: float = _option(5.0, "most that the score loss weighs an error in the clean latents")
-    min_snr_gamma: float = _option(0.0, "gamma of Min-SNR weights on the data loss; 0 weighs all noise levels alike")
-    timestep_sampling: str = _option("uniform", f"how noise levels are drawn: {', '.join(TIMESTEP_SAMPLINGS)}")
-    condition_dropout: float = _option(0.1, "share of items without condition and prompt, which guidance needs")
-    prompt_dropout: float = _option(0.05, "share of items without the prompt alone")
-    self_conditioning: float = _option(0.5, "share of steps that show a denoiser made for it its own estimate")
+    data_weight: float = _option(1.0, "weight of the data loss, the squared error of the prediction")
+    score_weight: float = _option(0.0, "weight of the score loss")
+    codebook_weight: float = _option(0.1, "weight of the cross-entropy over residual codes")
+    duration_weight: float = _option(1.0, "weight of the duration loss")
+    pitch_weight: float = _option(1.0, "weight of the pitch loss")
+    alignment_weight: float = _option(1.0, "weight of the alignment loss (--learn_alignment)")
+    binarization_weight: float = _option(1.0, "weight of the binarization loss (--learn_alignment)")
+    binarization_warmup_steps: int = _option(
+        1000, "number of steps over which the binarization loss rises to its weight"
+    )
+    max_score_weight: float = _option(
+        5.0, "upper bound of the weight that the score loss gives to an error of the clean latents"
+    )
+    min_snr_gamma: float = _option(
+        0.0, "gamma of the Min-SNR weights of the data loss; 0 weights all noise levels equally"
+    )
+    timestep_sampling: str = _option("uniform", f"distribution of the noise levels: {', '.join(TIMESTEP_SAMPLINGS)}")
+    condition_dropout: float = _option(
+        0.1, "share of items that are trained without condition and prompt, for guidance"
+    )
+    prompt_dropout: float = _option(0.05, "share of items that are trained without the prompt")
+    self_conditioning: float = _option(0.5, "share of steps with self-conditioning, for a denoiser that has it")
 
     def __post_init__(self):
         if self.timestep_sampling not in TIMESTEP_SAMPLINGS:
