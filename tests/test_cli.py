@@ -1,5 +1,6 @@
 """The command line, on real speech and a saved pipeline."""
 
+import argparse
 import io
 import os
 import signal
@@ -15,7 +16,7 @@ import soundfile
 import torch
 
 from ns2_diffusers import NaturalSpeech2Pipeline, Voice, named_voices
-from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, TRACEBACK_VARIABLE, main
+from ns2_diffusers.cli import MODEL_VARIABLE, SCHEDULERS, TRACEBACK_VARIABLE, main, make_parser
 from ns2_diffusers.commands.generate import write_audio
 from ns2_diffusers.pipelines import bundled
 
@@ -471,6 +472,25 @@ def test_help_names_every_command(capsys):
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
     assert "generate" in printed and "voice" in printed and "convert" in printed
+
+
+def parsers_of(parser):
+    """A parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from parsers_of(command)
+
+
+def test_every_option_has_help_and_its_default():
+    for parser in parsers_of(make_parser()):
+        for action in parser._actions:
+            if not isinstance(action, argparse._SubParsersAction):
+                assert action.help, (parser.prog, action.dest)
+            if action.option_strings and action.default not in (None, False, argparse.SUPPRESS):
+                shown = parser._get_formatter()._expand_help(action)
+                assert f"({action.default})" in shown, (parser.prog, shown)
 
 
 def test_the_saved_pipeline_is_the_one_compared_with(tiny_pipeline, tiny_pipeline_dir, clips):

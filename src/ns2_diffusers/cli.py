@@ -111,116 +111,145 @@ class Parser(argparse.ArgumentParser):
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="ns2-diffusers",
-        description="Speech in any voice, from a few seconds of it.",
+        description="Text to speech and voice cloning.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    generate = commands.add_parser("generate", help="speak a text")
+    generate = commands.add_parser("generate", help="generate speech from a text")
     generate.set_defaults(run=run_generate)
     add_text(generate)
-    generate.add_argument("--phonemes", action="store_true", help="the text is phonemes")
+    generate.add_argument("--phonemes", action="store_true", help="the text consists of phonemes")
     whose = generate.add_mutually_exclusive_group()
-    whose.add_argument("--prompt", type=Path, help="a recording of the voice")
+    whose.add_argument("--prompt", type=Path, help="recording of the voice to clone")
     whose.add_argument(
-        "--voice", help="a name from `ns2-diffusers voices`, a file of `ns2-diffusers voice`, or a recording (emma)"
+        "--voice",
+        help="name of a voice (`ns2-diffusers voices`), voice file (`ns2-diffusers voice`) or recording (emma)",
     )
     generate.add_argument(
         "--cast",
         action="append",
         metavar="NAME=VOICE",
-        help="the voice of a speaker, whose lines begin with 'NAME:'; once for each",
+        help="voice of the speaker whose lines begin with 'NAME:'; repeat it for each speaker",
     )
     generate.add_argument(
         "--gap", type=float, default=0.5, metavar="SECONDS", help="silence between two speakers (%(default)s)"
     )
     generate.add_argument(
         "--lora",
-        help="LoRA weights to add: a path, a folder in the model's directory, or a hub repository (needs peft)",
+        help="LoRA weights: a path, a folder in the model's directory, or a hub repository; needs peft (none)",
     )
-    generate.add_argument("--steps", type=int, help="of the sampler (the model's own number)")
-    generate.add_argument("--scheduler", choices=SCHEDULERS, help="the sampler (the model's own)")
-    generate.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast")
-    generate.add_argument("--pitch-shift", type=float, default=0.0, help="in semitones")
-    generate.add_argument("--guidance", type=float, help="above 1: closer to text and voice")
-    generate.add_argument("--matching", type=float, help="0 to 1: how far towards the prompt's own sounds")
-    generate.add_argument("--temperature", type=float, help="higher is calmer (the scheduler's, 1.44)")
-    generate.add_argument("--seed", type=seed, help="the same seed gives the same audio")
+    generate.add_argument("--steps", type=int, help="number of sampling steps (that of the model)")
+    generate.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (that of the model)")
+    generate.add_argument("--speed", type=float, default=1.0, help="speaking rate; 2 is twice as fast (%(default)s)")
+    generate.add_argument("--pitch-shift", type=float, default=0.0, help="pitch shift in semitones (%(default)s)")
+    generate.add_argument(
+        "--guidance", type=float, help="guidance scale; above 1 is closer to text and voice (that of the model)"
+    )
+    generate.add_argument(
+        "--matching",
+        type=float,
+        help="voice matching, 0 to 1: how far latents are moved towards the prompt (that of the model)",
+    )
+    generate.add_argument(
+        "--temperature", type=float, help="temperature; higher gives calmer speech (that of the scheduler, 1.44)"
+    )
+    generate.add_argument("--seed", type=seed, help="seed; the same seed gives the same audio (random)")
     kinds = "wav, flac, ogg, opus, mp3, m4a (by ffmpeg)"
     generate.add_argument(
-        "-o", "--output", type=Path, help=f"audio file: {kinds}; - is standard output, as it is made (speech.wav)"
+        "-o",
+        "--output",
+        type=Path,
+        help=f"audio file: {kinds}; - writes to standard output while it is generated (speech.wav)",
     )
-    generate.add_argument("--play", action="store_true", help="play it as it is made (needs sounddevice)")
+    generate.add_argument(
+        "--play", action="store_true", help="play the audio while it is generated; needs sounddevice"
+    )
     generate.add_argument(
         "--format",
         choices=("wav", "pcm", "mp3", "flac", "opus", "ogg", "m4a"),
-        help="of -o - and of the files in --output-dir; pcm is 16-bit samples without a header (wav)",
+        help="audio format of -o - and --output-dir; pcm is 16-bit samples without a header (wav)",
     )
     generate.add_argument(
         "--output-dir",
         type=Path,
         metavar="DIR",
-        help="a file for each line of --file, or each row of a .csv (id, text, voice); what is there is kept",
+        help="write one file per line of --file, or per row of a .csv (id, text, voice); existing files are kept",
     )
     generate.add_argument(
-        "--chapters", action="store_true", help="--output-dir gets a file for each chapter of a book"
+        "--chapters", action="store_true", help="write one file per chapter of a book to --output-dir"
     )
     generate.add_argument("--srt", action="store_true", help="write subtitles beside the audio")
     generate.add_argument("--vtt", action="store_true", help="write WebVTT subtitles beside the audio")
-    generate.add_argument("--json", action="store_true", help="write the times of words beside the audio")
+    generate.add_argument("--json", action="store_true", help="write the times of words as JSON beside the audio")
     add_model(generate)
 
-    phonemes = commands.add_parser("phonemes", help="show how a text will be read")
+    phonemes = commands.add_parser("phonemes", help="show the phonemes of a text")
     phonemes.set_defaults(run=run_phonemes)
     add_text(phonemes)
     phonemes.add_argument(
-        "--guesses", action="store_true", help="only words that are in no lexicon, as lines for --lexicon"
+        "--guesses", action="store_true", help="show only words that are in no lexicon, as lines for --lexicon"
     )
-    phonemes.add_argument("--model", help=f"whose tokenizer reads (that of {MODEL_VARIABLE}, or the bundled voice's)")
+    phonemes.add_argument(
+        "--model", help=f"model whose tokenizer is used (that of {MODEL_VARIABLE}, or the bundled model)"
+    )
 
-    add_serve(commands.add_parser("serve", help="answer requests over HTTP, as OpenAI's speech API"))
+    add_serve(commands.add_parser("serve", help="serve speech over HTTP, with the interface of OpenAI's speech API"))
 
-    completion = commands.add_parser("completion", help="print the completion script of a shell (needs shtab)")
+    completion = commands.add_parser("completion", help="print a completion script for a shell; needs shtab")
     completion.set_defaults(run=run_completion)
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="shell")
 
-    voice = commands.add_parser("voice", help="make a reusable voice from a recording")
+    voice = commands.add_parser("voice", help="make a voice file from a recording")
     voice.set_defaults(run=run_voice)
-    voice.add_argument("audio", type=Path, help="a few seconds of one person's speech")
+    voice.add_argument("audio", type=Path, help="recording of one person, a few seconds long")
     add_common(voice, "voice file, .safetensors")
 
-    voices = commands.add_parser("voices", help="list the voices that ship, and speak a sample of each")
+    voices = commands.add_parser("voices", help="list the named voices, or write a sample of each")
     voices.set_defaults(run=run_voices)
-    voices.add_argument("--samples", type=Path, metavar="DIR", help="write a sample of each voice, NAME.wav, here")
-    voices.add_argument("--text", default="Hello. This is my voice.", help="what the samples say (%(default)s)")
+    voices.add_argument(
+        "--samples", type=Path, metavar="DIR", help="write a sample of each voice, NAME.wav, to this directory"
+    )
+    voices.add_argument("--text", default="Hello. This is my voice.", help="text of the samples (%(default)s)")
     add_model(voices)
 
-    add_convert(commands.add_parser("convert", help="make a model of weights published elsewhere"))
+    add_convert(commands.add_parser("convert", help="convert published weights to a pipeline or codec"))
     return parser
 
 
 def add_text(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", nargs="?", help="what to say; - or nothing: standard input")
-    parser.add_argument("--file", type=Path, help="read the text from a file")
-    parser.add_argument("--lexicon", type=Path, help="a file of lines: a word, a tab, /phonemes/ or a respelling")
+    parser.add_argument("text", nargs="?", help="text to speak; standard input if it is - or not given")
+    parser.add_argument("--file", type=Path, help="file to read the text from")
+    parser.add_argument(
+        "--lexicon", type=Path, help="pronunciations, one per line: a word, a tab, /phonemes/ or a respelling"
+    )
     parser.add_argument(
         "--unknown",
         choices=("error", "drop"),
-        help="characters that cannot be read are an error, or left out with a note (the model's own)",
+        help="characters that cannot be read: an error, or left out with a note (that of the model)",
     )
 
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_serve)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="(%(default)s)")
-    parser.add_argument("--voices", type=Path, metavar="DIR", help="folder of voices, which can be added to (none)")
-    parser.add_argument("--max-requests", type=int, default=32, help="answered at once; more get 503 (%(default)s)")
-    parser.add_argument("--max-batch-size", type=int, default=8, help="sentences made at once (%(default)s)")
-    parser.add_argument("--max-characters", type=int, default=4096, help="of a text (%(default)s)")
-    parser.add_argument("--timeout", type=float, default=120.0, help="seconds for a request (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
+    parser.add_argument(
+        "--voices", type=Path, metavar="DIR", help="folder of voices, to which requests can add (none)"
+    )
+    parser.add_argument(
+        "--max-requests",
+        type=int,
+        default=32,
+        help="number of simultaneous requests; further ones get 503 (%(default)s)",
+    )
+    parser.add_argument("--max-batch-size", type=int, default=8, help="number of sentences per batch (%(default)s)")
+    parser.add_argument("--max-characters", type=int, default=4096, help="longest text in characters (%(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, help="time limit of a request in seconds (%(default)s)"
+    )
     parser.add_argument("--lora", help="LoRA weights to add, as for generate")
     add_model(parser)
 
@@ -238,27 +267,31 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     amphion = sources.add_parser("amphion", help="NaturalSpeech 2 of Amphion, as a pipeline")
     amphion.set_defaults(run=run_convert_amphion)
     add_conversion(amphion, "amphion/naturalspeech2_libritts", "pytorch_model.bin, ")
-    amphion.add_argument("--config", type=Path, help="its JSON with a model section (the published sizes)")
+    amphion.add_argument(
+        "--config", type=Path, help="config of the checkpoint, JSON with a model section (the published sizes)"
+    )
     amphion.add_argument(
         "--codec",
         default="encodec_24khz",
-        help="encodec_24khz, a .th file, or a directory of transformers' EncodecModel (%(default)s)",
+        help="codec: encodec_24khz, a .th file, or a directory of transformers' EncodecModel (%(default)s)",
     )
     encodec = sources.add_parser("encodec", help="EnCodec, as a codec")
     encodec.set_defaults(run=run_convert_encodec)
     add_conversion(encodec, "encodec_24khz", "encodec_48khz, a .th file, ")
-    encodec.add_argument("--bandwidth", type=float, help="kbps; keeps the codebooks that fit (all)")
+    encodec.add_argument("--bandwidth", type=float, help="kbps; only the codebooks that fit are kept (all)")
     vocos = sources.add_parser("vocos", help="a Vocos decoder of EnCodec's codes, as a codec")
     vocos.set_defaults(run=run_convert_vocos)
     add_conversion(vocos, "charactr/vocos-encodec-24khz", "")
-    vocos.add_argument("--bandwidth", type=float, default=6.0, help="kbps: 1.5, 3, 6 or 12 (%(default)s)")
-    vocos.add_argument("--codec", help="the EnCodec whose encoder to take, as for amphion (decode only)")
+    vocos.add_argument("--bandwidth", type=float, default=6.0, help="bandwidth in kbps: 1.5, 3, 6 or 12 (%(default)s)")
+    vocos.add_argument("--codec", help="EnCodec that provides the encoder, as for amphion (none: decoding only)")
 
 
 def add_conversion(parser: argparse.ArgumentParser, published: str, kinds: str) -> None:
-    parser.add_argument("--checkpoint", default=published, help=f"{kinds}a directory or a repository (%(default)s)")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="directory to make")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no report")
+    parser.add_argument(
+        "--checkpoint", default=published, help=f"weights: {kinds}a directory or a hub repository (%(default)s)"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="output directory")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing")
 
 
 def add_common(parser: argparse.ArgumentParser, output_help: str, default: Path | None = None) -> None:
@@ -268,11 +301,15 @@ def add_common(parser: argparse.ArgumentParser, output_help: str, default: Path 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", help=f"directory or hub repository (that of {MODEL_VARIABLE}, or the bundled voice)"
+        "--model", help=f"model: a directory or hub repository (that of {MODEL_VARIABLE}, or the bundled model)"
     )
-    parser.add_argument("--device", default="auto", help="auto (CUDA or MPS if there is one), cpu, cuda, mps …")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no report")
+    parser.add_argument(
+        "--device", default="auto", help="device: auto (CUDA or MPS if there is one), cpu, cuda, mps … (%(default)s)"
+    )
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="precision (%(default)s)"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no report")
 
 
 def run_generate(args: argparse.Namespace) -> None:
