@@ -61,8 +61,8 @@ def parse_args(argv=None):
     add("--num_codebooks", type=int, default=8, help="number of residual codebooks")
     add("--codebook_size", type=int, default=1024, help="number of vectors per codebook")
     add("--dim", type=int, default=256, help="width of encoder and decoder (VocosCodec)")
-    add("--encoder_layers", type=int, default=4, help="of VocosCodec")
-    add("--decoder_layers", type=int, default=6, help="of VocosCodec")
+    add("--encoder_layers", type=int, default=4, help="number of encoder layers (VocosCodec)")
+    add("--decoder_layers", type=int, default=6, help="number of decoder layers (VocosCodec)")
 
     add("--crop_seconds", type=float, default=0.5, help="seconds per random crop of a recording")
     add(

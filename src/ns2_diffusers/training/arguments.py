@@ -142,7 +142,7 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
         "--ema_decay",
         type=float,
         default=0.9999,
-        help="highest decay of the moving average of the weights, which is saved",
+        help="highest decay of the moving average of the weights, which is saved if there is one",
     )
 
 
