@@ -58,6 +58,20 @@ def test_docs_sound_is_synthetic():
             assert path.stem.rpartition("-")[2] in names, path
 
 
+def test_every_dependency_has_its_reason():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "dev"}
+    rows = re.findall(r"^\| `([\w-]+)`(?: \(([\w, ]+)\))? \|", (ROOT / "docs" / "installation.md").read_text(), re.M)
+    listed = {(package, extra) for package, names in rows for extra in (names.split(", ") if names else [""])}
+    wanted = {(re.match(r"[\w-]+", need)[0], "") for need in project["dependencies"]}
+    for extra, needs in extras.items():
+        # `torch<2.15` of the extra encodec is a bound of a package that the core has.
+        names = {re.match(r"[\w-]+", need)[0] for need in needs} - {"ns2-diffusers", "torch"}
+        wanted |= {(name, extra) for name in names}
+    assert {(name, extra) for name, extra in listed if (name, extra) != ("peft", "train")} == wanted
+
+
 def test_python_versions_agree():
     with open(ROOT / "pyproject.toml", "rb") as file:
         config = tomllib.load(file)
