@@ -16,7 +16,7 @@ from accelerate.utils import gather_object, send_to_device
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card, update_durations
-from ns2_diffusers.files import whole_parts
+from ns2_diffusers.files import remove_partial, whole_parts
 from ns2_diffusers.training import arguments
 from ns2_diffusers.training.alignment import AlignmentObjective
 from ns2_diffusers.training.batches import EndlessBatches
@@ -48,6 +48,9 @@ def main(args):
         raise ValueError(f"{args.dataset_dir} has durations already: there is nothing to align.")
     root = Path(args.dataset_dir)
     run = TrainingRun(args, root / "alignment")
+    if run.accelerator.is_main_process:
+        # What a killed run left; the run's own folder, which is cleared too, is another.
+        remove_partial(root / "aligner")
     codec, tokenizer = load_codec(root / "codec"), NaturalSpeech2Tokenizer.from_pretrained(root / "tokenizer")
     dataset = load_prepared_dataset(root, codec, tokenizer).with_format("numpy")
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * codec.frame_rate), args.seed)

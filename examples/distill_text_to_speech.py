@@ -19,7 +19,7 @@ from accelerate import PartialState
 from ns2_diffusers import NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
-from ns2_diffusers.files import whole_parts
+from ns2_diffusers.files import remove_partial, whole_parts
 from ns2_diffusers.training import arguments, distillation
 from ns2_diffusers.training.batches import EndlessBatches
 from ns2_diffusers.training.components import with_components
@@ -141,6 +141,9 @@ def distill(pipe, stage, args):
     """Teach one student by the denoiser of `pipe`, and write its pipeline."""
     run = TrainingRun(args, Path(args.output_dir) / "logs" / stage.name, stage.name)
     accelerator = run.accelerator
+    if accelerator.is_main_process:
+        # What a killed run left; the run's own folder, which is cleared too, is another.
+        remove_partial(args.output_dir)
     dataset = load_prepared_dataset(args.dataset_dir, pipe.codec, pipe.tokenizer)
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * pipe.codec.frame_rate), args.seed)
     seconds = args.min_prompt_seconds, args.max_prompt_seconds

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import betabinom
 
-from ns2_diffusers.data.alignment_prior import alignment_priors, beta_binomial_prior, speech_clock
+from ns2_diffusers.data.alignment_prior import alignment_priors, beta_binomial_prior, elapsed_speech
 
 
 @pytest.mark.parametrize(("phonemes", "frames", "scaling"), [(5, 9, 1.0), (12, 40, 0.5), (1, 3, 1.0)])
@@ -14,9 +14,9 @@ def test_prior_is_beta_binomial(phonemes, frames, scaling):
         assert prior[t - 1].numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_speech_clock_stands_still_in_pauses():
+def test_the_elapsed_speech_stands_still_in_pauses():
     f0 = torch.tensor([0.0] * 20 + [100.0] * 5 + [0.0] * 4 + [100.0] * 5 + [0.0] * 12 + [100.0])
-    elapsed = np.diff(speech_clock(f0), prepend=0)
+    elapsed = np.diff(elapsed_speech(f0), prepend=0)
     wanted = np.ones(47)
     wanted[:16] = 0.02  # the silence before, but for four frames of consonants
     wanted[38:42] = 0.02  # the middle of the long gap; the short one counts in full
@@ -24,7 +24,7 @@ def test_the_speech_clock_stands_still_in_pauses():
 
 
 def test_without_a_voice_the_clock_is_time():
-    np.testing.assert_array_equal(speech_clock(torch.zeros(3)), [1, 2, 3])
+    np.testing.assert_array_equal(elapsed_speech(torch.zeros(3)), [1, 2, 3])
 
 
 def test_priors_are_padded_beta_binomials_of_the_clock():

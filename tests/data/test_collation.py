@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.data.alignment_prior import beta_binomial_prior, speech_clock
+from ns2_diffusers.data.alignment_prior import beta_binomial_prior, elapsed_speech
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
@@ -154,7 +154,7 @@ def test_a_dataset_that_is_not_aligned_has_priors():
     assert "durations" not in batch
     assert batch["alignment_prior"].shape == (2, 30, 5)
     for item, (row, phonemes) in enumerate(zip(rows, (4, 5), strict=True)):
-        prior = beta_binomial_prior(phonemes, speech_clock(torch.tensor(row["f0"])))
+        prior = beta_binomial_prior(phonemes, elapsed_speech(torch.tensor(row["f0"])))
         assert torch.equal(batch["alignment_prior"][item, : len(prior), :phonemes], prior)
     assert not batch["alignment_prior"][1, 20:].any()
 

@@ -16,6 +16,7 @@ import distill_text_to_speech as script
 from ns2_diffusers import NaturalSpeech2Pipeline
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.data.prepared_dataset import PreparedRow, write_prepared_dataset
+from ns2_diffusers.files import partial_name
 from ns2_diffusers.training.checkpoints import Checkpoints
 
 pytest.importorskip("datasets", reason="the train extra is not installed")
@@ -34,7 +35,7 @@ def fresh_accelerator():
 @pytest.fixture
 def folder(tmp_path, make_tiny_pipeline, clips):
     """A teacher's pipeline and a dataset of its voice, three clips of a second and a half."""
-    pipe = make_tiny_pipeline()
+    pipe = make_tiny_pipeline("undistilled")
     pipe.save_pretrained(tmp_path / "teacher")
     # As it was saved before there were students.
     path = tmp_path / "teacher" / "denoiser" / "config.json"
@@ -151,7 +152,10 @@ def test_resuming_at_any_stage_ends_where_an_uninterrupted_run_does(folder, monk
         AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.raises(ValueError, match="--resume_from_checkpoint latest"):
         distill(folder, *options, output="killed")
+    unfinished = folder / "killed" / partial_name("killed")
+    (unfinished / "steps-02").mkdir(parents=True)
     distill(folder, *options, "--resume_from_checkpoint", "latest", output="killed")
+    assert not unfinished.exists()
     for name in stages:
         assert same(weights(folder / "killed" / name), weights(whole / name)), name
     assert not list((folder / "killed" / "logs").rglob("checkpoint-*"))

@@ -218,14 +218,17 @@ def test_discriminators_learn_alone_first(train_codec, recordings, tmp_path):
     extra += ["--checkpoints_total_limit", "0", "--max_train_steps", "5"]
     run(train_codec, recordings, tmp_path / "second", *extra)
     checkpoints = sorted((tmp_path / "second").glob("checkpoint-*"))
-    codecs, judges = zip(
+    codecs, discriminators = zip(
         *((load_file(path / "model.safetensors"), load_file(path / "model_1.safetensors")) for path in checkpoints),
         strict=True,
     )
     before = first.state_dict()
     assert all(torch.equal(codecs[2][name], tensor) for name, tensor in before.items() if name in codecs[2])
     assert not all(torch.equal(codecs[3][name], codecs[2][name]) for name in codecs[2])
-    assert all(any(not torch.equal(a[name], b[name]) for name in a) for a, b in zip(judges, judges[1:], strict=False))
+    assert all(
+        any(not torch.equal(a[name], b[name]) for name in a)
+        for a, b in zip(discriminators, discriminators[1:], strict=False)
+    )
     rows = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
     assert ["mel" in row for row in rows] == [False] * 3 + [True] * 2
     # The codec's own warm-up begins with its own first step: half of 1e-3, less the cosine's share at 3 of 5 steps.

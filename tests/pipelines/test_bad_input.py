@@ -186,7 +186,8 @@ def test_components_that_do_not_fit(make_tiny_pipeline):
         NaturalSpeech2Pipeline(**{**make_tiny_pipeline().components, "phoneme_encoder": None})
 
 
-def test_guidance_by_nulls_that_were_never_learned(call, tiny_pipeline):
+def test_guidance_by_nulls_that_were_never_learned(call, tiny_pipeline, make_tiny_pipeline):
+    tiny_pipeline.register_modules(denoiser=make_tiny_pipeline("undistilled").denoiser)
     tiny_pipeline.denoiser.register_to_config(learned_nulls=False)
     assert len(call(guidance_scale=1.0).audios[0])
     with pytest.raises(ValueError, match="leave it at 1"):

@@ -265,8 +265,9 @@ def test_the_voice_matters_to_everything(speak, clips):
     assert speak(prompt_audio=clips[0]).audios[0].tolist() == one.audios[0].tolist()
 
 
-def test_guidance_is_one_doubled_batch(speak, tiny_pipeline, voice, monkeypatch):
+def test_guidance_is_one_doubled_batch(speak, tiny_pipeline, make_tiny_pipeline, voice, monkeypatch):
     """ẑ = unconditional + s (conditional - unconditional), from one call a step."""
+    tiny_pipeline.register_modules(denoiser=make_tiny_pipeline("undistilled").denoiser)
     sizes = []
     forward = tiny_pipeline.denoiser.forward
     monkeypatch.setattr(
@@ -285,13 +286,8 @@ def test_guidance_is_one_doubled_batch(speak, tiny_pipeline, voice, monkeypatch)
 
 
 def test_a_distilled_denoiser_takes_guidance_in_one_call(tiny_pipeline, voice):
-    config = {key: value for key, value in tiny_pipeline.denoiser.config.items() if not key.startswith("_")}
-    denoiser = type(tiny_pipeline.denoiser)(**{**config, "guidance_embeds": True}).eval()
-    for layer in (denoiser.proj_out, denoiser.modulation_out):
-        torch.nn.init.normal_(layer.weight, std=0.1)
-    tiny_pipeline.register_modules(denoiser=denoiser)
     sizes = []
-    denoiser.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    tiny_pipeline.denoiser.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     speech = [
         tiny_pipeline(TEXT, voice=voice, guidance_scale=scale, num_inference_steps=1, generator=seeded()).audios[0]
         for scale in (1.0, 4.0)
@@ -357,8 +353,9 @@ def test_cached_conditioning_is_exact(speak, tiny_pipeline, monkeypatch):
     assert np.array_equal(speak().audios[0], cached)
 
 
-def test_callbacks_change_guidance(speak, tiny_pipeline):
+def test_callbacks_change_guidance(speak, tiny_pipeline, make_tiny_pipeline):
     """diffusers' recipe for dynamic guidance: from the second step on there is none."""
+    tiny_pipeline.register_modules(denoiser=make_tiny_pipeline("undistilled").denoiser)
     sizes, scales = [], []
     tiny_pipeline.denoiser.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
 
@@ -376,7 +373,8 @@ def test_callbacks_change_guidance(speak, tiny_pipeline):
     assert tiny_pipeline.guidance_scale == 1.0  # outside a call, the default
 
 
-def test_callbacks_are_told_when_guidance_is_impossible(speak, tiny_pipeline):
+def test_callbacks_are_told_when_guidance_is_impossible(speak, tiny_pipeline, make_tiny_pipeline):
+    tiny_pipeline.register_modules(denoiser=make_tiny_pipeline("undistilled").denoiser)
     tiny_pipeline.denoiser.register_to_config(learned_nulls=False)
     with pytest.raises(ValueError, match="leave it at 1"):
         speak(callback_on_step_end=lambda pipe, *_: setattr(pipe, "_guidance_scale", 2.0))

@@ -241,11 +241,11 @@ def test_a_consistent_student_says_where_the_teacher_ends(prediction_type):
     torch.testing.assert_close(target.output, student(target.noisy, target.timesteps), rtol=0, atol=2e-5)
 
 
-def test_a_student_begins_as_its_teacher(tiny_pipeline):
-    teacher = tiny_pipeline.denoiser
+def test_a_student_begins_as_its_teacher(make_tiny_pipeline):
+    teacher = make_tiny_pipeline("undistilled").denoiser
     student = distillation.make_student(teacher, (1.0, 3.0))
     assert student.config.guidance_embeds and student.config.guidance_range == [1.0, 3.0]
-    sample, condition, prompt = torch.randn(2, 16, 6), torch.randn(2, 6, 32), torch.randn(2, 4, 32)
+    sample, condition, prompt = torch.randn(2, 16, 7), torch.randn(2, 7, 32), torch.randn(2, 5, 32)
     expected = teacher(sample, 500.0, condition, prompt).sample
     assert torch.equal(student(sample, 500.0, condition, prompt, guidance=3.0).sample, expected)
     again = distillation.make_student(student)
@@ -268,8 +268,8 @@ def test_a_teacher_without_nulls_cannot_be_guided(tiny_pipeline):
 @pytest.mark.parametrize("kind", ["transformer", "wavenet"])
 def test_a_denoiser_as_a_function(make_tiny_pipeline, kind):
     denoiser = make_tiny_pipeline(kind).denoiser
-    sample, condition, prompt = torch.randn(2, 16, 6), torch.randn(2, 6, 32), torch.randn(2, 4, 32)
-    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    sample, condition, prompt = torch.randn(2, 16, 7), torch.randn(2, 7, 32), torch.randn(2, 5, 32)
+    mask = torch.arange(7) < torch.tensor([[7], [4]])
     timesteps = torch.tensor([10.0, 700.0])
     found = distillation.answering(denoiser, denoiser.encode_conditioning(condition, prompt), mask)(sample, timesteps)
     assert torch.equal(found, denoiser(sample, timesteps, condition, prompt, sample_mask=mask).sample)
@@ -284,6 +284,6 @@ def test_a_student_of_a_self_conditioned_teacher_sees_no_estimate(make_tiny_pipe
     for model in (teacher, student):
         torch.nn.init.ones_(model.proj_out.weight)
     assert not student.config.self_conditioning
-    sample, condition, prompt = torch.randn(2, 16, 6), torch.randn(2, 6, 32), torch.randn(2, 4, 32)
+    sample, condition, prompt = torch.randn(2, 16, 7), torch.randn(2, 7, 32), torch.randn(2, 5, 32)
     expected = teacher(sample, 500.0, condition, prompt).sample
     torch.testing.assert_close(student(sample, 500.0, condition, prompt).sample, expected)

@@ -15,17 +15,17 @@ ALIGNER_NAMES = ("alignment", "binarization")
 
 @pytest.fixture
 def batch(tiny_codec):
-    mask = torch.arange(30) < torch.tensor([[30], [21]])
+    mask = torch.arange(31) < torch.tensor([[31], [21]])
     phonemes = torch.arange(12) < torch.tensor([[12], [9]])
-    f0 = torch.rand(2, 30) * 200 + 100
+    f0 = torch.rand(2, 31) * 200 + 100
     return {
         "input_ids": torch.randint(1, 200, (2, 12)),
         "attention_mask": phonemes,
-        "durations": torch.tensor([[2, 3] * 6, [3, 2] * 3 + [4, 1, 1] + [0] * 3]),
-        "codes": torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 30)),
+        "durations": torch.tensor([[2, 3] * 5 + [2, 4], [3, 2] * 3 + [4, 1, 1] + [0] * 3]),
+        "codes": torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 31)),
         "frame_mask": mask,
         "loss_mask": mask,
-        "f0": f0 * (torch.rand(2, 30) > 0.3) * mask,
+        "f0": f0 * (torch.rand(2, 31) > 0.3) * mask,
         "pitch": f0 * mask,
         "sung": torch.tensor([False, False]),
         "prompt_codes": torch.randint(0, tiny_codec.codebook_size, (2, tiny_codec.num_codebooks, 15)),
@@ -36,8 +36,8 @@ def batch(tiny_codec):
 @pytest.fixture
 def batch_to_align(batch):
     """The same, of a dataset without durations."""
-    prior = torch.zeros(2, 30, 12)
-    for item, (phonemes, frames) in enumerate([(12, 30), (9, 21)]):
+    prior = torch.zeros(2, 31, 12)
+    for item, (phonemes, frames) in enumerate([(12, 31), (9, 21)]):
         prior[item, :frames, :phonemes] = beta_binomial_prior(phonemes, frames)
     return {key: value for key, value in batch.items() if key != "durations"} | {"alignment_prior": prior}
 
@@ -167,7 +167,7 @@ def test_the_aligners_durations_are_used(make_objective, batch_to_align):
     latents = objective.latents_of(batch_to_align["codes"])
     keys = ("input_ids", "frame_mask", "attention_mask", "alignment_prior")
     durations = objective.aligner.align(latents, *(batch_to_align[key] for key in keys))
-    assert durations.sum(1).tolist() == [30, 21]
+    assert durations.sum(1).tolist() == [31, 21]
     torch.manual_seed(0)
     aligned = objective(batch_to_align)
     torch.manual_seed(0)
@@ -187,7 +187,7 @@ def test_what_the_loss_mask_leaves_out_costs_nothing(make_objective, batch):
     objective = make_objective(score_weight=1.0)
     # The denoiser still hears the frames that are left out, as noise: only their targets may not matter.
     objective.denoiser.forward = lambda noisy, *_, **__: type("Output", (), {"sample": torch.zeros_like(noisy)})
-    left_out = torch.zeros(2, 30, dtype=torch.bool)
+    left_out = torch.zeros(2, 31, dtype=torch.bool)
     left_out[0, 5:15] = True
     batch["loss_mask"] = batch["frame_mask"] & ~left_out
     other = dict(batch)
@@ -219,7 +219,7 @@ def test_padding_changes_no_loss(make_objective, batch, kind, monkeypatch):
         cut[key] = cut[key][..., :10]
     padded, alone = objective(batch | {}), objective(cut)
     first = objective({key: value[:1] for key, value in batch.items()})
-    frames = torch.tensor([30.0, 21.0])
+    frames = torch.tensor([31.0, 21.0])
     voiced = (batch["f0"] > 0).sum(1)
     counts = {"duration": torch.tensor([12.0, 9.0]), "pitch": voiced}
     for name in NAMES:

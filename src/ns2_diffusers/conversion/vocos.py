@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 import yaml
-from einops import rearrange
 
 from ..models.codecs.encodec_codec import EncodecCodec
 from ..models.codecs.vocos_codec import VocosCodec
@@ -83,9 +82,7 @@ def codec_of_weights(
         stem = name.removesuffix("scale.weight")
         weights[f"{stem}weight"] = weights.pop(name)[bandwidth_id]
         weights[f"{stem}bias"] = weights.pop(f"{stem}shift.weight")[bandwidth_id]
-    codebooks = rearrange(
-        published["feature_extractor.codebook_weights"], "(books codes) dim -> books codes dim", codes=codebook_size
-    )
+    codebooks = published["feature_extractor.codebook_weights"].unflatten(0, (-1, codebook_size))
     weights["quantizer.codebooks"] = codebooks[:num_codebooks]
     encoder_config = {"type": "none"}
     if encodec is not None:

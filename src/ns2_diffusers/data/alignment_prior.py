@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 
-def speech_clock(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
+def elapsed_speech(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
     """How much speech has gone by at the end of each frame, (T,), in frames; nearly none does in a pause.
 
     A pause is a stretch of more than `longest_gap` unvoiced frames, but for half of that next to voiced ones: there
-    are consonants. Phonemes are spread evenly over speech, not over time, so a prior that goes by this clock starts
+    are consonants. Phonemes are spread evenly over speech, not over time, so a prior that counts speech alone starts
     out much nearer the truth where recordings begin or end in silence.
 
     Args:
@@ -31,29 +31,29 @@ def speech_clock(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
 
 
 def alignment_priors(num_phonemes: Iterable[int], f0: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Beta-binomial priors by the speech clock, padded with zeros: (B, T, N) probabilities.
+    """Beta-binomial priors over elapsed speech, padded with zeros: (B, T, N) probabilities.
 
     Args:
         num_phonemes: symbols of each item.
         f0: (T,) of each item, Hz.
     """
-    priors = [beta_binomial_prior(n, speech_clock(item)) for n, item in zip(num_phonemes, f0, strict=True)]
+    priors = [beta_binomial_prior(n, elapsed_speech(item)) for n, item in zip(num_phonemes, f0, strict=True)]
     padded = torch.zeros(len(priors), max(len(p) for p in priors), max(p.shape[1] for p in priors))
     for row, prior in zip(padded, priors, strict=True):
         row[: prior.shape[0], : prior.shape[1]] = prior
     return padded
 
 
-def beta_binomial_prior(num_phonemes: int, clock: int | np.ndarray, scaling: float = 1.0) -> torch.Tensor:
+def beta_binomial_prior(num_phonemes: int, frames: int | np.ndarray, scaling: float = 1.0) -> torch.Tensor:
     """Probability of each phoneme in each frame, (T, num_phonemes), near the diagonal.
 
     Frame t of T has the beta-binomial distribution with α = ω t, β = ω (T − t + 1) over the N phonemes
     (arXiv 2108.10447, section 2.2.2); `scaling` is ω.
 
     Args:
-        clock: T, or what to count as t at the end of each frame, (T,) rising; see `speech_clock`.
+        frames: T, or what to count as t at the end of each frame, (T,) rising; see `elapsed_speech`.
     """
-    t = np.arange(1, clock + 1) if isinstance(clock, int) else np.asarray(clock)
+    t = np.arange(1, frames + 1) if isinstance(frames, int) else np.asarray(frames)
     t, total = t[:, None], t[-1]
     k = np.arange(num_phonemes)
     alpha, beta = scaling * t, scaling * (total - t + 1)
