@@ -40,7 +40,7 @@ def estimate_f0(
 
 
 def interpolate_unvoiced(f0: torch.Tensor) -> torch.Tensor:
-    """Bridge the unvoiced frames (F0 of 0) of `f0` (T,) on a logarithmic scale; all zeros stay so.
+    """Interpolate the unvoiced frames (F0 of 0) of `f0` (T,) on a logarithmic scale; all zeros stay zero.
 
     The pitch embedding is trained on contours without gaps because the predictor makes such ones: it learns
     from voiced frames alone.

@@ -1,4 +1,4 @@
-"""Finding and reading the files of other libraries; writing what becomes of them."""
+"""Find and read the files of other libraries, and write the converted models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = (".bin", ".pt", ".safetensors")
 
 
 def find_file(source: str | Path, filename: str) -> Path:
-    """Where a file of a checkpoint is, downloaded if need be.
+    """Path of a file of a checkpoint, downloaded if necessary.
 
     Args:
         source: the file itself, a directory that has a `filename`, or a hub repository (`owner/name`).
@@ -43,7 +43,7 @@ def find_file(source: str | Path, filename: str) -> Path:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict, from safetensors or torch's format; of a pickle nothing but tensors is taken.
+    """Read a state dict from safetensors or torch's format; only tensors are loaded from a pickle.
 
     Raises:
         ValueError: the file holds something else.
@@ -60,7 +60,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def check_new_directory(output: Path) -> None:
-    """Find out before the work is done whether `save_whole` can write its result.
+    """Check before the conversion that `save_whole` can write its result.
 
     Raises:
         ValueError: there is something at `output` already, or no directory to put it in.
@@ -72,7 +72,7 @@ def check_new_directory(output: Path) -> None:
 
 
 def save_whole(made: Any, output: Path) -> None:
-    """`made.save_pretrained` into a new directory, which is there whole or not at all."""
+    """Call `made.save_pretrained` on a new directory, which is written completely or not at all."""
     check_new_directory(output)
     with whole_folder(output) as partial:
         made.save_pretrained(partial)

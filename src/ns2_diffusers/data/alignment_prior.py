@@ -1,4 +1,4 @@
-"""Where each phoneme may be expected before anything is learned (arXiv 2108.10447, section 2.2.2)."""
+"""Prior probabilities of phonemes per frame, for training the aligner (arXiv 2108.10447, section 2.2.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def elapsed_speech(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
-    """How much speech has gone by at the end of each frame, (T,), in frames; nearly none does in a pause.
+    """Cumulative amount of speech at the end of each frame, (T,), in frames; pauses add almost nothing.
 
     A pause is a stretch of more than `longest_gap` unvoiced frames, but for half of that next to voiced ones: there
     are consonants. Phonemes are spread evenly over speech, not over time, so a prior that counts speech alone starts

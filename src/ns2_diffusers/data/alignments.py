@@ -1,4 +1,4 @@
-"""Alignments that exist already: seconds of phones, of a TextGrid or given, to frames of symbols."""
+"""Convert given alignments (TextGrids, or seconds per symbol) to latent frames per symbol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SILENT = ("", "sil", "sp", "<eps>")
 
 
 def check_phones_fit(tokenizer: Any) -> None:
-    """Raise a ValueError where the tokenizer's backend writes other symbols than a TextGrid's phones.
+    """Raise a ValueError if the tokenizer's symbols are not the phones of TextGrids.
 
     The phones themselves become the phonemes, and a model must be given the same symbols when it speaks.
     """
@@ -31,7 +31,7 @@ def check_phones_fit(tokenizer: Any) -> None:
 
 
 def read_textgrid(path: str | Path, tokenizer: Any) -> tuple[str, list[float]]:
-    """Phonemes and how long each symbol lasts, of the `phones` tier of a TextGrid.
+    """Read the phonemes and the seconds of each symbol from the `phones` tier of a TextGrid.
 
     Silence at the start and end is that of the tokenizer's start and end symbols, where it has them; silence between
     phones is `sp`, or a space in a vocabulary without that. A phone of several symbols shares its time among
@@ -73,7 +73,7 @@ def read_textgrid(path: str | Path, tokenizer: Any) -> tuple[str, list[float]]:
 def seconds_to_frames(
     seconds: Any, sampling_rate: int, hop_length: int, start: int, samples: int, n_frames: int
 ) -> np.ndarray:
-    """Durations in seconds to whole frames of a recording from which something was trimmed.
+    """Round durations in seconds to whole frames of a trimmed recording.
 
     Boundaries are rounded, not durations, so that errors do not add up: none is off by more than half a frame, the
     last is the end, and a symbol shorter than a frame may get none.
@@ -96,7 +96,7 @@ def seconds_to_frames(
 
 
 def end_with_voice(symbols: Sequence[str], durations: np.ndarray, f0: np.ndarray) -> np.ndarray:
-    """Durations with a last vowel that ends where the voice does.
+    """Shorten a last vowel to where the voice ends, by F0.
 
     Kokoro and some aligners let the last sound last through the silence after it. A model that learns so falls
     silent where it is asked to hold a last vowel, as singers do. Of consonants F0 cannot tell where they end: they

@@ -1,4 +1,4 @@
-"""Noise and reverberation for recordings that a model is to understand as if they were clean."""
+"""Add noise and reverberation to recordings, for training that is robust to both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def add_noise(waveform: np.ndarray, snr_db: float, random: np.random.Generator, slope: float = 1.0) -> np.ndarray:
-    """The waveform with stationary noise.
+    """Add stationary noise to a waveform.
 
     Args:
         waveform: (channels, samples) floating point; every channel gets noise of its own.
@@ -37,7 +37,7 @@ def reverberate(
     direct_to_reverberant_db: float,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """The waveform in a room: what arrives directly, unchanged and in its place, and a diffuse tail after it.
+    """Add the diffuse reverberation of a room; the direct sound stays unchanged.
 
     The tail is Gaussian noise that decays exponentially (Polack's statistical model of late reverberation, PhD thesis,
     Université du Maine, 1988), the same for all channels.
@@ -69,7 +69,7 @@ def reverberate(
 
 
 def degrade(waveform: np.ndarray, sampling_rate: int, random: np.random.Generator) -> np.ndarray:
-    """The waveform (channels, samples) as an ordinary microphone in an ordinary room has it.
+    """Add random noise and reverberation of an ordinary room to a waveform (channels, samples).
 
     Noise of 10 to 40 dB below the speech, white to brown; reverberation of 0.1 to 0.6 s, 0 to 15 dB below the direct
     sound. One waveform in three gets noise alone, one reverberation alone, and one both. Samples stay in [-1, 1].

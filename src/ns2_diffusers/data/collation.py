@@ -1,4 +1,4 @@
-"""Rows of a prepared dataset to padded batches with prompts."""
+"""Make padded batches with prompts from rows of a prepared dataset."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class PromptCollator:
         return cls(dataset, pipe.tokenizer, least, most, seed, prompt_source)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other prompts from now on: those of this epoch."""
+        """Set the epoch, which selects the random prompts."""
         self.epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -152,7 +152,7 @@ class PromptCollator:
 
 
 class FrameBudgetSampler(torch.utils.data.Sampler):
-    """Batches of utterances of like length that together hold at most `max_frames` frames, padding included.
+    """Batches of utterances of similar length with at most `max_frames` frames, including padding.
 
     The batches of an epoch depend on the seed and the epoch alone, so processes that take turns share out one and the
     same order (`training.batches.EndlessBatches`).
@@ -169,7 +169,7 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Batch differently from the next pass on: as in this epoch."""
+        """Set the epoch, which selects the random batches of the next pass."""
         self.epoch = epoch
         self.__dict__.pop("batches", None)
 
@@ -181,7 +181,7 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
 
     @cached_property
     def batches(self) -> list[list[int]]:
-        """Of this epoch, in order."""
+        """Batches of this epoch, in order."""
         draw = np.random.default_rng([self.seed, self.epoch])
         # Noise of a tenth mixes neighbours, so that the same utterances do not always meet.
         order = np.argsort(self.n_frames * draw.uniform(0.9, 1.1, len(self.n_frames)), kind="stable")

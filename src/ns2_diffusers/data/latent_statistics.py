@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a codec's raw latents, from sums that parts of a corpus add to."""
+"""Mean and standard deviation of a codec's raw latents, computed from sums over parts of a corpus."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True)
 class LatentSums:
-    """What mean and standard deviation are made of; plain numbers, for JSON.
+    """Sums from which mean and standard deviation are computed, as plain numbers for JSON.
 
     Args:
         frames: how many were summed.
@@ -35,7 +35,7 @@ class LatentSums:
         return cls(sum(part.frames for part in parts), *([sum(channel) for channel in column] for column in columns))
 
     def mean_and_std(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of each channel (C,) float64.
+        """Mean and standard deviation of each channel, (C,) float64.
 
         Raises:
             ValueError: no frame was summed.

@@ -46,7 +46,7 @@ COLUMNS = tuple(field.name for field in fields(PreparedRow))
 
 
 def write_prepared_dataset(rows: Iterable[PreparedRow], directory: str | Path, codec: Any, tokenizer: Any) -> None:
-    """Write a small dataset from memory; it is there whole or not at all.
+    """Write a small dataset from memory, completely or not at all.
 
     Args:
         rows: all with durations, or none.
@@ -90,7 +90,7 @@ def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> 
 
 
 def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int]]) -> None:
-    """Give every utterance its durations and mark the dataset as aligned.
+    """Set the durations of every utterance and mark the dataset as aligned.
 
     Shards are rewritten one by one, each whole or not at all, and the card says `aligned: false` meanwhile: after
     a kill, call it again.
@@ -161,7 +161,7 @@ def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
 
 
 def write_shard(rows: Sequence[PreparedRow], path: Path) -> None:
-    """Write rows to a Parquet file, whole or not at all."""
+    """Write rows to a Parquet file, completely or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -175,7 +175,7 @@ def write_shard(rows: Sequence[PreparedRow], path: Path) -> None:
 
 
 def write_parts_and_card(directory: Path, codec: Any, tokenizer: Any, contents: dict[str, Any]) -> None:
-    """Save codec and tokenizer into `directory`, then the card, which makes the dataset whole.
+    """Save codec and tokenizer into `directory`, then the card, which marks the dataset as complete.
 
     Args:
         contents: of the card, beyond `describe`.

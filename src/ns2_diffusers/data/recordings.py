@@ -1,4 +1,4 @@
-"""Recordings without a word of text: found, and cut at random."""
+"""Find recordings without transcripts, and cut random crops from them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read_span(
 
 
 class RandomCrops(torch.utils.data.Dataset):
-    """Crops of recordings, without end; item i is the same in every run with the same seed.
+    """Endless random crops of recordings; item i is the same in every run with the same seed.
 
     An item has `waveform` (channels, samples), zeros where a recording is too short, and `sample_mask` (samples,).
     Longer recordings come up more often, so that every second of audio counts alike.
@@ -159,7 +159,7 @@ class RandomCrops(torch.utils.data.Dataset):
 
 
 class RandomCodeCrops(torch.utils.data.Dataset):
-    """The same of a prepared dataset: `codes` (Q, T), zeros where an utterance is too short, and `frame_mask` (T,).
+    """Endless random crops of a prepared dataset: `codes` (Q, T), padded with zeros, and `frame_mask` (T,).
 
     Args:
         dataset: rows with `codes` and `n_frames`.

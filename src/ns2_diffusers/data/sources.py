@@ -1,4 +1,4 @@
-"""Where utterances come from: every source reads plain rows.
+"""Sources of utterances; each yields plain rows.
 
 A row that its source cannot read is an `UnreadableRow`: it is reported with the others that turn out to be damaged,
 and the next one is read.
@@ -23,7 +23,7 @@ SPEAKER = "speaker"  # who speaks where nobody is named
 
 @dataclass(frozen=True)
 class Row:
-    """An utterance as its source has it, not checked yet.
+    """An utterance of a source, not checked yet.
 
     Args:
         id: of the utterance; anything that a string can be made of.
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """What there is instead of a row, and why."""
+    """A row that could not be read, with the reason."""
 
     id: Any
     error: str
@@ -59,7 +59,7 @@ class UnreadableRow:
 
 @dataclass(frozen=True)
 class Source:
-    """Rows, in parts that can be read one without the other.
+    """Rows in parts that can be read independently.
 
     Args:
         read: number of a part → its rows, the same ones in the same order every time.
@@ -73,7 +73,7 @@ class Source:
 
 
 def table_source(path: str | Path, audio_path: str | None = None) -> Source:
-    """A CSV, or JSONL (any other suffix), of `audio` or `file`, `text`, and what else a row may have.
+    """A CSV, or JSONL (any other suffix), with `audio` or `file`, `text`, and the optional columns of a row.
 
     Audio paths are relative to the file. `id` is the path of the audio without suffix unless given, `speaker` one and
     the same; `durations` are a list, or in a CSV numbers with spaces between them; `sung` is true of songs, in a CSV
@@ -103,7 +103,7 @@ def table_source(path: str | Path, audio_path: str | None = None) -> Source:
 
 
 def ljspeech_source(directory: str | Path) -> Source:
-    """`metadata.csv` with `id|text|normalised text` a line, and `wavs/id.wav`. One speaker.
+    """An LJSpeech folder: `metadata.csv` with lines `id|text|normalised text`, and `wavs/id.wav`. One speaker.
 
     Raises:
         ValueError: there is no `metadata.csv`.
@@ -130,7 +130,7 @@ def ljspeech_source(directory: str | Path) -> Source:
 
 
 def libritts_source(directory: str | Path) -> Source:
-    """`speaker/chapter/*.wav` (or flac) with `.normalized.txt` beside, at any depth.
+    """A LibriTTS folder: `speaker/chapter/*.wav` (or flac) beside `.normalized.txt`, at any depth.
 
     Raises:
         ValueError: there is no such text.
@@ -173,7 +173,7 @@ def hub_source(
     speaker_column: str | None = None,
     id_column: str | None = None,
 ) -> Source:
-    """A dataset of the hub, or whatever else `datasets.load_dataset` takes.
+    """A dataset of the hub, or anything else that `datasets.load_dataset` takes.
 
     Its parts are slices of `rows_per_part` rows; of a stream, its own files.
 
@@ -206,7 +206,7 @@ def hub_source(
 
 
 def with_speeds(source: Source, speeds: Sequence[float]) -> Source:
-    """The same rows, and each again at other speeds, pitch and all, as if further speakers spoke (Ko et al., 2015).
+    """Add every row again at other speeds, with the pitch changed too, as further speakers (Ko et al., 2015).
 
     Args:
         speeds: 1.1 is 10 % faster and higher.
@@ -228,7 +228,7 @@ def with_speeds(source: Source, speeds: Sequence[float]) -> Source:
 
 
 def with_textgrids(source: Source, directory: str | Path) -> Source:
-    """The same rows, each with the TextGrid in `directory`, at any depth, that is named as its id ends.
+    """Add to each row the TextGrid in `directory`, at any depth, whose name is the end of its id.
 
     Raises:
         ValueError: there is none at all.

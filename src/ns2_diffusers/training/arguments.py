@@ -78,7 +78,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `TrainingRun` reads."""
+    """Arguments that `TrainingRun` reads."""
     add = parser.add_argument
     add("--max_train_steps", type=int, default=100_000, help="number of optimizer steps, if they are limited")
     add(
@@ -111,7 +111,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_optimizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `build_optimizer` reads."""
+    """Arguments that `build_optimizer` reads."""
     add = parser.add_argument
     add("--learning_rate", type=float, default=5e-4, help="peak learning rate")
     add(
@@ -127,7 +127,7 @@ def add_optimizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lr_scheduler_argument(parser: argparse.ArgumentParser) -> None:
-    """What `step_schedule` reads besides the optimizer's arguments."""
+    """The argument that `step_schedule` reads besides those of the optimizer."""
     parser.add_argument(
         "--lr_scheduler",
         choices=LR_SCHEDULERS,
@@ -137,7 +137,7 @@ def add_lr_scheduler_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ema_argument(parser: argparse.ArgumentParser) -> None:
-    """The decay of the average that is saved."""
+    """The decay of the moving average of the weights."""
     parser.add_argument(
         "--ema_decay",
         type=float,
@@ -147,7 +147,7 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """A prepared dataset, and how batches and prompts are made of it."""
+    """Arguments of a prepared dataset, its batches and prompts."""
     add = parser.add_argument
     add("--dataset_dir", required=True, help="directory of a prepared dataset (examples/prepare_dataset.py)")
     add(
@@ -161,7 +161,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, denoisers: Sequence[str]) -> None:
-    """What an untrained model is like."""
+    """Arguments of an untrained model."""
     add = parser.add_argument
     add("--denoiser", choices=sorted(denoisers), default="transformer", help="denoiser architecture")
     add("--model_config", type=json_object, default={}, help="model sizes: a JSON object, or a file of one")
@@ -175,7 +175,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, denoisers: Sequence[str
 
 
 def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
-    """Low-rank adapters in place of the weights."""
+    """Arguments of low-rank adapters."""
     parser.add_argument(
         "--lora_rank", type=int, help="train LoRA adapters of this rank; all weights are trained if not given"
     )
@@ -183,12 +183,12 @@ def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_validation_argument(parser: argparse.ArgumentParser) -> None:
-    """How often `TrainingRun` validates."""
+    """The validation interval of `TrainingRun`."""
     parser.add_argument("--validation_steps", type=int, default=1000, help="number of steps between validations")
 
 
 def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
-    """Texts to speak, which `check_speech` checks."""
+    """Arguments of validation texts, which `check_speech` checks."""
     add = parser.add_argument
     add(
         "--validation_texts",
@@ -200,6 +200,6 @@ def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_speech(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Texts and prompts go together."""
+    """Check that texts and prompts are given together."""
     if bool(args.validation_texts) != bool(args.validation_prompts):
         parser.error("--validation_texts and --validation_prompts go together: what to speak, and whose voice.")

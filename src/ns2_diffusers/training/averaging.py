@@ -1,4 +1,4 @@
-"""The average of the weights that a training run leaves behind."""
+"""Moving average of the trained weights."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class WeightAverage:
         accelerator.register_load_state_pre_hook(lambda models, directory: self._load(directory))
 
     def step(self) -> None:
-        """Take in the weights as they are now."""
+        """Update the average with the current weights."""
         self.ema.step(self._parameters())
 
     def copy_to(self, model: torch.nn.Module) -> None:
-        """Give another model of the same parameters the averaged weights, in place."""
+        """Copy the averaged weights to another model with the same parameters, in place."""
         self.ema.copy_to(trainable(model))
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Batches without end, from any point on, for any number of processes."""
+"""Endless batches that can be resumed at any point, for any number of processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class EndlessBatches:
-    """This process's batches of epoch after epoch.
+    """Batches of this process, over endless epochs.
 
     The batches of all epochs form one sequence, of which process p of P takes every P-th from the p-th on. So an
     epoch need not divide by the processes, P processes see in a step what one sees in P micro-batches, and going on
@@ -41,7 +41,7 @@ class EndlessBatches:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there at the next `iter`."""
+        """Continue from this state at the next `iter`."""
         self.epoch, self.position = state["epoch"], state["position"]
 
     def __iter__(self) -> Iterator[Any]:
@@ -73,7 +73,7 @@ class ConsecutiveBatches:
         self.batch_size, self.epoch_length, self.epoch = batch_size, epoch_length, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Go on with the batches of this epoch."""
+        """Continue with the batches of this epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[range]:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, which are there whole or not at all, and run nothing when they are loaded."""
+"""Checkpoints of a training run: written completely or not at all, and loaded without running code."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Checkpoints:
         self.directory, self.total_limit = Path(directory), total_limit
 
     def all(self) -> list[Path]:
-        """Those there are, oldest first."""
+        """All complete checkpoints, oldest first."""
         return sorted(self.directory.glob("checkpoint-*"))
 
     def save(self, accelerator: Accelerator, progress: dict[str, Any]) -> None:
@@ -78,12 +78,12 @@ class Checkpoints:
         accelerator.wait_for_everyone()
 
     def remove_all(self) -> None:
-        """When the result is there; the main process calls this."""
+        """Remove all checkpoints, once the result is saved. The main process calls this."""
         for folder in self.all():
             shutil.rmtree(folder)
 
     def find(self, accelerator: Accelerator, which: str | None) -> Path | None:
-        """The checkpoint to resume from. What a killed run left half-written is removed.
+        """Find the checkpoint to resume from, and remove half-written ones of a killed run.
 
         Args:
             which: `latest` (None is returned if there is no checkpoint yet), the folder of one, or None.
@@ -110,7 +110,7 @@ class Checkpoints:
 
     @staticmethod
     def progress(folder: Path) -> dict[str, Any]:
-        """What `save` was given."""
+        """The `progress` that `save` was given."""
         return json.loads((folder / PROGRESS_NAME).read_text())
 
     @staticmethod
@@ -126,7 +126,7 @@ class Checkpoints:
 
 
 def check_contents(folder: Path) -> None:
-    """Find out, without running anything, whether a checkpoint holds tensors and numbers alone.
+    """Check, without running code, that a checkpoint holds only tensors and numbers.
 
     Raises:
         ValueError: a pickle in it would import something else, or cannot be read as one of torch's files.
@@ -150,7 +150,7 @@ def check_contents(folder: Path) -> None:
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Every `torch.load` in this block takes tensors and numbers alone, whatever its caller asks for."""
+    """Let every `torch.load` in this block load only tensors and numbers, whatever its caller asks for."""
     before = {name: os.environ.pop(name, None) for name in (FORCE, FORCE_NOT)}
     os.environ[FORCE] = "1"
     try:

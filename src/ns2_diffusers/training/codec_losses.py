@@ -123,7 +123,7 @@ def feature_matching_loss(
 
 
 class LossBalancer:
-    """Makes weights mean shares of the gradient, however large each loss happens to be (EnCodec, section 3.4).
+    """Makes weights the shares of the gradient, independent of the size of each loss (EnCodec, section 3.4).
 
     A loss l with weight λ is scaled to λ / Σλ · total_norm / E‖∂l/∂output‖ times itself, with E a moving average.
 

@@ -1,4 +1,4 @@
-"""Models and pipelines rebuilt from the state of a training run, whatever wraps and shards them there."""
+"""Rebuild models and pipelines from the state of a training run, however they are wrapped and sharded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build_models(configs: ModelConfigs, state: dict[str, torch.Tensor]) -> dict[
 
 
 def with_components(pipe: Pipeline, **components: Any) -> Pipeline:
-    """A pipeline like `pipe` with other components, and the same settings; `pipe` stays as it is."""
+    """Copy a pipeline with other components and the same settings; `pipe` is not changed."""
     settings = [name for name in inspect.signature(type(pipe)).parameters if name not in pipe.components]
     kept = {name: pipe.config[name] for name in settings if name in pipe.config}
     made = type(pipe)(**(pipe.components | components), **kept)

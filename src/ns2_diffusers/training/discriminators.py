@@ -1,4 +1,4 @@
-"""Light discriminators of waveforms: some see an STFT, some the samples folded at a period."""
+"""Small discriminators of waveforms, on STFTs and on samples folded at a period."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run_layers(layers: nn.ModuleList, out: nn.Module, hidden: torch.Tensor) -> O
 
 
 class CodecDiscriminator(nn.Module):
-    """All of them at once.
+    """All discriminators in one module.
 
     Args:
         n_ffts: windows of the STFT discriminators, samples.

@@ -1,4 +1,4 @@
-"""What a distilled student is trained towards: outputs that are each worth several of the teacher's.
+"""Training targets of a distilled student, each worth several outputs of the teacher.
 
 Progressive distillation (Salimans & Ho, arXiv 2202.00512), guidance distillation before it (Meng et al., arXiv
 2210.03142), and a shorter way for the last stages, consistency distillation (CoMoSpeech, arXiv 2305.06908).
@@ -29,7 +29,7 @@ MOST_SNR = 100.0
 
 
 class Target(NamedTuple):
-    """A student's inputs and the output that it is trained towards.
+    """A student's inputs and its training target.
 
     Args:
         noisy: z_t, (B, C, T).
@@ -43,7 +43,7 @@ class Target(NamedTuple):
 
 
 class Utterances(NamedTuple):
-    """What a pipeline's encoders make of a batch: latents (B, C, T), condition (B, T, D), prompt states (B, Tp, D)."""
+    """Encoded batch: latents (B, C, T), condition (B, T, D), prompt states (B, Tp, D)."""
 
     latents: torch.Tensor
     condition: torch.Tensor
@@ -104,7 +104,7 @@ def make_student(
     teacher: Any,
     guidance_range: tuple[float, float] | None = None,
 ) -> Any:
-    """A copy of a denoiser to teach.
+    """Copy a denoiser to be trained as a student.
 
     A new input for guidance begins as no change at all, so the student starts where its teacher is. A teacher that
     sees its own estimates (self-conditioning) has a student that does not: few steps leave none to see.
@@ -179,7 +179,7 @@ def _levels(scheduler, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def guidance_target(teacher: Denoise, scheduler, latents: torch.Tensor) -> Target:
-    """What a guided teacher says, at any noise level (arXiv 2210.03142, section 3, stage one).
+    """The output of a guided teacher, at any noise level (arXiv 2210.03142, section 3, stage one).
 
     Args:
         teacher: from `guided`; the student is told the scale instead.
@@ -193,7 +193,7 @@ def guidance_target(teacher: Denoise, scheduler, latents: torch.Tensor) -> Targe
 
 
 def halving_target(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps: int) -> Target:
-    """Two steps of the teacher as one of a student that takes `num_steps` (arXiv 2202.00512, algorithm 2)."""
+    """Two steps of the teacher as one step of a student of `num_steps` steps (arXiv 2202.00512, algorithm 2)."""
     index = torch.randint(1, num_steps + 1, (len(latents),), device=latents.device)
     start, middle, end = (_timesteps(scheduler, (index - part) / num_steps) for part in (0.0, 0.5, 1.0))
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
@@ -204,7 +204,7 @@ def halving_target(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps
 def consistency_target(
     teacher: Denoise, averaged: Denoise, scheduler, latents: torch.Tensor, num_steps: int
 ) -> Target:
-    """Say at z_t what the averaged student says after one step of the teacher (arXiv 2305.06908, algorithm 1).
+    """The output of the averaged student one step of the teacher after z_t (arXiv 2305.06908, algorithm 1).
 
     The teacher takes `num_steps` steps. Where its step ends at clean data, that is the answer: the boundary
     condition that consistency models otherwise need a parametrisation for.
@@ -235,7 +235,7 @@ def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
 
 
 def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str = "truncated_snr") -> torch.Tensor:
-    """Weights on squared errors of what is predicted (arXiv 2202.00512, section 4).
+    """Weights of the squared errors of a prediction (arXiv 2202.00512, section 4).
 
     On errors of ẑ_0 they are max(SNR, 1), `truncated_snr`, or SNR + 1, and no more than at an SNR of 100; an error of
     v is √(SNR + 1) times as large, one of ε √SNR times. Both keep pure noise in, where SNR is 0 and where a student of

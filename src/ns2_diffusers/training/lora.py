@@ -12,7 +12,7 @@ from ..models.lora import require_peft
 
 
 def add_lora(models: dict[str, Any], components: Iterable[str], rank: int, alpha: float) -> None:
-    """Freeze all models, and give the repeated layers of some of them adapters that learn.
+    """Freeze all models, and add trainable adapters to the repeated layers of some of them.
 
     Adapted are linear layers and convolutions, so attention, feed-forward and (WaveNet) gated convolutions; not
     depthwise ones, which have too few weights to need it, nor what is there once, as the layers in and out.

@@ -1,4 +1,4 @@
-"""What a run does about a step that came out as NaN or infinity."""
+"""Skipping of training steps with NaN or infinite gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class NonFiniteGuard:
-    """Says which steps to skip because their gradient is not finite, and gives up when that does not end.
+    """Decides which steps to skip because their gradient is not finite; raises an error if too many follow each other.
 
     Gradients are averaged over processes before their norm is taken, so every process decides alike.
 
@@ -26,7 +26,7 @@ class NonFiniteGuard:
         self.limit, self.skipped, self.in_a_row = limit, skipped, 0
 
     def skips(self, gradient_norm: torch.Tensor | float) -> bool:
-        """Whether to leave out the step with this gradient norm.
+        """Whether to skip the step with this gradient norm.
 
         Raises:
             RuntimeError: `limit` steps in a row were already left out.

@@ -28,7 +28,7 @@ def _option(default: float | int | str, help: str) -> Any:
 
 @dataclass
 class ObjectiveConfig:
-    """Weights of the losses and what is drawn at random; each field's metadata has a `help` text for scripts.
+    """Weights of the losses and settings of the random draws; each field's metadata has a `help` text for scripts.
 
     Args:
         data_weight, score_weight, codebook_weight, duration_weight, pitch_weight, alignment_weight,

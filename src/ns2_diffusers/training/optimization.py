@@ -1,4 +1,4 @@
-"""Optimizers, and learning rates as functions of how far a run is."""
+"""Optimizers, and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Schedule = Callable[[int, float], float]
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The parameters that learn."""
+    """The trainable parameters."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def build_optimizer(model: torch.nn.Module, args: Namespace, learning_rate: float | None = None) -> torch.optim.AdamW:
-    """AdamW over what learns in a model, by `arguments.add_optimizer_arguments`.
+    """AdamW over the trainable parameters of a model, with the arguments of `arguments.add_optimizer_arguments`.
 
     Args:
         learning_rate: in place of `args.learning_rate`.
@@ -62,5 +62,5 @@ def cosine_schedule(warmup_steps: int, last: float = 0.0, first_step: int = 0) -
 
 
 def linear_schedule(warmup_steps: int) -> Schedule:
-    """Linear warm-up, and a line down to nothing over the share of the run that is over."""
+    """Linear warm-up, then linear decay to zero over the run."""
     return lambda step, done: min(1.0, (step + 1) / max(1, warmup_steps)) * (1 - done)

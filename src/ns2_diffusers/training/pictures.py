@@ -42,7 +42,7 @@ def picture_speech(
 
 
 def picture_alignment(probabilities: torch.Tensor, durations: Sequence[int], symbols: Sequence[str]) -> Figure:
-    """How likely each frame belongs to each symbol, and the path that was chosen.
+    """Probability of each symbol per frame, and the chosen path.
 
     Args:
         probabilities: (T, N).

@@ -1,4 +1,4 @@
-"""One training run: what is hard about a training loop, once, for all scripts."""
+"""The training loop that all scripts share."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ class TrainingRun:
 
     @property
     def loading(self) -> dict[str, int]:
-        """What `EndlessBatches` must know of the processes."""
+        """Number and index of the processes, for `EndlessBatches`."""
         index, count = self.accelerator.process_index, self.accelerator.num_processes
         return {"process_index": index, "num_processes": count, "num_workers": self.args.dataloader_num_workers}
 
     @property
     def resumes(self) -> bool:
-        """Whether `train` will go on from a checkpoint.
+        """Whether `train` will resume from a checkpoint.
 
         Raises:
             ValueError: `--resume_from_checkpoint` names one that is not there.
@@ -135,7 +135,7 @@ class TrainingRun:
         validate: Callable[[], None] | None = None,
         audio: tuple[str, float] = ("frame_mask", 1.0),
     ) -> None:
-        """Resume if that is wanted, and go on until the run is over.
+        """Resume if asked to, and train until the run is complete.
 
         Args:
             batches: of this process.
@@ -173,7 +173,7 @@ class TrainingRun:
 
     @property
     def done(self) -> float:
-        """The share of the run that is over, 0 to 1, by its steps or by its time, whichever is further."""
+        """The completed share of the run, 0 to 1, by steps or by time, whichever is larger."""
         minutes = self.args.max_train_time
         limits = [(self.step, self.args.max_train_steps), (self.seconds, None if minutes is None else 60 * minutes)]
         return max(min(1.0, spent / limit) if limit else 1.0 for spent, limit in limits if limit is not None)
@@ -254,13 +254,13 @@ class TrainingRun:
     # What people see
 
     def say(self, text: str) -> None:
-        """Print a line, on the main process alone, without disturbing the progress bar."""
+        """Print a line on the main process, without disturbing the progress bar."""
         if self.accelerator.is_main_process:
             tqdm.write(f"{self.name} {text}".lstrip())
             sys.stdout.flush()
 
     def log(self, values: dict[str, float]) -> None:
-        """Numbers of this step for the trackers, `log.jsonl` and the screen."""
+        """Log numbers of this step to the trackers, `log.jsonl` and the screen."""
         seconds = {"seconds": round(self.seconds, 1)}
         log_numbers(self.accelerator, self.directory, seconds | values, self.step)
         self.say(f"step {self.step}, {self.seconds:.0f} s: {in_words(values)}")
@@ -282,7 +282,7 @@ class TrainingRun:
         return tqdm(total=self.args.max_train_steps, initial=self.step, unit="step", disable=disable, desc=self.name)
 
     def facts(self) -> dict[str, str]:
-        """What a model card says of this run."""
+        """Facts about this run for the model card."""
         heard = f", over {self.audio_seconds / 3600:.2f} hours of speech in all" if self.audio_seconds else ""
         hardware = describe_hardware(self.accelerator)
         return {
@@ -299,5 +299,5 @@ class TrainingRun:
             tracker.finish()
 
     def end(self) -> None:
-        """Close the trackers and part the processes."""
+        """Close the trackers and the process group."""
         self.accelerator.end_training()

@@ -1,4 +1,4 @@
-"""Numbers, speech and pictures for whoever watches a run: TensorBoard, Weights & Biases, and a file of lines."""
+"""Logging of numbers, speech and pictures: TensorBoard, Weights & Biases, and `log.jsonl`."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def last_losses(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def in_words(values: dict[str, float]) -> str:
-    """Numbers by name, with four digits each."""
+    """Format numbers by name, with four digits each."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def rewind_log(accelerator: Accelerator, directory: str | Path, step: int) -> None:
-    """Forget the lines of `log.jsonl` after `step`, which a resumed run will write again."""
+    """Remove the lines of `log.jsonl` after `step`, which a resumed run writes again."""
     if accelerator.is_main_process:
         lines = [json.dumps(row) + "\n" for row in read_log(directory) if row["step"] <= step]
         write_text(Path(directory) / LOG_NAME, "".join(lines))
 
 
 class RunningMeans:
-    """Means of losses over the batches since they were last taken, of all processes.
+    """Running means of losses over the batches of all processes.
 
     Attributes:
         frames: latent frames of the batches of this process.
@@ -81,14 +81,14 @@ class RunningMeans:
         self._clear()
 
     def add(self, losses: dict[str, torch.Tensor], frames: int = 0) -> None:
-        """Take in the losses of a batch, scalars, and its frames."""
+        """Add the scalar losses of a batch and its number of frames."""
         for name, value in losses.items():
             self.totals[name] += value.detach()
             self.counts[name] += 1
         self.frames += frames
 
     def take(self, accelerator: Accelerator) -> tuple[dict[str, float], int]:
-        """The means by name, and the frames; start anew.
+        """Return the means by name and the number of frames, and reset both.
 
         All processes call this, after batches with the same losses.
         """
@@ -108,7 +108,7 @@ class RunningMeans:
 def log_speech(
     accelerator: Accelerator, name: str, audio: torch.Tensor | np.ndarray, sampling_rate: int, step: int
 ) -> None:
-    """Let the trackers play a waveform of any shape with one channel, in [−1, 1]."""
+    """Log a waveform of any shape with one channel, in [−1, 1]."""
     audio = _to_numpy(audio).reshape(-1)
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
@@ -122,7 +122,7 @@ def log_speech(
 def log_picture(
     accelerator: Accelerator, name: str, figure_or_array: Figure | torch.Tensor | np.ndarray, step: int
 ) -> None:
-    """Show a matplotlib figure or an RGB picture (height, width, 3) in [0, 1]."""
+    """Log a matplotlib figure or an RGB picture (height, width, 3) in [0, 1]."""
     picture = figure_or_array
     if not isinstance(picture, (torch.Tensor, np.ndarray)):
         picture = _render(picture)
@@ -137,7 +137,7 @@ def log_picture(
 
 
 def describe_hardware(accelerator: Accelerator) -> str:
-    """How many of which device train, for a model card."""
+    """Number and kind of the training devices, for a model card."""
     device = accelerator.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"
     return f"{accelerator.num_processes} × {name}"

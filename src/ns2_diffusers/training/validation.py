@@ -51,7 +51,7 @@ def speak_samples(
     directory: Path,
     step: int,
 ) -> None:
-    """Speak each text with the voice of its prompt (these take turns if they are fewer), for the trackers.
+    """Speak each text with the voice of its prompt, in turn if there are fewer prompts, and log the speech.
 
     The same text starts from the same noise every time. Speech and picture are also written into `directory`, as
     `<step>-<number>.wav` and `.png`.
@@ -85,7 +85,7 @@ def show_alignment(
     directory: Path,
     step: int,
 ) -> None:
-    """Picture how the objective's aligner aligns the first utterance of a batch without durations."""
+    """Log a picture of the alignment of the first utterance of a batch without durations."""
     directory.mkdir(parents=True, exist_ok=True)
     first = {name: value[:1] for name, value in batch.items() if value.ndim}
     first = send_to_device(first, accelerator.device)

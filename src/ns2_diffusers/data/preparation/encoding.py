@@ -1,4 +1,4 @@
-"""Utterances to rows of a prepared dataset: codes, in batches of like length."""
+"""Encode utterances to rows of a prepared dataset, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .rows import RejectedRow, Utterance, rejected
 def encode_utterances(
     codec: Any, utterances: Sequence[Utterance], batch_seconds: float
 ) -> tuple[list[PreparedRow], list[RejectedRow]]:
-    """Utterances of `RowPreparer` to rows of a prepared dataset.
+    """Encode utterances of `RowPreparer` to rows of a prepared dataset.
 
     Args:
         codec: on the device where it shall run.
@@ -88,6 +88,6 @@ def _codes(codec: Any, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 @torch.no_grad()
 def sum_row_latents(codec: Any, rows: Sequence[PreparedRow]) -> LatentSums:
-    """Sums of the raw latents that the codes of `rows` stand for."""
+    """Sums of the raw latents of the codes of `rows`."""
     codes = (torch.from_numpy(np.asarray(row.codes, dtype=np.int64))[None] for row in rows)
     return LatentSums.total(LatentSums.of(codec, codec.codes_to_latents(item.to(codec.device))) for item in codes)

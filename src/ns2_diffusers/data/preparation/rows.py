@@ -1,4 +1,4 @@
-"""Rows of a source to utterances: read, check, phonemize and find F0, in the workers of a DataLoader."""
+"""Read rows of a source, check and phonemize them, and estimate F0, in the workers of a DataLoader."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Other = TypeVar("Other")
 
 
 class Rejection(Exception):
-    """Why a row is left out: a `reason` of a word or two to count by, and the details."""
+    """Raised for a rejected row, with a `reason` of one or two words, and details."""
 
     def __init__(self, reason: str, detail: Any):
         super().__init__(reason, str(detail))
@@ -30,7 +30,7 @@ class Rejection(Exception):
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A line of `rejected.jsonl`: the row's id and audio, a reason to count by, and the details."""
+    """A line of `rejected.jsonl`: the row's id and audio, the reason, and details."""
 
     id: str
     audio: str
@@ -40,7 +40,7 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A row that was read: what it takes to make codes of it.
+    """A row that was read and checked, ready for the codec.
 
     Args:
         id, speaker, text: as in the row.
@@ -67,7 +67,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class RowLimits:
-    """What a recording must be like.
+    """Limits that a recording must meet.
 
     Args:
         min_seconds, max_seconds: of speech, after trimming.
@@ -84,7 +84,7 @@ class RowLimits:
 
 
 class RowPreparer(torch.utils.data.Dataset):
-    """Rows of a source to utterances, which lack only codes. A row that cannot be used comes back with a reason.
+    """Turns rows of a source into utterances without codes. Unusable rows are returned with a reason.
 
     Args:
         tokenizer: makes phonemes of texts, and says which there are.

@@ -1,4 +1,4 @@
-"""Shards of rows, and the account of them.
+"""Shards of rows, and the record of which are complete.
 
 A shard is there whole or not at all, whichever process made it, so that after a kill only the shards that are missing
 are made.
@@ -41,13 +41,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ShardEnd:
-    """Follows the rows of a shard; `last` of its part of the source."""
+    """Marks the end of a shard; `last` marks that of its part of the source."""
 
     last: bool
 
 
 class Preparation:
-    """The account of a dataset that is being made, in `directory/.preparing`.
+    """State of a preparation, kept in `directory/.preparing`.
 
     A shard is a Parquet file and then, when it is whole, a record: what was rejected, whether it is the last one of
     its part, and sums for the latent statistics. `finish` joins them; the card comes last.
@@ -62,7 +62,7 @@ class Preparation:
         self.arguments = json.loads(json.dumps(arguments))
 
     def begin(self) -> None:
-        """Make the folder or find what is there; by one process, before the others go on.
+        """Create or find the folder. One process calls this before the others continue.
 
         Raises:
             ValueError: the folder holds something else, or a dataset prepared with other arguments.
@@ -123,7 +123,7 @@ class Preparation:
         rejections: Sequence[RejectedRow],
         sums: LatentSums | None,
     ) -> None:
-        """Store a shard: the rows first, the record that makes it whole after them."""
+        """Store a shard: first its rows, then the record that marks it as complete."""
         if rows:
             write_shard(rows, self.work / f"{name}.parquet")
         lines = [asdict(rejection) for rejection in rejections]
@@ -131,7 +131,7 @@ class Preparation:
         write_text(self._record(name), json.dumps(record, ensure_ascii=False))
 
     def finish(self, source: Source, codec: Any, tokenizer: Any, aligned: bool) -> tuple[dict[str, Any], Counter]:
-        """Join the shards, leave out what has the id of an earlier one, and write the card; by one process.
+        """Join the shards, drop duplicate ids, and write the card. One process calls this.
 
         Args:
             codec: gets the latent statistics that the shards have sums for.
@@ -248,7 +248,7 @@ def prepare_shards(
     process_index: int = 0,
     num_processes: int = 1,
 ) -> None:
-    """Make the shards of this process that are missing.
+    """Prepare the missing shards of this process.
 
     Args:
         preparation: begun.
