@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 API_KEY_VARIABLE = "NS2_DIFFUSERS_API_KEY"
 PAGE = Path(__file__).parent / "page"
+PAGE_POLICY = (
+    "default-src 'self'; connect-src 'self' blob:; media-src blob:; img-src 'self' data:; frame-ancestors 'none'"
+)
 # What clients of OpenAI ask for where nobody tells them otherwise.
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 _TIMES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0)
@@ -425,8 +428,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
-        policy = "default-src 'self'; media-src blob:; img-src 'self' data:; frame-ancestors 'none'"
-        return FileResponse(PAGE / "index.html", headers={"content-security-policy": policy})
+        return FileResponse(PAGE / "index.html", headers={"content-security-policy": PAGE_POLICY})
 
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app

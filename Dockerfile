@@ -1,0 +1,20 @@
+# The server on a processor. Build: docker build -t ns2-diffusers .
+# Run: docker run -p 127.0.0.1:8000:8000 -e NS2_DIFFUSERS_API_KEY=secret ns2-diffusers
+FROM python:3.12-slim-bookworm
+
+RUN useradd --create-home speech && install -d -o speech /voices
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE NOTICE CHANGELOG.md ./
+COPY src src
+# torch by itself, from the index of builds without CUDA, which are a tenth of the size.
+RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu \
+    && pip install --no-cache-dir ".[serve]" \
+    && rm -rf /src
+
+USER speech
+WORKDIR /home/speech
+EXPOSE 8000
+VOLUME /voices
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health')"]
+# It is reached from outside of the container, so it wants a key in NS2_DIFFUSERS_API_KEY.
+CMD ["ns2-diffusers", "serve", "--host", "0.0.0.0", "--port", "8000", "--voices", "/voices"]

@@ -1,0 +1,161 @@
+"""The server under load, and for a long time.
+
+    ns2-diffusers serve --port 8000 &
+    python benchmarks/serving.py load --clients 1 4 16 --seconds 30
+    python benchmarks/serving.py soak --clients 8 --minutes 10 --pid $!
+
+`load` asks as fast as answers come, by the load generator locust (`pip install locust`), and prints requests a second
+and percentiles of the time to the first sound and to the last. `soak` has clients of which some go away amid the
+stream, compares each whole answer with the one that was made alone with its seed, and the server's memory before and
+after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SENTENCES = Path(__file__).parent / "sentences.txt"
+VOICES = ("emma", "george", "bella")
+HEADER_BYTES = 44
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("load", "soak"))
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--seconds", type=float, default=30.0, help="of load with each number of clients")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
+    parser.add_argument("--sentences", type=int, default=2, help="of each text")
+    parser.add_argument("--pid", type=int, help="of the server, whose memory the soak watches")
+    args = parser.parse_args(argv)
+    texts = make_texts(args.sentences)
+    if args.mode == "load":
+        load(args, texts)
+    else:
+        soak(args, texts)
+
+
+def make_texts(sentences: int) -> list[str]:
+    lines = [line.strip() for line in SENTENCES.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [" ".join(lines[n : n + sentences]) for n in range(0, len(lines) - sentences + 1, sentences)]
+
+
+def load(args: argparse.Namespace, texts: list[str]) -> None:
+    # It patches sockets when it is imported.
+    import gevent
+    from locust import HttpUser, events, task
+    from locust.env import Environment
+
+    class Listener(HttpUser):
+        host = args.url
+
+        @task
+        def listen(self):
+            body = {"input": random.choice(texts), "voice": "emma", "response_format": "wav"}
+            begun = time.perf_counter()
+            with self.client.post("/v1/audio/speech", json=body, stream=True, catch_response=True) as response:
+                if response.status_code != 200:
+                    return response.failure(f"status {response.status_code}")
+                size, first = 0, None
+                for chunk in response.iter_content(4096):
+                    size += len(chunk)
+                    if first is None and size > HEADER_BYTES:
+                        first = time.perf_counter() - begun
+                response.success()
+            for name, seconds in (("first", first), ("whole", time.perf_counter() - begun)):
+                about = {"response_length": size, "exception": None, "context": {}}
+                self.environment.events.request.fire(
+                    request_type="sound", name=name, response_time=1000 * seconds, **about
+                )
+
+    print("clients  requests/s  first sound p50 p95 p99 (s)  whole p50 p95 p99 (s)  failures")
+    for clients in args.clients:
+        environment = Environment(user_classes=[Listener], events=events)
+        runner = environment.create_local_runner()
+        runner.start(clients, spawn_rate=clients)
+        gevent.sleep(args.seconds)
+        elapsed, stats = args.seconds, environment.stats
+        runner.quit()
+        times = [
+            [stats.get(name, "sound").get_response_time_percentile(share) / 1000 for share in (0.5, 0.95, 0.99)]
+            for name in ("first", "whole")
+        ]
+        count = stats.get("whole", "sound").num_requests
+        shown = "  ".join(" ".join(f"{seconds:.2f}" for seconds in each) for each in times)
+        print(f"{clients:7}  {count / elapsed:10.2f}  {shown}  {stats.total.num_failures}", flush=True)
+
+
+def soak(args: argparse.Namespace, texts: list[str]) -> None:
+    import httpx
+    import numpy as np
+
+    client = httpx.Client(base_url=args.url, timeout=300, limits=httpx.Limits(max_connections=None))
+    asks = [
+        {"input": texts[n % len(texts)], "voice": VOICES[n % 3], "seed": n, "response_format": "pcm"}
+        for n in range(12)
+    ]
+
+    def listen(body):
+        response = client.post("/v1/audio/speech", json=body)
+        response.raise_for_status()
+        return np.frombuffer(response.content, "<i2").astype(np.int32)
+
+    alone = [listen(body) for body in asks]
+    clients = args.clients[-1] if len(args.clients) == 1 else 8
+
+    def until(end, seed):
+        generator, counts = random.Random(seed), {"same": 0, "left": 0, "busy": 0, "other": 0}
+        while time.monotonic() < end:
+            index = generator.randrange(len(asks))
+            if generator.random() < 0.25:
+                with client.stream("POST", "/v1/audio/speech", json=asks[index]) as response:
+                    next(response.iter_bytes(1000), None)
+                counts["left"] += 1
+                continue
+            try:
+                audio = listen(asks[index])
+            except httpx.HTTPStatusError as error:
+                counts["busy" if error.response.status_code == 503 else "other"] += 1
+                continue
+            # Rounding of floating point differs by the batch, by some steps of 16 bits.
+            is_same = len(audio) == len(alone[index]) and np.abs(audio - alone[index]).max() <= 64
+            counts["same" if is_same else "other"] += 1
+        return counts
+
+    def together(seconds):
+        end = time.monotonic() + seconds
+        with ThreadPoolExecutor(clients) as pool:
+            results = list(pool.map(lambda seed: until(end, seed), range(clients)))
+        return {name: sum(result[name] for result in results) for name in results[0]}
+
+    # Threads and buffers that are made once are no leak.
+    together(min(60.0, 6 * args.minutes))
+    before = memory(args.pid)
+    counts = together(60 * args.minutes)
+    time.sleep(2)
+    after, health = memory(args.pid), client.get("/health").json()
+    report = {"clients": clients, "minutes": args.minutes, **counts, "places_taken": health["requests"]}
+    if args.pid:
+        report |= {"memory_before_mb": before, "memory_after_mb": after, "growth": round(after / before - 1, 4)}
+    print(json.dumps(report))
+    leaks = args.pid and after > 1.05 * before
+    if counts["other"] or health["requests"] or leaks:
+        raise SystemExit("the server leaks, mixes answers up or keeps places")
+
+
+def memory(pid: int | None) -> float:
+    """Resident megabytes of a process, on Linux."""
+    if pid is None:
+        return 0.0
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024, 1)
+
+
+if __name__ == "__main__":
+    main()
