@@ -1,5 +1,5 @@
-# The server on a processor. Build: docker build -t ns2-diffusers .
-# Run: docker run -p 127.0.0.1:8000:8000 -e NS2_DIFFUSERS_API_KEY=secret ns2-diffusers
+# The server on a processor. Build: docker build -t speech-server .
+# Run: docker run -p 127.0.0.1:8000:8000 -e NS2_DIFFUSERS_API_KEY=secret speech-server
 FROM python:3.12-slim-bookworm
 
 RUN useradd --create-home speech && install -d -o speech /voices

@@ -106,9 +106,23 @@ def speaker_model(tmp_path, monkeypatch):
     monkeypatch.setenv("NS2_SPEAKER_MODEL", str(tmp_path / "wavlm"))
 
 
+@pytest.fixture
+def server(tiny_pipeline, monkeypatch):
+    """OpenAI's client asks a server of a tiny pipeline, whatever address it is given."""
+    openai = pytest.importorskip("openai")
+    from .serving.conftest import running
+
+    with running(tiny_pipeline) as here:
+        client = openai.OpenAI
+        monkeypatch.setattr(openai, "OpenAI", lambda base_url, **given: client(base_url=f"{here.url}/v1", **given))
+        yield
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
-def test_python_runs(page, models, hub, speaker_model, tmp_path, monkeypatch):
+def test_python_runs(page, models, hub, speaker_model, tmp_path, monkeypatch, request):
     """Block after block, in one namespace."""
+    if page.stem == "serving":
+        request.getfixturevalue("server")
     if page.stem not in FIRST_PAGES:
         monkeypatch.setattr(ns2_diffusers, "bundled", lambda: tmp_path / "my-model")
     namespace = {}
