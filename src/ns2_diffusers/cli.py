@@ -156,6 +156,13 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--temperature", type=float, help="temperature; higher gives calmer speech (that of the scheduler, 1.44)"
     )
+    generate.add_argument(
+        "--loudness",
+        type=float,
+        help="loudness of each sentence in LUFS, such as -16; needs pyloudnorm (as generated)",
+    )
+    generate.add_argument("--no-limiter", action="store_true", help="do not limit what would clip")
+    generate.add_argument("--watermark", action="store_true", help="add an inaudible watermark; needs Perth")
     generate.add_argument("--seed", type=seed, help="seed; the same seed gives the same audio (random)")
     kinds = "wav, flac, ogg, opus, mp3, m4a (by ffmpeg)"
     generate.add_argument(
@@ -206,6 +213,10 @@ def make_parser() -> argparse.ArgumentParser:
     voice.set_defaults(run=run_voice)
     voice.add_argument("audio", type=Path, help="recording of one person, a few seconds long")
     add_common(voice, "voice file, .safetensors")
+
+    detect = commands.add_parser("detect", help="detect the watermark in recordings; needs Perth")
+    detect.set_defaults(run=run_detect)
+    detect.add_argument("audio", type=Path, nargs="+", help="audio files; the first ten minutes of each are examined")
 
     voices = commands.add_parser("voices", help="list the named voices, or write a sample of each")
     voices.set_defaults(run=run_voices)
@@ -345,6 +356,16 @@ def run_voice(args: argparse.Namespace) -> None:
     voice.save(args.output)
     if not args.quiet:
         print(f"{voice.latents.shape[1] / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
+
+
+def run_detect(args: argparse.Namespace) -> None:
+    from .audio.loading import load_audio
+    from .audio.watermark import has_watermark, watermarker
+
+    watermarker()
+    for path in args.audio:
+        waveform, rate = load_audio(path, max_seconds=600)
+        print(f"{path}: {'marked' if has_watermark(waveform.numpy(), rate) else 'not marked'}")
 
 
 def run_voices(args: argparse.Namespace) -> None:

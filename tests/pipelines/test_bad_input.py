@@ -231,8 +231,38 @@ def test_clipping_is_reported(call, tiny_pipeline, monkeypatch, caplog):
         from diffusers.utils import logging
 
         logging.enable_propagation()
-        call()
+        call(limiter=False)
     assert "would clip" in caplog.text
+
+
+def test_nothing_clips_unless_that_is_asked_for(call, tiny_pipeline, monkeypatch, clips):
+    make = {"generator": torch.Generator().manual_seed(0)}
+    plain = call(**make).audios[0]
+    assert abs(plain).max() < 1
+    make["generator"].manual_seed(0)
+    # What does not clip is the same with and without limiter, to the last bit.
+    assert np.array_equal(call(**make, limiter=False).audios[0], plain)
+    decode = tiny_pipeline.codec.decode
+    monkeypatch.setattr(tiny_pipeline.codec, "decode", lambda *args: 1000 * decode(*args))
+    assert 0.9 < abs(call().audios[0]).max() <= 1
+    pieces = tiny_pipeline.stream("Yes.", clips[0], num_inference_steps=1)
+    assert 0.9 < abs(np.concatenate(list(pieces))).max() <= 1
+
+
+def test_loudness_of_a_call(call, tiny_pipeline, clips):
+    finishing = pytest.importorskip("ns2_diffusers.audio.finishing")
+    pytest.importorskip("pyloudnorm")
+    audio = call("Yes it is, all of it.", loudness=-30).audios[0]
+    # The ends are faded afterwards.
+    assert finishing.measure_loudness(torch.from_numpy(audio), RATE) == pytest.approx(-30, abs=1)
+
+
+@pytest.mark.parametrize(
+    "option", [{"loudness": 0}, {"loudness": float("nan")}, {"loudness": "loud"}, {"limiter": 1}, {"watermark": None}]
+)
+def test_bad_finish(call, option):
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(option))} is"):
+        call(**option)
 
 
 def test_a_stereo_file_is_no_error(call, tmp_path):

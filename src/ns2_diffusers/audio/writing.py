@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from .. import __version__
 from ..files import whole_file
 from .encoding import COMMON_RATE, RATES
 
@@ -23,6 +25,15 @@ SUFFIXES = {
     ".mp3": ("MP3", None),
     ".m4a": None,
 }
+
+
+def provenance() -> dict[str, str]:
+    """What files say of themselves, by libsndfile's names: software and day, and nothing about who made them."""
+    return {
+        "software": f"ns2-diffusers {__version__}",
+        "comment": f"Synthetic speech (NaturalSpeech 2), made by ns2-diffusers {__version__}.",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 def check_suffix(path: Path) -> None:
@@ -55,6 +66,8 @@ def write_blocks(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int, c
     try:
         with whole_file(path) as partial:
             with soundfile.SoundFile(partial, "w", sampling_rate, channels, subtype, format=kind) as file:
+                for name, value in provenance().items():
+                    setattr(file, name, value)
                 for block in blocks:
                     # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
                     for start in range(0, block.shape[-1], sampling_rate):
@@ -74,7 +87,10 @@ def _resampled(blocks: Iterable[np.ndarray], sampling_rate: int, channels: int) 
 def _write_by_ffmpeg(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int, channels: int) -> None:
     with whole_file(path) as partial:
         command = ["ffmpeg", "-v", "error", "-y", "-f", "f32le", "-ar", str(sampling_rate), "-ac", str(channels)]
-        command += ["-i", "-", "-c:a", "aac", "-b:a", "96k", "-f", "ipod", str(partial)]
+        command += ["-i", "-", "-c:a", "aac", "-b:a", "96k"]
+        for name, value in provenance().items():
+            command += ["-metadata", f"{'encoder' if name == 'software' else name}={value}"]
+        command += ["-f", "ipod", str(partial)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdin is not None and process.stderr is not None
         try:

@@ -132,6 +132,9 @@ def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
         "num_inference_steps": args.steps,
         "guidance_scale": args.guidance,
         "temperature": args.temperature,
+        "limiter": not args.no_limiter,
+        "loudness": args.loudness,
+        "watermark": args.watermark,
     }
 
 

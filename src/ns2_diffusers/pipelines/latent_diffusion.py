@@ -16,6 +16,8 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 
+from ..audio.finishing import LEAST_LOUDNESS, MOST_LOUDNESS, limit, loudness_meter, set_loudness
+from ..audio.watermark import add_watermark, watermarker
 from ..masks import pad_batch, padding_mask
 from ..schedulers.interchange import convert_prediction, copy_for_sampling
 from ..schedulers.noise_schedules import DEFAULT_TEMPERATURE, VariancePreservingMixin
@@ -46,6 +48,9 @@ class SamplingSettings:
     callback_inputs: Sequence[str]
     interrupted: bool = False  # set where a callback ended the call
     frames_left: float = math.inf  # latent frames that the call may still make
+    limiter: bool = True
+    loudness: float | None = None
+    watermark: bool = False
 
     def count(self, frames: int) -> None:
         """Raise a ValueError where a batch of so many latent frames is more than the call may make."""
@@ -168,6 +173,9 @@ class LatentDiffusionMixin:
         output_type: str = "np",
         callback_on_step_end: Callable | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        limiter: bool = True,
+        loudness: float | None = None,
+        watermark: bool = False,
     ) -> SamplingSettings:
         """Check the arguments of sampling and fill in the pipeline's defaults.
 
@@ -205,8 +213,28 @@ class LatentDiffusionMixin:
                 f"callback_on_step_end_tensor_inputs has {unknown}; a callback can "
                 f"have {self._callback_tensor_inputs}."
             )
+        for name, value in (("limiter", limiter), ("watermark", watermark)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}; wanted True or False.")
+        if loudness is not None:
+            wanted = f"LUFS from {LEAST_LOUDNESS:g} to {MOST_LOUDNESS:g}, or None"
+            check_number("loudness", loudness, wanted, least=LEAST_LOUDNESS, most=MOST_LOUDNESS)
+            loudness_meter(self.codec.sampling_rate)  # is it installed?
+        if watermark:
+            watermarker()
         return SamplingSettings(
-            scheduler, num_inference_steps, timesteps, sigmas, guidance_scale, temperature, eta, callback, inputs
+            scheduler,
+            num_inference_steps,
+            timesteps,
+            sigmas,
+            guidance_scale,
+            temperature,
+            eta,
+            callback,
+            inputs,
+            limiter=limiter,
+            loudness=loudness,
+            watermark=watermark,
         )
 
     def prepare_scheduler(self, settings: SamplingSettings) -> Any:
@@ -378,9 +406,31 @@ class LatentDiffusionMixin:
         decoded = self.codec.decode(batch, mask, **melody).float().cpu()
         samples = [item.shape[1] * self.codec.hop_length for item in latents]
         waveforms = [waveform[:, :n].squeeze(0) for waveform, n in zip(decoded, samples, strict=True)]
-        for waveform in waveforms:
-            report_damage(waveform)
+        if not all(waveform.isfinite().all() for waveform in waveforms):
+            raise ValueError(
+                "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, "
+                "lower the guidance scale, and check that the checkpoint was trained."
+            )
         return waveforms
+
+    def finish_audio(self, waveform: torch.Tensor, settings: SamplingSettings) -> torch.Tensor:
+        """Loudness, watermark and limiter for one waveform (samples,) or (channels, samples), as a call asked for.
+
+        Where none of these is needed the waveform is returned as it is.
+        """
+        if settings.loudness is not None:
+            waveform = set_loudness(waveform, self.sampling_rate, settings.loudness)
+        if settings.watermark:
+            waveform = torch.from_numpy(add_watermark(waveform.numpy(), self.sampling_rate))
+        if settings.limiter:
+            return limit(waveform, self.sampling_rate)
+        if (peak := waveform.abs().max()) > 1:
+            over = (waveform.abs() > 1).float().mean().item()
+            logger.warning(
+                f"{over:.2%} of the samples go beyond [-1, 1] (peak {peak:.2f}) and would clip in a file: scale the "
+                "audio down before you write it, or leave the limiter on."
+            )
+        return waveform
 
     def _silent_latents(self) -> torch.Tensor:
         """(C, 1): the mean latent frame of a second of silence, computed once per codec."""
@@ -412,19 +462,4 @@ def check_guidance(denoiser: Any, guidance_scale: Any) -> None:
         raise ValueError(
             f"guidance_scale is {guidance_scale}, and this denoiser was distilled to guide itself by {least} to "
             f"{most}: choose a scale in that range, or load its teacher."
-        )
-
-
-def report_damage(waveform: torch.Tensor) -> None:
-    """Raise where a waveform has NaN; warn where it would clip."""
-    if not waveform.isfinite().all():
-        raise ValueError(
-            "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, lower "
-            "the guidance scale, and check that the checkpoint was trained."
-        )
-    over = (waveform.abs() > 1).float().mean().item()
-    if over > 0:
-        logger.warning(
-            f"{over:.2%} of the samples go beyond [-1, 1] (peak {waveform.abs().max():.2f}) and would clip in a file: "
-            "scale the audio down before you write it."
         )

@@ -276,7 +276,8 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
         waveforms: Sequence[torch.Tensor | None] = [None] * len(latents)
         if output_type != "latent":
             # Latents carry a sung melody less exactly than the given F0; predicted F0 is best left to them.
-            waveforms = self.decode_latents(latents, f0 if has_pitch and self.codec.takes_f0 else None)
+            decoded = self.decode_latents(latents, f0 if has_pitch and self.codec.takes_f0 else None)
+            waveforms = [self.finish_audio(waveform, settings) for waveform in decoded]
         durations = [row[: len(each.input_ids)] for row, each in zip(adapted.durations.cpu(), utterances, strict=True)]
         return [SpokenUtterance(*parts) for parts in zip(latents, durations, f0, waveforms, strict=True)]
 
@@ -307,6 +308,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
         max_batch_size: int | None = None,
         max_characters: int | None = None,
         max_seconds: float | None = None,
+        limiter: bool = True,
+        loudness: float | None = None,
+        watermark: bool = False,
         output_type: str = "np",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
@@ -355,6 +359,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
             max_batch_size: sentences that run in one batch; `max_batch_size` of the pipeline's config when None.
             max_characters: longer texts, all together, are refused.
             max_seconds: of speech in this call, without pauses; where it is reached, the call ends with an error.
+            limiter: turn sentences down for the few milliseconds in which they would clip.
+            loudness: LUFS of each sentence (EBU R128), such as -16; as it comes when None. Needs pyloudnorm.
+            watermark: mark the audio inaudibly as synthetic, for `ns2-diffusers detect`. Needs resemble-perth.
             output_type: "np", "pt" or "latent".
             callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": …})` after each step of each
                 batch; what it returns replaces the latents. It may set `pipe._guidance_scale`, and `pipe._interrupt`
@@ -377,6 +384,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
             output_type,
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
+            limiter,
+            loudness,
+            watermark,
         )
         what = (text, phonemes, durations, pitch, latents, speaking_rate, pitch_shift, generator, max_sentence_length)
         script = voice if isinstance(voice, dict) else ()
@@ -455,6 +465,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
         voice_matching: float | None = None,
         max_batch_size: int = 1,
         max_seconds: float | None = None,
+        limiter: bool = True,
+        loudness: float | None = None,
+        watermark: bool = False,
         **plan: Any,
     ) -> Iterator[NaturalSpeech2PipelineOutput]:
         """Speak one text sentence by sentence; the pieces put together are what `__call__` returns.
@@ -470,7 +483,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
 
         Yields: one sentence each, with the silence around it. Its words count from its beginning.
         """
-        settings = self.check_sampling(num_inference_steps, timesteps, sigmas, guidance_scale, temperature, eta)
+        finish = {"limiter": limiter, "loudness": loudness, "watermark": watermark}
+        steps = (num_inference_steps, timesteps, sigmas)
+        settings = self.check_sampling(*steps, guidance_scale, temperature, eta, **finish)  # type: ignore[arg-type]
         self.check_inputs(None, None, 1, voice_matching, max_batch_size, max_seconds)
         settings.frames_left = math.inf if max_seconds is None else max_seconds * self.codec.frame_rate
         matching = self.config.default_voice_matching if voice_matching is None else voice_matching

@@ -72,6 +72,9 @@ class NaturalSpeech2UnconditionalPipeline(
         temperature: float | None = None,
         eta: float = 0.0,
         latents: Any = None,
+        limiter: bool = True,
+        loudness: float | None = None,
+        watermark: bool = False,
         output_type: str = "np",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
@@ -104,6 +107,9 @@ class NaturalSpeech2UnconditionalPipeline(
             output_type,
             callback_on_step_end,
             callback_on_step_end_tensor_inputs,
+            limiter,
+            loudness,
+            watermark,
         )
         wanted = f"a whole number from 1 to {MOST_ITEMS}"
         check_number("batch_size", batch_size, wanted, least=1, most=MOST_ITEMS, whole=True)
@@ -118,7 +124,7 @@ class NaturalSpeech2UnconditionalPipeline(
         noise = self.prepare_latents(frames, generators, scheduler, settings.temperature, given)
         audios = list(self.denoise(noise, scheduler, settings, generators, frames))
         if output_type != "latent":
-            audios = [audio[..., :samples] for audio in self.decode_latents(audios)]
+            audios = [self.finish_audio(audio[..., :samples], settings) for audio in self.decode_latents(audios)]
         self.maybe_free_model_hooks()
         audios = [audio.numpy() for audio in audios] if output_type == "np" else audios
         output = NaturalSpeech2PipelineOutput(audios, self.sampling_rate)

@@ -1,0 +1,80 @@
+"""The last steps before audio leaves the pipeline: loudness, and a limiter so that nothing clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool1d, max_pool1d, pad
+
+# What the limiter leaves: a step of 16 bits below full scale.
+CEILING = 1 - 2**-15
+# The limiter's gain falls and rises over this long.
+LIMITER_SECONDS = 0.005
+# LUFS that can be asked for. EBU R128 says -23 for broadcasts; speech on the web is at -16.
+LEAST_LOUDNESS, MOST_LOUDNESS = -60.0, -5.0
+# ITU-R BS.1770 measures blocks of this long.
+BLOCK_SECONDS = 0.4
+
+
+def limit(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+    """Turn a waveform (samples,) or (channels, samples) down where it goes beyond [-1, 1], for a few milliseconds.
+
+    One that stays within is returned as it is. The gain is the same for all channels, 1 where the peak is 5 ms away,
+    and never higher than what keeps a sample within the ceiling: the least gain that is wanted within 5 ms, averaged
+    over 5 ms.
+    """
+    peaks = waveform.abs() if waveform.ndim == 1 else waveform.abs().amax(0)
+    if not len(peaks) or peaks.max() <= 1:
+        return waveform
+    wanted = (CEILING / peaks.clamp(min=1e-9)).clamp(max=1.0)[None, None].double()
+    reach = max(1, round(LIMITER_SECONDS * sampling_rate))
+    # The lowest of each window of 2 * reach + 1, then the mean of windows that lie within those.
+    lowest = -max_pool1d(pad(-wanted, (reach, reach), value=-1.0), 2 * reach + 1, stride=1)
+    half = reach // 2
+    gain = avg_pool1d(pad(lowest, (half, half), mode="replicate"), 2 * half + 1, stride=1)[0, 0]
+    return (waveform.double() * gain).to(waveform.dtype).clamp(-1, 1)
+
+
+def set_loudness(waveform: torch.Tensor, sampling_rate: int, loudness: float) -> torch.Tensor:
+    """Scale a waveform (samples,) or (channels, samples) to an integrated loudness in LUFS (EBU R128, ITU-R BS.1770).
+
+    Silence is returned as it is.
+
+    Raises:
+        ImportError: pyloudnorm is not installed.
+    """
+    measured = measure_loudness(waveform, sampling_rate)
+    return waveform if measured is None else waveform * 10 ** ((loudness - measured) / 20)
+
+
+def measure_loudness(waveform: torch.Tensor, sampling_rate: int) -> float | None:
+    """Integrated loudness in LUFS of a waveform (samples,) or (channels, samples); None for silence.
+
+    One that is shorter than a block of 0.4 s is repeated until it fills one.
+
+    Raises:
+        ImportError: pyloudnorm is not installed.
+    """
+    meter = loudness_meter(sampling_rate)
+    samples = waveform.numpy().T.astype(np.float64)
+    wanted = int(BLOCK_SECONDS * sampling_rate) + 1
+    if 0 < len(samples) < wanted:
+        samples = np.concatenate([samples] * -(-wanted // len(samples)))
+    if not samples.any():
+        return None
+    with np.errstate(divide="ignore"):
+        measured = float(meter.integrated_loudness(samples))
+    return measured if np.isfinite(measured) else None
+
+
+def loudness_meter(sampling_rate: int):
+    """pyloudnorm's meter.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import pyloudnorm
+    except ImportError as error:
+        raise ImportError(f'loudness needs pyloudnorm ({error}): pip install "ns2-diffusers[loudness]"') from error
+    return pyloudnorm.Meter(sampling_rate, block_size=BLOCK_SECONDS)

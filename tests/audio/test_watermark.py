@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import soundfile
+
+from ns2_diffusers.audio import watermark
+from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.cli import main
+
+
+class Quiet:
+    """In place of Perth: adds a tone, and looks for it."""
+
+    TONE = 0.01 * np.sin(np.arange(10**6) * 0.7).astype(np.float32)
+
+    def apply_watermark(self, audio, sample_rate):
+        return (audio + self.TONE[: len(audio)])[: len(audio) // 320 * 320]
+
+    def get_watermark(self, audio, sample_rate):
+        tone = self.TONE[: len(audio)]
+        return float((audio * tone).sum() > 0.5 * (tone**2).sum())
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    monkeypatch.setattr(watermark, "watermarker", Quiet)
+    monkeypatch.setattr("ns2_diffusers.pipelines.latent_diffusion.watermarker", Quiet)
+
+
+@pytest.mark.parametrize("shape", [(0,), (100,), (1000,), (2, 1000)])
+def test_shapes_are_kept(quiet, shape):
+    marked = watermark.add_watermark(np.zeros(shape), 16000)
+    assert marked.shape == shape and marked.dtype == np.float32
+
+
+def test_speech_is_marked_where_that_is_asked_for(quiet, tiny_pipeline, clips, tmp_path, capsys):
+    for name, options in (("plain", {}), ("marked", {"watermark": True})):
+        audio = tiny_pipeline("Yes it is.", clips[0], num_inference_steps=2, **options).audios[0]
+        soundfile.write(tmp_path / f"{name}.wav", audio, 16000)
+    assert main(["detect", str(tmp_path / "plain.wav"), str(tmp_path / "marked.wav")]) == 0
+    assert [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()] == ["not marked", "marked"]
+
+
+def test_the_real_one(clips):
+    pytest.importorskip("perth", reason="resemble-perth is not installed")
+    waveform, rate = load_audio(clips[0])
+    marked = watermark.add_watermark(waveform.numpy(), rate)
+    assert watermark.has_watermark(marked, rate) and not watermark.has_watermark(waveform.numpy(), rate)
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "perth", None)
+    watermark.watermarker.cache_clear()
+    assert main(["detect", "x.wav"]) == 2
+    assert 'pip install "ns2-diffusers[watermark]"' in capsys.readouterr().err
