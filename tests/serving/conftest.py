@@ -28,9 +28,9 @@ class Running:
     server: Any
 
     def client(self, **options):
-        return httpx.Client(base_url=self.url, timeout=30, **options)
+        return httpx.Client(base_url=self.url, timeout=120, **options)
 
-    def wait_for(self, condition, seconds=10):
+    def wait_for(self, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it did not come about"
@@ -52,7 +52,7 @@ def running(pipe, **settings):
         yield Running(f"http://127.0.0.1:{listening.getsockname()[1]}", pipe, app.state.server)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         listening.close()
     assert not thread.is_alive()
     assert not app.state.server.engine.is_alive
@@ -83,7 +83,7 @@ class Slow:
 
     def speak(self, utterances, settings, matching):
         self.batches.append([each.seed for each in utterances])
-        assert self._permits.acquire(timeout=20)
+        assert self._permits.acquire(timeout=120)
         return self._pipe.speak(utterances, settings, matching)
 
 
