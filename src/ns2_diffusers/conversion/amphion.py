@@ -88,7 +88,7 @@ _PUBLISHED = {
     "denoiser": {"latent_channels": 128},
     "scheduler": {},
 }
-# What that code does whatever its config says.
+# Behaviour of that code that no config changes.
 _ALWAYS: dict[str, dict[str, Any]] = {
     "phoneme_encoder": {"position_embedding": "none", "prompt_conditioning": True},
     "prompt_encoder": {"position_embedding": "none"},

@@ -13,7 +13,7 @@ from ..text.arpabet import SILENCES
 from ..text.notes import VOWELS
 from ..text.tokenizer import is_sound
 
-# What the Montreal Forced Aligner calls silence; `spn` is not: it stands for a word that it does not know.
+# Labels of silence of the Montreal Forced Aligner. `spn` is not silence, but an unknown word.
 _SILENT = ("", "sil", "sp", "<eps>")
 
 

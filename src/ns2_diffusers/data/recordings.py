@@ -146,7 +146,7 @@ class RandomCrops(torch.utils.data.Dataset):
             crop["f0"] = torch.from_numpy(found.f0.astype(np.float32))
             crop["log_envelope"] = torch.from_numpy(found.log_envelope.astype(np.float32))
         elif self.f0_hop_length:
-            # Of the crop alone: F0 of whole recordings would cost more than the rest of a step on large corpora.
+            # F0 is estimated on the crop only; on whole recordings it would cost more than the rest of a step.
             crop["f0"] = estimate_f0(crop["waveform"].mean(dim=0), self.sampling_rate, self.f0_hop_length)
         if self.degraded_share:
             crop["input"] = crop["waveform"]

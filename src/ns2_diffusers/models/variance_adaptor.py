@@ -17,7 +17,7 @@ from .modeling_outputs import VarianceAdaptorOutput
 from .offloading import runs_like_forward
 from .variance_predictor import VariancePredictor
 
-# What a predicted duration is cut to, so that it stays a number: hours.
+# Upper bound of a predicted duration (hours), so that it stays finite.
 MOST_FRAMES = 2**24
 
 

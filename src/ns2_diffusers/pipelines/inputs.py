@@ -13,7 +13,7 @@ import torch
 from ..audio.pitch import interpolate_unvoiced
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 
-# What is spoken at once: symbols of a sentence, and sentences or recordings of a batch.
+# Limits of one call: symbols per sentence, and sentences or recordings per batch.
 MOST_SYMBOLS = 4096
 MOST_ITEMS = 1024
 # Hz: above it nobody sings, and below 0.5 samples a period there is no sound.

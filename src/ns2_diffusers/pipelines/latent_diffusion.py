@@ -83,7 +83,7 @@ class LatentDiffusionMixin:
     """
 
     _callback_tensor_inputs = ["latents"]
-    # Of the pipeline that this is mixed into.
+    # Attributes of the pipeline that uses this mixin.
     codec: Any
     config: Any
     denoiser: Any

@@ -59,7 +59,7 @@ class LoraMixin(LoraBaseMixin):
     A method that raises has changed nothing.
     """
 
-    # Of the pipeline that this is mixed into.
+    # Attributes of the pipeline that uses this mixin.
     scheduler: Any
 
     _lora_loadable_modules = list(COMPONENTS)

@@ -68,7 +68,7 @@ def write_loader(folder: str | Path, class_name: str) -> None:
 class ModelCardMixin:
     """Gives a pipeline `model_card` and a `push_to_hub` that brings it along."""
 
-    # Of the pipeline that this is mixed into.
+    # Attributes of the pipeline that uses this mixin.
     components: dict[str, Any]
     codec: Any
     tokenizer: Any

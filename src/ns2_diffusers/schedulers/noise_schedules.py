@@ -18,7 +18,7 @@ DEFAULT_TEMPERATURE = 1.2**2
 PREDICTION_TYPES = ("sample", "v_prediction", "epsilon")
 BETA_SCHEDULES = ("linear", "cosine", "sigmoid", "scaled_linear", "squaredcos_cap_v2")
 
-# What the paper's linear schedule leaves of the signal's power at t = 1: exp(-(0.05 + 20) / 2), about 4.4e-5.
+# Share of the signal's power that the paper's linear schedule leaves at t = 1: exp(-(0.05 + 20) / 2), about 4.4e-5.
 _TERMINAL_ALPHA_BAR = math.exp(-10.025)
 
 
@@ -112,7 +112,7 @@ class VariancePreservingMixin:
             `init_noise_sigma` is 1 / √temperature. A pipeline scales the noise itself for another temperature.
     """
 
-    # Of the scheduler that this is mixed into.
+    # Attributes of the scheduler that uses this mixin.
     config: Any
     timesteps: torch.Tensor
     num_inference_steps: int | None

@@ -19,7 +19,7 @@ _PHONES = {
     **dict.fromkeys("Tɾʔ", "T"),
 }
 _STRESS = {"ˈ": "1", "ˌ": "2"}
-# What has no place in the table comes through as it is, for the tokenizer to name.
+# Symbols that are not in the table are passed on unchanged, so that the tokenizer can name them.
 _SIGN = re.compile("|".join([*sorted([*_PHONES, *_STRESS], key=len, reverse=True), "."]))
 # The n of "eaten" and "frightened" is a syllable, to which CMU gives a vowel; its "wh" is a plain W; quotes
 # make no pause.

@@ -70,7 +70,7 @@ def set_to_notes(
         is_last = number + 1 == len(vowels)
         between = slice(vowel + 1, None if is_last else vowels[number + 1])
         pitch[vowel], pitch[between] = hz[number], hz[number if is_last else number + 1]
-        # What follows the last vowel comes after the song.
+        # Symbols after the last vowel come after the song.
         taken = 0 if is_last else frames[between].sum()
         if taken > length // 2:
             frames[between] = frames[between] * (length // 2) // taken

@@ -23,7 +23,7 @@ from .readings import READING, hide_readings
 
 BACKENDS = ("english", "arpabet", "misaki", "espeak", "none")
 NORMALIZERS = ("ours", "nemo", "none")
-# Of the backends that do not speak every language espeak knows.
+# Languages of the backends that do not support all of espeak's.
 LANGUAGES = {"english": ("en-us", "en-gb"), "arpabet": ("en-us",), "misaki": ("en-us", "en-gb")}
 HIBARI = "hibari-tts>=0.2.1,<0.3"
 

@@ -30,7 +30,7 @@ MARKS = (
 )
 TONES = "123456789˥˦˧˨˩"
 SYMBOLS = PAD + PUNCTUATION + LETTERS + IPA + MARKS + TONES
-# What backends with symbols of their own write.
+# Symbols of backends that have their own.
 VOCABULARIES = {"arpabet": arpabet.SYMBOLS}
 
 # Signs that look different in Unicode and are the same phoneme.

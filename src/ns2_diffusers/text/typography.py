@@ -7,7 +7,7 @@ import unicodedata
 
 from .edits import Edit
 
-# What every language writes in more than one way.
+# Characters that every language writes in more than one way.
 _SAME: dict[str, str] = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width forms of ASCII
     **{ligature: unicodedata.normalize("NFKC", ligature) for ligature in "ﬀﬁﬂﬃﬄﬅﬆ"},
@@ -28,7 +28,7 @@ _SAME: dict[str, str] = {
     "\u2044": "/",
     "\u2215": "/",
 }
-# What is read in English by another way of writing it.
+# Characters that are read in English by another spelling.
 _ENGLISH: dict[str, str] = {
     **dict.fromkeys("‘’‛ʼʹ′‵´`", "'"),
     **dict.fromkeys("“”„‟″‶«»‹›〝〞", '"'),

@@ -139,7 +139,7 @@ def check_contents(folder: Path) -> None:
                 _IndexUnpickler(io.BytesIO(path.read_bytes())).load()
             elif path.suffix in (".bin", ".pt", ".pth", ".pkl"):
                 with weights_only():
-                    # Of accelerate, as it knows the arrays that the state of numpy's generator is made of.
+                    # accelerate lists the array types that the state of numpy's generator consists of.
                     load(path, map_location="meta")
         except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
             raise ValueError(

@@ -17,7 +17,7 @@ from .alignment import align_batch
 if TYPE_CHECKING:
     from ..pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline
 
-# What of a pipeline is trained.
+# The components of a pipeline that are trained.
 COMPONENTS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")
 TIMESTEP_SAMPLINGS = ("uniform", "logit_normal", "stratified")
 

@@ -251,7 +251,7 @@ class TrainingRun:
         rewind_log(self.accelerator, self.directory, self.step)
         start_tracking(self.accelerator, self.args.tracker_project_name, self.args)
 
-    # What people see
+    # Output
 
     def say(self, text: str) -> None:
         """Print a line on the main process, without disturbing the progress bar."""

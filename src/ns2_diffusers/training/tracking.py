@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOG_NAME = "log.jsonl"
-# What a line of the log says besides losses.
+# Keys of a log line that are not losses.
 NOT_LOSSES = ("step", "seconds", "learning_rate", "gradient_norm", "skipped_steps", "audio_seconds_per_second")
 
 

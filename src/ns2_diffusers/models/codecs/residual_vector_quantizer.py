@@ -14,7 +14,7 @@ from torch import nn
 
 from ..offloading import runs_like_forward
 
-# Of the first initialisation.
+# Settings of the k-means initialisation.
 KMEANS_ITERATIONS = 10
 
 

@@ -95,7 +95,7 @@ class MelEncoder(nn.Module):
 ENCODERS: dict[str, Callable | None] = {"mel": MelEncoder, "seanet": None, "none": lambda: None}
 HEADS: dict[str, Callable] = {"istft": ISTFTHead, "harmonic": HarmonicHead}
 FLAT_NAMES = {"dim": "encoder_dim", "intermediate_dim": "encoder_intermediate_dim", "num_layers": "encoder_layers"}
-# What configs had before encoder, backbone and head had configs of their own.
+# Settings of older configs, before encoder, backbone and head had configs of their own.
 FLAT_SETTINGS = {"channels", "n_fft", "n_mels", "fine_hop_length", "fine_n_mels", "seanet_config"}
 FLAT_SETTINGS |= {f"encoder_{name}" for name in ("type", "dim", "intermediate_dim", "layers")}
 FLAT_SETTINGS |= {f"decoder_{name}" for name in ("dim", "intermediate_dim", "layers")} | {"head_type"}

@@ -33,7 +33,7 @@ _SIGNS = "".join(symbols.GREEK) + "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _LETTER = rf"[^\W\d_{_SIGNS}]"
 _TOKEN = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|\d+|[^\s\w]|[_{_SIGNS}]")
 
-# What begins with a digit, a sign of a number or a currency, the more specific first.
+# Classes that begin with a digit, a sign or a currency, the more specific first.
 NUMBER_RULES: tuple[Rule, ...] = (
     *addresses.RULES[1:2],
     *telephones.RULES,

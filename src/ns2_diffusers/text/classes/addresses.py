@@ -38,7 +38,7 @@ _FILES = frozenset(
     "sh bat exe dll zip tar gz tgz rar iso jpg jpeg png gif svg bmp tiff webp mp3 mp4 wav flac ogg avi mov mkv md tex "
     "log ini cfg conf yml yaml toml sql db bak tmp apk dmg deb rpm jar war env lock".split()
 )
-# How the last parts of names are said where letters would be wrong.
+# Readings of the last parts of names that are not spelled.
 _SAID = {
     "com": "com",
     "org": "org",

@@ -22,7 +22,7 @@ MONTHS = "January February March April May June July August September October No
 DETERMINERS = frozenset(
     "a an the this that these those my your his her its our their every each per another any one some no".split()
 )
-# What follows a quantity and is not a noun that it measures: "5 km of road", "a 5 km or so".
+# Words after a quantity that are not the noun it measures: "5 km of road", "a 5 km or so".
 FUNCTION_WORDS = frozenset(
     "a an the of and or to in on at by for from with than as is are was were be been has "
     "have had will would can could "
