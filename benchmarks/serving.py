@@ -16,6 +16,7 @@ import argparse
 import json
 import random
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,11 +35,19 @@ def main(argv=None):
     parser.add_argument("--sentences", type=int, default=2, help="of each text")
     parser.add_argument("--pid", type=int, help="of the server, whose memory the soak watches")
     args = parser.parse_args(argv)
+    check_server(args.url)
     texts = make_texts(args.sentences)
     if args.mode == "load":
         load(args, texts)
     else:
         soak(args, texts)
+
+
+def check_server(url: str) -> None:
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=10)
+    except OSError as error:
+        raise SystemExit(f"no server answers at {url} ({error}): start it with ns2-diffusers serve.") from error
 
 
 def make_texts(sentences: int) -> list[str]:
@@ -87,6 +96,9 @@ def load(args: argparse.Namespace, texts: list[str]) -> None:
             for name in ("first", "whole")
         ]
         count = stats.get("whole", "sound").num_requests
+        if not count:
+            print(f"{clients:7}  no request was answered in {elapsed:g} s: take more --seconds", flush=True)
+            continue
         shown = "  ".join(" ".join(f"{seconds:.2f}" for seconds in each) for each in times)
         print(f"{clients:7}  {count / elapsed:10.2f}  {shown}  {stats.total.num_failures}", flush=True)
 
