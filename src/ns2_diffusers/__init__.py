@@ -5,9 +5,14 @@ optional library cannot be imported.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from .registration import register_pipelines
+
+# onnxruntime, which the English phonemizer brings and diffusers imports, writes a device id under the user's cache and
+# sends events, unless it is told not to before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Type checkers see the real classes; a test holds these imports to `_HOMES`.
 if TYPE_CHECKING:

@@ -198,8 +198,6 @@ class _Hibari:
 
     def __init__(self, british):
         try:
-            # onnxruntime, which hibari needs for unknown words, would write a device id and send events otherwise.
-            os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
             from hibari.g2p import G2P
         except ImportError as error:
             raise ImportError(
