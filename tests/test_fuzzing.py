@@ -1,7 +1,6 @@
 """Random input, within bounds: text, audio, arguments, voice files, notes. `fuzz/` looks longer."""
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,9 @@ from hypothesis import strategies as st
 from ns2_diffusers import Voice
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.untrusted import check_config
+from targets import CLEAR, TARGETS, outcome
 
 FUZZ = Path(__file__).parents[1] / "fuzz"
-sys.path.append(str(FUZZ))
-
-from targets import CLEAR, TARGETS, outcome  # noqa: E402
 
 # The same inputs in every run, and no limit on the time of one on a busy machine.
 bounded = settings(
