@@ -1,7 +1,11 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+
+import numpy as np
+import pytest
 
 from ns2_diffusers import NaturalSpeech2Pipeline
 from ns2_diffusers.pipelines import model_card
@@ -18,6 +22,20 @@ def test_a_card_says_how_the_weights_came_about(tiny_pipeline):
 def test_a_card_licenses_nothing_unasked(tiny_pipeline):
     card = tiny_pipeline.model_card("me/voice", training={"steps": "1"})
     assert card.data.license is None and "licen" not in card.content.lower() and "apache" not in card.content.lower()
+
+
+@pytest.mark.parametrize("unconditional", [False, True])
+def test_the_example_of_a_card_runs(make_tiny_pipeline, clips, tmp_path, monkeypatch, unconditional):
+    pipe = make_tiny_pipeline(unconditional=unconditional)
+    pipe.save_pretrained(tmp_path / "voice")
+    shutil.copyfile(clips[0], tmp_path / "voice.wav")
+    monkeypatch.chdir(tmp_path)
+    card = pipe.model_card("./voice")
+    found = {}
+    exec(card.content.split("```python\n")[1].split("```")[0], found)
+    assert type(found["pipe"]) is type(pipe) and np.isfinite(found["audio"]).all()
+    assert card.data.pipeline_tag == (None if unconditional else "text-to-speech")
+    assert ("tokenizer" in card.content) == (not unconditional)
 
 
 # What diffusers knows of this package is what the repository tells it.

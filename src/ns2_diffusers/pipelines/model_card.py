@@ -13,21 +13,21 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 BODY = """
 # {name}
 
-A NaturalSpeech 2 pipeline ([arXiv 2304.09116](https://arxiv.org/abs/2304.09116)): zero-shot speech from a few
-seconds of a voice, made with `ns2_diffusers` (`pip install ns2-diffusers`).
+A NaturalSpeech 2 pipeline ([arXiv 2304.09116](https://arxiv.org/abs/2304.09116)): {summary}. It is made with
+`ns2_diffusers` (`pip install ns2-diffusers`).
 
 ```python
-from ns2_diffusers import NaturalSpeech2Pipeline
+from ns2_diffusers import {class_name}
 
-pipe = NaturalSpeech2Pipeline.from_pretrained("{repo_id}")
-audio = pipe("Any text at all.", prompt_audio="voice.wav").audios[0]
+pipe = {class_name}.from_pretrained("{repo_id}")
+audio = pipe({example}).audios[0]
 ```
 
 | component | class | parameters |
 |---|---|---|
 {components}
 
-Sampling rate {sampling_rate} Hz; {frame_rate:g} latent frames per second; tokenizer backend {backend}.
+Sampling rate {sampling_rate} Hz; {frame_rate:g} latent frames per second{reading}.
 {training}
 ## Use and misuse
 
@@ -71,8 +71,11 @@ class ModelCardMixin:
     # Attributes of the pipeline that uses this mixin.
     components: dict[str, Any]
     codec: Any
-    tokenizer: Any
     save_pretrained: Any
+    # What the card says of it: what comes out, how to call it, and the hub's name of the task, if it has one.
+    _card_summary: str
+    _card_example: str
+    _card_task: str | None = None
 
     if TYPE_CHECKING:
 
@@ -101,17 +104,21 @@ class ModelCardMixin:
         data = ModelCardData(
             license=license,
             library_name="ns2_diffusers",
-            pipeline_tag="text-to-speech",
-            tags=["text-to-speech", "naturalspeech2", "diffusers", "zero-shot"],
+            pipeline_tag=self._card_task,
+            tags=[*filter(None, [self._card_task]), "audio", "naturalspeech2", "diffusers"],
         )
         facts = "\n".join(f"| {name} | {fact} |" for name, fact in (training or {}).items() if fact is not None)
+        tokenizer = self.components.get("tokenizer")
         body = BODY.format(
             name=repo_id.split("/")[-1],
             repo_id=repo_id,
+            class_name=type(self).__name__,
+            summary=self._card_summary,
+            example=self._card_example,
             components=component_rows(self.components),
             sampling_rate=self.sampling_rate,
             frame_rate=self.codec.frame_rate,
-            backend=getattr(self.tokenizer, "backend", "none"),
+            reading="" if tokenizer is None else f"; tokenizer backend {tokenizer.backend}",
             training=f"\n## Training\n\n| | |\n|---|---|\n{facts}\n" if facts else "",
         )
         return ModelCard(f"---\n{data.to_yaml()}\n---\n{body}")

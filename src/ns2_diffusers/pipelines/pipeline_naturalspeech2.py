@@ -64,6 +64,9 @@ class NaturalSpeech2Pipeline(LatentDiffusionMixin, LoraMixin, ModelCardMixin, Ch
         max_utterance_seconds: what one sentence, or a song, may last; more is an error before memory is taken for it.
     """
 
+    _card_summary = "zero-shot speech from a few seconds of a voice"
+    _card_example = '"Any text at all.", prompt_audio="voice.wav"'
+    _card_task = "text-to-speech"
     model_cpu_offload_seq = "prompt_encoder->phoneme_encoder->variance_adaptor->denoiser->codec"
 
     def __init__(

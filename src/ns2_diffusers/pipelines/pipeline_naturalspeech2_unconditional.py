@@ -40,6 +40,8 @@ class NaturalSpeech2UnconditionalPipeline(
             for it.
     """
 
+    _card_summary = "audio from noise alone, without text and prompt"
+    _card_example = "audio_length_in_s=4.0"
     model_cpu_offload_seq = "denoiser->codec"
 
     def __init__(
