@@ -299,6 +299,23 @@ def test_an_unfinished_book_of_another_text_is_begun_anew(tmp_path):
     assert not UnfinishedSpeech(path, {"text": "b"}, 16000).find()
 
 
+@pytest.mark.parametrize("change", [["--speed", "1.5"], ["--no-limiter"], ["--voice", "george"], ["--seed", "4"]])
+def test_a_killed_book_that_is_asked_otherwise_is_begun_anew(run, monkeypatch, change):
+    speak, made = NaturalSpeech2Pipeline.speak, []
+
+    def killed_at_two(pipe, utterances, *rest):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.extend(utterances)
+        return speak(pipe, utterances, *rest)
+
+    monkeypatch.setattr(NaturalSpeech2Pipeline, "speak", killed_at_two)
+    assert run("generate", BOOK, "-o", "book.wav")[0] == 130
+    made.clear()
+    status, printed = run("generate", BOOK, "-o", "book.wav", *change)
+    assert status == 130 and len(made) == 2 and "are there already" not in printed.err
+
+
 def test_a_book_in_chapters(run, tiny_pipeline):
     chapters = [f"# Day {number}\n\n{BOOK}" for number in (1, 2)]
     Path("book.md").write_text("\n\n".join(chapters))

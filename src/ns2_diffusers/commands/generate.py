@@ -251,7 +251,8 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
         return given if given is None else hashlib.sha256(given.latents.numpy().tobytes()).hexdigest()
 
     names = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype", "unknown", "speed")
-    numbers = {name: getattr(args, name) for name in (*names, "pitch_shift", "gap")}
+    names += ("pitch_shift", "gap", "loudness", "no_limiter", "watermark")
+    numbers = {name: getattr(args, name) for name in names}
     reading = [pipe.tokenizer.fingerprint, pipe.tokenizer.lexicon]
     model = str(args.model or os.environ.get("NS2_DIFFUSERS_MODEL") or "")
     return numbers | {"text": text, "voice": voice(options.get("voice")), "reading": reading, "model": model}
