@@ -250,8 +250,8 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
             return {name: voice(each) for name, each in given.items()}
         return given if given is None else hashlib.sha256(given.latents.numpy().tobytes()).hexdigest()
 
-    names = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype", "unknown", "speed")
-    names += ("pitch_shift", "gap", "loudness", "no_limiter", "watermark")
+    sampling = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype")
+    names = (*sampling, "unknown", "speed", "pitch_shift", "gap", "loudness", "no_limiter", "watermark")
     numbers = {name: getattr(args, name) for name in names}
     reading = [pipe.tokenizer.fingerprint, pipe.tokenizer.lexicon]
     model = str(args.model or os.environ.get("NS2_DIFFUSERS_MODEL") or "")
