@@ -76,6 +76,7 @@ def parse_args(argv=None):
     parser.set_defaults(checkpoints_total_limit=1, tracker_project_name="naturalspeech2-distillation")
     args = parser.parse_args(argv)
     arguments.check_speech(parser, args)
+    args.lora_alpha = args.lora_rank if args.lora_alpha is None else args.lora_alpha
     return args
 
 
@@ -176,9 +177,8 @@ def distill(pipe, stage, args):
 
 def save(run, made, adapters, stage, args):
     """Let the student speak, and write its pipeline with its card, and its adapters beside."""
-    alpha = args.lora_alpha or args.lora_rank
     adapters = {f"denoiser.{name}": tensor for name, tensor in adapters.items()}
-    merge_lora({"denoiser": made.denoiser}, adapters, alpha)
+    merge_lora({"denoiser": made.denoiser}, adapters, args.lora_alpha)
     if args.validation_texts:
         made.to(run.accelerator.device)
         folder = Path(args.output_dir) / "samples" / stage.name
@@ -196,7 +196,7 @@ def save(run, made, adapters, stage, args):
         # Adapters alone do not bring the input for guidance.
         if adapters and stage.method != "guidance":
             steps = stage.student_steps
-            made.save_lora_weights(folder / stage.name, **lora_to_save(adapters, alpha), student_steps=steps)
+            made.save_lora_weights(folder / stage.name, **lora_to_save(adapters, args.lora_alpha), student_steps=steps)
     run.say(f"saved after {run.step} steps")
 
 
@@ -213,7 +213,7 @@ def build_student(teacher, stage, args):
     if args.gradient_checkpointing:
         student.enable_gradient_checkpointing()
     if args.lora_rank is not None:
-        add_lora({"denoiser": student}, ["denoiser"], args.lora_rank, args.lora_alpha or args.lora_rank)
+        add_lora({"denoiser": student}, ["denoiser"], args.lora_rank, args.lora_alpha)
         if stage.method == "guidance":
             student.time_embedding.guidance_mlp.requires_grad_(True)
     return student, copy.deepcopy(student) if stage.method == "consistency" else None

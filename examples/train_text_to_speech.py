@@ -96,6 +96,7 @@ def parse_args(argv=None):
         parser.error("--lora_rank adapts a trained pipeline: give --pretrained_pipeline.")
     if args.validation_dataset_dir and args.validation_utterances:
         parser.error("give --validation_dataset_dir or --validation_utterances, not both.")
+    args.lora_alpha = args.lora_rank if args.lora_alpha is None else args.lora_alpha
     return args
 
 
@@ -157,17 +158,13 @@ def load_aligner(pipe, args):
     return PhonemeAligner(vocab_size=len(pipe.tokenizer), feature_channels=pipe.codec.latent_channels)
 
 
-def lora_alpha(args):
-    return args.lora_rank if args.lora_alpha is None else args.lora_alpha
-
-
 def averaged_models(run, configs, args):
     """The models with averaged weights, adapters merged in, and the adapters; nothing but on the main process."""
     state, adapters = split_lora(run.average.state_dict())
     if not state:
         return {}, {}
     models = build_models(configs, state)
-    merge_lora(models, adapters, lora_alpha(args))
+    merge_lora(models, adapters, args.lora_alpha)
     return models, adapters
 
 
@@ -252,7 +249,7 @@ def save(run, pipe, models, adapters, args):
         pipe.save_pretrained(folder)
         card.save(folder / "README.md")
         if adapters:
-            pipe.save_lora_weights(folder, **lora_to_save(adapters, lora_alpha(args)))
+            pipe.save_lora_weights(folder, **lora_to_save(adapters, args.lora_alpha))
         if "aligner" in models:
             models["aligner"].save_pretrained(folder / "aligner")
     run.say(f"pipeline saved to {args.output_dir} after {run.step} steps")
@@ -266,7 +263,7 @@ def main(args):
     models, aligner = {name: getattr(pipe, name) for name in COMPONENTS}, load_aligner(pipe, args)
     configs = model_configs(models if aligner is None else models | {"aligner": aligner})
     if args.lora_rank is not None:
-        add_lora(models, args.lora_components, args.lora_rank, lora_alpha(args))
+        add_lora(models, args.lora_components, args.lora_rank, args.lora_alpha)
     config = ObjectiveConfig(**{field.name: getattr(args, field.name) for field in fields(ObjectiveConfig)})
     objective = TrainingObjective.from_pipeline(pipe, config, aligner)
     if args.gradient_checkpointing:

@@ -77,6 +77,7 @@ def parse_args(argv=None):
     arguments.add_validation_argument(parser)
     add("--validation_samples", type=int, default=0, help="number of samples to generate at each validation")
     add("--validation_inference_steps", type=int, default=32, help="number of sampling steps for these samples")
+    add("--license", help="licence of the weights, for the model card; none if not given")
     parser.set_defaults(tracker_project_name="ns2-unconditional")
     args = parser.parse_args(argv)
     if bool(args.train_data) == bool(args.dataset_dir):
@@ -166,8 +167,10 @@ def main(args):
     run.train(batches, compute, schedule, validate if args.validation_samples else None, audio)
     averaged = averaged_pipeline()
     if averaged is not None:
+        facts = {"data": Path(args.train_data or args.dataset_dir).name, **run.facts(), "licence": args.license}
         with whole_parts(args.output_dir) as folder:
             averaged.save_pretrained(folder)
+            averaged.model_card(Path(args.output_dir).name, args.license, facts).save(folder / "README.md")
         run.say(f"pipeline saved to {args.output_dir} after {run.step} steps")
     run.end()
     return averaged

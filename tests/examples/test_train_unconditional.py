@@ -61,13 +61,17 @@ def test_it_learns_one_sound_and_leaves_a_pipeline(script, codec, clips, tmp_pat
     soundfile.write(folder / "sound.wav", audio[rate : rate + int(0.4 * rate)], rate)
     extra = ["--train_data", folder, "--codec", codec, "--max_train_steps", 60, "--lr_scheduler", "constant"]
     extra += ["--learning_rate", 3e-3, "--ema_decay", 0.9, "--validation_samples", 2, "--validation_steps", 60]
-    made = run(script, output, *extra, "--validation_inference_steps", 2, "--report_to", "tensorboard")
+    extra += ["--validation_inference_steps", 2, "--report_to", "tensorboard", "--license", "cc-by-4.0"]
+    made = run(script, output, *extra)
     rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20, 30, 40, 50, 60]
     assert list(rows[0])[:3] == ["step", "seconds", "data"]
     assert rows[-1]["data"] < 0.6 * rows[0]["data"]
     assert {path.name for path in (output / "samples").iterdir()} == {"00000060-0.wav", "00000060-1.wav"}
 
+    card = (output / "README.md").read_text(encoding="utf-8")
+    for part in ("license: cc-by-4.0", "| data | one |", "| steps | 60", "| licence | cc-by-4.0 |"):
+        assert part in card
     pipe = NaturalSpeech2UnconditionalPipeline.from_pretrained(output)
     for name, tensor in made.denoiser.state_dict().items():
         assert torch.equal(pipe.denoiser.state_dict()[name], tensor)
