@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ns2_diffusers import EncodecCodec
 from ns2_diffusers.models.lora import LoraModelMixin
 
 from .cases import CASES, build
@@ -114,3 +115,17 @@ for method in (model.add_adapter, model.load_lora_adapter):
 def test_the_package_imports_without_peft_and_says_what_to_install():
     printed = subprocess.run([sys.executable, "-c", WITHOUT_PEFT], capture_output=True, text=True, check=True).stdout
     assert printed == 'LoRA needs peft: pip install "ns2-diffusers[lora]".\n' * 2
+
+
+def test_a_codec_with_weight_norm_says_that_it_takes_none(tmp_path):
+    sizes = {"latent_channels": 8, "num_filters": 4, "num_codebooks": 4, "codebook_size": 16, "ratios": [4, 2, 2]}
+    config = peft.LoraConfig(r=2, target_modules=["shortcut.conv"], init_lora_weights=False)
+    grouped = EncodecCodec(**sizes, norm="time_group_norm")
+    grouped.add_adapter(config)
+    grouped.save_lora_adapter(tmp_path)
+    codec = EncodecCodec(**sizes)
+    names = list(codec.state_dict())
+    for add in (lambda: codec.add_adapter(config), lambda: codec.load_lora_adapter(tmp_path, prefix=None)):
+        with pytest.raises(ValueError, match="takes no LoRA adapters where norm is 'weight_norm'.*as a whole"):
+            add()
+    assert list(codec.state_dict()) == names

@@ -21,15 +21,19 @@ def require_peft() -> None:
 class LoraModelMixin(PeftAdapterMixin):
     """diffusers' `PeftAdapterMixin` for models with dilated convolutions; put it before `ModelMixin`."""
 
+    def check_takes_adapters(self) -> None:
+        """Raise an ImportError without `peft`; a model without weights to adapt raises a ValueError."""
+        require_peft()
+
     @functools.wraps(PeftAdapterMixin.add_adapter)
     def add_adapter(self, *args, **kwargs) -> None:
-        require_peft()
+        self.check_takes_adapters()
         super().add_adapter(*args, **kwargs)
         dilate_adapters(self)
 
     @functools.wraps(PeftAdapterMixin.load_lora_adapter)
     def load_lora_adapter(self, *args, **kwargs) -> None:
-        require_peft()
+        self.check_takes_adapters()
         super().load_lora_adapter(*args, **kwargs)
         dilate_adapters(self)
 

@@ -103,6 +103,14 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         )
         self.gradient_checkpointing = False
 
+    def check_takes_adapters(self) -> None:
+        super().check_takes_adapters()
+        if self.config.norm == "weight_norm":
+            raise ValueError(
+                "EncodecCodec takes no LoRA adapters where norm is 'weight_norm': the weight of a convolution exists "
+                "only while it runs. Train the codec as a whole (examples/train_codec.py --pretrained_codec)."
+            )
+
     @property
     def seanet_config(self) -> dict:
         """Settings of `build_seanet` for encoder and decoder, other than `dimension`."""
