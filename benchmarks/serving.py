@@ -20,21 +20,27 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ns2_diffusers.training.arguments import HelpFormatter
+
 SENTENCES = Path(__file__).parent / "sentences.txt"
 VOICES = ("emma", "george", "bella")
 HEADER_BYTES = 44
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("load", "soak"))
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=30.0, help="of load with each number of clients")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the soak")
-    parser.add_argument("--sentences", type=int, default=2, help="of each text")
-    parser.add_argument("--pid", type=int, help="of the server, whose memory the soak watches")
-    args = parser.parse_args(argv)
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("mode", choices=("load", "soak"), help="load of several clients, or a long run of mixed requests")
+    add("--url", default="http://127.0.0.1:8000", help="address of the server")
+    add("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients (load)")
+    add("--seconds", type=float, default=30.0, help="seconds with each number of clients (load)")
+    add("--minutes", type=float, default=10.0, help="minutes of the soak")
+    add("--sentences", type=int, default=2, help="number of sentences per text")
+    add("--pid", type=int, help="process of the server, whose memory the soak measures; not measured if not given")
+    return parser.parse_args(argv)
+
+
+def main(args):
     check_server(args.url)
     texts = make_texts(args.sentences)
     if args.mode == "load":
@@ -173,4 +179,4 @@ def memory(pid: int | None) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_args())

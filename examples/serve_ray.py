@@ -17,8 +17,8 @@ from ns2_diffusers.training.arguments import HelpFormatter
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("--model", help="pipeline directory or hub id; the bundled model if missing")
-    parser.add_argument("--voices", help="folder of voices that all nodes can read")
+    parser.add_argument("--model", help="pipeline directory or hub id; the bundled model if not given")
+    parser.add_argument("--voices", help="folder of voices that all nodes can read; no added voices if not given")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on")
     parser.add_argument("--min_replicas", type=int, default=1, help="replicas without load")
