@@ -1,5 +1,8 @@
 """Names that could be a stranger's repository, and files and configs that a stranger made."""
 
+import contextlib
+
+import diffusers
 import pytest
 
 from ns2_diffusers.untrusted import check_config, check_config_file, check_safetensors_header, check_source
@@ -112,3 +115,21 @@ def test_a_header_that_is_too_large(tmp_path):
     check_safetensors_header(path, 1000)
     with pytest.raises(ValueError, match="would have 1000 bytes, and there are at most 999"):
         check_safetensors_header(path, 999)
+
+
+def test_default_configs_of_every_scheduler_of_diffusers():
+    checked = 0
+    for name in dir(diffusers):
+        kind = getattr(diffusers, name) if name.endswith("Scheduler") else None
+        if isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin):
+            # Some need a library that is not here, or have no defaults.
+            with contextlib.suppress(ImportError, TypeError):
+                check_config(kind().config, name)
+                checked += 1
+    assert checked > 30
+
+
+def test_infinity_is_no_bound_and_nan_is_no_number():
+    check_config({"lambda_min_clipped": float("-inf")}, "it")
+    with pytest.raises(ValueError, match="lambda_min_clipped is nan"):
+        check_config({"lambda_min_clipped": float("nan")}, "it")

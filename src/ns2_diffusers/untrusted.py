@@ -17,6 +17,8 @@ MOST = (
     (re.compile(""), 65_536),
 )
 MOST_ENTRIES = 100_000  # of a list or an object in a config
+# Settings of diffusers' schedulers for which infinity means "no bound".
+UNBOUNDED = {"lambda_min_clipped"}
 MOST_CONFIG_BYTES = 16 * 2**20
 # A safetensors file begins with the length of its JSON header, which names and describes the tensors.
 MOST_HEADER_BYTES = 16 * 2**20
@@ -73,7 +75,7 @@ def _check_value(name: str, value: Any, where: str) -> None:
             raise ValueError(f"{name} in the config of {where} has {len(value)} entries; at most {MOST_ENTRIES}.")
         for key, each in value.items() if isinstance(value, Mapping) else ((name, each) for each in value):
             _check_value(str(key), each, where)
-    elif isinstance(value, float) and not math.isfinite(value):
+    elif isinstance(value, float) and not math.isfinite(value) and (math.isnan(value) or name not in UNBOUNDED):
         raise ValueError(f"{name} is {value} in the config of {where}; wanted a finite number.")
     elif isinstance(value, int) and not isinstance(value, bool):
         most = next(most for pattern, most in MOST if pattern.search(name))
