@@ -182,11 +182,13 @@ def explain(text: str, backend: str, language: str, **options) -> list[Word]:
 
 
 def _explained(normalized: Normalized, text: str, language: str, lexicon: dict[str, str] | None) -> list[Word]:
-    words = []
+    words: list[Word] = []
     for spoken, space, phonemes, source, position in _hibari_words(normalized, language, lexicon):
         start, end = normalized.source_span(position, position + len(spoken))
-        rule = normalized.rule_at(position)
-        words.append(Word(text[start:end], spoken, phonemes, source, rule, start, end, bool(space)))
+        # The words of one long number share what is written, which a copy for each would make quadratic.
+        alike = bool(words) and (words[-1].start, words[-1].end) == (start, end)
+        written = words[-1].written if alike else text[start:end]
+        words.append(Word(written, spoken, phonemes, source, normalized.rule_at(position), start, end, bool(space)))
     return words
 
 
