@@ -23,7 +23,7 @@ class Quiet:
 @pytest.fixture
 def quiet(monkeypatch):
     monkeypatch.setattr(watermark, "watermarker", Quiet)
-    monkeypatch.setattr("ns2_diffusers.pipelines.latent_diffusion.watermarker", Quiet)
+    monkeypatch.setattr("ns2_diffusers.pipelines.sampling.watermarker", Quiet)
 
 
 @pytest.mark.parametrize("shape", [(0,), (100,), (1000,), (2, 1000)])

@@ -52,10 +52,19 @@ def test_latents_of_no_voice(tmp_path, what):
         Voice.load(path)
 
 
-@pytest.mark.parametrize("latents", [None, [[0.0]], np.zeros((4, 7), np.float32), "latents"])
+@pytest.mark.parametrize("latents", [None, [[0.0]], np.zeros((4, 7), np.int64), "latents"])
 def test_latents_that_are_no_tensor(latents):
-    with pytest.raises(TypeError, match="wanted a tensor"):
+    with pytest.raises(TypeError, match="wanted (a tensor or an array|floating-point numbers)"):
         Voice(latents, FINGERPRINT)
+
+
+def test_latents_in_an_array_are_those_of_a_tensor(tmp_path):
+    latents = np.linspace(-1, 1, 28).reshape(4, 7)
+    Voice(latents, FINGERPRINT).save(tmp_path / "array.safetensors")
+    loaded = Voice.load(tmp_path / "array.safetensors")
+    assert torch.equal(loaded.latents, torch.from_numpy(latents).float())
+    again = Voice.load(tmp_path / "array.safetensors", framework="np").latents
+    assert again.dtype == np.float32 and np.array_equal(again, loaded.latents.numpy())
 
 
 @pytest.mark.parametrize("fingerprint", [None, "", 5, b"0123", "x" * 65])

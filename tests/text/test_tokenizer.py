@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.text.tokenizer import SYMBOLS
+from ns2_diffusers.text.reader import SYMBOLS
 
 ROOT = Path(__file__).parents[2]
 TRANSCRIPTS = ROOT / "examples/asterisk/metadata.csv"

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
+from ns2_diffusers.text.reader import NothingToSpeakError
 from ns2_diffusers.text.sentences import split_sentences
-from ns2_diffusers.text.tokenizer import NothingToSpeakError
 
 
 @pytest.fixture(scope="module")

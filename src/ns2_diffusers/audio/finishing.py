@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import torch
-from torch.nn.functional import avg_pool1d, max_pool1d, pad
+
+from ..arrays import as_array, like
 
 # What the limiter leaves: a step of 16 bits below full scale.
 CEILING = 1 - 2**-15
@@ -16,26 +18,38 @@ LEAST_LOUDNESS, MOST_LOUDNESS = -60.0, -5.0
 BLOCK_SECONDS = 0.4
 
 
-def limit(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+def limit(waveform: Any, sampling_rate: int) -> Any:
     """Turn a waveform (samples,) or (channels, samples) down where it goes beyond [-1, 1], for a few milliseconds.
 
-    One that stays within is returned as it is. The gain is the same for all channels, 1 where the peak is 5 ms away,
-    and never higher than what keeps a sample within the ceiling: the least gain that is wanted within 5 ms, averaged
-    over 5 ms.
+    An array or a tensor; one that stays within is returned as it is. The gain is the same for all channels, 1 where
+    the peak is 5 ms away, and never higher than what keeps a sample within the ceiling: the least gain that is wanted
+    within 5 ms, averaged over 5 ms.
     """
-    peaks = waveform.abs() if waveform.ndim == 1 else waveform.abs().amax(0)
+    samples = as_array(waveform)
+    peaks = np.abs(samples) if samples.ndim == 1 else np.abs(samples).max(0)
     if not len(peaks) or peaks.max() <= 1:
         return waveform
-    wanted = (CEILING / peaks.clamp(min=1e-9)).clamp(max=1.0)[None, None].double()
+    wanted = (CEILING / np.maximum(peaks, 1e-9)).clip(max=1.0).astype(np.float64)
     reach = max(1, round(LIMITER_SECONDS * sampling_rate))
     # The lowest of each window of 2 * reach + 1, then the mean of windows that lie within those.
-    lowest = -max_pool1d(pad(-wanted, (reach, reach), value=-1.0), 2 * reach + 1, stride=1)
+    lowest = _sliding_min(np.pad(wanted, reach, constant_values=1.0), 2 * reach + 1)
     half = reach // 2
-    gain = avg_pool1d(pad(lowest, (half, half), mode="replicate"), 2 * half + 1, stride=1)[0, 0]
-    return (waveform.double() * gain).to(waveform.dtype).clamp(-1, 1)
+    sums = np.cumsum(np.pad(lowest, (half + 1, half), mode="edge"))
+    gain = (sums[2 * half + 1 :] - sums[: -2 * half - 1]) / (2 * half + 1)
+    return like((samples * gain).astype(samples.dtype).clip(-1, 1), waveform)
 
 
-def set_loudness(waveform: torch.Tensor, sampling_rate: int, loudness: float) -> torch.Tensor:
+def _sliding_min(values: np.ndarray, width: int) -> np.ndarray:
+    """The least of each `width` neighbours, (samples - width + 1,)."""
+    span = 1
+    while 2 * span <= width:
+        values = np.minimum(values[:-span], values[span:])
+        span *= 2
+    rest = width - span
+    return np.minimum(values[: len(values) - rest], values[rest:])
+
+
+def set_loudness(waveform: Any, sampling_rate: int, loudness: float) -> Any:
     """Scale a waveform (samples,) or (channels, samples) to an integrated loudness in LUFS (EBU R128, ITU-R BS.1770).
 
     Silence is returned as it is.
@@ -47,7 +61,7 @@ def set_loudness(waveform: torch.Tensor, sampling_rate: int, loudness: float) ->
     return waveform if measured is None else waveform * 10 ** ((loudness - measured) / 20)
 
 
-def measure_loudness(waveform: torch.Tensor, sampling_rate: int) -> float | None:
+def measure_loudness(waveform: Any, sampling_rate: int) -> float | None:
     """Integrated loudness in LUFS of a waveform (samples,) or (channels, samples); None for silence.
 
     One that is shorter than a block of 0.4 s is repeated until it fills one.
@@ -56,7 +70,7 @@ def measure_loudness(waveform: torch.Tensor, sampling_rate: int) -> float | None
         ImportError: pyloudnorm is not installed.
     """
     meter = loudness_meter(sampling_rate)
-    samples = waveform.numpy().T.astype(np.float64)
+    samples = as_array(waveform).T.astype(np.float64)
     wanted = int(BLOCK_SECONDS * sampling_rate) + 1
     if 0 < len(samples) < wanted:
         samples = np.concatenate([samples] * -(-wanted // len(samples)))

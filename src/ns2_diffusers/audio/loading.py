@@ -7,14 +7,20 @@ import math
 import numbers
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
 import soxr
-import torch
 
-AudioInput = str | os.PathLike | np.ndarray | torch.Tensor | tuple | Mapping
+from ..arrays import as_array, is_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+    AudioInput = str | os.PathLike | np.ndarray | torch.Tensor | tuple | Mapping
+else:
+    AudioInput = Any
 WANTED = (
     "give a path, a NumPy array or torch tensor with its sampling rate, a (rate, array) pair, or a dict with "
     "'array' and 'sampling_rate'"
@@ -51,6 +57,19 @@ def load_audio(
     target_sampling_rate: int | None = None,
     max_seconds: float | None = None,
 ) -> tuple[torch.Tensor, int]:
+    """`load_samples` as a tensor."""
+    import torch
+
+    samples, rate = load_samples(audio, sampling_rate, target_sampling_rate, max_seconds)
+    return torch.from_numpy(samples), rate
+
+
+def load_samples(
+    audio: AudioInput,
+    sampling_rate: int | None = None,
+    target_sampling_rate: int | None = None,
+    max_seconds: float | None = None,
+) -> tuple[np.ndarray, int]:
     """Read audio and make it mono, float32 in [-1, 1], at `target_sampling_rate`.
 
     Args:
@@ -87,7 +106,7 @@ def load_audio(
         rate = target_sampling_rate
     if max_seconds is not None:
         waveform = waveform[: int(max_seconds * rate)]
-    return torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32)), rate
+    return np.ascontiguousarray(waveform, dtype=np.float32), rate
 
 
 def seconds_in_header(file: str | os.PathLike | io.BytesIO) -> float:
@@ -99,14 +118,14 @@ def seconds_in_header(file: str | os.PathLike | io.BytesIO) -> float:
     return 0.0 if header.frames == UNKNOWN_FRAMES else header.duration
 
 
-def check_audible(waveform: torch.Tensor, sampling_rate: int, min_seconds: float, what: str) -> None:
+def check_audible(waveform: np.ndarray | torch.Tensor, sampling_rate: int, min_seconds: float, what: str) -> None:
     """Raise a ValueError if `waveform` (samples,) is silent or shorter than `min_seconds`."""
     seconds = len(waveform) / sampling_rate
     if seconds < min_seconds:
         raise ValueError(
             f"{what} lasts {seconds:.2f} s; at least {min_seconds:g} s of speech are wanted: give a longer recording."
         )
-    level = waveform.square().mean().sqrt().item()
+    level = float(np.sqrt(np.square(as_array(waveform)).mean()))
     if level < SILENCE:
         raise ValueError(f"{what} is silent (its level is {level:.1e} of full scale): give a recording of a voice.")
 
@@ -123,6 +142,8 @@ def find_speech(
 
     Returns: first sample and the one after the last.
     """
+    import torch
+
     window = max(1, round(0.02 * sampling_rate))
     padded = torch.nn.functional.pad(waveform.double(), (0, -len(waveform) % window))
     power = padded.view(-1, window).square().mean(1)
@@ -145,7 +166,7 @@ def _read(audio: Any, sampling_rate: Any, seconds: float | None) -> tuple[np.nda
         sampling_rate, audio = decoded.sample_rate, decoded.data
     if isinstance(audio, tuple) and len(audio) == 2 and np.isscalar(audio[0]):
         sampling_rate, audio = audio
-    if not isinstance(audio, (np.ndarray, torch.Tensor)):
+    if not isinstance(audio, np.ndarray) and not is_tensor(audio):
         raise TypeError(f"audio is a {type(audio).__name__}: {WANTED}.")
     if sampling_rate is None:
         raise ValueError(
@@ -251,11 +272,7 @@ def _first_samples(audio: Any, wanted: int | None) -> np.ndarray:
             f"an audio array has shape {tuple(audio.shape)}; wanted (samples,), (channels, samples) or (samples, "
             "channels): one recording at a time."
         )
-    audio = audio[:wanted]
-    if isinstance(audio, torch.Tensor):
-        audio = audio.detach().cpu()
-        audio = (audio.float() if audio.is_floating_point() else audio).numpy()
-    return audio
+    return as_array(audio[:wanted])
 
 
 def _to_float(samples: np.ndarray) -> np.ndarray:

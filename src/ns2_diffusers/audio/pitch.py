@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .contour import bridge_unvoiced
 from .voice_filters import import_world
 
 
@@ -40,15 +41,5 @@ def estimate_f0(
 
 
 def interpolate_unvoiced(f0: torch.Tensor) -> torch.Tensor:
-    """Interpolate the unvoiced frames (F0 of 0) of `f0` (T,) on a logarithmic scale; all zeros stay zero.
-
-    The pitch embedding is trained on contours without gaps because the predictor makes such ones: it learns
-    from voiced frames alone.
-    """
-    voiced = (f0 > 0).cpu().numpy()
-    if not voiced.any():
-        return f0
-    frames = np.arange(len(voiced))
-    log_f0 = np.log(f0.double().cpu().numpy()[voiced])
-    bridged = np.exp(np.interp(frames, frames[voiced], log_f0))
-    return torch.from_numpy(bridged).to(f0)
+    """`bridge_unvoiced` of a tensor (T,)."""
+    return torch.from_numpy(bridge_unvoiced(f0.float().cpu().numpy())).to(f0)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..audio.writing import write_blocks
-from ..pipelines.pipeline_output import SpokenWord
+from ..pipelines.utterances import SpokenWord
 
 HEADER_BYTES = 44
 _BLOCK = 1 << 16

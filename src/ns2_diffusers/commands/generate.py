@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..arrays import as_array
 from ..audio.writing import SUFFIXES, check_suffix, write_blocks
 
 # Texts of more sentences are written as they are made.
@@ -138,10 +139,8 @@ def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def seeded(seed: int | None) -> Any:
-    import torch
-
-    return None if seed is None else torch.Generator().manual_seed(seed)
+def seeded(pipe: Any, seed: int | None) -> Any:
+    return None if seed is None else pipe.make_generator(seed)
 
 
 # One file
@@ -171,7 +170,7 @@ def speak_file(args: argparse.Namespace) -> None:
         **options,
         **sampling_options(args),
         voice_matching=args.matching,
-        generator=seeded(args.seed),
+        generator=seeded(pipe, args.seed),
     )
     audio = spoken.audios[0]
     write_captions(args, output, spoken.words[0], audio.shape[-1] / spoken.sampling_rate)
@@ -225,13 +224,13 @@ def speak_book(pipe: Any, text: str, options: dict[str, Any], args: argparse.Nam
     unfinished = UnfinishedSpeech(output, asked(pipe, text, options, args), pipe.sampling_rate)
 
     def plan(seed: int) -> list[Any]:
-        return pipe.plan(text, generator=seeded(seed), **options)
+        return pipe.plan(text, generator=seeded(pipe, seed), **options)
 
     with progress_bar(args, output.name) as progress:
         pipe.set_progress_bar_config(disable=True)
         seed = secrets.randbits(62) if args.seed is None else args.seed
         # Batches make no processor faster.
-        size = 1 if pipe.device.type == "cpu" else pipe.config.max_batch_size
+        size = 1 if str(pipe.device) == "cpu" else pipe.config.max_batch_size
         speak_to_disk(pipe, plan, settings, matching, unfinished, seed, size, progress)
     if unfinished.peak > 1:
         print(f"note: the audio peaked at {unfinished.peak:.2f} and was scaled down to fit the file.", file=sys.stderr)
@@ -248,7 +247,7 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
     def voice(given: Any) -> Any:
         if isinstance(given, dict):
             return {name: voice(each) for name, each in given.items()}
-        return given if given is None else hashlib.sha256(given.latents.numpy().tobytes()).hexdigest()
+        return given if given is None else hashlib.sha256(as_array(given.latents).tobytes()).hexdigest()
 
     sampling = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype")
     names = (*sampling, "unknown", "speed", "pitch_shift", "gap", "loudness", "no_limiter", "watermark")
@@ -302,7 +301,7 @@ def stream(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     pieces = pipe.sentences(
         text,
-        generator=seeded(args.seed),
+        generator=seeded(pipe, args.seed),
         voice_matching=args.matching,
         **plan_options(args),
         **voice_options(pipe, args),
@@ -330,7 +329,7 @@ def stream(args: argparse.Namespace) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if kept:
-        from ..pipelines.pipeline_output import SpokenWord
+        from ..pipelines.utterances import SpokenWord
 
         timed = [SpokenWord(word.text, word.start + begins, word.end + begins) for word, begins in words]
         write_captions(args, args.output, timed, samples / pipe.sampling_rate)
@@ -394,7 +393,7 @@ def speak_list(args: argparse.Namespace) -> None:
         if args.chapters or args.cast:
             return
         own = [voices[item.voice] if item.voice else common["voice"] for item in batch]
-        seeds = [seeded(args.seed) for _ in batch]
+        seeds = [seeded(pipe, args.seed) for _ in batch]
         spoken = pipe(
             [item.text for item in batch],
             voice=own,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..text.arpabet import SILENCES
 from ..text.notes import VOWELS
-from ..text.tokenizer import is_sound
+from ..text.reader import is_sound
 
 # Labels of silence of the Montreal Forced Aligner. `spn` is not silence, but an unknown word.
 _SILENT = ("", "sil", "sp", "<eps>")

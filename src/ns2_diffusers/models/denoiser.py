@@ -88,7 +88,7 @@ class PromptQueries(nn.Module):
 
     def forward(self, prompt_hidden_states: torch.Tensor, prompt_mask: torch.Tensor | None) -> torch.Tensor:
         """(B, Tp, D') and (B, Tp) to (B, queries, D)."""
-        tokens = self.tokens.expand(len(prompt_hidden_states), -1, -1)
+        tokens = self.tokens.expand(prompt_hidden_states.shape[0], -1, -1)
         return self.attention(tokens, prompt_hidden_states, prompt_mask)
 
 
@@ -143,7 +143,8 @@ class DenoiserMixin:
         """`encode_conditioning` for use within `forward`."""
         for given in (encoder_hidden_states, prompt_hidden_states):
             if given is not None:
-                batch_size = len(given)
+                # `len` would fix the size of a graph that is exported.
+                batch_size = given.shape[0]
         if encoder_hidden_states is None:
             frames = 1 if sample_mask is None else sample_mask.shape[1]
             encoder_hidden_states = self.null_condition.expand(batch_size, frames, -1)

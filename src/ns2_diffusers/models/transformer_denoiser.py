@@ -180,7 +180,7 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
         self._check_sample(sample)
         if conditioning is None:
             conditioning = self._make_conditioning(
-                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample), sample_mask
+                encoder_hidden_states, prompt_hidden_states, prompt_mask, sample.shape[0], sample_mask
             )
         dtype, sample = sample.dtype, sample.to(self.dtype)
         frames, patch = sample.shape[-1], self.config.patch_size
@@ -188,7 +188,7 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
         mask: torch.Tensor | None = None
         if sample_mask is not None:
             keep, mask = sample_mask.unsqueeze(-1).to(sample.dtype), sample_mask.bool()[:, ::patch]
-        time = self.time_embedding(timestep, guidance, len(sample), sample)
+        time = self.time_embedding(timestep, guidance, sample.shape[0], sample)
         if conditioning.prompt_embedding is not None:
             time = time + conditioning.prompt_embedding
 

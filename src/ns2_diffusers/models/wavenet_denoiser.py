@@ -197,11 +197,11 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         self._check_sample(sample)
         if conditioning is None:
             conditioning = self._make_conditioning(
-                encoder_hidden_states, prompt_hidden_states, prompt_mask, len(sample), None
+                encoder_hidden_states, prompt_hidden_states, prompt_mask, sample.shape[0], None
             )
         dtype, sample = sample.dtype, sample.to(self.dtype)
         keep = 1.0 if sample_mask is None else sample_mask.unsqueeze(1).to(sample.dtype)
-        time = self.time_embedding(timestep, guidance, len(sample), sample)
+        time = self.time_embedding(timestep, guidance, sample.shape[0], sample)
         hidden_states = F.relu(self.proj_in(self._with_estimate(sample, self_condition)))
         skips = 0.0
         keys_values = iter(conditioning.prompt_keys_values)

@@ -1,4 +1,7 @@
-"""What the pipeline is given, checked and brought into one form: one list entry per text."""
+"""What the pipeline is given, checked and brought into one form: one list entry per text.
+
+Arrays are NumPy's here, so that a runtime without torch takes the same.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..audio.pitch import interpolate_unvoiced
-from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
+from ..arrays import as_array, is_tensor
+from ..audio.contour import bridge_unvoiced
 
 # Limits of one call: symbols per sentence, and sentences or recordings per batch.
 MOST_SYMBOLS = 4096
@@ -55,7 +57,8 @@ def steps_to_take(scheduler, wanted: int | None, usual: int) -> int:
     trained = scheduler.config.get("student_steps")
     if not trained:
         return wanted or usual
-    if not isinstance(scheduler, NaturalSpeech2DistilledScheduler):
+    # By name: there are schedulers of it with and without torch.
+    if not any(each.__name__.endswith("DistilledScheduler") for each in type(scheduler).__mro__):
         raise ValueError(
             f"this denoiser is a student distilled for {list(trained)} steps: each of its answers is a jump over one "
             f"of them, which {type(scheduler).__name__} would take for something else. Put its own scheduler back, "
@@ -141,39 +144,39 @@ def per_text(value: Any, count: int, name: str) -> list[float]:
     return [float(each) for each in values]
 
 
-def per_text_tensor(value: Any, count: int, name: str) -> Sequence[torch.Tensor | None]:
-    """None, or one sequence of numbers per text, as a list of 1-D tensors."""
+def per_text_array(value: Any, count: int, name: str) -> Sequence[np.ndarray | None]:
+    """None, or one sequence of numbers per text, as a list of float32 arrays (L,)."""
     if value is None:
         return [None] * count
     nested = isinstance(value, (list, tuple)) and not any(np.isscalar(each) for each in value)
     sequences = list(value) if nested or getattr(value, "ndim", 1) == 2 else [value]
     if len(sequences) != count:
         raise ValueError(f"{name} has {len(sequences)} sequences for {count} texts: give one each.")
-    tensors = [torch.as_tensor(sequence, dtype=torch.float32) for sequence in sequences]
-    if any(tensor.ndim != 1 or not tensor.isfinite().all() for tensor in tensors):
+    arrays = [as_array(sequence).astype(np.float32) for sequence in sequences]
+    if any(array.ndim != 1 or not np.isfinite(array).all() for array in arrays):
         raise ValueError(f"{name} must be one sequence of finite numbers per text.")
-    return tensors
+    return arrays
 
 
-def per_text_latents(value: Any, count: int) -> Sequence[torch.Tensor | None]:
-    """None, or unit noise (B, C, T) or a list of (C, T), as a list of tensors."""
+def per_text_latents(value: Any, count: int) -> Sequence[np.ndarray | None]:
+    """None, or unit noise (B, C, T) or a list of (C, T), as a list of arrays."""
     if value is None:
         return [None] * count
-    if not isinstance(value, (torch.Tensor, np.ndarray, list, tuple)):
+    if not isinstance(value, (np.ndarray, list, tuple)) and not is_tensor(value):
         raise TypeError(f"latents is a {type(value).__name__}; wanted unit noise (B, C, T), a tensor or an array.")
     if len(value) != count:
         raise ValueError(f"latents are for {len(value)} texts and there are {count}.")
-    tensors = [torch.as_tensor(each) for each in value]
-    for tensor in tensors:
-        if tensor.ndim != 2 or not tensor.is_floating_point() or not tensor.isfinite().all():
+    arrays = [as_array(each) for each in value]
+    for array in arrays:
+        if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
             raise ValueError(
-                f"latents of shape {tuple(tensor.shape)} and dtype {tensor.dtype} were given for a text; wanted "
+                f"latents of shape {array.shape} and dtype {array.dtype} were given for a text; wanted "
                 "finite floating-point noise (C, T)."
             )
-    return tensors
+    return arrays
 
 
-def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float, max_seconds: float) -> None:
+def check_durations(durations: np.ndarray, symbols: int, frame_rate: float, max_seconds: float) -> None:
     """Raise a ValueError where durations (N,) are not whole latent frames of so many symbols, or too many."""
     if len(durations) != symbols:
         raise ValueError(
@@ -182,7 +185,7 @@ def check_durations(durations: torch.Tensor, symbols: int, frame_rate: float, ma
         )
     if (durations != durations.round()).any() or (durations < 0).any() or durations.sum() < 1:
         raise ValueError("durations must be whole latent frames, none negative, and not all zero.")
-    check_seconds("durations", float(durations.double().sum()) / frame_rate, max_seconds)
+    check_seconds("durations", float(durations.astype(np.float64).sum()) / frame_rate, max_seconds)
 
 
 def check_seconds(what: str, seconds: float, max_seconds: float) -> None:
@@ -203,7 +206,7 @@ def check_rate(speaking_rate: float, pitch_shift: float) -> None:
         raise ValueError(f"pitch_shift is {pitch_shift!r}; wanted semitones between -60 and 60.")
 
 
-def check_symbols(input_ids: torch.Tensor) -> None:
+def check_symbols(input_ids: np.ndarray) -> None:
     """Raise a ValueError where a sentence (N,) has more symbols than are spoken at once."""
     if len(input_ids) > MOST_SYMBOLS:
         raise ValueError(
@@ -217,6 +220,8 @@ def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
 
     Sentences have generators of their own, so that neither the batch nor streaming changes how they sound.
     """
+    import torch
+
     if isinstance(generator, (list, tuple)) and len(generator) != len(counts):
         raise ValueError(f"{len(generator)} generators for {len(counts)} texts: give one for all, or one each.")
     generators = generator if isinstance(generator, (list, tuple)) else [generator] * len(counts)
@@ -229,11 +234,11 @@ def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
     ]
 
 
-def frame_pitch(pitch: torch.Tensor, durations: torch.Tensor) -> torch.Tensor:
-    """Per-frame F0 from per-frame or per-phoneme F0; unvoiced gaps are interpolated."""
+def frame_pitch(pitch: np.ndarray, durations: np.ndarray) -> np.ndarray:
+    """F0 (T,) per frame from F0 per frame or per phoneme, given durations (N,) int64; gaps are interpolated."""
     frames = int(durations.sum())
     if len(pitch) == len(durations) != frames:
-        pitch = pitch.repeat_interleave(durations)
+        pitch = pitch.repeat(durations)
     if len(pitch) != frames:
         raise ValueError(
             f"pitch has {len(pitch)} values; wanted {frames}, one per latent frame, or {len(durations)}, one per "
@@ -244,4 +249,4 @@ def frame_pitch(pitch: torch.Tensor, durations: torch.Tensor) -> torch.Tensor:
             f"pitch has values from {pitch.min():g} to {pitch.max():g}; wanted F0 in Hz, 0 where unvoiced, none "
             f"negative and at most {HIGHEST_PITCH:g}."
         )
-    return interpolate_unvoiced(pitch)
+    return bridge_unvoiced(pitch)

@@ -8,20 +8,7 @@ import numpy as np
 import torch
 from diffusers.utils import BaseOutput
 
-
-@dataclass(frozen=True)
-class SpokenWord:
-    """A word and when it is said.
-
-    Args:
-        text: as it is written, with the punctuation that touches it.
-        start, end: seconds from the beginning of the audio, exact to a latent frame. The pause of a punctuation mark
-            is behind `end`.
-    """
-
-    text: str
-    start: float
-    end: float
+from .utterances import SpokenWord
 
 
 @dataclass

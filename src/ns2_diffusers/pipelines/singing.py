@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from ..arrays import as_array
 from ..text.notes import read_notes, set_to_notes
 from .inputs import HIGHEST_PITCH, check_number, check_seconds
 from .pipeline_output import NaturalSpeech2PipelineOutput
@@ -69,8 +69,8 @@ def sing(
     call["pitch"] = np.append(pitch, [pitch[-1]] * num_extra)
     output = _call(pipe, **call, **options)
     frames = int(durations.sum())
-    waveform = torch.as_tensor(output.audios[0])[..., : frames * pipe.codec.hop_length]
-    audio, f0 = fade(waveform, output.sampling_rate).numpy(), output.f0[0][:frames]
+    waveform = as_array(output.audios[0])[..., : frames * pipe.codec.hop_length]
+    audio, f0 = fade(waveform, output.sampling_rate), output.f0[0][:frames]
     return replace(output, audios=[audio], durations=[durations], f0=[f0]), pitch.repeat(durations)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from ..arrays import as_array
 from ..text.directions import MAX_PAUSE, TURN_PAUSE, Passage, read_directions
+from ..text.reader import NothingToSpeakError
 from ..text.sentences import pause_after, split_sentences
-from ..text.tokenizer import NothingToSpeakError
 from ..text.words import WordSymbols
 from .inputs import (
     as_texts,
@@ -21,13 +21,11 @@ from .inputs import (
     check_rate,
     check_seconds,
     check_symbols,
-    draw_seeds,
     frame_pitch,
     per_text,
+    per_text_array,
     per_text_latents,
-    per_text_tensor,
 )
-from .pipeline_output import NaturalSpeech2PipelineOutput, SpokenWord
 from .voice import Voice
 
 # Sentences that are joined fade in and out over this long, so that no edge clicks.
@@ -54,7 +52,7 @@ class Utterance:
         latents: unit noise (C, T) to start from, or None to draw it.
     """
 
-    input_ids: torch.Tensor
+    input_ids: np.ndarray
     voice: Voice
     seed: int
     text_index: int = 0
@@ -64,9 +62,9 @@ class Utterance:
     speaker: str | None = None
     speaking_rate: float = 1.0
     pitch_shift: float = 0.0
-    durations: torch.Tensor | None = None
-    pitch: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
+    durations: np.ndarray | None = None
+    pitch: np.ndarray | None = None
+    latents: np.ndarray | None = None
 
     @property
     def has_melody(self) -> bool:
@@ -74,9 +72,24 @@ class Utterance:
         return self.pitch is not None or bool(self.pitch_shift)
 
 
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word and when it is said.
+
+    Args:
+        text: as it is written, with the punctuation that touches it.
+        start, end: seconds from the beginning of the audio, exact to a latent frame. The pause of a punctuation mark
+            is behind `end`.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
 @dataclass
 class SpokenUtterance:
-    """An utterance as sound.
+    """An utterance as sound: arrays, or tensors.
 
     Args:
         latents: (C, T).
@@ -85,10 +98,20 @@ class SpokenUtterance:
         waveform: (samples,) or (channels, samples); None where only latents are wanted.
     """
 
-    latents: torch.Tensor
-    durations: torch.Tensor
-    f0: torch.Tensor
-    waveform: torch.Tensor | None = None
+    latents: Any
+    durations: Any
+    f0: Any
+    waveform: Any = None
+
+
+class JoinedUtterances(NamedTuple):
+    """The fields of `NaturalSpeech2PipelineOutput`, as NumPy arrays."""
+
+    audios: list[np.ndarray]
+    sampling_rate: int
+    durations: list[np.ndarray]
+    f0: list[np.ndarray]
+    words: list[list[SpokenWord]]
 
 
 def plan_utterances(
@@ -101,7 +124,7 @@ def plan_utterances(
     latents: Any,
     speaking_rate: float | list[float],
     pitch_shift: float | list[float],
-    generator: torch.Generator | list[torch.Generator] | None,
+    draw_seeds: Callable[[list[int]], list[list[int]]],
     max_sentence_length: int,
     speakers: Collection[str] = (),
     turn_pause: float = TURN_PAUSE,
@@ -116,6 +139,7 @@ def plan_utterances(
     Args:
         tokenizer: of the pipeline.
         frame_rate: latent frames per second.
+        draw_seeds: takes the number of sentences of each text and returns a seed for each of them.
         speakers: names, where the texts are scripts.
         turn_pause: seconds of silence where the speaker changes.
         max_utterance_seconds: of the pipeline's config.
@@ -140,8 +164,8 @@ def plan_utterances(
         check_number("max_characters", max_characters, "a whole number of at least 1", least=1, whole=True)
         if (length := sum(map(len, texts))) > max_characters:
             raise ValueError(f"there are {length} characters to speak and max_characters is {max_characters}.")
-    durations = per_text_tensor(durations, count, "durations")
-    pitch = per_text_tensor(pitch, count, "pitch")
+    durations = per_text_array(durations, count, "durations")
+    pitch = per_text_array(pitch, count, "pitch")
     latents = per_text_latents(latents, count)
     check_number("turn_pause", turn_pause, f"seconds, 0 to {MAX_PAUSE:g}", least=0.0, most=MAX_PAUSE)
     whole = phonemes is not None or any(given[0] is not None for given in (durations, pitch, latents))
@@ -153,7 +177,7 @@ def plan_utterances(
         (0.0, [Passage(each)]) if whole else _sentences(each, max_sentence_length, speakers, turn_pause)
         for each in texts
     ]
-    seeds = draw_seeds(generator, [len(parts) for _, parts in split])
+    seeds = draw_seeds([len(parts) for _, parts in split])
     planned = []
     for index, (lead, parts) in enumerate(split):
         utterances: list[Utterance] = []
@@ -198,7 +222,7 @@ def plan_utterances(
         if durations[index] is not None:
             check_durations(durations[index], len(utterances[0].input_ids), frame_rate, max_utterance_seconds)
             if pitch[index] is not None:
-                frame_pitch(pitch[index], durations[index].long())
+                frame_pitch(pitch[index], durations[index].astype(np.int64))
         planned.append(utterances)
     return planned
 
@@ -228,12 +252,12 @@ def _sentences(
     return lead, parts or [Passage(" ".join(passage.text for passage in passages))]
 
 
-def _read(tokenizer: Any, text: str, is_phonemes: bool) -> tuple[torch.Tensor, list[WordSymbols]]:
+def _read(tokenizer: Any, text: str, is_phonemes: bool) -> tuple[np.ndarray, list[WordSymbols]]:
     """The symbols of a text, (N,) int64, and its words by their positions among these."""
     phonemes, words = tokenizer.read(text, is_phonemes)
     first = int(tokenizer.bos_token is not None)
     words = [replace(word, first=word.first + first, last=word.last + first) for word in words]
-    return tokenizer(phonemes, is_phonemes=True, return_tensors="pt")["input_ids"][0], words
+    return np.asarray(tokenizer(phonemes, is_phonemes=True)["input_ids"], np.int64), words
 
 
 def batches_of_like_length(utterances: Sequence[Utterance], max_batch_size: int) -> Iterator[list[int]]:
@@ -248,9 +272,9 @@ def join_utterances(
     spoken: Sequence[SpokenUtterance | None],
     sampling_rate: int,
     hop_length: int,
-    silence: torch.Tensor,
+    silence: Any,
     output_type: str,
-) -> NaturalSpeech2PipelineOutput:
+) -> JoinedUtterances:
     """Put the sentences of each text together, with their pauses.
 
     A pause counts as frames of the sentence's last symbol, so that durations times the hop length are the samples.
@@ -260,33 +284,36 @@ def join_utterances(
         sampling_rate: Hz.
         hop_length: samples per latent frame.
         silence: (C, 1), a latent frame of silence.
-        output_type: "np", "pt" or "latent".
+        output_type: of the pipeline's call.
     """
     count = utterances[-1].text_index + 1
     lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(4)]
     audios, durations, f0, words = lists
+    silence = as_array(silence)
     for utterance, result in zip(utterances, spoken, strict=True):
         if result is None:
             continue
         index, lead, pause = utterance.text_index, utterance.lead, utterance.pause
         if result.waveform is None:
-            latents, still = result.latents, silence.to(result.latents)
-            audio = torch.cat([still.expand(-1, lead), latents, still.expand(-1, pause)], dim=-1)
+            latents = as_array(result.latents)
+            still = silence.astype(latents.dtype)
+            audio = np.concatenate([still.repeat(lead, 1), latents, still.repeat(pause, 1)], axis=-1)
         else:
+            waveform = fade(as_array(result.waveform), sampling_rate)
             around = (lead * hop_length, pause * hop_length)
-            audio = torch.nn.functional.pad(fade(result.waveform, sampling_rate), around)
-        frames = result.durations.clone()
+            audio = np.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [around])
+        spoken_frames = as_array(result.durations)
+        frames = spoken_frames.copy()
         frames[0] += lead
         frames[-1] += pause
         begins = sum(len(each) for each in f0[index]) + lead
-        words[index] += time_words(utterance.words, result.durations, begins, hop_length / sampling_rate)
+        words[index] += time_words(utterance.words, spoken_frames, begins, hop_length / sampling_rate)
         audios[index].append(audio)
-        durations[index].append(frames.numpy())
-        f0[index].append(np.pad(result.f0.numpy(), (lead, pause)))
-    nothing = torch.zeros(0) if output_type != "latent" else silence[:, :0]
-    joined = [torch.cat(parts, dim=-1) if parts else nothing for parts in audios]
-    return NaturalSpeech2PipelineOutput(
-        [audio.numpy() if output_type == "np" else audio for audio in joined],
+        durations[index].append(frames)
+        f0[index].append(np.pad(as_array(result.f0), (lead, pause)))
+    nothing = np.zeros(0, np.float32) if output_type != "latent" else silence[:, :0]
+    return JoinedUtterances(
+        [np.concatenate(parts, axis=-1) if parts else nothing for parts in audios],
         sampling_rate,
         [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in durations],
         [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in f0],
@@ -295,7 +322,7 @@ def join_utterances(
 
 
 def time_words(
-    words: Sequence[WordSymbols], durations: torch.Tensor, begins: int, seconds_per_frame: float
+    words: Sequence[WordSymbols], durations: np.ndarray, begins: int, seconds_per_frame: float
 ) -> list[SpokenWord]:
     """When words are said.
 
@@ -305,7 +332,7 @@ def time_words(
         begins: latent frames before the first symbol.
         seconds_per_frame: the hop length by the sampling rate.
     """
-    ends = (durations.cumsum(0) + begins).tolist()
+    ends = (durations.cumsum() + begins).tolist()
     starts = [begins, *ends]
     return [
         SpokenWord(word.text, starts[word.first] * seconds_per_frame, ends[word.last - 1] * seconds_per_frame)
@@ -313,11 +340,11 @@ def time_words(
     ]
 
 
-def fade(waveform: torch.Tensor, sampling_rate: int) -> torch.Tensor:
+def fade(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Fade the two ends of a waveform (..., samples)."""
     samples = min(round(FADE_SECONDS * sampling_rate), waveform.shape[-1] // 2)
-    ramp = torch.linspace(0, 1, samples)
-    faded = waveform.clone()
+    ramp = np.linspace(0, 1, samples, dtype=waveform.dtype)
+    faded = waveform.copy()
     faded[..., :samples] *= ramp
-    faded[..., waveform.shape[-1] - samples :] *= ramp.flip(0)
+    faded[..., waveform.shape[-1] - samples :] *= ramp[::-1]
     return faded

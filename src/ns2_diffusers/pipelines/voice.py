@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
+from ..arrays import as_array, is_tensor
 from ..files import whole_file
 from ..untrusted import check_safetensors_header
 
@@ -24,7 +26,7 @@ class Voice:
     """Latents of some seconds of somebody's speech.
 
     Args:
-        latents: (C, Tp) float32, standardised, quantised.
+        latents: (C, Tp) float32, standardised, quantised; an array in pipelines without torch.
         codec_fingerprint: of the codec that made them; another codec's pipeline refuses them.
 
     Raises:
@@ -32,7 +34,7 @@ class Voice:
             than an hour of them; no fingerprint.
     """
 
-    latents: torch.Tensor
+    latents: Any
     codec_fingerprint: str
 
     def __post_init__(self) -> None:
@@ -41,7 +43,10 @@ class Voice:
             raise ValueError(
                 f"the codec's fingerprint of a voice is {self.codec_fingerprint!r:.80}; wanted pipe.codec.fingerprint."
             )
-        self.latents = self.latents.detach().float()
+        if isinstance(self.latents, np.ndarray):
+            self.latents = self.latents.astype(np.float32, copy=False)
+        else:
+            self.latents = self.latents.detach().float()
 
     def save(self, path: str | os.PathLike) -> None:
         """Write one safetensors file, whole or not at all.
@@ -52,11 +57,14 @@ class Voice:
         self.__post_init__()  # it may have been changed
         metadata = {"format": FORMAT, "codec_fingerprint": self.codec_fingerprint}
         with whole_file(path) as partial:
-            save_file({"latents": self.latents.cpu().float().contiguous()}, partial, metadata=metadata)
+            save_file({"latents": np.ascontiguousarray(as_array(self.latents))}, partial, metadata=metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Voice:
+    def load(cls, path: str | os.PathLike, framework: str = "pt") -> Voice:
         """Read a file that `save` wrote.
+
+        Args:
+            framework: "pt" for a tensor, "np" for an array.
 
         Raises:
             ValueError: there is no such file, or it holds no voice.
@@ -67,7 +75,7 @@ class Voice:
             )
         check_safetensors_header(path, MOST_HEADER_BYTES)
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework=framework) as file:
                 metadata = file.metadata() or {}
                 is_voice = metadata.get("format") == FORMAT and list(file.keys()) == ["latents"]
                 if is_voice:
@@ -89,15 +97,14 @@ class Voice:
             raise ValueError(f"{os.fspath(path)!r} holds no voice: {error}") from error
 
 
-def check_latents(latents: torch.Tensor) -> None:
+def check_latents(latents: Any) -> None:
     """Raise where latents are none of a voice."""
-    if not isinstance(latents, torch.Tensor):
-        raise TypeError(f"the latents of a voice are a {type(latents).__name__}; wanted a tensor (C, Tp).")
+    if not isinstance(latents, np.ndarray) and not is_tensor(latents):
+        raise TypeError(f"the latents of a voice are a {type(latents).__name__}; wanted a tensor or an array (C, Tp).")
     check_shape(tuple(latents.shape))
-    if not latents.is_floating_point():
+    if (values := as_array(latents)).dtype.kind != "f":
         raise TypeError(f"the latents of a voice have dtype {latents.dtype}; wanted floating-point numbers.")
-    # As float32: not every dtype has comparisons.
-    if not (peak := float(latents.detach().float().abs().max())) <= MOST_LATENT:  # False for NaN
+    if not (peak := float(np.abs(values).max())) <= MOST_LATENT:  # False for NaN
         raise ValueError(f"the latents of a voice go up to {peak:g}; wanted finite numbers within ±{MOST_LATENT:g}.")
 
 

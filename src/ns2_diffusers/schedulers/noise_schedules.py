@@ -12,9 +12,6 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from .interchange import check_supported, complete_config
 
-# The paper's inference draws z_T from N(0, I / temperature) at a temperature of 1.2².
-DEFAULT_TEMPERATURE = 1.2**2
-
 PREDICTION_TYPES = ("sample", "v_prediction", "epsilon")
 BETA_SCHEDULES = ("linear", "cosine", "sigmoid", "scaled_linear", "squaredcos_cap_v2")
 

@@ -4,7 +4,8 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler, DDIMSchedulerOutput
 
-from .noise_schedules import DEFAULT_TEMPERATURE, VariancePreservingMixin, resolve_trained_betas
+from .noise_schedules import VariancePreservingMixin, resolve_trained_betas
+from .temperature import DEFAULT_TEMPERATURE
 
 
 class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):

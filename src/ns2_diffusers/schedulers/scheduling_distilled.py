@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import register_to_config
 
-from .noise_schedules import DEFAULT_TEMPERATURE
 from .scheduling_ddim import NaturalSpeech2DDIMScheduler
+from .temperature import DEFAULT_TEMPERATURE
 
 
 class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):

@@ -11,13 +11,8 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedulerOutput
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
-from .noise_schedules import (
-    DEFAULT_TEMPERATURE,
-    VariancePreservingMixin,
-    _check_single,
-    interpolate,
-    resolve_trained_betas,
-)
+from .noise_schedules import VariancePreservingMixin, _check_single, interpolate, resolve_trained_betas
+from .temperature import DEFAULT_TEMPERATURE
 
 SOLVERS = ("euler", "midpoint")
 # Section 4.1 of the paper.

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from fastapi import Depends, FastAPI, Form, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -215,7 +214,7 @@ class Server:
                 voice=self._voice(body),
                 speaking_rate=body.speed,
                 pitch_shift=body.pitch_shift,
-                generator=torch.Generator().manual_seed(seed),
+                generator=self.pipe.make_generator(seed),
             )
         except (ValueError, TypeError) as error:
             raise APIError(400, str(error), "input") from error

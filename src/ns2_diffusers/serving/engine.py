@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..pipelines.latent_diffusion import SamplingSettings
+from ..pipelines.sampling import SamplingSettings
 from ..pipelines.utterances import SpokenUtterance, Utterance
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,28 @@
+"""Conversion between arrays and tensors without importing torch."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def is_tensor(values: Any) -> bool:
+    """Whether something is a torch tensor; nothing is one where torch was not imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
+def as_array(values: Any) -> np.ndarray:
+    """A torch tensor, of any device and dtype, or anything that NumPy reads, as an array."""
+    if is_tensor(values):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16, and no shorter ones.
+        values = (values.float() if values.dtype.itemsize < 4 and values.is_floating_point() else values).numpy()
+    return np.asarray(values)
+
+
+def like(array: np.ndarray, given: Any) -> Any:
+    """Convert an array to the type of `given`: an array, or a tensor of its dtype and device."""
+    return array if isinstance(given, np.ndarray) else given.new_tensor(array)
