@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .models.transformer_denoiser import TransformerDenoiser as TransformerDenoiser
     from .models.variance_adaptor import VarianceAdaptor as VarianceAdaptor
     from .models.wavenet_denoiser import WaveNetDenoiser as WaveNetDenoiser
+    from .onnx.pipeline import OnnxNaturalSpeech2Pipeline as OnnxNaturalSpeech2Pipeline
     from .pipelines.bundled import bundled as bundled
     from .pipelines.named_voices import named_voices as named_voices
     from .pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline as NaturalSpeech2Pipeline
@@ -48,6 +49,7 @@ _HOMES = {
     "NaturalSpeech2Pipeline": "pipelines.pipeline_naturalspeech2",
     "NaturalSpeech2UnconditionalPipeline": "pipelines.pipeline_naturalspeech2_unconditional",
     "NaturalSpeech2PipelineOutput": "pipelines.pipeline_output",
+    "OnnxNaturalSpeech2Pipeline": "onnx.pipeline",
     "Voice": "pipelines.voice",
     "bundled": "pipelines.bundled",
     "sing": "pipelines.singing",

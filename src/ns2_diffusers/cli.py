@@ -37,7 +37,8 @@ EXAMPLES = """examples:
   ns2-diffusers generate "Hello there." -o - | mpv -
   ns2-diffusers phonemes "Kubernetes is Greek."
   ns2-diffusers serve --voices voices
-  ns2-diffusers convert amphion -o my-model"""
+  ns2-diffusers convert amphion -o my-model
+  ns2-diffusers export onnx --output my-onnx-model --int8"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -227,6 +228,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_model(voices)
 
     add_convert(commands.add_parser("convert", help="convert published weights to a pipeline or codec"))
+    add_export(commands.add_parser("export", help="export a pipeline to a runtime without torch"))
     return parser
 
 
@@ -297,6 +299,18 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     vocos.add_argument("--codec", help="EnCodec that provides the encoder, as for amphion (none: decoding only)")
 
 
+def add_export(parser: argparse.ArgumentParser) -> None:
+    formats = parser.add_subparsers(required=True, metavar="format")
+    onnx = formats.add_parser("onnx", help="ONNX graphs, for onnxruntime; needs onnx and onnxscript")
+    onnx.set_defaults(run=run_export_onnx, device="cpu", dtype="float32", runtime="torch")
+    onnx.add_argument("-o", "--output", type=Path, required=True, help="output directory")
+    onnx.add_argument("--int8", action="store_true", help="store the weights of matrix products in 8 bits")
+    onnx.add_argument("--lora", help="LoRA weights to add, as for generate")
+    onnx.add_argument("--scheduler", choices=["ddim", "euler"], help="sampler (that of the model)")
+    onnx.add_argument("--model", help=f"model, as for generate (that of {MODEL_VARIABLE}, or the bundled model)")
+    onnx.add_argument("-q", "--quiet", action="store_true", help="print nothing")
+
+
 def add_conversion(parser: argparse.ArgumentParser, published: str, kinds: str) -> None:
     parser.add_argument(
         "--checkpoint", default=published, help=f"weights: {kinds}a directory or a hub repository (%(default)s)"
@@ -319,6 +333,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="precision (%(default)s)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=["torch", "onnx"],
+        help="what runs the model (onnx for a model of export onnx, else torch)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no report")
 
@@ -382,6 +401,18 @@ def run_voices(args: argparse.Namespace) -> None:
         path = args.samples / f"{name}.wav"
         write_audio(output.audios[0], output.sampling_rate, path)
         print(path)
+
+
+def run_export_onnx(args: argparse.Namespace) -> None:
+    from .conversion.weights import check_new_directory
+    from .onnx.export import check_installed, export_onnx
+
+    check_installed()
+    check_new_directory(args.output)
+    export_onnx(load_pipeline(args), args.output, args.int8)
+    if not args.quiet:
+        size = sum(path.stat().st_size for path in args.output.rglob("*.onnx"))
+        print(f"{size / 1e6:.1f} MB of graphs: {args.output}")
 
 
 def run_convert_amphion(args: argparse.Namespace) -> None:
@@ -458,6 +489,8 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     from .untrusted import check_source
 
     check_source(model)
+    if runtime_of(args, model) == "onnx":
+        return load_onnx_pipeline(args, model)
     import diffusers
     import torch
 
@@ -488,6 +521,46 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     # None: where standard error is no terminal.
     pipe.set_progress_bar_config(disable=args.quiet or None)
     return pipe.to(device, getattr(torch, args.dtype))
+
+
+def runtime_of(args: argparse.Namespace, model: str) -> str:
+    """What runs a model: as asked, else onnxruntime where it was exported.
+
+    Raises:
+        ValueError: the model is not one of the runtime that was asked for.
+    """
+    from .onnx.settings import is_exported
+
+    asked = getattr(args, "runtime", None)
+    if not os.path.isdir(model):
+        return asked or "torch"
+    kind = "onnx" if is_exported(model) else "torch"
+    if asked not in (None, kind):
+        raise ValueError(
+            f"{model!r} is a model for {'onnxruntime' if kind == 'onnx' else 'torch'}: leave --runtime {asked} out"
+            + (", or make an ONNX model of it with `ns2-diffusers export onnx`." if kind == "torch" else ".")
+        )
+    return kind
+
+
+def load_onnx_pipeline(args: argparse.Namespace, model: str) -> Any:
+    """An exported pipeline, whose scheduler and LoRA are those of the export.
+
+    Raises:
+        ValueError: an option that only torch has.
+    """
+    options = {"device": ("auto", "cpu"), "dtype": ("float32",), "lora": (None,), "scheduler": (None,)}
+    for name, known in options.items():
+        if (value := getattr(args, name, None)) not in (*known, None):
+            raise ValueError(
+                f"--{name} {value} is not for {model!r}, an ONNX model, which has its scheduler and LoRA weights from "
+                "`ns2-diffusers export onnx` and runs in float32 on the processor: leave it out."
+            )
+    from .onnx.pipeline import OnnxNaturalSpeech2Pipeline
+
+    pipe = OnnxNaturalSpeech2Pipeline.from_pretrained(model)
+    pipe.set_progress_bar_config(disable=args.quiet or None)
+    return pipe
 
 
 def best_device() -> str:
