@@ -131,7 +131,7 @@ ARGUMENTS = (
 def test_arguments(tiny_pipeline, monkeypatch, name, value):
     """All of them are checked before anything is spoken."""
     monkeypatch.setattr(tiny_pipeline, "speak", lambda utterances, *args: [None] * len(utterances))
-    monkeypatch.setattr("ns2_diffusers.pipelines.pipeline_naturalspeech2.join_utterances", lambda *args: ())
+    monkeypatch.setattr("ns2_diffusers.pipelines.speaking.join_utterances", lambda *args: ())
     voice = Voice(torch.zeros(16, 50), tiny_pipeline.codec.fingerprint)
     try:
         tiny_pipeline("Yes.", voice=voice, **{name: value}, return_dict=True)

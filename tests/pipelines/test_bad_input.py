@@ -82,6 +82,7 @@ CASES = {
     "timesteps of no number": ({"num_inference_steps": None, "timesteps": ["a"]}, TypeError, "'a'"),
     "no timesteps": ({"num_inference_steps": None, "timesteps": []}, TypeError, "list of numbers"),
     "NaN guidance": ({"guidance_scale": float("nan")}, ValueError, "guidance_scale is nan"),
+    "complex pitch": ({"pitch": np.array([100 + 1j])}, ValueError, "finite numbers"),
     "complex guidance": ({"guidance_scale": 1j}, TypeError, "complex"),
     "guidance as text": ({"guidance_scale": "2"}, TypeError, "guidance_scale is '2'"),
     "infinite temperature": ({"temperature": float("inf")}, ValueError, "temperature is inf"),

@@ -62,8 +62,8 @@ def export_onnx(pipe: Any, directory: str | Path, int8: bool = False) -> None:
         pipe: `NaturalSpeech2Pipeline` with a `VocosCodec` that has a mel encoder, and a DDIM, distilled or Euler
             scheduler of this package.
         directory: to make.
-        int8: store the weights of matrix products as 8-bit integers (dynamic quantisation), for a quarter of the size
-            and more speed at some cost of likeness. The codec stays in float32.
+        int8: store the weights of matrix products as 8-bit integers (dynamic quantisation). Convolutions and the codec
+            stay in float32. What this costs in quality has not been measured.
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is missing.

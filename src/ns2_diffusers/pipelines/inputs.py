@@ -152,10 +152,10 @@ def per_text_array(value: Any, count: int, name: str) -> Sequence[np.ndarray | N
     sequences = list(value) if nested or getattr(value, "ndim", 1) == 2 else [value]
     if len(sequences) != count:
         raise ValueError(f"{name} has {len(sequences)} sequences for {count} texts: give one each.")
-    arrays = [as_array(sequence).astype(np.float32) for sequence in sequences]
-    if any(array.ndim != 1 or not np.isfinite(array).all() for array in arrays):
+    arrays = [as_array(sequence) for sequence in sequences]
+    if any(array.ndim != 1 or array.dtype.kind not in "biuf" or not np.isfinite(array).all() for array in arrays):
         raise ValueError(f"{name} must be one sequence of finite numbers per text.")
-    return arrays
+    return [array.astype(np.float32) for array in arrays]
 
 
 def per_text_latents(value: Any, count: int) -> Sequence[np.ndarray | None]:
