@@ -58,6 +58,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--words", action="store_true", help="count the words that whisper-base recognises differently after the codec"
     )
+    parser.add_argument("--without_codes", action="store_true", help="decode latents that were not quantised")
     parser.add_argument(
         "--output", type=Path, help="JSON lines file for the scores of every recording; none if not given"
     )
@@ -95,7 +96,7 @@ def main(args):
     for name in [None, *args.codecs]:
         codec = load(name).eval() if name else None
         for place, files in sets.items():
-            scores = [score(codec, file, args.seconds, evaluators) for file in files]
+            scores = [score(codec, file, args.seconds, evaluators, not args.without_codes) for file in files]
             row = {"codec": Path(name).name if name else "none", "recordings": place.stem}
             means = average(scores, evaluators.words)
             cells = [format(means[key], form) if key in means else "" for key, form in COLUMNS.items()]
@@ -133,16 +134,16 @@ def average(scores, words):
 
 
 @torch.no_grad()
-def score(codec, file, seconds, evaluators):
+def score(codec, file, seconds, evaluators, codes):
     waveform, rate = load_audio(file, None, codec.sampling_rate if codec else None)
     if seconds is not None:
         waveform = waveform[: round(seconds * rate)]
     original = evaluators.original(file, waveform, rate)
     if codec is None:
         return {"DistilMOS": original["naturalness"]}
-    reconstruct(codec, waveform)  # the first call also sets up what later calls reuse
+    reconstruct(codec, waveform, codes)  # the first call also sets up what later calls reuse
     started = time.perf_counter()
-    decoded = reconstruct(codec, waveform)
+    decoded = reconstruct(codec, waveform, codes)
     elapsed = time.perf_counter() - started
     before, after = (estimate_f0(wave, rate, codec.hop_length) for wave in (waveform, decoded))
     scores = {

@@ -63,9 +63,11 @@ def embed_or_nobody(evaluator, audio, rate=None):
 
 
 @torch.no_grad()
-def reconstruct(codec, waveform):
-    """A waveform (samples,) once through a codec, as long as before."""
-    latents, _ = codec.quantize(codec.encode(waveform.expand(1, codec.channels, -1).to(codec.device)))
+def reconstruct(codec, waveform, codes=True):
+    """A waveform (samples,) encoded, quantised if `codes`, and decoded; the length stays."""
+    latents = codec.encode(waveform.expand(1, codec.channels, -1).to(codec.device))
+    if codes:
+        latents, _ = codec.quantize(latents)
     return codec.decode(latents)[0, :, : len(waveform)].mean(0).cpu()
 
 

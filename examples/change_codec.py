@@ -3,9 +3,8 @@
     python examples/change_codec.py --pipeline outputs/pipeline --codec outputs/new-codec --train_data recordings/ \
         --output_dir outputs/moved
 
-The layers that read or write latents get those of the new codec, by the linear maps between the two codecs' latents of
-the same recordings that have the least squared error. What the new codec says that the old one did not is not known
-to the pipeline: train it on.
+Linear maps between the two codecs' latents of the same recordings are fitted by least squares, and put into the layers
+that read or write latents. The pipeline knows nothing of what only the new latents hold, so it needs further training.
 """
 
 import argparse

@@ -46,7 +46,7 @@ def run(tiny_codec, clips, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(codec_benchmark, "SpeakerEvaluator", Speaker)
     monkeypatch.setattr(codec_benchmark, "CAMPlusPlusEvaluator", Speaker)
     monkeypatch.setattr(codec_benchmark, "WordReader", Words)
-    monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, waveform: waveform)
+    monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, waveform, codes: waveform)
     tiny_codec.save_pretrained(tmp_path / "tiny")
     (tmp_path / "real").mkdir()
     for clip in clips[:5]:
@@ -71,7 +71,7 @@ def test_some_seconds_of_some_recordings_of_a_list(run, clips, tmp_path, monkeyp
     listed.write_text("".join(json.dumps({"file": f"real/{clip.name}"}) + "\n" for clip in clips[:5]))
     # A codec that loses the last of five tenths of a second.
     kept = torch.arange(8000) < 6400
-    monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, waveform: waveform * kept)
+    monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, waveform, codes: waveform * kept)
     monkeypatch.setattr(codec_benchmark, "stoi", lambda decoded, waveform, rate: len(waveform) / rate)
     output = tmp_path / "scores.jsonl"
     extra = ["--recordings", listed, "--num_recordings", 2, "--seconds", 0.5, "--words", "--output", output]
@@ -82,3 +82,22 @@ def test_some_seconds_of_some_recordings_of_a_list(run, clips, tmp_path, monkeyp
     assert [row["codec"] for row in rows] == ["none"] * 2 + ["tiny"] * 2
     assert [row["file"] for row in rows[2:]] == [str(tmp_path / "real" / clips[i].name) for i in (1, 3)]
     assert all(row["CAM++"] == pytest.approx(1) for row in rows[2:])
+
+
+@pytest.mark.parametrize("words, quantized", [([], True), (["--without_codes"], False)])
+def test_latents_are_quantised_unless_that_is_switched_off(run, monkeypatch, words, quantized):
+    seen = []
+    monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, wave, codes: seen.append(codes) or wave)
+    run(*words)
+    assert seen and set(seen) == {quantized}
+
+
+def test_a_reconstruction_without_codes_decodes_the_latents(tiny_codec, clips):
+    from common import reconstruct
+
+    waveform = torch.randn(4000, generator=torch.Generator().manual_seed(0)) / 10
+    with torch.no_grad():
+        latents = tiny_codec.encode(waveform[None, None])
+        for codes, decoded in ((True, tiny_codec.quantize(latents)[0]), (False, latents)):
+            expected = tiny_codec.decode(decoded)[0, 0, :4000]
+            torch.testing.assert_close(reconstruct(tiny_codec, waveform, codes), expected)

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What is quieter is not told apart: natural log of an amplitude, 87 dB below full scale.
+# Lowest natural log of an amplitude; it is 87 dB below full scale.
 FLOOR = -10.0
-# The ratio of noise to pulses is not told apart beyond ± 35 dB.
+# The ratio of noise to pulses is clipped to ± 35 dB.
 LARGEST_RATIO = 4.0
 
 
 class VoiceFilters(NamedTuple):
-    """What WORLD says of a recording (D4C, CheapTrick and DIO; Morise et al., IEICE Transactions E99-D, 2016).
+    """Result of WORLD's analysis of a recording (Morise et al., IEICE Transactions E99-D, 2016).
 
     Args:
         f0: (T,) Hz at the middle of every frame, 0 where unvoiced.
@@ -45,8 +45,8 @@ def analyze_voice(
         hop_length: samples per frame.
         fine_hop_length: samples per fine frame; divides `hop_length`.
         n_fft: twice the number of bins, less one; a power of two.
-        ratio: also say how much of each bin is noise, which takes three times as long.
-        f0_min, f0_max: Hz between which to look.
+        ratio: also estimate the ratio of noise to pulses, which takes three times as long.
+        f0_min, f0_max: range of F0, Hz.
 
     Raises:
         ImportError: pyworld is not installed.
@@ -61,7 +61,7 @@ def analyze_voice(
         )
     samples = np.ascontiguousarray(waveform, dtype=np.float64)
     frames = len(samples) // hop_length
-    # A constant is no signal to CheapTrick; noise 120 dB below full scale is.
+    # CheapTrick needs a signal that varies, so noise 120 dB below full scale is added.
     samples = samples + 1e-6 * np.random.default_rng(0).standard_normal(len(samples))
     # The middles of fine frames are the odd half hops, those of frames the odd multiples of half as many.
     half_hop_ms = 1000 * fine_hop_length / sampling_rate / 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ class Step(NamedTuple):
     pred_original_sample: np.ndarray
 
 
-class OnnxScheduler:
+class OnnxScheduler(ABC):
     """Noise levels at any timestep.
 
     Args:
@@ -40,6 +41,7 @@ class OnnxScheduler:
     def _train(self) -> int:
         return self.config["num_train_timesteps"]
 
+    @abstractmethod
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
@@ -51,8 +53,8 @@ class OnnxScheduler:
         Raises:
             TypeError, ValueError: as with torch.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def step(
         self,
         model_output: np.ndarray,
@@ -69,7 +71,6 @@ class OnnxScheduler:
             sample: z (B, C, T).
             eta: of DDIM; `draw_noise` then gives standard normal noise (B, C, T).
         """
-        raise NotImplementedError
 
     def alpha_sigma(self, timestep: float) -> tuple[float, float]:
         """Signal and noise levels, α² + σ² = 1."""

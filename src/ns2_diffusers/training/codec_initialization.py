@@ -1,4 +1,4 @@
-"""Start a codec from a closed form: principal components of WORLD's spectral envelopes, and codebooks by k-means.
+"""Closed-form initialisation of a codec: principal components of WORLD's spectral envelopes, and codebooks by k-means.
 
 A network that begins at random needs hours to learn what a linear map says at once. The linear parts of `VocosCodec`
 (`linear_frames` of its encoder, `linear_channels` of its harmonic head) are fitted here to the vocoder WORLD: a latent
@@ -19,15 +19,15 @@ from ..models.codecs.harmonic_head import HarmonicHead
 from ..models.codecs.vocos_codec import MelEncoder, VocosCodec
 from .codec_losses import bin_weights
 
-# What a nat of log F0 is worth beside a nat of one bin of the envelope: the codes then keep F0 to a few cents.
+# Weight of log F0 relative to one bin of the envelope, high enough for the codes to keep F0 to a few cents.
 F0_SCALE = 80.0
-# The balance of noise and pulses is heard less than the envelope, and is known less well.
+# Weight of the ratio of noise to pulses, which is less audible than the envelope and estimated less reliably.
 RATIO_SCALE = 0.25
-# Makes latents of a few units.
+# The raw latents then have a standard deviation of at most a few units.
 LATENT_SCALE = 0.1
-# Mean natural log of a frame's envelope, above which it is taken for speech.
+# A frame whose mean natural log of the envelope is above this counts as speech.
 SPEECH_LEVEL = -8.0
-# What a quiet frame counts for in the regression of the encoder.
+# Weight of a quiet frame in the regression of the encoder.
 QUIET_WEIGHT = 0.2
 RIDGE = 1e-3
 EMPTY = np.zeros(0), np.zeros(0, dtype=bool), np.zeros((0, 2, 1, 1))
@@ -79,11 +79,11 @@ def fit_linear_parts(codec: VocosCodec, files: Sequence[str | Path], clips: int,
     log_f0 = F0_SCALE * (log_f0 - mean_f0)
     latents = LATENT_SCALE * np.concatenate([log_f0[:, None], (flat - mean) @ components], axis=1)
     counts = np.where(speech, 1.0, QUIET_WEIGHT)
-    # F0 is what voiced frames say.
+    # Only voiced frames count for F0.
     solution = _regress(torch.cat(inputs), latents[:, 1:], counts)
     solution = torch.cat([_regress(torch.cat(inputs), latents[:, :1], counts * voiced), solution], dim=1)
     shape = (2, head.hop_length // head.fine_hop_length, head.n_fft // 2 + 1)
-    # (envelope, ratio) to (pulses, noise). Both are taken down by what their sum is above the envelope on average.
+    # Map (envelope, ratio) to (pulses, noise). The offset makes their sum equal the envelope on average.
     to_filters = np.array([[1.0, -0.5], [1.0, 0.5]])
     ratio = filters[speech, 1]
     offset = -0.5 * np.logaddexp(ratio, -ratio).mean(axis=0)
@@ -109,7 +109,7 @@ def fit_codebooks(codec, files: Sequence[str | Path], clips: int, seconds: float
     """Codebooks by k-means over the latents of many clips, in place of those of the first batch.
 
     Args:
-        codec: any codec of this package, trained enough that its latents are worth keeping.
+        codec: any codec of this package, with a trained encoder.
         files, clips, seconds, seed: see `fit_linear_parts`.
     """
     found = _draw_clips(files, codec.sampling_rate, clips, seconds, seed, codec.channels)
@@ -147,7 +147,7 @@ def _describe_frames(clip, codec):
 
 @torch.no_grad()
 def _encoder_inputs(encoder, clip):
-    """What the latents of a clip depend on linearly: features, hidden states and a one, (T, inputs) float64."""
+    """Inputs of the regression for a clip: features, hidden states and a constant one, (T, inputs) float64."""
     waveform = torch.from_numpy(clip)[:, : clip.shape[1] // encoder.mel.hop_length * encoder.mel.hop_length]
     features = encoder.features(waveform)
     width = encoder.linear.kernel_size[0]

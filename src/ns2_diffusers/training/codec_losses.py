@@ -67,9 +67,9 @@ def multi_resolution_stft_loss(
 
 
 def bin_weights(n_fft: int, sampling_rate: int) -> torch.Tensor:
-    """What an error of a bin of a spectral envelope counts for, (n_fft / 2 + 1,) float32 with a mean of one.
+    """Weights of the bins of a spectral envelope, (n_fft / 2 + 1,) float32 with a mean of one.
 
-    Half of it is the density of bands on a mel scale, half the same for all.
+    A weight is half constant and half proportional to the density of mel bands.
     """
     frequencies = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1)
     density = 1 / (1 + frequencies / 700)
@@ -79,7 +79,7 @@ def bin_weights(n_fft: int, sampling_rate: int) -> torch.Tensor:
 def envelope_loss(log_magnitudes: torch.Tensor, log_envelope: torch.Tensor, sampling_rate: int) -> torch.Tensor:
     """Mean |difference| between the envelope that two filters make together and that of the voice, in nats.
 
-    Pulses and noise are random to a spectrogram; filters are not, so they learn from this many times as quickly.
+    A spectrogram of pulses and noise is partly random. The filters are not, so this loss trains them faster.
 
     Args:
         log_magnitudes: (B, 2, bins, fine frames) of the filters for pulses and for noise.
@@ -89,7 +89,7 @@ def envelope_loss(log_magnitudes: torch.Tensor, log_envelope: torch.Tensor, samp
     pulses, noise = log_magnitudes[..., : log_envelope.shape[-1]].unbind(1)
     made = 0.5 * torch.logaddexp(2 * pulses, 2 * noise)
     weights = bin_weights(2 * (made.shape[1] - 1), sampling_rate).to(made.device)[:, None]
-    # Frames count by how loud they are, from a tenth in silence.
+    # Frames are weighted by loudness; silence has a tenth of the weight of speech.
     loudness = 0.1 + torch.sigmoid(1.5 * (log_envelope.mean(dim=1, keepdim=True) + 7.5))
     return ((made - log_envelope).abs() * weights * loudness).mean() / loudness.mean()
 

@@ -45,9 +45,8 @@ class HarmonicHead(nn.Module):
         n_fft: taps of a filter.
         fine_dim, fine_layers: ConvNeXt blocks at the rate of the filters.
         f0_min, f0_max: Hz that pulses stay between.
-        linear_channels: latent channels that log F0 and the log-magnitudes also depend on linearly: a codec that works
-            before the network has learned (see `training.codec_initialization`), and then needs it for the rest alone.
-            None for no such part.
+        linear_channels: number of latent channels of a linear part that is added to log F0 and the log-magnitudes.
+            `training.codec_initialization` fits it before training. None for no linear part.
     """
 
     def __init__(

@@ -34,8 +34,8 @@ class MelEncoder(nn.Module):
         fine_hop_length, fine_n_mels: samples from frame to frame, and bands, of a second spectrogram in windows four
             times as long as its hop; the hop divides `hop_length`. None for no second spectrogram.
         dim, intermediate_dim, num_layers: see `ConvNeXtBackbone`.
-        linear_frames: odd number of frames of the features that the latents also depend on linearly, which lets a
-            codec work before the network has learned. None for no such part.
+        linear_frames: odd kernel size of a linear convolution of the features that is added to the latents.
+            `training.codec_initialization` fits it before training. None for no linear part.
 
     Raises:
         ValueError: `fine_hop_length` does not divide `hop_length`.
