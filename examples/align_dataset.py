@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object, send_to_device
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
+from ns2_diffusers.data.alignments import mark_pauses
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card, update_durations
 from ns2_diffusers.files import remove_partial, whole_parts
@@ -35,6 +36,11 @@ def parse_args(argv=None):
     )
     add("--batch_seconds", type=float, default=80.0, help="speech in a micro-batch of a process, padding included")
     add("--binarization_weight", type=float, default=1.0, help="final weight of the binarization loss")
+    add(
+        "--pause_seconds",
+        type=float,
+        help="put a comma where a space lasts this long, for transcripts without punctuation; none if not given",
+    )
     arguments.add_optimizer_arguments(parser)
     arguments.add_lr_scheduler_argument(parser)
     arguments.add_run_arguments(parser)
@@ -47,11 +53,16 @@ def main(args):
     if read_card(args.dataset_dir)["aligned"]:
         raise ValueError(f"{args.dataset_dir} has durations already: there is nothing to align.")
     root = Path(args.dataset_dir)
+    codec, tokenizer = load_codec(root / "codec"), NaturalSpeech2Tokenizer.from_pretrained(root / "tokenizer")
+    if args.pause_seconds is not None and args.pause_seconds * codec.frame_rate < 2:
+        raise ValueError(
+            f"--pause_seconds {args.pause_seconds} is shorter than two frames of the codec: wanted is "
+            f"{2 / codec.frame_rate:g} or more."
+        )
     run = TrainingRun(args, root / "alignment")
     if run.accelerator.is_main_process:
         # What a killed run left; the run's own folder, which is cleared too, is another.
         remove_partial(root / "aligner")
-    codec, tokenizer = load_codec(root / "codec"), NaturalSpeech2Tokenizer.from_pretrained(root / "tokenizer")
     dataset = load_prepared_dataset(root, codec, tokenizer).with_format("numpy")
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * codec.frame_rate), args.seed)
     # No prompt is needed: the collator's are as short as can be.
@@ -65,13 +76,27 @@ def main(args):
     if run.accelerator.is_main_process:
         with whole_parts(root / "aligner") as folder:
             aligner.eval().save_pretrained(folder)
-    durations = align(run.accelerator, objective, dataset, sampler, collator)
+    durations, phonemes = align(run.accelerator, objective, dataset, sampler, collator), {}
+    if args.pause_seconds is not None:
+        least = round(args.pause_seconds * codec.frame_rate)
+        durations, phonemes = with_pauses(dataset, durations, tokenizer, least)
     if run.accelerator.is_main_process:
-        update_durations(root, durations)
+        update_durations(root, durations, phonemes)
         # Checkpoints of a run that nobody has to go on with.
         shutil.rmtree(run.directory)
         run.say(f"aligned {len(durations)} utterances of {root}")
     run.end()
+
+
+def with_pauses(dataset, durations, tokenizer, least):
+    """Durations and phonemes by id, with a comma at every pause of `least` frames."""
+    marked, phonemes = {}, {}
+    for id_, text in zip(dataset["id"], dataset["phonemes"], strict=True):
+        symbols = tokenizer.convert_ids_to_tokens(tokenizer(text, is_phonemes=True)["input_ids"])
+        symbols, marked[id_] = mark_pauses(symbols, durations[id_], least)
+        inner = slice(tokenizer.bos_token is not None, len(symbols) - (tokenizer.eos_token is not None))
+        phonemes[id_] = tokenizer.separator.join(symbols[inner])
+    return marked, phonemes
 
 
 def train(run, objective, batches, frame_rate, args):

@@ -18,7 +18,7 @@ from accelerate import PartialState
 
 from ns2_diffusers import NaturalSpeech2DistilledScheduler, NaturalSpeech2Pipeline
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
-from ns2_diffusers.data.prepared_dataset import load_prepared_dataset
+from ns2_diffusers.data.prepared_dataset import load_prepared_datasets
 from ns2_diffusers.files import remove_partial, whole_parts
 from ns2_diffusers.training import arguments, distillation
 from ns2_diffusers.training.batches import EndlessBatches
@@ -145,7 +145,7 @@ def distill(pipe, stage, args):
     if accelerator.is_main_process:
         # What a killed run left; the run's own folder, which is cleared too, is another.
         remove_partial(args.output_dir)
-    dataset = load_prepared_dataset(args.dataset_dir, pipe.codec, pipe.tokenizer)
+    dataset = load_prepared_datasets(args.dataset_dir, pipe.codec, pipe.tokenizer)
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * pipe.codec.frame_rate), args.seed)
     seconds = args.min_prompt_seconds, args.max_prompt_seconds
     batches = EndlessBatches(
@@ -184,7 +184,7 @@ def save(run, made, adapters, stage, args):
         folder = Path(args.output_dir) / "samples" / stage.name
         speak_samples(run.accelerator, made, args.validation_texts, args.validation_prompts, None, folder, run.step)
     facts = {
-        "data": Path(args.dataset_dir).name,
+        "data": ", ".join(Path(directory).name for directory in args.dataset_dir),
         "distilled from": Path(args.pretrained_pipeline).name,
         "method": stage.method,
         **run.facts(),

@@ -24,7 +24,7 @@ from ns2_diffusers import (
     load_codec,
 )
 from ns2_diffusers.data.collation import PROMPT_SOURCES, FrameBudgetSampler, PromptCollator
-from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card
+from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, load_prepared_datasets, read_card
 from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training import arguments
 from ns2_diffusers.training.batches import EndlessBatches
@@ -113,9 +113,14 @@ def load_pipeline(args):
                 f"{args.pretrained_pipeline} is a student of {steps} steps and answers at no other noise level: train "
                 "its teacher further, and distill that again."
             )
+        if args.lora_rank is None and args.max_prompt_seconds > pipe.config.max_prompt_seconds:
+            # The pipeline hears as much of a prompt as it was trained with.
+            pipe.register_to_config(max_prompt_seconds=args.max_prompt_seconds)
         return pipe
-    codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec")).eval()
-    return build_pipeline(codec, NaturalSpeech2Tokenizer.from_pretrained(Path(args.dataset_dir) / "tokenizer"), args)
+    codec = load_codec(args.codec or str(Path(args.dataset_dir[0]) / "codec")).eval()
+    return build_pipeline(
+        codec, NaturalSpeech2Tokenizer.from_pretrained(Path(args.dataset_dir[0]) / "tokenizer"), args
+    )
 
 
 def build_pipeline(codec, tokenizer, args):
@@ -142,12 +147,13 @@ def build_pipeline(codec, tokenizer, args):
 
 def load_aligner(pipe, args):
     """What finds the durations of a dataset that has none: beside the pretrained pipeline, or a new one."""
-    aligned = read_card(args.dataset_dir)["aligned"]
+    # `load_prepared_datasets` has seen that they are alike.
+    aligned, name = read_card(args.dataset_dir[0])["aligned"], args.dataset_dir[0]
     if aligned and args.learn_alignment:
-        raise ValueError(f"{args.dataset_dir} has durations: leave out --learn_alignment.")
+        raise ValueError(f"{name} has durations: leave out --learn_alignment.")
     if not aligned and not args.learn_alignment:
         raise ValueError(
-            f"{args.dataset_dir} has no durations: give them to it with examples/align_dataset.py, or learn them "
+            f"{name} has no durations: give them to it with examples/align_dataset.py, or learn them "
             "along with --learn_alignment."
         )
     if aligned:
@@ -173,7 +179,7 @@ def averaged_models(run, configs, args):
 
 def load_datasets(pipe, args):
     """The dataset to train on, the held-out one (or None), and the one that has the prompts of the held-out."""
-    dataset = load_prepared_dataset(args.dataset_dir, pipe.codec, pipe.tokenizer).with_format("numpy")
+    dataset = load_prepared_datasets(args.dataset_dir, pipe.codec, pipe.tokenizer).with_format("numpy")
     if args.validation_dataset_dir:
         held_out = load_prepared_dataset(args.validation_dataset_dir, pipe.codec, pipe.tokenizer)
         held_out = held_out.with_format("numpy")
@@ -230,9 +236,12 @@ class Validation:
 
 def training_facts(run, args):
     """What a model card says of this run."""
-    data = read_card(args.dataset_dir)
-    hours = data["frames"] * data["hop_length"] / data["sampling_rate"] / 3600
-    facts = {"data": f"{Path(args.dataset_dir).name}: {data['utterances']:,} utterances, {hours:.2f} hours"}
+    data = []
+    for directory in args.dataset_dir:
+        card = read_card(directory)
+        hours = card["frames"] * card["hop_length"] / card["sampling_rate"] / 3600
+        data.append(f"{Path(directory).name}: {card['utterances']:,} utterances, {hours:.2f} hours")
+    facts = {"data": "; ".join(data)}
     facts |= run.facts() | {"licence": args.license}
     if args.pretrained_pipeline:
         what = f"LoRA of rank {args.lora_rank}" if args.lora_rank else "all weights"

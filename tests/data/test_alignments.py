@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from ns2_diffusers import NaturalSpeech2Tokenizer
-from ns2_diffusers.data.alignments import check_phones_fit, end_with_voice, read_textgrid, seconds_to_frames
+from ns2_diffusers.data.alignments import (
+    check_phones_fit,
+    end_with_voice,
+    mark_pauses,
+    read_textgrid,
+    seconds_to_frames,
+)
 
 # As the Montreal Forced Aligner writes it: "Hi" and "yes" with a pause between, silence around.
 PHONES = [("", 0.0, 0.3), ("HH", 0.3, 0.42), ("AY1", 0.42, 0.6), ("", 0.6, 0.75)]
@@ -21,6 +27,23 @@ def textgrid(path, phones, tier="phones"):
         lines += [f'            text = "{label}"']
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def test_long_spaces_become_commas():
+    symbols = ["<s>", *"aː ˈb c, d", "</s>"]
+    durations = [9, 3, 1, 12, 1, 2, 5, 2, 1, 20, 3, 9]
+    marked, frames = mark_pauses(symbols, durations, 6)
+    # Of the spaces, the first is a pause, the second is short, and the third has its comma already.
+    assert marked == ["<s>", *"aː, ˈb c, d", "</s>"]
+    assert frames == [9, 3, 1, 11, 1, 1, 2, 5, 2, 1, 20, 3, 9]
+    assert sum(frames) == sum(durations)
+    assert mark_pauses(symbols, durations, 13) == (symbols, durations)
+
+
+@pytest.mark.parametrize(("durations", "least"), [([1, 2], 5), ([1, 2, 3], 1)])
+def test_pauses_of_what_does_not_fit(durations, least):
+    with pytest.raises(ValueError, match="a duration for each symbol, and 2 frames"):
+        mark_pauses(list("a b"), durations, least)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from ns2_diffusers import NaturalSpeech2Tokenizer, load_codec
 from ns2_diffusers.data.prepared_dataset import (
     PreparedRow,
     load_prepared_dataset,
+    load_prepared_datasets,
     read_card,
     shards,
     update_durations,
@@ -122,6 +123,35 @@ def test_durations_can_come_later(tmp_path, tiny_codec, tokenizer):
     assert after.features == before.features
     for column in ("id", "phonemes", "codes", "f0", "n_frames"):
         assert list(after[column]) == list(before[column])
+
+
+def test_phonemes_can_change_with_the_durations(tmp_path, tiny_codec, tokenizer):
+    rows = [replace(make_row("a"), durations=[]), replace(make_row("b"), durations=[])]
+    write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
+    durations = {"a": [2] * 6, "b": [1, 2, 3, 2, 2, 1, 1]}
+    update_durations(tmp_path / "set", durations, {"b": "hˈI ."})
+    dataset = load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)
+    assert list(dataset["phonemes"]) == ["hˈI.", "hˈI ."]
+    assert list(dataset["durations"]) == [durations["a"], durations["b"]]
+
+
+def test_several_datasets_are_one(tmp_path, tiny_codec, tokenizer):
+    for name, ids in {"first": "ab", "second": "c"}.items():
+        write_prepared_dataset([make_row(id_) for id_ in ids], tmp_path / name, tiny_codec, tokenizer)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    together = load_prepared_datasets(folders, tiny_codec, tokenizer)
+    assert list(together["id"]) == ["a", "b", "c"]
+    assert together[2] == load_prepared_dataset(tmp_path / "second", tiny_codec, tokenizer)[0]
+    assert list(load_prepared_datasets(folders[:1], tiny_codec, tokenizer)["id"]) == ["a", "b"]
+
+
+def test_datasets_that_do_not_go_together_are_refused(tmp_path, tiny_codec, tokenizer):
+    for name, row in {"a": make_row("x"), "b": make_row("x"), "c": replace(make_row("y"), durations=[])}.items():
+        write_prepared_dataset([row], tmp_path / name, tiny_codec, tokenizer)
+    with pytest.raises(ValueError, match="1 ids are in two of the datasets, such as 'x'"):
+        load_prepared_datasets([tmp_path / "a", tmp_path / "b"], tiny_codec, tokenizer)
+    with pytest.raises(ValueError, match="some have none"):
+        load_prepared_datasets([tmp_path / "a", tmp_path / "c"], tiny_codec, tokenizer)
 
 
 @pytest.mark.parametrize(("durations", "message"), [({}, "'a'.*none were given"), ({"a": [1, 2, 3]}, "sum to 6")])

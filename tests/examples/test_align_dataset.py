@@ -89,6 +89,29 @@ def test_a_trained_aligner_can_be_taken_as_it_is(make_dataset):
     assert again == found
 
 
+def test_pauses_get_commas(make_dataset, rows):
+    plain, marked = make_dataset("plain"), make_dataset("marked")
+    before = align(plain)
+    after = align(marked, "--pause_seconds", "0.1")
+    codec, tokenizer = load_codec(marked / "codec"), NaturalSpeech2Tokenizer.from_pretrained(marked / "tokenizer")
+    phonemes = {row["id"]: row["phonemes"] for row in load_prepared_dataset(marked, codec, tokenizer)}
+    new = 0
+    for row in rows:
+        symbols = tokenizer(phonemes[row["id"]], is_phonemes=True)["input_ids"]
+        assert len(symbols) == len(after[row["id"]]) and sum(after[row["id"]]) == row["n_frames"]
+        new += len(phonemes[row["id"]]) - len(row["phonemes"])
+        assert phonemes[row["id"]].replace(",", "") == row["phonemes"].replace(",", "")
+    least = round(0.1 * codec.frame_rate)
+    pauses = 0
+    for row in rows:
+        for index, symbol in enumerate(row["phonemes"], start=1):
+            alone = symbol == " " and row["phonemes"][index - 2].isalpha()
+            pauses += alone and before[row["id"]][index] >= least
+    assert new == pauses > 0
+    with pytest.raises(ValueError, match="--pause_seconds 0.01 is shorter than two frames"):
+        align(make_dataset("short"), "--pause_seconds", "0.01")
+
+
 def test_resumed_is_uninterrupted(make_dataset, monkeypatch):
     whole, stopped = make_dataset("whole"), make_dataset("stopped")
     wanted = align(whole, "--checkpointing_steps", "4")

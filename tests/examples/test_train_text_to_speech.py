@@ -169,6 +169,23 @@ def test_workers_load_the_same(root):
     assert_same_weights(train(root, *few), train(root, *few, "--dataloader_num_workers", 1, output="two"))
 
 
+def test_two_datasets_are_learned_together(root, tiny_codec, clips, transcripts):
+    write_dataset(root / "more", tiny_codec, NaturalSpeech2Tokenizer(), clips[6:8], transcripts)
+    both = train(root, "--dataset_dir", root / "dataset", root / "more", "--max_train_steps", "2")
+    assert "dataset: 6 utterances" in (both / "README.md").read_text()
+    assert "more: 2 utterances" in (both / "README.md").read_text()
+
+
+def test_a_longer_prompt_than_before_is_heard_afterwards(root):
+    first = train(root, "--max_train_steps", "1", "--max_prompt_seconds", "3", output="first")
+    assert NaturalSpeech2Pipeline.from_pretrained(first).config.max_prompt_seconds == 3
+    options = ["--max_train_steps", "1", "--pretrained_pipeline", first]
+    longer = train(root, *options, "--max_prompt_seconds", "8", output="longer")
+    assert NaturalSpeech2Pipeline.from_pretrained(longer).config.max_prompt_seconds == 8
+    shorter = train(root, *options, "--max_prompt_seconds", "2", output="shorter")
+    assert NaturalSpeech2Pipeline.from_pretrained(shorter).config.max_prompt_seconds == 3
+
+
 def test_a_dataset_of_another_codec_is_refused(root, tiny_codec):
     with torch.no_grad():
         tiny_codec.codebooks.mul_(2)

@@ -123,6 +123,50 @@ def end_with_voice(symbols: Sequence[str], durations: np.ndarray, f0: np.ndarray
     return np.diff(ends, prepend=0)
 
 
+def mark_pauses(symbols: Sequence[str], durations: Sequence[int], min_frames: int) -> tuple[list[str], list[int]]:
+    """Put a comma before every space within a text that lasts as long as a pause.
+
+    Transcripts without punctuation, such as LibriSpeech's, do not say where a reader paused. A model that learns from
+    them would learn that pauses come at random.
+
+    Args:
+        symbols: N of them, start and end included.
+        durations: N frames.
+        min_frames: least duration of a pause, at least 2.
+
+    Returns: symbols and durations with the commas. The comma takes the pause, but for one frame of the space.
+
+    Raises:
+        ValueError: the lengths differ, or `min_frames` is below 2.
+    """
+    if len(symbols) != len(durations) or min_frames < 2:
+        raise ValueError(
+            f"{len(symbols)} symbols, {len(durations)} durations and a least pause of {min_frames} frames were given: "
+            "wanted a duration for each symbol, and 2 frames or more."
+        )
+    marked: list[str] = []
+    frames: list[int] = []
+    for index, (symbol, duration) in enumerate(zip(symbols, durations, strict=True)):
+        between_sounds = 0 < index < len(symbols) - 1 and all(
+            is_sound(symbols[near]) or symbols[near] == "ː" for near in (index - 1, _after_stress(symbols, index))
+        )
+        if symbol == " " and duration >= min_frames and between_sounds:
+            marked.append(",")
+            frames.append(duration - 1)
+            duration = 1
+        marked.append(symbol)
+        frames.append(duration)
+    return marked, frames
+
+
+def _after_stress(symbols: Sequence[str], index: int) -> int:
+    """Index of the next symbol that is no stress mark."""
+    index += 1
+    while index < len(symbols) - 1 and symbols[index] in "ˈˌ":
+        index += 1
+    return index
+
+
 def _read_phones(path: str | Path) -> tuple[list[tuple[float, float, str]], float]:
     try:
         from praatio import textgrid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -73,6 +74,32 @@ def write_prepared_dataset(rows: Iterable[PreparedRow], directory: str | Path, c
         write_parts_and_card(partial, codec, tokenizer, {"aligned": aligned.pop(), **counts})
 
 
+def load_prepared_datasets(directories: Sequence[str | Path], codec: Any, tokenizer: Any) -> Any:
+    """The `datasets.Dataset` of several directories, one after the other; see `load_prepared_dataset`.
+
+    Raises:
+        ValueError: one of them cannot be loaded, two have an utterance of the same id, or some have durations and some
+            have none.
+    """
+    aligned = {bool(read_card(directory)["aligned"]) for directory in directories}
+    if len(aligned) > 1:
+        raise ValueError(
+            "some of the datasets have durations and some have none: align those that have none with "
+            "examples/align_dataset.py."
+        )
+    parts = [load_prepared_dataset(directory, codec, tokenizer) for directory in directories]
+    if len(parts) == 1:
+        return parts[0]
+    together = import_datasets().concatenate_datasets(parts)
+    repeated = [id_ for id_, count in Counter(together["id"]).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"{len(repeated)} ids are in two of the datasets, such as {repeated[0]!r}: leave out one of them, or "
+            "give the utterances of one other ids."
+        )
+    return together
+
+
 def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> Any:
     """The `datasets.Dataset` in `directory`, memory-mapped, if it was made with this codec and this tokenizer.
 
@@ -89,7 +116,9 @@ def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> 
     return import_datasets().Dataset.from_parquet([str(shard) for shard in shards(directory)])
 
 
-def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int]]) -> None:
+def update_durations(
+    directory: str | Path, durations: Mapping[str, Sequence[int]], phonemes: Mapping[str, str] | None = None
+) -> None:
     """Set the durations of every utterance and mark the dataset as aligned.
 
     Shards are rewritten one by one, each whole or not at all, and the card says `aligned: false` meanwhile: after
@@ -98,6 +127,7 @@ def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int
     Args:
         directory: a prepared dataset.
         durations: by id, frames of each symbol that the tokenizer makes of the phonemes, start and end included.
+        phonemes: by id, those that the durations are of, where they are not those of the dataset.
 
     Raises:
         ValueError: an utterance has none, or they do not sum to its frames; nothing is changed then.
@@ -116,10 +146,15 @@ def update_durations(directory: str | Path, durations: Mapping[str, Sequence[int
     _write_card(directory, {**card, "aligned": False})
     for shard in shards(directory):
         table = pq.read_table(shard)
-        column = table.schema.get_field_index("durations")
-        values = [[int(frames) for frames in durations[id_]] for id_ in table["id"].to_pylist()]
-        field = table.schema.field(column)
-        table = table.set_column(column, field, pa.array(values, type=field.type))
+        ids = table["id"].to_pylist()
+        values: dict[str, list[Any]] = {"durations": [[int(frames) for frames in durations[id_]] for id_ in ids]}
+        if phonemes:
+            before = table["phonemes"].to_pylist()
+            values["phonemes"] = [phonemes.get(id_, own) for id_, own in zip(ids, before, strict=True)]
+        for name, column in values.items():
+            index = table.schema.get_field_index(name)
+            field = table.schema.field(index)
+            table = table.set_column(index, field, pa.array(column, type=field.type))
         with whole_file(shard) as partial:
             pq.write_table(table, partial)
     _write_card(directory, {**card, "aligned": True})

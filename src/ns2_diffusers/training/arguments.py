@@ -149,7 +149,12 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of a prepared dataset, its batches and prompts."""
     add = parser.add_argument
-    add("--dataset_dir", required=True, help="directory of a prepared dataset (examples/prepare_dataset.py)")
+    add(
+        "--dataset_dir",
+        nargs="+",
+        required=True,
+        help="directories of prepared datasets (examples/prepare_dataset.py) of one codec and tokenizer",
+    )
     add(
         "--batch_seconds",
         type=float,
