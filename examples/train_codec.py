@@ -17,7 +17,7 @@ from ns2_diffusers.data.recordings import RandomCrops, find_recordings
 from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training import arguments
 from ns2_diffusers.training.batches import ConsecutiveBatches, EndlessBatches
-from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts
+from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts, keep_latent_channels
 from ns2_diffusers.training.codec_losses import (
     LossBalancer,
     MultiResolutionMelLoss,
@@ -48,6 +48,11 @@ def parse_args(argv=None):
     add("--train_data", required=True, help="folder of audio, or a list (.csv, .jsonl) with a column `file`")
     add("--output_dir", required=True, help="output directory of the codec, its checkpoints, log and samples")
     add("--pretrained_codec", help="directory of a codec to start from; an untrained one if not given")
+    add(
+        "--keep_channels",
+        type=int,
+        help="number of latent channels of --pretrained_codec to keep, those of largest variance; all if not given",
+    )
     add("--codec_type", choices=sorted(CODECS), default="vocos", help="class of the codec, if it is untrained")
     add(
         "--codec_config",
@@ -195,6 +200,8 @@ def build_codec(args):
     config = {key: value for key, value in (args.codec_config or {}).items() if not key.startswith("_")}
     if args.pretrained_codec:
         codec = load_codec(args.pretrained_codec)
+        if args.keep_channels is not None:
+            codec = keep_latent_channels(codec, args.keep_channels)
         return grow(codec, config) if config else codec
     codec_class = CODECS[args.codec_type]
     if config:

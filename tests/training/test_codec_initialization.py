@@ -6,7 +6,7 @@ from ns2_diffusers import VocosCodec
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.audio.voice_filters import analyze_voice
 from ns2_diffusers.data.recordings import read_span
-from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts
+from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts, keep_latent_channels
 from ns2_diffusers.training.codec_losses import envelope_loss
 
 CONFIG = {
@@ -100,3 +100,48 @@ def test_a_codec_without_linear_parts_and_recordings_without_a_voice_are_refused
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
     with pytest.raises(ValueError, match="no voice"):
         fit_linear_parts(VocosCodec(**CONFIG).eval(), [tmp_path / "silence.wav"], 2, 1, 0)
+
+
+@pytest.fixture
+def measured(fitted, clips):
+    """With codebooks and latent statistics, of which every other channel varies more than the rest."""
+    codec = VocosCodec.from_config(fitted.config)
+    codec.load_state_dict(fitted.state_dict())
+    fit_codebooks(codec.eval(), clips[:4], 4, 3.0, 0)
+    deviations = torch.linspace(1.0, 0.5, 24)
+    deviations[::2] += 1
+    codec.set_latent_statistics(torch.linspace(-1, 1, 24), deviations)
+    return codec
+
+
+def test_channels_that_vary_least_are_left_out(measured, clips):
+    smaller = keep_latent_channels(measured, 12)
+    assert smaller.latent_channels == 12 and smaller.config.head_config["linear_channels"] == 12
+    waveform = torch.from_numpy(read_span(clips[0], 16000, seconds=2))[None]
+    with torch.no_grad():
+        whole, kept = measured.encode(waveform), smaller.encode(waveform)
+        torch.testing.assert_close(kept, whole[:, ::2])
+        _, codes = measured.quantize(whole)
+        old, new = measured.codes_to_latents(codes), smaller.codes_to_latents(codes)
+        torch.testing.assert_close(new, old[:, ::2])
+        # To the decoder what is gone is at its mean, but for the padding of convolutions.
+        whole[:, 1::2] = 0
+        outputs = [
+            codec.backbone(codec.denormalize_latents(latents))
+            for codec, latents in ((measured, whole), (smaller, kept))
+        ]
+        assert outputs[0].shape == (1, 100, 16)
+        torch.testing.assert_close(*(output[:, 6:-6] for output in outputs))
+        linear = measured.head.linear(measured.denormalize_latents(whole).transpose(1, 2))
+        torch.testing.assert_close(smaller.head.linear(smaller.denormalize_latents(kept).transpose(1, 2)), linear)
+
+
+@pytest.mark.parametrize("count", [0, 24, 25])
+def test_channels_that_cannot_be_kept(measured, count):
+    with pytest.raises(ValueError, match=f"{count} of 24 channels are wanted"):
+        keep_latent_channels(measured, count)
+
+
+def test_channels_are_not_chosen_without_statistics(fitted):
+    with pytest.raises(ValueError, match="without latent statistics"):
+        keep_latent_channels(fitted, 12)

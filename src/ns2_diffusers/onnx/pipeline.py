@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.loading import AudioInput, check_audible, load_samples
+from ..audio.loading import AudioInput
+from ..audio.prompts import load_prompt
 from ..pipelines.inputs import frame_pitch
 from ..pipelines.sampling import SamplingSettings
 from ..pipelines.speaking import MATCHING_SECONDS, SpeakingMixin
@@ -161,8 +162,9 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
     def encode_voice(self, prompt_audio: AudioInput, prompt_sampling_rate: int | None = None) -> Voice:
         """Make a reusable voice from a recording; as `NaturalSpeech2Pipeline.encode_voice`."""
         kept = max(self.config.max_voice_seconds, self.config.max_prompt_seconds)
-        waveform, rate = load_samples(prompt_audio, prompt_sampling_rate, self.sampling_rate, kept)
-        check_audible(waveform, rate, self.config.min_prompt_seconds, "the voice prompt")
+        waveform, _ = load_prompt(
+            prompt_audio, prompt_sampling_rate, self.sampling_rate, self.config.min_prompt_seconds, kept
+        )
         return Voice(self.codec.encode(waveform), self.codec.fingerprint)
 
     def speak(

@@ -11,7 +11,8 @@ from diffusers import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from ..arrays import as_array
-from ..audio.loading import AudioInput, check_audible, load_audio
+from ..audio.loading import AudioInput
+from ..audio.prompts import load_prompt
 from ..masks import pad, pad_batch, padding_mask
 from ..models import conditioning
 from ..models.codecs.encodec_codec import EncodecCodec
@@ -124,16 +125,18 @@ class NaturalSpeech2Pipeline(
         """Make a reusable voice from a recording (the codec's encoder, section 3.1).
 
         Args:
-            prompt_audio: anything `audio.loading.load_audio` reads; resampled, made mono and cut to
-                `max_voice_seconds`.
+            prompt_audio: anything `audio.loading.load_audio` reads; resampled, made mono, cut to
+                `max_voice_seconds`, then without silence and at the level of the training data (`prepare_prompt`).
             prompt_sampling_rate: Hz, of a bare array.
 
         Raises:
             TypeError, ValueError: it is no audio, or NaN, silent or too short.
         """
         kept = max(self.config.max_voice_seconds, self.config.max_prompt_seconds)
-        waveform, rate = load_audio(prompt_audio, prompt_sampling_rate, self.sampling_rate, kept)
-        check_audible(waveform, rate, self.config.min_prompt_seconds, "the voice prompt")
+        samples, _ = load_prompt(
+            prompt_audio, prompt_sampling_rate, self.sampling_rate, self.config.min_prompt_seconds, kept
+        )
+        waveform = torch.from_numpy(samples)
         channels = waveform.expand(1, self.codec.channels, -1).to(self._execution_device, self.codec.dtype)
         latents, _ = self.codec.quantize(self.codec.encode(channels))
         self.maybe_free_model_hooks()

@@ -120,6 +120,54 @@ def fit_codebooks(codec, files: Sequence[str | Path], clips: int, seconds: float
     codec.train(training)
 
 
+@torch.no_grad()
+def keep_latent_channels(codec: VocosCodec, count: int) -> VocosCodec:
+    """A copy of a trained codec that has only the latent channels of largest variance, in their order.
+
+    The last principal components carry noise that nobody hears, and a diffusion model would learn it at the cost of
+    what is heard. Codes of the old codec stay valid: the vectors of the codebooks lose the same channels.
+
+    Args:
+        codec: with latent statistics.
+        count: channels to keep.
+
+    Raises:
+        ValueError: the codec has no statistics, or fewer channels.
+    """
+    if codec.config.latents_std is None or not 0 < count < codec.latent_channels:
+        raise ValueError(
+            f"{count} of {codec.latent_channels} channels are wanted of a codec "
+            f"{'without' if codec.config.latents_std is None else 'with'} latent statistics: wanted is a smaller "
+            "number, and statistics that say which channels vary most."
+        )
+    old = codec.latent_channels
+    deviations = torch.tensor(codec.config.latents_std)
+    kept = deviations.argsort(descending=True, stable=True)[:count].sort().values
+    config = {key: value for key, value in codec.config.items() if not key.startswith("_")}
+    config |= {"latent_channels": count}
+    config |= {name: [config[name][index] for index in kept.tolist()] for name in ("latents_mean", "latents_std")}
+    if config["head_config"].get("linear_channels"):
+        config["head_config"] = config["head_config"] | {"linear_channels": count}
+    smaller = type(codec).from_config(config)
+    state = smaller.state_dict()
+    for name, tensor in codec.state_dict().items():
+        for axis, (have, want) in enumerate(zip(tensor.shape, state[name].shape, strict=True)):
+            if (have, want) == (old, count):
+                tensor = tensor.index_select(axis, kept.to(tensor.device))
+        state[name] = tensor
+    # What is left out stays at its mean, which becomes a part of the biases.
+    gone = torch.ones(old, dtype=torch.bool).index_fill(0, kept, False)
+    mean = torch.tensor(codec.config.latents_mean) * gone
+    for name, part in codec.named_modules():
+        if isinstance(part, (torch.nn.Linear, torch.nn.Conv1d)) and f"{name}.weight" in state:
+            if part.weight.shape[1] == old != state[f"{name}.weight"].shape[1]:
+                state[f"{name}.bias"] = part.bias + part.weight.flatten(1).unflatten(1, (old, -1)).sum(-1) @ mean.to(
+                    part.weight
+                )
+    smaller.load_state_dict(state)
+    return smaller.train(codec.training)
+
+
 def _draw_clips(files, sampling_rate, clips, seconds, seed, channels=1):
     """Waveforms (channels, samples) float32 of up to `seconds`, each of another file while there are enough."""
     random = np.random.default_rng(seed)
