@@ -10,11 +10,12 @@ folder. An aligner that was trained on another dataset of the same codec can ali
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate.utils import gather_object, send_to_device
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
-from ns2_diffusers.data.alignments import mark_pauses
+from ns2_diffusers.data.alignments import mark_pauses, voiced_vowels
 from ns2_diffusers.data.collation import FrameBudgetSampler, PromptCollator
 from ns2_diffusers.data.prepared_dataset import load_prepared_dataset, read_card, update_durations
 from ns2_diffusers.files import remove_partial, whole_parts
@@ -40,6 +41,12 @@ def parse_args(argv=None):
         "--pause_seconds",
         type=float,
         help="put a comma where a space lasts this long, for transcripts without punctuation; none if not given",
+    )
+    add(
+        "--min_voiced_vowels",
+        type=float,
+        default=0.0,
+        help="least share of voice in the vowels of an utterance; one below is misaligned, and is left out",
     )
     arguments.add_optimizer_arguments(parser)
     arguments.add_lr_scheduler_argument(parser)
@@ -77,23 +84,37 @@ def main(args):
         with whole_parts(root / "aligner") as folder:
             aligner.eval().save_pretrained(folder)
     durations, phonemes = align(run.accelerator, objective, dataset, sampler, collator), {}
+    rejected = misaligned(dataset, durations, tokenizer, args.min_voiced_vowels)
     if args.pause_seconds is not None:
         least = round(args.pause_seconds * codec.frame_rate)
         durations, phonemes = with_pauses(dataset, durations, tokenizer, least)
     if run.accelerator.is_main_process:
-        update_durations(root, durations, phonemes)
+        update_durations(root, durations, phonemes, rejected)
         # Checkpoints of a run that nobody has to go on with.
         shutil.rmtree(run.directory)
-        run.say(f"aligned {len(durations)} utterances of {root}")
+        run.say(f"aligned {len(durations) - len(rejected)} utterances of {root}, left out {len(rejected)}")
     run.end()
+
+
+def symbols_of(tokenizer, phonemes):
+    return tokenizer.convert_ids_to_tokens(tokenizer(phonemes, is_phonemes=True)["input_ids"])
+
+
+def misaligned(dataset, durations, tokenizer, least):
+    """Why utterances are left out, by id: too few of their vowels are voiced."""
+    found = {}
+    for row in dataset.select_columns(["id", "phonemes", "f0"]) if least else ():
+        share = voiced_vowels(symbols_of(tokenizer, row["phonemes"]), durations[row["id"]], np.asarray(row["f0"]))
+        if share < least:
+            found[row["id"]] = f"misaligned: {share:.0%} of its vowels are voiced"
+    return found
 
 
 def with_pauses(dataset, durations, tokenizer, least):
     """Durations and phonemes by id, with a comma at every pause of `least` frames."""
     marked, phonemes = {}, {}
     for id_, text in zip(dataset["id"], dataset["phonemes"], strict=True):
-        symbols = tokenizer.convert_ids_to_tokens(tokenizer(text, is_phonemes=True)["input_ids"])
-        symbols, marked[id_] = mark_pauses(symbols, durations[id_], least)
+        symbols, marked[id_] = mark_pauses(symbols_of(tokenizer, text), durations[id_], least)
         inner = slice(tokenizer.bos_token is not None, len(symbols) - (tokenizer.eos_token is not None))
         phonemes[id_] = tokenizer.separator.join(symbols[inner])
     return marked, phonemes

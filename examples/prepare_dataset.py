@@ -20,6 +20,7 @@ from ns2_diffusers.data.preparation.rows import RowLimits, RowPreparer
 from ns2_diffusers.data.preparation.shards import Preparation, prepare_shards
 from ns2_diffusers.data.sources import (
     hub_source,
+    librispeech_source,
     libritts_source,
     ljspeech_source,
     table_source,
@@ -38,6 +39,7 @@ def parse_args(argv=None):
     source.add_argument("--dataset_name", help="dataset of the hub, or anything else that datasets.load_dataset takes")
     source.add_argument("--ljspeech_dir", help="folder with metadata.csv and wavs/")
     source.add_argument("--libritts_dir", help="folder with speaker/chapter/*.normalized.txt")
+    source.add_argument("--librispeech_dir", help="folder with speaker/chapter/*.trans.txt, of LibriSpeech")
     parser.add_argument("--codec", required=True, help="directory or hub id of a trained codec")
     parser.add_argument("--output_dir", required=True, help="output directory of the dataset")
     parser.add_argument(
@@ -169,6 +171,8 @@ def open_source(args):
         return ljspeech_source(args.ljspeech_dir)
     if args.libritts_dir:
         return libritts_source(args.libritts_dir)
+    if args.librispeech_dir:
+        return librispeech_source(args.librispeech_dir)
     return hub_source(
         args.dataset_name,
         args.shard_size,

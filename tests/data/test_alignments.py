@@ -8,6 +8,7 @@ from ns2_diffusers.data.alignments import (
     mark_pauses,
     read_textgrid,
     seconds_to_frames,
+    voiced_vowels,
 )
 
 # As the Montreal Forced Aligner writes it: "Hi" and "yes" with a pause between, silence around.
@@ -38,6 +39,19 @@ def test_long_spaces_become_commas():
     assert frames == [9, 3, 1, 11, 1, 1, 2, 5, 2, 1, 20, 3, 9]
     assert sum(frames) == sum(durations)
     assert mark_pauses(symbols, durations, 13) == (symbols, durations)
+
+
+def test_the_share_of_voiced_vowels():
+    symbols, durations = ["<s>", "h", "ˈ", "I", " ", "ɛ", "s", "</s>"], [2, 2, 1, 4, 1, 2, 3, 2]
+    f0 = np.zeros(17)
+    assert voiced_vowels(symbols, durations, f0) == 0
+    f0[5:9] = 100
+    assert voiced_vowels(symbols, durations, f0) == 0.5
+    f0[10] = 100
+    assert voiced_vowels(symbols, durations, f0) == 0.75
+    assert voiced_vowels(["AH0", "S"], [1, 1], np.array([90.0, 0.0])) == 1
+    assert voiced_vowels(["s", "I"], [1, 0], np.array([90.0])) == 0
+    assert voiced_vowels(["s"], [1], np.array([90.0])) == 0
 
 
 @pytest.mark.parametrize(("durations", "least"), [([1, 2], 5), ([1, 2, 3], 1)])

@@ -135,6 +135,19 @@ def test_phonemes_can_change_with_the_durations(tmp_path, tiny_codec, tokenizer)
     assert list(dataset["durations"]) == [durations["a"], durations["b"]]
 
 
+def test_utterances_can_be_rejected_with_the_durations(tmp_path, tiny_codec, tokenizer):
+    rows = [replace(make_row("a"), durations=[]), replace(make_row("b", 20), durations=[])]
+    write_prepared_dataset(rows, tmp_path / "set", tiny_codec, tokenizer)
+    with pytest.raises(ValueError, match="all 2 utterances"):
+        update_durations(tmp_path / "set", {}, rejected={"a": "misaligned", "b": "misaligned"})
+    assert not read_card(tmp_path / "set")["aligned"]
+    update_durations(tmp_path / "set", {"b": [1, 2, 3, 4, 1, 9]}, rejected={"a": "misaligned", "another": "absent"})
+    assert list(load_prepared_dataset(tmp_path / "set", tiny_codec, tokenizer)["id"]) == ["b"]
+    card = read_card(tmp_path / "set")
+    assert (card["utterances"], card["frames"], card["rejected"]) == (1, 20, 1)
+    assert json.loads((tmp_path / "set" / "rejected.jsonl").read_text()) == {"id": "a", "reason": "misaligned"}
+
+
 def test_several_datasets_are_one(tmp_path, tiny_codec, tokenizer):
     for name, ids in {"first": "ab", "second": "c"}.items():
         write_prepared_dataset([make_row(id_) for id_ in ids], tmp_path / name, tiny_codec, tokenizer)

@@ -6,6 +6,7 @@ from ns2_diffusers.data.sources import (
     Row,
     UnreadableRow,
     hub_source,
+    librispeech_source,
     libritts_source,
     ljspeech_source,
     table_source,
@@ -95,6 +96,18 @@ def test_ljspeech(tmp_path):
     assert "not UTF-8" in found[2].error
     with pytest.raises(ValueError, match="no metadata.csv"):
         ljspeech_source(tmp_path / "wavs")
+
+
+def test_librispeech(tmp_path):
+    folder = tmp_path / "train-clean-5" / "1088" / "134315"
+    folder.mkdir(parents=True)
+    (folder / "1088-134315-0000.flac").touch()
+    (folder / "1088-134315.trans.txt").write_text("1088-134315-0000 AS YOU KNOW\n1088-134315-0001 IT'S GONE\n")
+    first, second = rows(librispeech_source(tmp_path / "train-clean-5"))
+    assert first == Row("1088-134315-0000", "1088", "as you know", str(folder / "1088-134315-0000.flac"))
+    assert second.id == "1088-134315-0001" and "no 1088-134315-0001.flac" in second.error
+    with pytest.raises(ValueError, match="no \\*.trans.txt"):
+        librispeech_source(folder / "1088-134315-0000.flac")
 
 
 def test_libritts(tmp_path):

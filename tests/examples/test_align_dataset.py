@@ -5,6 +5,7 @@ from accelerate.state import AcceleratorState
 from ns2_diffusers import NaturalSpeech2Tokenizer, PhonemeAligner, load_codec
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.pitch import estimate_f0
+from ns2_diffusers.data.alignments import voiced_vowels
 from ns2_diffusers.data.prepared_dataset import PreparedRow, load_prepared_dataset, read_card, write_prepared_dataset
 from ns2_diffusers.files import partial_name
 
@@ -110,6 +111,22 @@ def test_pauses_get_commas(make_dataset, rows):
     assert new == pauses > 0
     with pytest.raises(ValueError, match="--pause_seconds 0.01 is shorter than two frames"):
         align(make_dataset("short"), "--pause_seconds", "0.01")
+
+
+def test_misaligned_utterances_are_left_out(make_dataset, rows):
+    directory = make_dataset("set")
+    codec, tokenizer = (
+        load_codec(directory / "codec"),
+        NaturalSpeech2Tokenizer.from_pretrained(directory / "tokenizer"),
+    )
+    durations = align(make_dataset("plain"))
+    shares = {}
+    for row in rows:
+        symbols = tokenizer.convert_ids_to_tokens(tokenizer(row["phonemes"], is_phonemes=True)["input_ids"])
+        shares[row["id"]] = voiced_vowels(symbols, durations[row["id"]], row["f0"].numpy())
+    least = sorted(shares.values())[2]
+    assert set(align(directory, "--min_voiced_vowels", str(least))) == {id_ for id_ in shares if shares[id_] >= least}
+    assert len(load_prepared_dataset(directory, codec, tokenizer)) == read_card(directory)["utterances"] == 4
 
 
 def test_resumed_is_uninterrupted(make_dataset, monkeypatch):

@@ -117,7 +117,10 @@ def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> 
 
 
 def update_durations(
-    directory: str | Path, durations: Mapping[str, Sequence[int]], phonemes: Mapping[str, str] | None = None
+    directory: str | Path,
+    durations: Mapping[str, Sequence[int]],
+    phonemes: Mapping[str, str] | None = None,
+    rejected: Mapping[str, str] | None = None,
 ) -> None:
     """Set the durations of every utterance and mark the dataset as aligned.
 
@@ -128,24 +131,36 @@ def update_durations(
         directory: a prepared dataset.
         durations: by id, frames of each symbol that the tokenizer makes of the phonemes, start and end included.
         phonemes: by id, those that the durations are of, where they are not those of the dataset.
+        rejected: why an utterance leaves the dataset, by id; it is listed in `rejected.jsonl`.
 
     Raises:
-        ValueError: an utterance has none, or they do not sum to its frames; nothing is changed then.
+        ValueError: an utterance has none, or they do not sum to its frames; none is left. Nothing is changed then.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    card = read_card(directory)
+    card, rejected = read_card(directory), rejected or {}
+    kept, gone = {}, set()
     for shard in shards(directory):
         table = pq.read_table(shard, columns=["id", "n_frames"])
         for id_, n_frames in zip(*(table[name].to_pylist() for name in ("id", "n_frames")), strict=True):
-            given = durations.get(id_)
+            if id_ in rejected:
+                gone.add(id_)
+                continue
+            kept[id_], given = n_frames, durations.get(id_)
             if given is None or sum(given) != n_frames:
                 what = "none were given" if given is None else f"those given sum to {sum(given)}"
                 raise ValueError(f"utterance {id_!r} needs durations that sum to {n_frames} frames; {what}.")
+    if not kept:
+        raise ValueError(f"all {len(gone)} utterances of {directory} are rejected: there is nothing to align.")
     _write_card(directory, {**card, "aligned": False})
+    if gone:
+        path = Path(directory) / REJECTED_NAME
+        lines = [json.dumps({"id": id_, "reason": rejected[id_]}, ensure_ascii=False) + "\n" for id_ in sorted(gone)]
+        write_text(path, (path.read_text(encoding="utf-8") if path.exists() else "") + "".join(lines))
     for shard in shards(directory):
         table = pq.read_table(shard)
+        table = table.filter(pa.array([id_ in kept for id_ in table["id"].to_pylist()]))
         ids = table["id"].to_pylist()
         values: dict[str, list[Any]] = {"durations": [[int(frames) for frames in durations[id_]] for id_ in ids]}
         if phonemes:
@@ -157,7 +172,8 @@ def update_durations(
             table = table.set_column(index, field, pa.array(column, type=field.type))
         with whole_file(shard) as partial:
             pq.write_table(table, partial)
-    _write_card(directory, {**card, "aligned": True})
+    counts = {"utterances": len(kept), "frames": sum(kept.values()), "rejected": card["rejected"] + len(gone)}
+    _write_card(directory, {**card, **counts, "aligned": True})
 
 
 def read_card(directory: str | Path) -> dict[str, Any]:

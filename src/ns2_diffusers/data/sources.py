@@ -129,6 +129,34 @@ def ljspeech_source(directory: str | Path) -> Source:
     return Source(rows, _digest(metadata.read_bytes()))
 
 
+def librispeech_source(directory: str | Path) -> Source:
+    """A LibriSpeech folder, such as train-clean-100 or Mini LibriSpeech's train-clean-5.
+
+    Its transcripts, `speaker/chapter/*.trans.txt` with lines `ID TEXT` beside the audio `ID.flac`, are in capitals and
+    without punctuation; they are read in lower case. Missing audio is an unreadable row.
+
+    Raises:
+        ValueError: there is no such transcript.
+    """
+    directory = Path(directory)
+    transcripts = sorted(directory.rglob("*.trans.txt"))
+    if not transcripts:
+        raise ValueError(f"{directory} has no *.trans.txt: give a folder of LibriSpeech, such as train-clean-100.")
+
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
+        for transcript in transcripts:
+            speaker = transcript.parent.parent.name or SPEAKER
+            for line in transcript.read_text(encoding="utf-8").splitlines():
+                id_, _, text = line.partition(" ")
+                audio = transcript.parent / f"{id_}.flac"
+                if not audio.exists():
+                    yield UnreadableRow(id_, f"there is no {audio.name} beside {transcript.name}", str(audio))
+                else:
+                    yield Row(id_, speaker, text.strip().lower(), str(audio))
+
+    return Source(rows, _digest(b"".join(transcript.read_bytes() for transcript in transcripts)))
+
+
 def libritts_source(directory: str | Path) -> Source:
     """A LibriTTS folder: `speaker/chapter/*.wav` (or flac) beside `.normalized.txt`, at any depth.
 
