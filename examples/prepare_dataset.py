@@ -10,6 +10,7 @@ Several processes: `accelerate launch examples/prepare_dataset.py …`, over a f
 import argparse
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -26,6 +27,7 @@ from ns2_diffusers.data.sources import (
     table_source,
     with_speeds,
     with_textgrids,
+    without_speakers,
 )
 from ns2_diffusers.training.arguments import HelpFormatter
 
@@ -47,6 +49,10 @@ def parse_args(argv=None):
     )
     parser.add_argument(
         "--backend", default="english", help="phonemizer backend: english, arpabet, espeak, misaki or none"
+    )
+    parser.add_argument(
+        "--exclude_speakers",
+        help="file with one speaker per line, whose recordings are left out; none if not given",
     )
     parser.add_argument("--language", default="en-us", help="language of the phonemizer")
 
@@ -128,6 +134,8 @@ def main(args):
     else:
         tokenizer = NaturalSpeech2Tokenizer(backend=args.backend, language=args.language)
     source = open_source(args)
+    if args.exclude_speakers:
+        source = without_speakers(source, Path(args.exclude_speakers).read_text(encoding="utf-8").split())
     if args.textgrid_dir:
         check_phones_fit(tokenizer)
         source = with_textgrids(source, args.textgrid_dir)

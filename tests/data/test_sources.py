@@ -12,6 +12,7 @@ from ns2_diffusers.data.sources import (
     table_source,
     with_speeds,
     with_textgrids,
+    without_speakers,
 )
 
 datasets = pytest.importorskip("datasets", reason="the train extra is not installed")
@@ -185,6 +186,15 @@ def test_speeds_are_further_speakers(tmp_path):
     for speeds in ([1.0], [0.1], [0.9, 0.9]):
         with pytest.raises(ValueError, match="speeds are"):
             with_speeds(source, speeds)
+
+
+def test_speakers_can_be_left_out(tmp_path):
+    (tmp_path / "a.csv").write_text("id,speaker,file,text\nx,ann,x.wav,Hello.\ny,bob,,None.\nz,237,z.wav,No.\n")
+    source = table_source(tmp_path / "a.csv")
+    left = without_speakers(source, ["237", "carl"])
+    found = list(left.read(0))
+    assert [row.id for row in found if isinstance(row, Row)] == ["x"] and len(found) == 2
+    assert left.identity != source.identity
 
 
 def test_identity_changes_with_the_rows(tmp_path):

@@ -347,3 +347,22 @@ def test_shards_are_written_beside(tmp_path, codec, metadata, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda old, new: names.append(Path(new).name) or replace(old, new))
     prepare(codec, tmp_path / "set", "--metadata", metadata)
     assert names.index("00000-00000.parquet") < names.index("00000-00000.json") and names[-1] == "dataset_card.json"
+
+
+def test_the_recipe_of_real_voices_never_sees_a_held_out_reader(tmp_path, codec, clips, transcripts, capsys):
+    page = (ROOT / "docs" / "real_voices.md").read_text("utf-8").replace("\\\n", " ")
+    commands = [line.split() for line in page.splitlines() if "prepare_dataset.py" in line]
+    assert len(commands) == 2
+    for command in commands:
+        named = ROOT / command[command.index("--exclude_speakers") + 1]
+        assert len(set(named.read_text("utf-8").split())) == 10
+    held_out = named.read_text("utf-8").split()[0]
+    for speaker, path in zip((held_out, "19"), clips, strict=False):
+        chapter = tmp_path / "LibriSpeech" / speaker / "1"
+        chapter.mkdir(parents=True)
+        samples, rate = soundfile.read(path)
+        soundfile.write(chapter / f"{speaker}-1-0000.flac", samples, rate)
+        (chapter / f"{speaker}-1.trans.txt").write_text(f"{speaker}-1-0000 {transcripts[path.name].upper()}\n")
+    options = ["--librispeech_dir", tmp_path / "LibriSpeech", "--exclude_speakers", named]
+    prepare(codec, tmp_path / "set", *options)
+    assert set(load(tmp_path / "set")["speaker"]) == {"19"}

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,18 @@ def hub_source(
             yield Row(**(defaults | {key: fields[column] for key, column in columns.items()}))
 
     return Source(rows, _digest(f"{num_parts} {dataset.info.splits}".encode()), num_parts)
+
+
+def without_speakers(source: Source, speakers: Collection[str]) -> Source:
+    """Leave out the rows of some speakers, such as those who are kept for evaluation."""
+    left_out = set(map(str, speakers))
+
+    def rows(part: int) -> Iterator[Row | UnreadableRow]:
+        for row in source.read(part):
+            if not (isinstance(row, Row) and str(row.speaker) in left_out):
+                yield row
+
+    return replace(source, read=rows, identity=_digest(f"{source.identity} {sorted(left_out)}".encode()))
 
 
 def with_speeds(source: Source, speeds: Sequence[float]) -> Source:
