@@ -17,16 +17,13 @@ from ns2_diffusers.data.recordings import RandomCrops, find_recordings
 from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training import arguments
 from ns2_diffusers.training.batches import ConsecutiveBatches, EndlessBatches
-from ns2_diffusers.training.codec_initialization import fit_codebooks, fit_linear_parts, keep_latent_channels
-from ns2_diffusers.training.codec_losses import (
-    LossBalancer,
-    MultiResolutionMelLoss,
-    adversarial_loss,
-    discriminator_loss,
-    envelope_loss,
-    feature_matching_loss,
-    multi_resolution_stft_loss,
+from ns2_diffusers.training.codec_initialization import (
+    extend_codec,
+    fit_codebooks,
+    fit_linear_parts,
+    keep_latent_channels,
 )
+from ns2_diffusers.training.codec_objective import CodecObjective, CodecObjectiveConfig
 from ns2_diffusers.training.codec_validation import measure_latents, reconstruct_samples
 from ns2_diffusers.training.discriminators import (
     CodecDiscriminator,
@@ -34,7 +31,6 @@ from ns2_diffusers.training.discriminators import (
     load_discriminator,
     save_discriminator,
 )
-from ns2_diffusers.training.losses import pitch_loss
 from ns2_diffusers.training.optimization import build_optimizer, cosine_schedule
 from ns2_diffusers.training.run import TrainingRun
 
@@ -86,21 +82,7 @@ def parse_args(argv=None):
     arguments.add_optimizer_arguments(parser)
     arguments.add_run_arguments(parser)
 
-    add("--mel_weight", type=float, default=1.0, help="weight of the log-mel spectrogram loss")
-    add("--stft_weight", type=float, default=0.0, help="weight of the STFT loss")
-    add(
-        "--commitment_weight",
-        type=float,
-        default=0.25,
-        help="weight of the commitment loss, the distance of latents from their codes",
-    )
-    add("--quantizer_start_step", type=int, default=0, help="step from which latents are quantised")
-    add(
-        "--envelope_weight",
-        type=float,
-        default=0.0,
-        help="weight of the loss on WORLD's spectral envelope, for a harmonic head",
-    )
+    arguments.add_options(parser, CodecObjectiveConfig)
     add(
         "--fit_clips",
         type=int,
@@ -109,34 +91,8 @@ def parse_args(argv=None):
     )
     add("--fit_seconds", type=float, default=4.0, help="length of each of these clips in seconds")
     add(
-        "--f0_weight",
-        type=float,
-        default=1.0,
-        help="weight of the log-F0 loss, for a decoder that predicts F0 (harmonic head)",
-    )
-    add(
-        "--adversarial_weight",
-        type=float,
-        default=0.0,
-        help="weight of the adversarial loss; 0 switches the discriminators off",
-    )
-    add("--feature_matching_weight", type=float, default=2.0, help="weight of the feature matching loss")
-    add(
-        "--balance_losses",
-        **arguments.FLAG,
-        help="scale the losses on audio so that their weights are shares of the gradient norm",
-    )
-    add("--adversarial_start_step", type=int, default=0, help="step from which the discriminators are used")
-    add("--freeze_encoder", **arguments.FLAG, help="train the decoder only, so that the codes do not change")
-    add(
         "--pretrained_discriminator",
         help="discriminator.safetensors of an earlier run; untrained discriminators if not given",
-    )
-    add(
-        "--discriminator_warmup_steps",
-        type=int,
-        default=0,
-        help="number of steps at the start of adversarial training in which only the discriminators learn",
     )
     add(
         "--discriminator",
@@ -159,7 +115,6 @@ def parse_args(argv=None):
         default=[2, 3, 5],
         help="periods of the period discriminators (light); none switches them off",
     )
-    add("--discriminator_interval", type=int, default=1, help="number of codec steps per discriminator step")
     add(
         "--discriminator_learning_rate",
         type=float,
@@ -202,7 +157,7 @@ def build_codec(args):
         codec = load_codec(args.pretrained_codec)
         if args.keep_channels is not None:
             codec = keep_latent_channels(codec, args.keep_channels)
-        return grow(codec, config) if config else codec
+        return extend_codec(codec, config) if config else codec
     codec_class = CODECS[args.codec_type]
     if config:
         return codec_class.from_config(config)
@@ -221,25 +176,6 @@ def build_codec(args):
     )
 
 
-def grow(codec, changes):
-    """The codec with a config that gives it more to see; what is new starts at zero, where it changes nothing."""
-    config = {key: value for key, value in codec.config.items() if not key.startswith("_")}
-    for name, change in changes.items():
-        config[name] = {**config[name], **change} if isinstance(change, dict) else change
-    grown = type(codec).from_config(config)
-    state = grown.state_dict()
-    for name, old in codec.state_dict().items():
-        new = state.get(name)
-        fits = new is not None and new.shape[:1] + new.shape[2:] == old.shape[:1] + old.shape[2:]
-        if not fits or new.numel() < old.numel():
-            raise ValueError(
-                f"--codec_config changes {name} of --pretrained_codec, {tuple(old.shape)}, in more than the number of "
-                "its inputs: leave the other sizes as they are."
-            )
-        new.zero_()[tuple(slice(size) for size in old.shape)] = old
-    return grown
-
-
 def build_discriminator(args, channels):
     if args.discriminator == "light":
         return CodecDiscriminator(args.discriminator_n_ffts, args.discriminator_periods, args.discriminator_channels)
@@ -256,94 +192,6 @@ def build_discriminator(args, channels):
         # As it comes it is a part of a longer tensor, which safetensors will not save.
         discriminator.spec_transform.window = discriminator.spec_transform.window.clone()
     return made
-
-
-class CodecObjective:
-    """What a codec and its discriminators learn from a batch of `RandomCrops`.
-
-    Args:
-        run: the training run.
-        bare_codec: the codec before it was prepared.
-        codec, discriminator: prepared.
-        files: recordings that codebooks may start from.
-    """
-
-    def __init__(self, run, bare_codec, codec, discriminator, files, args):
-        self.run, self.bare_codec, self.files, self.args = run, bare_codec, files, args
-        self.codec, self.discriminator = codec, discriminator
-        self.mel_loss = MultiResolutionMelLoss(bare_codec.sampling_rate).to(run.accelerator.device)
-        names = ("mel", "stft", "adversarial", "feature_matching")
-        self.weights = {name: getattr(args, f"{name}_weight") for name in names}
-        self.balancer = LossBalancer(self.weights) if args.balance_losses else None
-
-    def __call__(self, batch):
-        """Losses of a batch, after their backward passes."""
-        args, accelerator, step = self.args, self.run.accelerator, self.run.step
-        if step < args.discriminator_warmup_steps:
-            return self.warm_up_discriminators(batch)
-        adversarial = args.adversarial_weight > 0 and step >= args.adversarial_start_step
-        output = self.reconstruct(batch)
-        # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
-        made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
-        losses = {"mel": self.mel_loss(made, real)}
-        if args.stft_weight:
-            losses["stft"] = multi_resolution_stft_loss(made, real)
-        if adversarial:
-            with accelerator.autocast():
-                (real_scores, real_features), (made_scores, made_features) = self.discriminator(real, made)
-            losses["adversarial"] = adversarial_loss(made_scores)
-            losses["feature_matching"] = feature_matching_loss(real_features, made_features)
-        if self.balancer:
-            total = self.balancer(losses, made)
-        else:
-            total = sum(self.weights[name] * loss for name, loss in losses.items())
-        (gradient,) = torch.autograd.grad(total, made, retain_graph=adversarial)
-        losses |= self.inner_losses(output, batch)
-        carried = (output.waveform.float() * gradient).sum()
-        weights = {name: getattr(args, f"{name}_weight") for name in ("commitment", "f0", "envelope")}
-        accelerator.backward(carried + sum(weights[name] * losses[name] for name in weights if name in losses))
-        if adversarial and step % args.discriminator_interval == 0:
-            losses["discriminator"] = discriminator_loss(real_scores, made_scores)
-            accelerator.backward(losses["discriminator"], inputs=list(self.discriminator.parameters()))
-        return losses
-
-    def warm_up_discriminators(self, batch):
-        """The loss of the discriminators alone: untrained, they would lead the codec away from quality."""
-        # Codebooks do not learn either without gradients.
-        with torch.no_grad():
-            made = self.reconstruct(batch).waveform.float()
-        with self.run.accelerator.autocast():
-            (real_scores, _), (made_scores, _) = self.discriminator(batch["waveform"], made)
-        loss = discriminator_loss(real_scores, made_scores)
-        self.run.accelerator.backward(loss)
-        return {"discriminator": loss}
-
-    def reconstruct(self, batch):
-        args, quantize = self.args, self.run.step >= self.args.quantizer_start_step
-        if quantize and args.fit_clips and not self.bare_codec.quantizer.initialized:
-            self.run.say(f"codebooks from {args.fit_clips} clips")
-            fit_codebooks(self.bare_codec, self.files, args.fit_clips, args.fit_seconds, args.seed)
-        self.codec.train()
-        if args.freeze_encoder:
-            self.bare_codec.quantizer.eval()
-        # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
-        inputs = {"f0": batch["f0"]} if self.bare_codec.takes_f0 else {}
-        with self.run.accelerator.autocast():
-            heard = batch.get("input", batch["waveform"])
-            return self.codec(heard, batch["sample_mask"], quantize=quantize, **inputs)
-
-    def inner_losses(self, output, batch):
-        """Of what is not heard: the codes, and F0 and filters that the decoder says."""
-        losses = {}
-        if output.commitment_loss is not None:
-            losses["commitment"] = output.commitment_loss
-        if self.bare_codec.takes_f0:
-            mask = self.bare_codec.latent_mask(batch["sample_mask"])
-            losses["f0"] = pitch_loss(output.log_f0, batch["f0"], mask)
-        if self.args.envelope_weight:
-            rate = self.bare_codec.sampling_rate
-            losses["envelope"] = envelope_loss(output.log_magnitudes, batch["log_envelope"], rate)
-        return losses
 
 
 def load_crops(codec, args):
@@ -399,9 +247,19 @@ def main(args):
         load_discriminator(discriminator, args.pretrained_discriminator)
     optimizers = build_optimizer(codec, args), build_optimizer(discriminator, args, args.discriminator_learning_rate)
     prepared = run.prepare(codec, discriminator, *optimizers, ema_decay=args.ema_decay)
-    objective = CodecObjective(run, codec, *prepared[:2], crops.files, args)
+
+    def start_codebooks():
+        run.say(f"codebooks from {args.fit_clips} clips")
+        fit_codebooks(codec, crops.files, args.fit_clips, args.fit_seconds, args.seed)
+
+    config = arguments.read_options(CodecObjectiveConfig, args)
+    start = start_codebooks if args.fit_clips else None
+    objective = CodecObjective(run.accelerator, codec, *prepared[:2], config, start)
     if objective.balancer:
         run.keep("balancer", objective.balancer)
+
+    def compute(batch):
+        return objective(batch, run.step)
 
     def validate():
         if run.accelerator.is_main_process:
@@ -413,7 +271,7 @@ def main(args):
     batches = EndlessBatches(crops, ConsecutiveBatches(args.train_batch_size), **run.loading)
     first_steps, audio = (args.discriminator_warmup_steps, 0), ("sample_mask", codec.sampling_rate)
     schedules = [cosine_schedule(args.lr_warmup_steps, last=0.05, first_step=first) for first in first_steps]
-    run.train(batches, objective, schedules, validate if args.validation_data else None, audio)
+    run.train(batches, compute, schedules, validate if args.validation_data else None, audio)
     if run.accelerator.is_main_process:
         save(run, codec, crops, args)
         if args.adversarial_weight:

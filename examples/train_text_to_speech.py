@@ -10,7 +10,7 @@ the paper's unless `--model_config` and the like say otherwise: JSON text, or a 
 """
 
 import inspect
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,8 +72,7 @@ def parse_args(argv=None):
     arguments.add_optimizer_arguments(parser)
     arguments.add_lr_scheduler_argument(parser)
     arguments.add_ema_argument(parser)
-    for field in fields(ObjectiveConfig):
-        add(f"--{field.name}", type=type(field.default), default=field.default, help=field.metadata["help"])
+    arguments.add_options(parser, ObjectiveConfig)
     arguments.add_run_arguments(parser)
     arguments.add_validation_argument(parser)
     add("--validation_dataset_dir", help="prepared dataset for validation losses; none if not given")
@@ -273,7 +272,7 @@ def main(args):
     configs = model_configs(models if aligner is None else models | {"aligner": aligner})
     if args.lora_rank is not None:
         add_lora(models, args.lora_components, args.lora_rank, args.lora_alpha)
-    config = ObjectiveConfig(**{field.name: getattr(args, field.name) for field in fields(ObjectiveConfig)})
+    config = arguments.read_options(ObjectiveConfig, args)
     objective = TrainingObjective.from_pipeline(pipe, config, aligner)
     if args.gradient_checkpointing:
         for name in configs:

@@ -24,6 +24,7 @@ CONFIGS = {
     "fine_tuning": "train_text_to_speech",
     "lora": "train_text_to_speech",
     "quickstart": "train_text_to_speech",
+    "real_voices": "train_text_to_speech",
     "small": "train_text_to_speech",
     "voice": "train_text_to_speech",
     "voice_codec": "train_codec",

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import ns2_diffusers.training.run
 from ns2_diffusers import VocosCodec
 from ns2_diffusers.data.recordings import find_recordings, read_span
+from ns2_diffusers.training.codec_losses import MultiResolutionMelLoss
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = {
@@ -186,14 +187,14 @@ def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, t
 
 def test_degraded_crops_are_encoded_and_clean_ones_are_the_target(train_codec, recordings, tmp_path, monkeypatch):
     encoded, targets = [], []
-    forward, loss = VocosCodec.forward, train_codec.MultiResolutionMelLoss.forward
+    forward, loss = VocosCodec.forward, MultiResolutionMelLoss.forward
     monkeypatch.setattr(
         VocosCodec,
         "forward",
         lambda self, waveform, *a, **k: encoded.append(waveform) or forward(self, waveform, *a, **k),
     )
     monkeypatch.setattr(
-        train_codec.MultiResolutionMelLoss,
+        MultiResolutionMelLoss,
         "forward",
         lambda self, made, real: targets.append(real) or loss(self, made, real),
     )
@@ -279,13 +280,13 @@ def test_a_pretrained_codec_can_be_given_more_to_see(train_codec, recordings, tm
 def test_a_nan_is_left_out_and_many_end_the_run(train_codec, recordings, tmp_path, monkeypatch):
     extra = ["--max_train_steps", "3", "--checkpointing_steps", "1", "--adversarial_weight", "1"]
     extra += ["--mixed_precision", "no", "--logging_steps", "1", "--discriminator_channels", "2"]
-    loss, calls = train_codec.MultiResolutionMelLoss.forward, []
+    loss, calls = MultiResolutionMelLoss.forward, []
 
     def spoilt(self, made, real):
         calls.append(len(calls))
         return loss(self, made, real) * (torch.nan if spoils(calls[-1]) else 1.0)
 
-    monkeypatch.setattr(train_codec.MultiResolutionMelLoss, "forward", spoilt)
+    monkeypatch.setattr(MultiResolutionMelLoss, "forward", spoilt)
     spoils = {1}.__contains__
     codec = run(train_codec, recordings, tmp_path / "one", *extra)
     assert all(tensor.isfinite().all() for tensor in codec.state_dict().values())

@@ -1,5 +1,6 @@
 import argparse
 import json
+from dataclasses import dataclass
 
 import pytest
 
@@ -82,3 +83,22 @@ def test_help_shows_defaults_and_the_description_as_it_is():
     assert "(default: 0.0005)" in text and "(default: [1, 2])" in text
     # Nothing is said of what has none.
     assert "None" not in text
+
+
+@dataclass
+class Settings:
+    rate: float = arguments.option(0.5, "a rate")
+    steps: int = arguments.option(3, "a number of steps")
+    kind: str = arguments.option("plain", "a kind")
+    fast: bool = arguments.option(False, "a flag")
+
+
+def test_settings_are_arguments(capsys):
+    parser = argparse.ArgumentParser(formatter_class=arguments.HelpFormatter)
+    arguments.add_options(parser, Settings)
+    assert arguments.read_options(Settings, parser.parse_args([])) == Settings()
+    given = parser.parse_args(["--rate", "1", "--steps", "4", "--kind", "odd", "--fast"])
+    assert arguments.read_options(Settings, given) == Settings(1.0, 4, "odd", True)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    assert "a number of steps (default: 3)" in capsys.readouterr().out

@@ -6,16 +6,35 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from diffusers.optimization import SchedulerType
 
 from .precision import fast_precision
 
+Settings = TypeVar("Settings")
 FLAG: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": False}
 # Not `piecewise_constant`, which needs rules that no argument gives.
 LR_SCHEDULERS = ["inverse_sqrt", *(kind.value for kind in SchedulerType if kind.value != "piecewise_constant")]
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of a dataclass of settings, with the help text of the argument that sets it."""
+    return field(default=default, metadata={"help": help})
+
+
+def add_options(parser: argparse.ArgumentParser, settings: type) -> None:
+    """An argument for each field of a dataclass whose fields were made by `option`."""
+    for each in fields(settings):
+        kind: dict[str, Any] = FLAG if isinstance(each.default, bool) else {"type": type(each.default)}
+        parser.add_argument(f"--{each.name}", **(kind | {"default": each.default, "help": each.metadata["help"]}))
+
+
+def read_options(settings: type[Settings], args: argparse.Namespace) -> Settings:
+    """The dataclass with the values of its arguments."""
+    return settings(**{each.name: getattr(args, each.name) for each in fields(settings)})  # type: ignore[arg-type]
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,6 +167,33 @@ def keep_latent_channels(codec: VocosCodec, count: int) -> VocosCodec:
                 )
     smaller.load_state_dict(state)
     return smaller.train(codec.training)
+
+
+def extend_codec(codec: VocosCodec, changes: dict[str, Any]) -> VocosCodec:
+    """A copy of a codec whose layers have more inputs; what is new starts at zero, where it changes nothing.
+
+    Args:
+        codec: trained.
+        changes: to its config; an entry that is a dict changes a part of the config's.
+
+    Raises:
+        ValueError: they change more than the number of inputs of a layer.
+    """
+    config = {key: value for key, value in codec.config.items() if not key.startswith("_")}
+    for name, change in changes.items():
+        config[name] = {**config[name], **change} if isinstance(change, dict) else change
+    grown = type(codec).from_config(config)
+    state = grown.state_dict()
+    for name, old in codec.state_dict().items():
+        new = state.get(name)
+        fits = new is not None and new.shape[:1] + new.shape[2:] == old.shape[:1] + old.shape[2:]
+        if not fits or new.numel() < old.numel():
+            raise ValueError(
+                f"the config would change {name} of the codec, {tuple(old.shape)}, in more than the number of "
+                "its inputs: leave the other sizes as they are."
+            )
+        new.zero_()[tuple(slice(size) for size in old.shape)] = old
+    return grown
 
 
 def _draw_clips(files, sampling_rate, clips, seconds, seed, channels=1):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers.training_utils import compute_density_for_timestep_sampling
@@ -13,6 +13,7 @@ from ..models.conditioning import encode_condition
 from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from . import losses
 from .alignment import align_batch
+from .arguments import option
 
 if TYPE_CHECKING:
     from ..pipelines.pipeline_naturalspeech2 import NaturalSpeech2Pipeline
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 # The components of a pipeline that are trained.
 COMPONENTS = ("phoneme_encoder", "prompt_encoder", "variance_adaptor", "denoiser")
 TIMESTEP_SAMPLINGS = ("uniform", "logit_normal", "stratified")
-
-
-def _option(default: float | int | str, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass
@@ -45,28 +42,28 @@ class ObjectiveConfig:
         self_conditioning: probability that a denoiser made for it sees its own estimate (arXiv 2208.04202).
     """
 
-    data_weight: float = _option(1.0, "weight of the data loss, the squared error of the prediction")
-    score_weight: float = _option(0.0, "weight of the score loss")
-    codebook_weight: float = _option(0.1, "weight of the cross-entropy over residual codes")
-    duration_weight: float = _option(1.0, "weight of the duration loss")
-    pitch_weight: float = _option(1.0, "weight of the pitch loss")
-    alignment_weight: float = _option(1.0, "weight of the alignment loss (--learn_alignment)")
-    binarization_weight: float = _option(1.0, "weight of the binarization loss (--learn_alignment)")
-    binarization_warmup_steps: int = _option(
+    data_weight: float = option(1.0, "weight of the data loss, the squared error of the prediction")
+    score_weight: float = option(0.0, "weight of the score loss")
+    codebook_weight: float = option(0.1, "weight of the cross-entropy over residual codes")
+    duration_weight: float = option(1.0, "weight of the duration loss")
+    pitch_weight: float = option(1.0, "weight of the pitch loss")
+    alignment_weight: float = option(1.0, "weight of the alignment loss (--learn_alignment)")
+    binarization_weight: float = option(1.0, "weight of the binarization loss (--learn_alignment)")
+    binarization_warmup_steps: int = option(
         1000, "number of steps over which the binarization loss rises to its weight"
     )
-    max_score_weight: float = _option(
+    max_score_weight: float = option(
         5.0, "upper bound of the weight that the score loss gives to an error of the clean latents"
     )
-    min_snr_gamma: float = _option(
+    min_snr_gamma: float = option(
         0.0, "gamma of the Min-SNR weights of the data loss; 0 weights all noise levels equally"
     )
-    timestep_sampling: str = _option("uniform", f"distribution of the noise levels: {', '.join(TIMESTEP_SAMPLINGS)}")
-    condition_dropout: float = _option(
+    timestep_sampling: str = option("uniform", f"distribution of the noise levels: {', '.join(TIMESTEP_SAMPLINGS)}")
+    condition_dropout: float = option(
         0.1, "share of items that are trained without condition and prompt, for guidance"
     )
-    prompt_dropout: float = _option(0.05, "share of items that are trained without the prompt")
-    self_conditioning: float = _option(0.5, "share of steps with self-conditioning, for a denoiser that has it")
+    prompt_dropout: float = option(0.05, "share of items that are trained without the prompt")
+    self_conditioning: float = option(0.5, "share of steps with self-conditioning, for a denoiser that has it")
 
     def __post_init__(self):
         if self.timestep_sampling not in TIMESTEP_SAMPLINGS:
