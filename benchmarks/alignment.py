@@ -98,7 +98,7 @@ def draw(path, codec, tokenizer, known, learned, objective, collator, hidden):
 
 
 def prior_durations(dataset, sampler, collator):
-    """What monotonic alignment search makes of the prior, without an aligner."""
+    """Durations by monotonic alignment search on the prior alone, without an aligner."""
     found = {}
     for batch in sampler:
         rows = [dataset[index] for index in batch]

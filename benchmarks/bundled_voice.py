@@ -212,13 +212,13 @@ def is_wanted(rows, row, utterances):
 
 
 def label(scheduler, lora):
-    """What a table calls a sampler, or adapters, which bring their own."""
+    """Name of a sampler in the table, or of adapters, which bring their own sampler."""
     names = [Path(lora).name] if lora else []
     return ", ".join(names + [scheduler] * (not lora or scheduler != "own"))
 
 
 class Evaluators:
-    """Who listens: loaded once, before anything is spoken, so that what is missing is missed at once."""
+    """All evaluators, loaded before anything is spoken, so that a missing package is an error at once."""
 
     def __init__(self, hop_length):
         self.words, self.naturalness = WordReader(), NaturalnessEvaluator()
@@ -226,7 +226,7 @@ class Evaluators:
         self.hop_length = hop_length
 
     def listen(self, audio, rate):
-        """What does not depend on a prompt: what is heard, scores, d-vectors by evaluator; and the F0."""
+        """Scores that do not depend on a prompt: transcript, naturalness, d-vectors by evaluator; and the F0."""
         waveform, rate = load_audio(audio, rate)
         f0 = estimate_f0(waveform, rate, self.hop_length)
         return {
@@ -264,7 +264,7 @@ def options(steps, args):
 
 
 def score(spoken, voices, evaluators):
-    """What the evaluators say of utterances: a cell of the table."""
+    """Scores of utterances by all evaluators, for one row of the table."""
     utterances = []
     for each in tqdm(spoken, "scored", leave=False):
         scored, f0 = evaluators.listen(each["audio"], each["rate"])

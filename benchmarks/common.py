@@ -1,4 +1,4 @@
-"""What several benchmarks do alike: read prompts and sentences, speak, time, and print a table."""
+"""Functions shared by the benchmarks: read prompts and sentences, speak, measure time, and print a table."""
 
 import importlib.util
 import math
@@ -73,7 +73,7 @@ def reconstruct(codec, waveform, codes=True):
 
 def speak(pipe, sentences, prompts, **options):
     """Speak a sentence at a time with the next prompt, as a user does; yields a dict for each."""
-    # What is done once in a process is not a sentence's time.
+    # Work that a process does once is not counted as time of a sentence.
     pipe("Ready.", str(prompts[0]), **options)
     for index, text in enumerate(sentences):
         generator = torch.Generator().manual_seed(index)

@@ -48,7 +48,7 @@ COLUMNS = [
     ("spectral variance", "relative_variance", ".2f"),
     ("real-time factor", "real_time_factor", ".3f"),
 ]
-# What the picture shows at least of each evaluator: a nearer look would make mountains of noise.
+# Smallest range of each axis. A smaller one would make noise look like differences.
 PLOTTED = {
     "word_error_rate": (0, 0.1),
     "cosine": (0.6, 0.9),
@@ -186,7 +186,7 @@ def main(args):
 
 
 def recorded_variances(pipe, voices):
-    """Of the prompts, as well as the codec can say them."""
+    """The prompts through the codec."""
     latents = [pipe.encode_voice(path).latents[None] for path, _ in voices]
     return [global_variance(pipe.codec.decode(each.to(pipe.device))[0], pipe.sampling_rate) for each in latents]
 
@@ -247,7 +247,7 @@ def options(steps, args):
 
 
 def score(spoken, lively, evaluators):
-    """What the evaluators say: word errors over all words, means over utterances of the rest."""
+    """Scores of all evaluators: word errors over all words, means over utterances for the rest."""
     words, speaker, naturalness = evaluators.values()
     heard, cosines, opinions, variances = [], [], [], []
     for each in spoken:

@@ -1,4 +1,4 @@
-"""What fine-tuning did to a voice: similarity and words of held-out sentences, before and after.
+"""Effect of fine-tuning on a voice: similarity and words of held-out sentences, before and after.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/fine_tuning.py --held_out held_out.csv --prompt prompt.wav \

@@ -38,7 +38,7 @@ CLASSES = {
     "variance_adaptor": ns2_diffusers.VarianceAdaptor,
     "denoiser": ns2_diffusers.TransformerDenoiser,
 }
-# What every model of a size has, and what one has by itself; `paper` is table 11 of NaturalSpeech 2.
+# Settings shared by all models of a size, and settings of single models; `paper` is table 11 of NaturalSpeech 2.
 SMALL_ENCODER = {"num_layers": 2, "filter_size": 512, "kernel_size": 5, "dropout": 0.1}
 SIZES = {
     "small": {

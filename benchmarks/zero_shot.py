@@ -101,7 +101,7 @@ DAMAGES = {
 
 @dataclass(frozen=True)
 class Utterance:
-    """What is to be spoken, with which prompt; `prompt_seconds` None is all of it, `text_is_read` whether `reference`,
+    """A text to speak and its prompt; `prompt_seconds` None uses all of it. `text_is_read` says whether `reference`,
     the reader's own recording or None, has this text."""
 
     text: str
@@ -227,7 +227,7 @@ class Evaluators:
         return found
 
     def score(self, waveform, text, wanted):
-        """Of a waveform at 16 kHz, with the embeddings of the prompt; no words without a text."""
+        """Scores of a waveform at 16 kHz, given the embeddings of the prompt; words are scored only with a text."""
         scores = {"DistilMOS": self.naturalness.score(waveform, RATE), "loudness, dB": loudness(waveform)}
         for name, embedding in self.embed(waveform).items():
             known = embedding is not None and wanted[name] is not None
@@ -264,7 +264,7 @@ def score_model(pipe, utterances, damage, evaluators, options):
         damaged = DAMAGES[damage](prompt, random).astype(np.float32)
         generator = torch.Generator().manual_seed(index)
         if index == 0:
-            # What is done once in a process is not an utterance's time.
+            # Work that a process does once is not counted as time of an utterance.
             pipe("Ready.", prompt_audio=damaged, prompt_sampling_rate=RATE, generator=generator, **options)
         started = time.perf_counter()
         output = pipe(each.text, prompt_audio=damaged, prompt_sampling_rate=RATE, generator=generator, **options)

@@ -68,7 +68,7 @@ def main(args):
         )
     run = TrainingRun(args, root / "alignment")
     if run.accelerator.is_main_process:
-        # What a killed run left; the run's own folder, which is cleared too, is another.
+        # Remove files that a killed run left. The run's own folder is cleared separately.
         remove_partial(root / "aligner")
     dataset = load_prepared_dataset(root, codec, tokenizer).with_format("numpy")
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * codec.frame_rate), args.seed)

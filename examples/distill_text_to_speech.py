@@ -143,7 +143,7 @@ def distill(pipe, stage, args):
     run = TrainingRun(args, Path(args.output_dir) / "logs" / stage.name, stage.name)
     accelerator = run.accelerator
     if accelerator.is_main_process:
-        # What a killed run left; the run's own folder, which is cleared too, is another.
+        # Remove files that a killed run left. The run's own folder is cleared separately.
         remove_partial(args.output_dir)
     dataset = load_prepared_datasets(args.dataset_dir, pipe.codec, pipe.tokenizer)
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * pipe.codec.frame_rate), args.seed)
@@ -207,7 +207,7 @@ def build_student(teacher, stage, args):
     """
     wanted = (args.guidance_min, args.guidance_max) if stage.method == "guidance" else None
     student = distillation.make_student(teacher, wanted)
-    # Nothing is asked without condition and prompt any more.
+    # The student is never called without condition and prompt, so the nulls need no training.
     student.null_condition.requires_grad_(False)
     student.null_prompt.requires_grad_(False)
     if args.gradient_checkpointing:
@@ -231,7 +231,7 @@ class Teacher:
             utterances = distillation.read_batch(self.pipe, batch)
             guidance = self.draw_guidance(utterances.latents, args)
             target = self.target(utterances, batch, guidance)
-        # Whole, not as a function: what accelerate prepared may be called and nothing else.
+        # Call the prepared model itself: accelerate wraps only that call.
         answer = student(
             target.noisy,
             target.timesteps,

@@ -38,7 +38,7 @@ SAMPLERS = {
     "euler": NaturalSpeech2EulerScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
 }
-# Nothing is dropped out: these few sentences are to be learned by heart, durations and pitch included. Few
+# No dropout: the model memorises these few sentences, with their durations and pitch. Few
 # bins of pitch, or the exact F0 of a frame would give away which frame it is, and predicted F0 would not do.
 SETTINGS = Path(__file__).parent / "configs" / "quickstart.json"
 

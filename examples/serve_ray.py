@@ -36,7 +36,7 @@ def check_args(args):
 
 
 def make_application(model, voices, api_key, gpus, requests):
-    """What a replica serves."""
+    """The application that each replica serves."""
     pipe = NaturalSpeech2Pipeline.from_pretrained(model or bundled())
     pipe.set_progress_bar_config(disable=True)
     settings = ServerSettings(

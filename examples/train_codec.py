@@ -189,7 +189,7 @@ def build_discriminator(args, channels):
 
     made = MultiScaleSTFTDiscriminator(args.discriminator_channels, in_channels=channels)
     for discriminator in made.discriminators:
-        # As it comes it is a part of a longer tensor, which safetensors will not save.
+        # The window is a view of a longer tensor, which safetensors does not save.
         discriminator.spec_transform.window = discriminator.spec_transform.window.clone()
     return made
 

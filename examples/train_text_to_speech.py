@@ -145,7 +145,7 @@ def build_pipeline(codec, tokenizer, args):
 
 
 def load_aligner(pipe, args):
-    """What finds the durations of a dataset that has none: beside the pretrained pipeline, or a new one."""
+    """The aligner of a dataset without durations, from the pretrained pipeline or new; None for one with durations."""
     # `load_prepared_datasets` has seen that they are alike.
     aligned, name = read_card(args.dataset_dir[0])["aligned"], args.dataset_dir[0]
     if aligned and args.learn_alignment:
@@ -234,7 +234,7 @@ class Validation:
 
 
 def training_facts(run, args):
-    """What a model card says of this run."""
+    """Facts about this run for the model card."""
     data = []
     for directory in args.dataset_dir:
         card = read_card(directory)

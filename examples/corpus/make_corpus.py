@@ -45,7 +45,7 @@ ALONE, ENGLISH_MIX = 0.45, 0.35
 SPEAKERS = ("mixed", "drawn")
 # How far drawn speakers lie from the mean, in the voices' own distances; beyond 1 they begin to sound broken.
 SPREADS = (0.6, 1.0)
-# What is sung: so many first words of a text, as it takes long, or now and then a syllable over and over.
+# Lyrics: the first words of a text (a sung word takes long), or sometimes one repeated syllable.
 SUNG_WORDS, REFRAIN = (3, 8), 0.2
 SYLLABLES = ("La", "Na", "Doo", "Dee", "Oh", "Ah")
 # libsndfile spreads 6 to 256 kbit/s of Opus over compression levels of 1 to 0: this is 64.
@@ -148,7 +148,7 @@ def read_manifest(path):
 
 
 def plan(texts, voices, args):
-    """What to speak, without end: every text once, in another order each time, so that several speakers read it."""
+    """Endless jobs: each pass has every text once, in another order, so that several speakers read each text."""
     voices = [voice for voice in voices if voice not in UNSEEN + NEAR_DUPLICATES]
     generator, order, speaker, number = random.Random(args.seed), [], 0, 0
     while True:

@@ -7,7 +7,7 @@ from ns2_diffusers.data.alignments import end_with_voice
 from ns2_diffusers.text.notes import VOWELS
 
 FRAMES_A_SECOND = SAMPLING_RATE / FRAME
-# What a note is held on: the weak vowels are too short.
+# Vowels on which a note is held. Weak vowels are too short.
 HELD = VOWELS - {*"ɐᵊᵻ"}
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])  # semitones, major
 BEATS, STEPS = (0.5, 1, 1, 1, 2, 2, 4), (-4, -2, -1, -1, 0, 1, 1, 2, 4)
@@ -38,7 +38,7 @@ def compose(phonemes, speech, generator):
     notes = np.round(beat * generator.choice(BEATS, is_note.sum())).astype(int)
     durations[is_note] = np.maximum(durations[is_note], notes)
     pitches = melody(is_note.sum(), np.median(speech.f0[is_voiced]), generator)
-    # What comes before a vowel belongs to its note, what ends the text to the last.
+    # Symbols before a vowel belong to its note; those after the last vowel belong to the last note.
     notes_of = np.minimum(np.cumsum(is_note) - is_note, len(pitches) - 1)
     f0 = np.repeat(pitches[notes_of], 2 * durations)
     f0 = glide(f0) * vibrato(len(f0), generator)

@@ -117,7 +117,7 @@ _PREDICTOR = {
     "cattn.#.1": "attention_norms.#",
     "linear": "proj_out",
 }
-# Where its modules are, and ours; # is the number of a layer.
+# Names of its modules and of ours; # stands for the number of a layer.
 _NAMES = {
     "prior_encoder": {
         "enc_emb_tokens": "phoneme_encoder.embedding",

@@ -14,7 +14,7 @@ import torch
 from ..models.codecs.encodec_codec import EncodecCodec
 from .weights import read_weights
 
-# Where the encodec package (release 0.1.1) has its weights.
+# Address of the weights in the encodec package (release 0.1.1).
 _ROOT_URL = "https://dl.fbaipublicfiles.com/encodec/v0/"
 _SIZES_24KHZ = {
     "sampling_rate": 24000,

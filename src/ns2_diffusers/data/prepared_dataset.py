@@ -201,7 +201,7 @@ def shard_name(number: int) -> str:
 
 
 def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
-    """What a dataset and a model must agree on."""
+    """The properties that a dataset and a model must share."""
     return {
         "format_version": FORMAT_VERSION,
         "sampling_rate": codec.sampling_rate,

@@ -13,7 +13,7 @@ from .modeling_outputs import VarianceAdaptorOutput
 
 
 class ConditioningModels(Protocol):
-    """Whatever has the three models of the condition as attributes: a pipeline, or a training objective."""
+    """An object with the three models of the condition as attributes: a pipeline, or a training objective."""
 
     prompt_encoder: Any
     phoneme_encoder: Any
@@ -21,7 +21,7 @@ class ConditioningModels(Protocol):
 
 
 class Condition(NamedTuple):
-    """What the denoiser is conditioned on.
+    """The conditioning of the denoiser.
 
     Args:
         frames: phoneme states at frame rate with pitch, and the durations and pitch that were used.

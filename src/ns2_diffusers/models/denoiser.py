@@ -1,4 +1,4 @@
-"""What the two denoisers share: time, guidance, prompt queries, learned nulls, the per-utterance cache."""
+"""Parts shared by both denoisers: time, guidance, prompt queries, learned nulls, the per-utterance cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NUM_TRAIN_TIMESTEPS = 1000
 
 
 class DenoiserConditioning(NamedTuple):
-    """What stays the same at every step of an utterance.
+    """Conditioning that is the same at every step of an utterance.
 
     Args:
         conditions: the condition as each layer takes it; a length of 1 stands for every frame.

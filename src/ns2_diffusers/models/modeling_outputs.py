@@ -1,4 +1,4 @@
-"""What the models return: small dataclasses, as in diffusers.
+"""Output dataclasses of the models, as in diffusers.
 
 Fields after the first have defaults: accelerate rebuilds an output field by field when it casts it.
 """

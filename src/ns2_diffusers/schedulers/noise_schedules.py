@@ -114,7 +114,7 @@ class VariancePreservingMixin:
     timesteps: torch.Tensor
     num_inference_steps: int | None
 
-    # Where the last step of a generation arrives: clean data.
+    # The timestep after the last one: clean data.
     _final_timestep = -1
 
     @classmethod
@@ -262,7 +262,7 @@ class VariancePreservingMixin:
         return sample
 
     def previous_timestep(self, timestep: float | torch.Tensor) -> torch.Tensor:
-        """Where a step from `timestep` arrives: the next one in `timesteps`, at last -1 (clean data)."""
+        """The timestep that follows `timestep` in `timesteps`; -1 (clean data) after the last one."""
         timestep = _check_single(torch.as_tensor(timestep))
         # Found without asking the device for a value, which would make the CPU wait at every step.
         timesteps = self.timesteps.to(timestep.device)
@@ -399,7 +399,7 @@ class VariancePreservingMixin:
     def training_target(
         self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: float | torch.Tensor
     ) -> torch.Tensor:
-        """What the model is trained to predict at z_t = α z_0 + σ ε under the config's `prediction_type`.
+        """The training target at z_t = α z_0 + σ ε under the config's `prediction_type`.
 
         Args, result and errors are those of `add_noise`.
         """

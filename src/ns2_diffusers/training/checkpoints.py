@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROGRESS_NAME = "progress.json"
 FORCE, FORCE_NOT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-# What the index of a sharded checkpoint (FSDP, torch.distributed.checkpoint) is made of: classes without side effects.
+# Classes in the index of a sharded checkpoint (FSDP, torch.distributed.checkpoint). They have no side effects.
 INDEX_GLOBALS = {
     "torch.distributed.checkpoint.metadata": {
         "BytesStorageMetadata",

@@ -156,7 +156,7 @@ def keep_latent_channels(codec: VocosCodec, count: int) -> VocosCodec:
             if (have, want) == (old, count):
                 tensor = tensor.index_select(axis, kept.to(tensor.device))
         state[name] = tensor
-    # What is left out stays at its mean, which becomes a part of the biases.
+    # The decoder sees the channels that are left out at their means. These become a part of the biases.
     gone = torch.ones(old, dtype=torch.bool).index_fill(0, kept, False)
     mean = torch.tensor(codec.config.latents_mean) * gone
     for name, part in codec.named_modules():

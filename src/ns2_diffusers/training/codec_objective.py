@@ -1,4 +1,4 @@
-"""What a training step of a codec computes: reconstruction, F0, envelopes, codes and discriminators."""
+"""The training objective of a codec: reconstruction, F0, envelopes, codes and discriminators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .codec_losses import (
 )
 from .losses import pitch_loss
 
-# Of the waveform, and of what the codec says besides it.
+# Losses on the waveform, and losses on the other outputs of the codec.
 SOUND_LOSSES = ("mel", "stft", "adversarial", "feature_matching")
 INNER_LOSSES = ("commitment", "f0", "envelope")
 
@@ -146,7 +146,7 @@ class CodecObjective:
             return self.codec(heard, batch["sample_mask"], quantize=quantize, **inputs)
 
     def inner_losses(self, output, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Losses of what is not heard: the codes, and the F0 and the filters that the decoder predicts."""
+        """Losses on the other outputs: codes, F0 and the filters of the decoder."""
         losses = {}
         if output.commitment_loss is not None:
             losses["commitment"] = output.commitment_loss

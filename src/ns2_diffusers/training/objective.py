@@ -1,4 +1,4 @@
-"""What a training step computes (NaturalSpeech 2, section 3.2, equation 8)."""
+"""The training objective of the model (NaturalSpeech 2, section 3.2, equation 8)."""
 
 from __future__ import annotations
 

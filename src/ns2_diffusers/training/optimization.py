@@ -47,7 +47,7 @@ def step_schedule(optimizer: torch.optim.Optimizer, args: Namespace) -> Schedule
             num_training_steps=args.max_train_steps,
         )
     factor = schedule.lr_lambdas[0]
-    # What made the schedule has already set the rate of its first step: the run needs the highest.
+    # Constructing the schedule has set the rate of the first step. The run needs the peak rate.
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"]
     return lambda step, done: factor(step)

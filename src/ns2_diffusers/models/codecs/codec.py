@@ -1,4 +1,4 @@
-"""What the codecs share: standardised latents, codes, masks, a fingerprint."""
+"""Parts shared by all codecs: standardised latents, codes, masks, a fingerprint."""
 
 from __future__ import annotations
 

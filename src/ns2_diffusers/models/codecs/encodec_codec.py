@@ -230,7 +230,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
     @property
     def _checkpoint(self):
-        """What recomputes a layer in the backward pass, or None."""
+        """The function that recomputes a layer in the backward pass, or None."""
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func
         return None
