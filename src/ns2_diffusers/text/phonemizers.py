@@ -17,6 +17,7 @@ from typing import Any
 
 from .arpabet import to_arpabet
 from .edits import Edit, EditedText
+from .engine import load_g2p
 from .heteronyms import apply_heteronyms
 from .normalization import Normalized, normalize
 from .readings import READING, hide_readings
@@ -25,7 +26,6 @@ BACKENDS = ("english", "arpabet", "misaki", "espeak", "none")
 NORMALIZERS = ("ours", "nemo", "none")
 # Languages of the backends that do not support all of espeak's.
 LANGUAGES = {"english": ("en-us", "en-gb"), "arpabet": ("en-us",), "misaki": ("en-us", "en-gb")}
-HIBARI = "hibari-tts>=0.2.1,<0.3"
 
 
 def check_backend(backend: str, language: str) -> None:
@@ -196,17 +196,10 @@ def _explained(normalized: Normalized, text: str, language: str, lexicon: dict[s
 
 
 class _Hibari:
-    """hibari's G2P and what we ask of it. Only `G2P` and the attributes of its objects are used, no private module."""
+    """hibari's G2P and what we ask of it."""
 
     def __init__(self, british):
-        try:
-            from hibari.g2p import G2P
-        except ImportError as error:
-            raise ImportError(
-                f'The english and arpabet backends need hibari-tts ({error}): pip install "{HIBARI}". '
-                'Without it, backend="espeak", "misaki" and "none" work.'
-            ) from error
-        self.g2p = G2P(british=british)
+        self.g2p = load_g2p(british)
         self.british = british
         self._gold, self._silver = self.g2p.lexicon.golds, self.g2p.lexicon.silvers
         self.known = lru_cache(maxsize=50_000)(self._known)
@@ -255,6 +248,7 @@ def _hibari_g2p(british):
 
 _SPELLED = re.compile(r"([^\W\d_a-z]+)('?s)?")
 _SOUND = re.compile(r"[^\W\d_]")
+_SEPARATORS = re.compile("[-0-9]")
 # A word of more parts than this is read part by part: the engine's time grows with the third power of their number.
 MAX_PARTS = 6
 # The engine's network for unknown words reads no further than this.
@@ -309,7 +303,7 @@ def _hibari_words(normalized, language, lexicon=None):
     if lexicon or normalized.given:
         _apply_lexicon(tokens, (lexicon or {}) | normalized.given)
     for token in tokens:
-        letters = _SPELLED.fullmatch(token.text)
+        letters = None if token.text[:1].islower() else _SPELLED.fullmatch(token.text)
         if letters and letters[1].isupper() and token.phonemes is None and normalized.rule_at(position) is not None:
             token.phonemes = engine.spell(letters[1]) + _plural_sound(engine.spell(letters[1]), letters[2])
             token.rating = 5
@@ -319,11 +313,15 @@ def _hibari_words(normalized, language, lexicon=None):
     given = {id(token) for token in tokens if token.phonemes is not None}
     words, position = [], 0
     for token in engine.g2p.phonemize_tokens(tokens):
-        # The network for unknown words learned from espeak's output and now and then writes espeak's separators.
-        phonemes = re.sub(r"[-0-9]", "", token.phonemes or "").replace("...", "…")
+        phonemes = token.phonemes or ""
         source = "given" if id(token) in given else "guess" if token.rating == 2 else "lexicon"
+        if not phonemes.isalpha():
+            # The network for unknown words learned from espeak's output and now and then writes espeak's separators.
+            phonemes = _SEPARATORS.sub("", phonemes).replace("...", "…")
         if position in spelled:
             source = "spelled"
+        elif token.text.isalpha() and phonemes.isalpha():
+            pass
         elif not any(c.isalnum() for c in token.text):
             source = "silent"
         elif not _SOUND.search(phonemes) and token.text not in ("'s", "'"):

@@ -1,0 +1,174 @@
+"""hibari's reader of English: loaded without hibari's voices and table by table, and fast on words met before.
+
+What is read is what `hibari.g2p.G2P` reads; a test compares them. Words are looked up once, tags are summed by numpy
+in the order in which hibari adds them up.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import sys
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
+
+HIBARI = "hibari-tts>=0.2.1,<0.3"
+# The package of hibari's reader under a name of ours: importing it as `hibari.g2p` would import its voices, and with
+# them scipy and onnxruntime, which takes four times as long as all the rest.
+_PACKAGE = "ns2_diffusers_hibari_g2p"
+
+
+@cache
+def _package():
+    """The package `hibari.g2p`."""
+    try:
+        spec = importlib.util.find_spec("hibari")
+    except ValueError:  # sys.modules says that there is none
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(
+            f'The english and arpabet backends need hibari-tts: pip install "{HIBARI}". '
+            'Without it, backend="espeak", "misaki" and "none" work.'
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "g2p"
+    spec = importlib.util.spec_from_file_location(_PACKAGE, folder / "__init__.py")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[_PACKAGE] = package
+    try:
+        spec.loader.exec_module(package)
+    except BaseException:
+        del sys.modules[_PACKAGE]
+        raise
+    return package
+
+
+def _read(name):
+    return gzip.decompress((Path(_package().ASSETS) / name).read_bytes())
+
+
+class _Table:
+    """A dictionary of hibari that is read when first asked."""
+
+    def __init__(self, name):
+        self._name = name
+
+    @cached_property
+    def d(self):
+        return json.loads(_read(self._name))
+
+
+@cache
+def _classes():
+    """hibari's classes with lazy tables and memories."""
+    package = _package()
+
+    class Token(package.Tok):
+        __slots__ = ()
+
+        def copy(self, text, whitespace, is_head, num_flags, stress, prespace):
+            return Token(
+                text,
+                self.tag,
+                whitespace,
+                self.phonemes,
+                is_head,
+                self.alias,
+                stress,
+                self.currency,
+                num_flags,
+                prespace,
+                self.rating,
+            )
+
+    class Table(_Table, package.lexicon.Dict):
+        pass
+
+    class Lexicon(package.Lexicon):
+        def __init__(self, accent):
+            super().__init__({}, {}, accent == "gb")
+            self.golds = Table(f"lexicon_{accent}_gold.json.gz")
+            self.silvers = Table(f"lexicon_{accent}_silver.json.gz")
+            self._lookup = lru_cache(maxsize=50_000)(self._look_up)
+
+        def _look_up(self, text, alias, tag, stress, currency, is_head, *context):
+            token = package.Tok(text, tag, alias=alias, stress=stress, currency=currency, is_head=is_head)
+            return super().__call__(token, package.Context(*context))
+
+        def __call__(self, token, context):
+            return self._lookup(
+                token.text,
+                token.alias,
+                token.tag,
+                token.stress,
+                token.currency,
+                token.is_head,
+                context.future_vowel,
+                context.future_to,
+            )
+
+    class Tokenizer(package.Tokenizer):
+        def __init__(self):
+            super().__init__(package._load_json("tokenizer_exceptions.json"))
+            self.split = lru_cache(maxsize=20_000)(super().split)
+
+    class Tagger(package.Tagger):
+        """The tags and weights of one feature are parsed when first met."""
+
+        def __init__(self):
+            head, _, weights = _read("tagger.json.gz").decode().partition(',"weights":{"')
+            super().__init__(json.loads(head + "}") | {"weights": {}})
+            for entry in weights.removesuffix("}}}").split('},"'):
+                feature, _, row = entry.partition('":{')
+                self.weights[json.loads(f'"{feature}"') if "\\" in feature else feature] = row
+            import numpy as np
+
+            # Of tags with the same score hibari takes the last of the alphabet; argmax takes the first.
+            self._tags = sorted(self.tags, reverse=True)
+            self._columns = {tag: column for column, tag in enumerate(self._tags)}
+            self._rows: dict = {}
+            self._zeros = np.zeros(len(self._tags))
+
+        def _row(self, feature):
+            weights = self.weights.get(feature)
+            if weights is None:
+                return None
+            row = self._zeros.copy()
+            for tag, weight in json.loads(f"{{{weights}}}").items():
+                row[self._columns[tag]] = weight
+            self._rows[feature] = row
+            return row
+
+        def predict(self, features):
+            total = None
+            for feature in features:
+                row = self._rows.get(feature)
+                if row is None and (row := self._row(feature)) is None:
+                    continue
+                if total is None:
+                    total = row.copy()
+                else:
+                    total += row
+            return "NN" if total is None else self._tags[total.argmax()]
+
+    class G2P(package.G2P):
+        def __init__(self, british):
+            self.lexicon = Lexicon("gb" if british else "us")
+            self.tokenizer, self.tagger = Tokenizer(), Tagger()
+            self._oov, self.unk, self.british = None, "", british
+
+        def _tokens(self, text):
+            pairs = self.tokenizer(text)
+            tags = self.tagger([word for word, _ in pairs])
+            return [Token(word, tag, space) for (word, space), tag in zip(pairs, tags, strict=True)]
+
+    return G2P
+
+
+def load_g2p(british: bool):
+    """hibari's `G2P` of an accent.
+
+    Raises:
+        ImportError: if hibari-tts is not installed.
+    """
+    return _classes()(british)
