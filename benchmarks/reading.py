@@ -107,8 +107,9 @@ def canonical(spoken: str) -> str:
     # A letter beside another is one of initials, not a unit or a sign.
     initials = [len(word) == 1 and word.isalpha() and word != "o" for word in words]
     alone = [not any(initials[max(0, i - 1) : i] + initials[i + 1 : i + 2]) for i in range(len(words))]
-    words = [SAME.get(w, w) if len(w) > 1 or by_itself else w for w, by_itself in zip(words, alone, strict=True)]
-    words = ["zero" if word in ("oh", "o") else word for word in words if word not in DROPPED]
+    words = [SAME.get(w, "zero" if w == "o" else w) if by_itself or len(w) > 1 else w
+             for w, by_itself in zip(words, alone, strict=True)]  # fmt: skip
+    words = ["zero" if word == "oh" else word for word in words if word not in DROPPED]
     # A plural of a number with its "s" apart, as some write it.
     words = [part for word in words for part in ((word[:-1], "s") if word[-1:] == "s" and word[:-1] in VALUES else
              (word[:-3] + "y", "s") if word.endswith("ies") and word[:-3] + "y" in VALUES else

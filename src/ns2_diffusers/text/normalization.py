@@ -21,6 +21,10 @@ from .typography import CHECK_MARKS, EMOJI, EMOJI_CHOICES, emoji_name, typograph
 NUMBER_FORMATS = ("point", "comma")
 _EMOJI = re.compile(EMOJI)
 _COMMA_NUMBER = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3})+(?:,\d+)?(?![\w.,]*\d)|(?<![\w.,])\d+,\d+(?![\w.,]*\d)")
+# No thousands are grouped by two digits, so this is a decimal in any format.
+_COMMA_QUANTITY = re.compile(
+    r"(?<![\w.,])\d{1,6},\d{1,2}(?=[ ]?(?:[kcm]?m|[km]?g|km/h|m?[lL]|%|°[CF]?)(?![\w.,]\w|\w))"
+)
 _ODD = re.compile(rf"{EMOJI}|[^\n -~]")
 _SPACES = re.compile(r"[ ]+(?=[,.;:!?…])(?![.:]\w|…\w)|[ ]{2,}|\n+")
 
@@ -107,10 +111,15 @@ def normalize(
 
     step("readings", list(first))
     step("typography", typography(result.text, english))
-    if number_format == "comma" and english:
-        # As long as before, so that it needs no edits of its own.
-        swapped = _COMMA_NUMBER.sub(lambda m: m[0].translate({44: 46, 46: 44}), result.text)
-        step("numbers", [Edit(0, len(swapped), swapped, "number_format")] if swapped != result.text else [])
+    if english:
+        pattern = _COMMA_NUMBER if number_format == "comma" else _COMMA_QUANTITY
+        step(
+            "numbers",
+            [
+                Edit(*m.span(), m[0].translate({44: 46, 46: 44}), "number_format")
+                for m in pattern.finditer(result.text)
+            ],
+        )
     step("structure", structure(result.text))
     if english:
         step("characters", _characters(result, emoji))

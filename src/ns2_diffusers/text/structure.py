@@ -10,6 +10,7 @@ BULLET = r"(?:[-*+•‣◦▪▫●○■□➤➢–—][ \t]+|[•‣◦▪�
 _ITEM = re.compile(rf"[ \t]*(?:{BULLET}|\(?(?:\d{{1,3}}|[A-Za-z])[.)][ \t])")
 _MARKER = re.compile(rf"[ \t]*(?:{BULLET})+")
 _RULE = re.compile(r"[ \t]*(?:[-*_=~#][ \t]?){3,}[ \t]*\Z")
+_QUOTED = re.compile(r">{1,3}[ ][A-Z\"']")
 _TABLE_RULE = re.compile(r"[ \t]*\|?(?:[ \t]*:?-{2,}:?[ \t]*\|?)+[ \t]*\Z")
 # A line as long as this was probably broken to fit a page, in mid-sentence.
 FULL_LINE = 50
@@ -62,7 +63,7 @@ def structure(text: str) -> list[Edit]:
         else:
             content = line
         body = start
-        marker = _MARKER.match(line) if (multiline or line[:1] in "•‣◦▪●■") else None
+        marker = _MARKER.match(line) if (multiline or line[:1] in "•‣◦▪●■" or _QUOTED.match(line)) else None
         if marker and marker.end() < len(line):
             body = start + marker.end()
         if content.strip():

@@ -68,6 +68,7 @@ for _table in (
     counting.WORD_RULES,
     places.WORD_RULES,
     abbreviations.WORD_RULES,
+    measures.RATES,
 ):
     for _word, _rules in _table.items():
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), *_rules)

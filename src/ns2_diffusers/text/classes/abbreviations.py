@@ -112,7 +112,37 @@ _WORDS = {
     "mins": "minutes",
     "secs": "seconds",
     "yrs": "years",
+    "acct": "account",
+    "accts": "accounts",
+    "appts": "appointments",
+    "cnr": "corner",
+    "mtg": "meeting",
+    "mtgs": "meetings",
+    "pkg": "package",
+    "pkgs": "packages",
+    "yds": "yards",
 }
+# Without a stop, in any case but capitals: what nobody could pronounce.
+_BARE = {
+    **{
+        word: _WORDS[word]
+        for word in "acct accts appt appts approx asst bldg cnr dept govt hrs intl lbs mfg mgmt mgr mtg mtgs natl "
+        "pkg pkgs qty tbsp tsp univ yds yrs".split()
+    },
+    "btwn": "between",
+    "msg": "message",
+    "msgs": "messages",
+    "pls": "please",
+    "plz": "please",
+    "ppl": "people",
+    "thx": "thanks",
+    "tmrw": "tomorrow",
+    "wknd": "weekend",
+}
+# Initials that are written in lower case.
+_LOWER_INITIALS = frozenset(
+    "afk brb faq fwiw fyi idk iirc ikr irl jk lmk nvm omg pdf rsvp smh tbd tbh tldr ttyl url wtf".split()
+)
 _NUMBERED = {
     "fig": "figure",
     "figs": "figures",
@@ -245,7 +275,11 @@ def word_with_stop(match, context):
     """Inc., approx., etc."""
     word = match["word"]
     lower = word.lower()
+    if not (word.islower() or word.isupper() or word.istitle()):
+        return None  # "34 HRs" are home runs
     spoken = _WORDS[lower]
+    if lower == "est" and _ESTIMATE.match(context.text, match.end()):
+        return _like(word, "estimated")
     following = context.text[match.end() : match.end() + 2].strip()
     ends = context.ends_sentence(match.end())
     if lower in (
@@ -271,8 +305,13 @@ def word_with_stop(match, context):
             ends or not (following[:1].islower() or following[:1].isdigit())
         ):
             return None
-        if lower == "v" and (
-            not following[:1].isupper() or not re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
+        if (
+            lower == "v"
+            and (
+                word == "V"  # of Rocky V
+                or not following[:1].isupper()
+                or not re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
+            )
         ):
             return None
         if lower in ("co", "sr", "ltd", "corp", "inc") and not word[0].isupper() or lower == "ft":
@@ -281,6 +320,46 @@ def word_with_stop(match, context):
         return spoken + "."
     is_strong = lower in ("etc", "inc", "ltd", "corp") and False
     return _like(word, spoken) + context.stop(match, is_strong)
+
+
+# "Est. 1920" is when it was established.
+_ESTIMATE = re.compile(
+    r"[ ](?:delivery|time|arrival|cost|value|wait|completion|price|total|reading|[~$£€]|(?!1[5-9]\d\d|20\d\d)\d)"
+)
+
+
+@rule("abbreviation", r"(?P<word>[A-Za-z]{2,6})(?![\w'-]|\.\w)")
+def bare_word(match, context):
+    """ppl, mtg"""
+    word = match["word"]
+    return _like(word, _BARE[word.lower()]) if word.islower() or word.istitle() else None
+
+
+@rule("letters", r"(?P<word>[a-z]{2,5})(?P<s>'?s)?(?![\w])(?!\.\w)")
+def lower_initials(match, context):
+    """omg, idk"""
+    return match["word"].upper() + (match["s"] or "")
+
+
+_COUNTED_BEFORE = re.compile(
+    r"\b(?:order|account|acct\.?|phone|telephone|part|serial|model|reference|ref\.?|tracking|invoice|ticket|case|claim|"
+    r"policy|membership|passport|flight|room|registration|licence|license|id|fax|mobile|vat)[ ]\Z",
+    re.IGNORECASE,
+)
+
+
+@rule("abbreviation", r"no\.(?=[ ][a-z])", re.IGNORECASE)
+def number_of(match, context):
+    """your order no. is"""
+    return "number" if _COUNTED_BEFORE.search(context.before(match.start(), 20)) else None
+
+
+@rule("abbreviation", r"[Ff]l(?P<stop>\.?)(?![\w'])")
+def floor(match, context):
+    """2nd Fl."""
+    if not re.search(r"\d(?:st|nd|rd|th)[ ]\Z", context.before(match.start(), 6)):
+        return None
+    return _like(match[0], "floor") + context.stop(match)
 
 
 def _like(word, spoken):
@@ -384,7 +463,7 @@ def doctorate(match, context):
 
 @rule(
     "abbreviation",
-    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Sq|Ter|Cir|Expy|Fwy|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
+    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Plz|Sq|Ter|Cir|Expy|Fwy|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
 )
 def street(match, context):
     """Elm St., 45 Rosewood Ct"""
@@ -413,7 +492,7 @@ def street(match, context):
             return None
     elif not match["stop"] and not after_name and not after_house:
         return None
-    elif lower in ("pl", "ct", "sq", "ter", "cir") and not after_name:
+    elif lower in ("pl", "plz", "ct", "sq", "ter", "cir") and not after_name:
         return None
     if lower == "ct" and not match["stop"] and not after_house:
         return None
@@ -425,12 +504,13 @@ for _table, _rule in (
     (_NUMBERED, before_number),
     (_TITLES, title),
     (_WORDS, word_with_stop),
+    (_BARE, bare_word),
 ):
     for _word in _table:
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), _rule)
 for _word in "ed eds vols".split():
     WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), in_brackets)
-for _word in "st dr ave blvd rd ln pkwy hwy ct pl sq ter cir expy fwy".split():
+for _word in "st dr ave blvd rd ln pkwy hwy ct pl plz sq ter cir expy fwy".split():
     WORD_RULES[_word] = (street, *WORD_RULES.get(_word, ()))
 for _words, _rule in (
     ("e eg", for_example),
@@ -441,6 +521,9 @@ for _words, _rule in (
     ("vs", versus),
     ("jr sr", generation),
     ("ctrl", control),
+    ("no", number_of),
+    ("fl", floor),
+    (" ".join(_LOWER_INITIALS), lower_initials),
     ("ph ed phd psy", doctorate),
     (" ".join(_PHRASES).lower(), phrase),
 ):

@@ -61,6 +61,8 @@ def span(match, context):
         return f"{digits(first)} {digits(second)}"
     if "-" in match[0] and " " not in match[0] and second == "0" and len(first) > 2:
         return f"{context.cardinal(first)} zero"
+    if first == second == "50":
+        return "fifty fifty"
     start, end = match.span()
     return f"{context.bare_number(first, start, match.end('from'))} to {context.bare_number(second, start, end)}"
 

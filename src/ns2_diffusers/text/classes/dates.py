@@ -226,6 +226,19 @@ def month_slash_day(match, context):
     return spoken_date(context, MONTHS[month - 1], str(day), "", day_first)
 
 
+@rule(
+    "date",
+    r"(?P<m1>0?[1-9]|1[0-2])/(?P<d1>0?[1-9]|[12]\d|3[01])[ ]?[-–][ ]?"
+    r"(?P<m2>0?[1-9]|1[0-2])/(?P<d2>0?[1-9]|[12]\d|3[01])(?![\w%])(?![./-]\d)",
+)
+def slash_days(match, context):
+    """12/24-1/2, where one of the days cannot be what is measured in"""
+    if context.british or not any(int(day) > 12 and day not in ("16", "20") for day in match.group("d1", "d2")):
+        return None
+    first, second = (spoken_date(context, MONTHS[int(match[f"m{n}"]) - 1], match[f"d{n}"], "", False) for n in "12")
+    return f"{first} to {second}"
+
+
 # ---------------------------------------------------------------------------------------------- years
 
 
@@ -366,7 +379,19 @@ def months(match, context):
 
 
 # Rules that begin with a digit or apostrophe, and those that begin with a word.
-RULES = (iso, numeric, era, decades, years, day_month, month_slash_day, short_decades, apostrophe_year, quarter)
+RULES = (
+    iso,
+    numeric,
+    era,
+    decades,
+    years,
+    day_month,
+    slash_days,
+    month_slash_day,
+    short_decades,
+    apostrophe_year,
+    quarter,
+)
 WORD_RULES = {
     **dict.fromkeys([*MONTH_OF], (month_days, month_day, month_year, months, month_alone)),
     **dict.fromkeys(_DAYS, (weekdays, weekday)),

@@ -61,6 +61,8 @@ def fraction(match, context):
     sign = SIGNS[match["sign"]]
     if (top, bottom) in _PAIRS and not match["suffix"]:
         return _PAIRS[top, bottom]
+    if int(top) + int(bottom) == 100 and min(len(top), len(bottom)) == 2 and not match["suffix"]:
+        return f"{context.cardinal(top)} {context.cardinal(bottom)}"  # shares of a hundred, 60/40
     if top[0] == "0" and len(top) > 1 or bottom[0] == "0" and len(bottom) > 1:
         return f"{context.number(top)} slash {context.number(bottom)}"
     if len(top) == len(bottom) == 4 and top[:2] in ("19", "20") and int(bottom) == int(top) + 1:

@@ -129,6 +129,8 @@ def _read_capitals(lower, suffix, shouted, match, context):
         )
         return "IT" if is_trade else "it"
     if lower == "who":
+        if context.before(match.start(), 1) == "(" and context.text[match.end() : match.end() + 1] == ")":
+            return "WHO"
         return (
             "WHO"
             if before == "the" and (after in _SPEECH or not shouted) or not shouted and after in _SPEECH and not before

@@ -50,7 +50,11 @@ def _operand(text, context):
 @rule("mathematics", rf"{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,12}}(?![\w%])(?!\.\d|[-/:]\d)")
 def equation(match, context):
     """1-2=5, 2*8, 3 × 4, y = x + 1"""
+    from .measures import UNIT_FOLLOWS
+
     text = match[0]
+    if text in ("I <3", "we <3", "We <3"):
+        return None  # a heart
     parts, position = [], 0
     expects_operand = True
     while position < len(text):
@@ -63,6 +67,8 @@ def equation(match, context):
     operators = [part.strip() for is_operand, part in parts if not is_operand]
     if not operators or len(parts) != 2 * len(operators) + 1:
         return None
+    if operators == ["±"] and UNIT_FOLLOWS.match(context.text, match.end()):
+        return None  # "3.0 ± 0.2 mm"
     if not _RELATION.search("".join(operators)):
         # Without a relation hyphens are ranges, slashes fractions, and letters are words.
         if any(op in "-–/x" for op in operators) and not any(op in "+*×÷^±" for op in operators):
@@ -133,4 +139,13 @@ def raised_letter(match, context):
 
 RULES = (equation,)
 WORD_RULES = (raised_letter,)
-SYMBOL_RULES = (comparison, relation)
+
+
+@rule("mathematics", r"<3(?=[ ][a-z]|[.!?)]|\s*$)")
+def heart(match, context):
+    """I <3 you"""
+    before = re.search(r"\b(?P<subject>I|we|We|you|You)[ ]\Z", context.before(match.start(), 5))
+    return "love" if before else None
+
+
+SYMBOL_RULES = (heart, comparison, relation)

@@ -252,6 +252,13 @@ _FRACTION = r"(?P<mixed>[ -]?(?P<top>\d{1,3})/(?P<bottom>\d{1,3}))?"
 _PER_PART = rf"(?:[ ]?/[ ]?(?P<per>{any_of(_PER)})(?P<per_power>{_POWER}|-?²)?)?"
 
 
+_MANY = re.compile(
+    r"[ ](?:(?:new|more|other|young|American|British)[ ])?(?:people|men|women|children|adults|jobs|users|homes|"
+    r"households|customers|workers|tons|tonnes|dollars|pounds|euros|views|viewers|copies|votes|voters|barrels|doses|refugees|"
+    r"subscribers|followers|shares|passengers|visitors|residents|patients|cases|deaths|students|members|vehicles|cars)\b"
+)
+
+
 def _is_doubtful(unit, number, space, match, context):
     """Is the unit rather a word or a letter here?"""
     text, end = context.text, match.end()
@@ -266,6 +273,8 @@ def _is_doubtful(unit, number, space, match, context):
         return not after
     if unit in ("us", "US", "Us", "ac", "AC", "am", "AM", "pm", "mil", "AU", "MA", "PT", "IN", "Oz", "Min", "Gal"):
         return True
+    if unit == "m" and not space and _MANY.match(text, end):
+        return True  # "1.2m people"
     if unit in ("m", "t", "g", "l", "L", "W", "V", "mo", "MO", "mi", "MI", "pt", "sec", "kn", "cal", "bit"):
         if unit == "mo" and not space:
             return False
@@ -286,7 +295,8 @@ def _named(unit, number, power, singular):
 _QUANTITY = (
     rf"{SIGN}?(?P<number>\d{{1,3}}(?:[ ]\d{{3}}){{1,4}}(?!\d)|{NUM}){_FRACTION}"
     rf"(?:(?P<range>{TO}|[ ]?to[ ]|[ ]?[x×][ ]?)(?P<number2>{NUM})(?P<mixed2>[ -]\d/\d{{1,2}})?)?"
-    rf"(?P<space>[ -]?){_SCALE}(?(scale)[ ]?)(?P<unit>{_UNIT})(?P<power>{_POWER})?{_PER_PART}"
+    rf"(?P<plus>\+(?=[ ]?[A-Za-z°%]))?(?P<space>[ -]?){_SCALE}(?(scale)[ ]?)"
+    rf"(?P<unit>{_UNIT})(?P<power>{_POWER})?{_PER_PART}"
     rf"(?![\w²³'])(?!/\w)(?P<stop>\.(?=[ ][a-z(]|,))?"
 )
 
@@ -331,6 +341,9 @@ def quantity(match, context):
     if match["scale"]:
         words += f" {match['scale']}"
         number = "0"
+    if match["plus"]:
+        words += " plus"
+        number = second = "0"
     value = second or number
     if match["mixed"] or is_fraction:
         value = "0"
@@ -429,7 +442,7 @@ def inches(match, context):
     if match["top"]:
         words += f" and {spoken_fraction(context, match['top'], match['bottom'], True)}"
     following = context.word_after(match.end())
-    is_adjective = following[:1].islower() and following not in FUNCTION_WORDS
+    is_adjective = following[:1].islower() and following not in FUNCTION_WORDS or following in _SCREENS
     singular = number == "1" and not match["top"] or is_adjective
     return f"{words} {_INCH[0 if singular else 1]}"
 
@@ -443,6 +456,9 @@ def feet(match, context):
     """6' tall, a 10' fence"""
     singular = match["number"] == "1" or context.is_attributive(match.start(), match.end())
     return f"{context.cardinal(match['number'])} {_FOOT[0 if singular else 1]}"
+
+
+_SCREENS = frozenset(("TV", "TVs", "HDTV", "LCD", "LED", "OLED", "UHD"))
 
 
 @rule("measure", rf"{SIGN}?(?P<number>{NUM})%?(?:{TO}(?P<to>{NUM}))?[ ]?%(?P<unit>ile)?(?!\w)")
@@ -477,4 +493,29 @@ def size(match, context):
     return words
 
 
+@rule("measure", rf"per[ ](?P<unit>{any_of(u for u in _PER if len(u) > 1 and u.isalpha())})(?![\w'/])", re.IGNORECASE)
+def per_word(match, context):
+    """per kWh"""
+    unit = match["unit"]
+    return f"{match[0][:3]} {_PER[unit][0]}" if unit in _PER and unit.lower() not in _NOT_AFTER_PER else None
+
+
+_NOT_AFTER_PER = frozenset(
+    "us in min max ms pt ac ha am second minute hour day week month quarter year person kid student unit "
+    "night game page kilo bit".split()
+)
+
+
+@rule(
+    "measure",
+    r"(?P<unit>km|m|ft|cm|mi|mg|g|kg|µg|mcg|mmol|kWh|MB|GB|Mb|Gb)/"
+    r"(?P<per>s|h|hr|sec|L|dL|ml|mL|kg|day|min)(?P<power>²|\^2)?(?![\w/'])",
+)
+def rate(match, context):
+    """m/s without a number of its own"""
+    power = " squared" if match["power"] else ""
+    return f"{UNITS[match['unit']][1]} per {_PER[match['per']][0]}{power}"
+
+
+RATES = {**dict.fromkeys("km m ft cm mi mg g kg µg mcg mmol kwh mb gb".split(), (rate,)), "per": (per_word,)}
 RULES = (angle, feet_and_inches, size, percent, fraction_of_unit, quantity, per_unit, inches, feet)

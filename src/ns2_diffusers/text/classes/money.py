@@ -149,12 +149,20 @@ _MONEY = (
 )
 
 
+# What has its price before it: "a three-year, $1.4bn deal".
+_PRICED = re.compile(
+    r"[ -](?:deal|fund|loan|bid|contract|plan|budget|package|takeover|project|programme|program|lawsuit|settlement|"
+    r"merger|buyout|bond|bill|fine|bonus|ticket|upgrade|investment|grant|prize|stake|note|donation|fee|deposit)(?!\w)"
+)
+
+
 def _spoken(match, context, names, nation):
     number, to, scale = match["number"], match["to"], match["scale"]
     sign = match["sign"] or match["minus"] or None
     sign = "about" if sign == "~" else SIGNS[sign]
     # With a scale, "a $5 million deal" too is an adjective.
     singular = context.is_attributive(match.start(), match.end()) and not match["per"] and match["plus"] != "+"
+    singular = singular or not match["per"] and not to and bool(_PRICED.match(context.text, match.end()))
     unit = names[0] if singular else names[1]
     if scale:
         span = context.number(_normal(number))

@@ -16,6 +16,7 @@ STREETS = {
     "ln": "Lane",
     "ct": "Court",
     "pl": "Place",
+    "plz": "Plaza",
     "sq": "Square",
     "ter": "Terrace",
     "cir": "Circle",
@@ -221,12 +222,33 @@ def road(match, context):
     return join(match["road"], pairs(match["number"]), _SIDES.get(match["side"] or "", ""))
 
 
+@rule("address", r"(?P<side>[NSEW])(?![\w'])")
+def road_side(match, context):
+    """I-80 W"""
+    before = context.before(match.start(), 20)
+    if re.search(r"\b(?:I|US|SR|[Hh]ighway|Hwy\.?|[Rr]oute|Rte\.?|[Ii]nterstate)[ -]?\d{1,4}[ ]\Z", before):
+        return _SIDES[match["side"]]
+    return None
+
+
+@rule("address", rf"(?P<party>[DRI])-(?P<state>(?:{any_of(_DOTTED)})(?=\.)|(?:{any_of(STATES)})(?!\w))\.?(?=[),;])")
+def party(match, context):
+    """Sen. Lopez (D-Calif.)"""
+    state = match["state"]
+    return (
+        f"{match['party']} {STATES.get(state) or _DOTTED[state]}" if context.before(match.start(), 1) == "(" else None
+    )
+
+
 RULES = (zip_code, house)
 WORD_RULES = {
     **dict.fromkeys((s.lower() for s in STATES), (state,)),
     **dict.fromkeys((s.lower() for s in _SIDES), (side, side_after)),
+    **dict.fromkeys("nsew", (side, side_after, road_side)),
     "us": (road,),
-    "i": (road,),
+    "i": (road, party),
+    "d": (party,),
+    "r": (party,),
 }
 for _word in _DOTTED:
     WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), dotted_state)

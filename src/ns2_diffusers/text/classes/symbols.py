@@ -194,8 +194,10 @@ def raised(match, context):
     before = re.search(r"[^\W\d_]+\Z", context.before(match.start(), 20))
     if before and len(before[0]) > 2:
         return ""
-    if not match.start() or context.text[match.start() - 1].isspace() or context.text[match.start() - 1] in '.,;:!?"':
-        return ""
+    if not match.start() or context.text[match.start() - 1].isspace() or context.text[match.start() - 1] in '.,;:!?"(':
+        # The mass of an isotope, ¹⁴C, else a note's mark.
+        is_mass = context.text[match.end() : match.end() + 1].isupper()
+        return context.cardinal(match["raised"].translate(SUPERSCRIPTS)) if is_mass else ""
     return spoken_power(match["raised"].translate(SUPERSCRIPTS), context)
 
 
