@@ -127,7 +127,8 @@ def make_parser() -> argparse.ArgumentParser:
     whose.add_argument("--prompt", type=Path, help="recording of the voice to clone")
     whose.add_argument(
         "--voice",
-        help="name of a voice (`ns2-diffusers voices`), voice file (`ns2-diffusers voice`) or recording (emma)",
+        help="name of a voice (`ns2-diffusers voices`), voice file (`ns2-diffusers voice`), recording, or a mix such "
+        "as '0.7 * emma + 0.3 * george' (emma)",
     )
     generate.add_argument(
         "--cast",
@@ -210,9 +211,13 @@ def make_parser() -> argparse.ArgumentParser:
     completion.set_defaults(run=run_completion)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="shell")
 
-    voice = commands.add_parser("voice", help="make a voice file from a recording")
+    voice = commands.add_parser("voice", help="make a voice file from recordings, or of a mix of voices")
     voice.set_defaults(run=run_voice)
-    voice.add_argument("audio", type=Path, help="recording of one person, a few seconds long")
+    voice.add_argument(
+        "audio",
+        nargs="+",
+        help="recordings of one person, a few seconds each; or a mix, such as '0.7 * emma + 0.3 * george.wav'",
+    )
     add_common(voice, "voice file, .safetensors")
 
     detect = commands.add_parser("detect", help="detect the watermark in recordings; needs Perth")
@@ -369,12 +374,13 @@ def run_completion(args: argparse.Namespace) -> None:
 
 
 def run_voice(args: argparse.Namespace) -> None:
-    check_output(args.output, [".safetensors"], args.audio)
+    check_output(args.output, [".safetensors"], *args.audio)
     pipe = load_pipeline(args)
-    voice = pipe.encode_voice(args.audio)
+    voice = pipe.load_voice(args.audio[0]) if len(args.audio) == 1 else pipe.encode_voice(args.audio)
     voice.save(args.output)
     if not args.quiet:
-        print(f"{voice.latents.shape[1] / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
+        frames = sum(part.latents.shape[1] for _, part in voice.parts)
+        print(f"{frames / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
 
 
 def run_detect(args: argparse.Namespace) -> None:

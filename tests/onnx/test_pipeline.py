@@ -151,3 +151,13 @@ def test_other_directories_are_refused(tmp_path, exported):
         OnnxNaturalSpeech2Pipeline.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no file or directory"):
         OnnxNaturalSpeech2Pipeline.from_pretrained(tmp_path / "nothing")
+
+
+def test_several_recordings_and_mixes_are_those_of_torch(torch_pipeline, pipe, clips):
+    recordings = [str(clip) for clip in clips[:3]]
+    voices = [
+        each.encode_voice(recordings) + 0.4 * each.encode_voice(str(clips[3])) for each in (torch_pipeline, pipe)
+    ]
+    wanted = torch_pipeline(TEXTS, voice=voices[0], generator=torch.Generator().manual_seed(5), output_type="latent")
+    found = pipe(TEXTS, voice=voices[1], generator=generator_of(5), output_type="latent")
+    assert_same(wanted, found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import secrets
 import sys
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..arrays import as_array
 from ..audio.writing import SUFFIXES, check_suffix, write_blocks
 
 # Texts of more sentences are written as they are made.
@@ -247,7 +245,7 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
     def voice(given: Any) -> Any:
         if isinstance(given, dict):
             return {name: voice(each) for name, each in given.items()}
-        return given if given is None else hashlib.sha256(as_array(given.latents).tobytes()).hexdigest()
+        return given if given is None else given.digest
 
     sampling = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype")
     names = (*sampling, "unknown", "speed", "pitch_shift", "gap", "loudness", "no_limiter", "watermark")

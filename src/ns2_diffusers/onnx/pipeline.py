@@ -19,7 +19,7 @@ from ..pipelines.inputs import frame_pitch
 from ..pipelines.sampling import SamplingSettings
 from ..pipelines.speaking import MATCHING_SECONDS, SpeakingMixin
 from ..pipelines.utterances import JoinedUtterances, SpokenUtterance, SpokenWord, Utterance
-from ..pipelines.voice import Voice
+from ..pipelines.voice import Voice, VoiceMix
 from ..untrusted import check_source
 from .codec import OnnxCodec
 from .noise import draw_seeds, generator_of, randn
@@ -159,13 +159,12 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
     def maybe_free_model_hooks(self) -> None:
         """Nothing is offloaded."""
 
-    def encode_voice(self, prompt_audio: AudioInput, prompt_sampling_rate: int | None = None) -> Voice:
-        """Make a reusable voice from a recording; as `NaturalSpeech2Pipeline.encode_voice`."""
+    def _encode_recording(self, audio: AudioInput, sampling_rate: int | None) -> np.ndarray:
+        """Quantised latents (C, T) of a recording."""
         kept = max(self.config.max_voice_seconds, self.config.max_prompt_seconds)
-        waveform, _ = load_prompt(
-            prompt_audio, prompt_sampling_rate, self.sampling_rate, self.config.min_prompt_seconds, kept
-        )
-        return Voice(self.codec.encode(waveform), self.codec.fingerprint)
+        options = (self.sampling_rate, self.config.min_prompt_seconds, kept)
+        waveform, _ = load_prompt(audio, sampling_rate, *options)
+        return self.codec.encode(waveform)
 
     def speak(
         self,
@@ -175,7 +174,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         output_type: str = "np",
     ) -> list[SpokenUtterance]:
         """Figure 1 for one batch of utterances; as `NaturalSpeech2Pipeline.speak`, in arrays."""
-        prompt, prompt_mask = self.encode_prompt([np.asarray(each.voice.latents) for each in utterances])
+        prompt, prompt_mask = self.encode_prompt([each.voice for each in utterances])
         durations, states = self.encode_text(utterances, prompt, prompt_mask)
         counts = durations.sum(1).tolist()
         settings.count(sum(counts))
@@ -198,12 +197,17 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         rows = [row[: len(each.input_ids)] for row, each in zip(durations, utterances, strict=True)]
         return [SpokenUtterance(*parts) for parts in zip(items, rows, f0, waveforms, strict=True)]
 
-    def encode_prompt(self, voices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Latents (C, T) of voices to prompt states (B, Tp, D) and their mask (B, Tp)."""
+    def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[np.ndarray, np.ndarray]:
+        """Prompt states (B, Tp, D) of voices and their mask (B, Tp); as `NaturalSpeech2Pipeline.encode_prompt`."""
         heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
-        latents, mask = pad([voice[:, :heard].T.astype(np.float32) for voice in voices])
-        prompt = self._run("prompt_encoder", latents=latents.transpose(0, 2, 1), prompt_mask=mask)[0]
-        return prompt, mask
+        recordings = [voice.heard(heard) for voice in voices]
+        latents, mask = pad([np.asarray(each).T.astype(np.float32) for own in recordings for each in own])
+        states = self._run("prompt_encoder", latents=latents.transpose(0, 2, 1), prompt_mask=mask)[0]
+        if len(states) == len(voices):
+            return states, mask
+        rows = iter(states)
+        joined = [np.concatenate([next(rows)[: each.shape[1]] for each in own]) for own in recordings]
+        return pad([each[voice.kept(heard)] for each, voice in zip(joined, voices, strict=True)])
 
     def encode_text(
         self, utterances: Sequence[Utterance], prompt: np.ndarray, prompt_mask: np.ndarray
@@ -349,11 +353,9 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         """Latents (C, T) moved towards their voices; see `match_voices`."""
         enough, silence = MATCHING_SECONDS * self.codec.frame_rate, self.codec.silence[:, 0]
         # A given melody has other statistics than the voice's speech.
+        items = zip(latents, utterances, strict=True)
         return [
-            item
-            if each.has_melody
-            else match_voice(item, np.asarray(each.voice.latents), silence, share * min(1.0, item.shape[1] / enough))
-            for item, each in zip(latents, utterances, strict=True)
+            item if each.has_melody else match_parts(item, each.voice, silence, share, enough) for item, each in items
         ]
 
     def decode_latents(
@@ -385,6 +387,16 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         """The outputs of a graph, of those arrays that are its inputs."""
         taken = self._inputs[graph]
         return self.sessions[graph].run(None, {name: each for name, each in arrays.items() if name in taken})
+
+
+def match_parts(
+    latents: np.ndarray, voice: Voice | VoiceMix, silence: np.ndarray, share: float, enough: float
+) -> np.ndarray:
+    """`match_voice` to each voice of a mix, and their mean by weight."""
+    share *= min(1.0, latents.shape[1] / enough)
+    matched = [match_voice(latents, np.asarray(part.latents), silence, share) for _, part in voice.parts]
+    weights = np.asarray(voice.weights, np.float32)
+    return matched[0] if len(matched) == 1 else np.tensordot(weights, np.stack(matched), 1)
 
 
 def import_onnxruntime() -> Any:

@@ -34,7 +34,7 @@ from .pipeline_output import NaturalSpeech2PipelineOutput
 from .sampling import SamplingSettings
 from .speaking import MATCHING_SECONDS, SpeakingMixin
 from .utterances import JoinedUtterances, SpokenUtterance, Utterance
-from .voice import Voice
+from .voice import Voice, VoiceMix
 from .voice_matching import match_voices
 
 register_components()
@@ -121,40 +121,40 @@ class NaturalSpeech2Pipeline(
         )
 
     @torch.no_grad()
-    def encode_voice(self, prompt_audio: AudioInput, prompt_sampling_rate: int | None = None) -> Voice:
-        """Make a reusable voice from a recording (the codec's encoder, section 3.1).
-
-        Args:
-            prompt_audio: anything `audio.loading.load_audio` reads; resampled, made mono, cut to
-                `max_voice_seconds`, then without silence and at the level of the training data (`prepare_prompt`).
-            prompt_sampling_rate: Hz, of a bare array.
-
-        Raises:
-            TypeError, ValueError: it is no audio, or NaN, silent or too short.
-        """
+    def _encode_recording(self, audio: AudioInput, sampling_rate: int | None) -> torch.Tensor:
+        """Quantised latents (C, T) of a recording, float32 on the CPU."""
         kept = max(self.config.max_voice_seconds, self.config.max_prompt_seconds)
-        samples, _ = load_prompt(
-            prompt_audio, prompt_sampling_rate, self.sampling_rate, self.config.min_prompt_seconds, kept
-        )
+        options = (self.sampling_rate, self.config.min_prompt_seconds, kept)
+        samples, _ = load_prompt(audio, sampling_rate, *options)
         waveform = torch.from_numpy(samples)
         channels = waveform.expand(1, self.codec.channels, -1).to(self._execution_device, self.codec.dtype)
         latents, _ = self.codec.quantize(self.codec.encode(channels))
         self.maybe_free_model_hooks()
-        return Voice(latents[0].float().cpu(), self.codec.fingerprint)
+        return latents[0].float().cpu()
 
-    def encode_prompt(self, voices: Sequence[Voice]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Prompt states of voices (the speech prompt encoder, section 3.3).
 
+        Each recording of a voice is encoded by itself; its states stand one after the other.
+
         Args:
-            voices: B of them; `max_prompt_seconds` of each are heard.
+            voices: B of them; `max_prompt_seconds` of each recording are heard.
 
         Returns: (B, Tp, D), and their mask (B, Tp), None where all are equally long.
         """
         heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
-        latents, mask = pad_batch([voice.latents[:, :heard].T for voice in voices])
+        recordings = [voice.heard(heard) for voice in voices]
+        latents, mask = pad_batch([each.T for own in recordings for each in own])
         mask = None if mask is None else mask.to(self._execution_device)
         latents = latents.transpose(1, 2).to(self._execution_device)
-        return conditioning.encode_prompt(self, latents, mask), mask
+        states = conditioning.encode_prompt(self, latents, mask)
+        if len(states) == len(voices):
+            return states, mask
+        rows = iter(states)
+        joined = [torch.cat([next(rows)[: each.shape[1]] for each in own]) for own in recordings]
+        kept = [torch.from_numpy(voice.kept(heard)).to(states.device) for voice in voices]
+        states, mask = pad_batch([each[chosen] for each, chosen in zip(joined, kept, strict=True)])
+        return states, None if mask is None else mask.to(states.device)
 
     def encode_text(
         self,
@@ -245,8 +245,8 @@ class NaturalSpeech2Pipeline(
         if voice_matching:
             # A given melody has other statistics than the voice's speech.
             shares = [0.0 if each.has_melody else voice_matching for each in utterances]
-            prompts, enough = [each.voice.latents for each in utterances], MATCHING_SECONDS * self.codec.frame_rate
-            latents = match_voices(latents, prompts, self._silent_latents()[:, 0], shares, enough)
+            voices, enough = [each.voice for each in utterances], MATCHING_SECONDS * self.codec.frame_rate
+            latents = match_voices(latents, voices, self._silent_latents()[:, 0], shares, enough)
         f0 = [row[:length] for row, length in zip(adapted.pitch.float().cpu(), frames, strict=True)]
         waveforms: Sequence[torch.Tensor | None] = [None] * len(latents)
         if output_type != "latent":

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import as_array, like
 from ..audio.loading import AudioInput
 from ..text.directions import TURN_PAUSE
 from .inputs import MOST_ITEMS, check_number
@@ -27,7 +28,7 @@ from .utterances import (
     join_utterances,
     plan_utterances,
 )
-from .voice import Voice
+from .voice import MOST_RECORDINGS, Voice, VoiceMix, read_mix
 
 # Utterances shorter than this are matched to the voice less far.
 MATCHING_SECONDS = 2.0
@@ -43,7 +44,7 @@ class SpeakingMixin(SamplingMixin):
     # Framework of the latents of a voice, by its name in safetensors.
     _framework = "pt"
     speak: Callable[..., list[SpokenUtterance]]
-    encode_voice: Callable[..., Voice]
+    _encode_recording: Callable[[Any, int | None], Any]
     maybe_free_model_hooks: Callable[[], None]
     _silent_latents: Callable[[], Any]
     make_generator: Callable[[int], Any]
@@ -335,8 +336,34 @@ class SpeakingMixin(SamplingMixin):
                 utterance.voice = voices[index if len(voices) > 1 else 0]
         return [utterance for utterances in texts for utterance in utterances]
 
-    def load_voice(self, voice: Any, prompt_sampling_rate: int | None = None) -> Voice:
+    def encode_voice(
+        self, prompt_audio: AudioInput | list[AudioInput], prompt_sampling_rate: int | None = None
+    ) -> Voice:
+        """Make a reusable voice from a recording, or from several of one person (the codec's encoder, section 3.1).
+
+        Args:
+            prompt_audio: anything `audio.loading.load_audio` reads, or a list of such; each is resampled, made mono,
+                cut to `max_voice_seconds`, then without silence and at the level of the training data
+                (`prepare_prompt`).
+            prompt_sampling_rate: Hz, of bare arrays.
+
+        Raises:
+            TypeError, ValueError: it is no audio, or NaN, silent or too short; an empty list, or a long one.
+        """
+        given = prompt_audio if isinstance(prompt_audio, list) else [prompt_audio]
+        if not 0 < len(given) <= MOST_RECORDINGS:
+            raise ValueError(f"{len(given)} recordings were given for a voice; wanted 1 to {MOST_RECORDINGS}.")
+        latents = [self._encode_recording(audio, prompt_sampling_rate) for audio in given]
+        lengths = tuple(each.shape[1] for each in latents)
+        if len(latents) == 1:
+            return Voice(latents[0], self.codec.fingerprint)
+        joined = np.concatenate([as_array(each) for each in latents], axis=1)
+        return Voice(like(joined, latents[0]), self.codec.fingerprint, lengths)
+
+    def load_voice(self, voice: Any, prompt_sampling_rate: int | None = None) -> Voice | VoiceMix:
         """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording.
+
+        "0.7 * emma + 0.3 * george" is a mix of what can be named so.
 
         Raises:
             TypeError, ValueError: there is no such voice, or it is of another codec.
@@ -345,17 +372,26 @@ class SpeakingMixin(SamplingMixin):
             path, named = os.fspath(voice), named_voices()
             if path in named and not os.path.exists(path):
                 return self.encode_voice(named[path])
+            if isinstance(voice, str) and "*" in voice and not os.path.exists(voice):
+                return VoiceMix(
+                    tuple(
+                        (weight * share, part)
+                        for weight, name in read_mix(voice)
+                        for share, part in self.load_voice(name).parts
+                    )
+                )
             if path.endswith(".safetensors"):
                 voice = Voice.load(path, self._framework)
             elif not os.path.exists(path):
                 raise ValueError(
                     f"voice is {path!r}, which is neither a file nor one of the voices that ship: {', '.join(named)}."
                 )
-        if not isinstance(voice, Voice):
+        if not isinstance(voice, (Voice, VoiceMix)):
             return self.encode_voice(voice, prompt_sampling_rate)
-        if voice.latents.shape[0] != self.codec.latent_channels:
+        channels = voice.parts[0][1].latents.shape[0]
+        if channels != self.codec.latent_channels:
             raise ValueError(
-                f"this voice has {voice.latents.shape[0]} channels and the pipeline's codec has "
+                f"this voice has {channels} channels and the pipeline's codec has "
                 f"{self.codec.latent_channels}: encode the recording again with this pipeline."
             )
         if voice.codec_fingerprint != self.codec.fingerprint:

@@ -26,7 +26,7 @@ from .inputs import (
     per_text_array,
     per_text_latents,
 )
-from .voice import Voice
+from .voice import Voice, VoiceMix
 
 # Sentences that are joined fade in and out over this long, so that no edge clicks.
 FADE_SECONDS = 0.005
@@ -53,7 +53,7 @@ class Utterance:
     """
 
     input_ids: np.ndarray
-    voice: Voice
+    voice: Voice | VoiceMix
     seed: int
     text_index: int = 0
     pause: int = 0

@@ -1,8 +1,14 @@
-"""A voice: an encoded prompt, to be used again and kept in a file."""
+"""A voice: encoded prompts, to be used again, mixed with others and kept in a file."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import numbers
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,34 +25,65 @@ FORMAT = "ns2_diffusers.voice"
 MOST_FRAMES, MOST_CHANNELS, MOST_LATENT = 360_000, 4_096, 1e4
 MOST_HEADER_BYTES = 64 * 2**10
 MOST_FINGERPRINT = 64
+_TERM = r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*\*\s*(\S.*)"
+# Voices of a mix, and recordings of a voice.
+MOST_PARTS, MOST_RECORDINGS = 64, 1024
 
 
-@dataclass
-class Voice:
-    """Latents of some seconds of somebody's speech.
+class VoiceArithmetic:
+    """`0.7 * emma + 0.3 * george`: voices with weights, which together are a mix."""
 
-    Args:
-        latents: (C, Tp) float32, standardised, quantised; an array in pipelines without torch.
-        codec_fingerprint: of the codec that made them; another codec's pipeline refuses them.
+    # Of the classes that use this mixin.
+    parts: tuple[tuple[float, Voice], ...]
 
-    Raises:
-        TypeError, ValueError: latents that are no finite floating-point numbers of that shape within ±10,000, or more
-            than an hour of them; no fingerprint.
-    """
+    def __mul__(self, weight: float) -> VoiceMix:
+        if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
+            return NotImplemented
+        return VoiceMix(tuple((float(weight) * share, voice) for share, voice in self.parts))
 
-    latents: Any
-    codec_fingerprint: str
+    __rmul__ = __mul__
 
-    def __post_init__(self) -> None:
-        check_latents(self.latents)
-        if not isinstance(self.codec_fingerprint, str) or not 0 < len(self.codec_fingerprint) <= MOST_FINGERPRINT:
-            raise ValueError(
-                f"the codec's fingerprint of a voice is {self.codec_fingerprint!r:.80}; wanted pipe.codec.fingerprint."
-            )
-        if isinstance(self.latents, np.ndarray):
-            self.latents = self.latents.astype(np.float32, copy=False)
-        else:
-            self.latents = self.latents.detach().float()
+    def __add__(self, other: Voice | VoiceMix) -> Voice | VoiceMix:
+        if not isinstance(other, VoiceArithmetic):
+            return NotImplemented
+        return VoiceMix(self.parts + other.parts)
+
+    @property
+    def weights(self) -> list[float]:
+        """Those of the parts, which sum to 1."""
+        total = sum(weight for weight, _ in self.parts)
+        return [weight / total for weight, _ in self.parts]
+
+    def heard(self, frames: int) -> list[Any]:
+        """The latents (C, n) that the encoders hear: of each recording of each voice, at most its first `frames`."""
+        return [recording[:, :frames] for _, voice in self.parts for recording in voice.recordings]
+
+    def kept(self, frames: int) -> np.ndarray:
+        """Which of the frames of `heard`, one recording after the other, represent the voice: indices, int64.
+
+        Attention takes each frame for one vote, so each voice of a mix keeps a number of frames that is in proportion
+        to its weight, evenly spaced.
+        """
+        lengths = [sum(recording[:, :frames].shape[1] for recording in voice.recordings) for _, voice in self.parts]
+        weights = [weight for weight, _ in self.parts]
+        votes = min(length / weight for length, weight in zip(lengths, weights, strict=True))
+        counts = [max(1, round(votes * weight)) for weight in weights]
+        begins = np.cumsum([0, *lengths[:-1]])
+        return np.concatenate(
+            [
+                begin + np.arange(count) * length // count
+                for begin, count, length in zip(begins, counts, lengths, strict=True)
+            ]
+        )
+
+    @property
+    def digest(self) -> str:
+        """A name for what the voice consists of."""
+        found = hashlib.sha256()
+        for weight, (_, voice) in zip(self.weights, self.parts, strict=True):
+            found.update(repr((round(weight, 9), voice.lengths)).encode())
+            found.update(np.ascontiguousarray(as_array(voice.latents)).tobytes())
+        return found.hexdigest()
 
     def save(self, path: str | os.PathLike) -> None:
         """Write one safetensors file, whole or not at all.
@@ -54,13 +91,70 @@ class Voice:
         Raises:
             OSError: it cannot be written; the message says why.
         """
-        self.__post_init__()  # it may have been changed
-        metadata = {"format": FORMAT, "codec_fingerprint": self.codec_fingerprint}
+        for _, voice in self.parts:
+            voice.__post_init__()  # it may have been changed
+        metadata = {"format": FORMAT, "codec_fingerprint": self.parts[0][1].codec_fingerprint}
+        if len(self.parts) == 1:
+            names = ["latents"]
+        else:
+            names = [f"latents.{index}" for index in range(len(self.parts))]
+            metadata["weights"] = json.dumps([weight for weight, _ in self.parts])
+        if any(len(voice.lengths) > 1 for _, voice in self.parts):
+            metadata["lengths"] = json.dumps([voice.lengths for _, voice in self.parts])
+        tensors = {
+            name: np.ascontiguousarray(as_array(voice.latents))
+            for name, (_, voice) in zip(names, self.parts, strict=True)
+        }
         with whole_file(path) as partial:
-            save_file({"latents": np.ascontiguousarray(as_array(self.latents))}, partial, metadata=metadata)
+            save_file(tensors, partial, metadata=metadata)
+
+
+@dataclass(eq=False)
+class Voice(VoiceArithmetic):
+    """Latents of some seconds of somebody's speech, in one recording or several.
+
+    `0.7 * emma + 0.3 * george` mixes two of them to a `VoiceMix`, which goes wherever a voice goes.
+
+    Args:
+        latents: (C, Tp) float32, standardised, quantised; an array in pipelines without torch. Several recordings
+            stand one after the other.
+        codec_fingerprint: of the codec that made them; another codec's pipeline refuses them.
+        lengths: latent frames of each recording, which sum to Tp; all are one recording where none is given.
+
+    Raises:
+        TypeError, ValueError: latents that are no finite floating-point numbers of that shape within ±10,000, or more
+            than an hour of them; no fingerprint; lengths that do not fit.
+    """
+
+    latents: Any
+    codec_fingerprint: str
+    lengths: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_latents(self.latents)
+        if not isinstance(self.codec_fingerprint, str) or not 0 < len(self.codec_fingerprint) <= MOST_FINGERPRINT:
+            raise ValueError(
+                f"the codec's fingerprint of a voice is {self.codec_fingerprint!r:.80}; wanted pipe.codec.fingerprint."
+            )
+        self.lengths = check_lengths(self.lengths, self.latents.shape[1])
+        if isinstance(self.latents, np.ndarray):
+            self.latents = self.latents.astype(np.float32, copy=False)
+        else:
+            self.latents = self.latents.detach().float()
+
+    @property
+    def parts(self) -> tuple[tuple[float, Voice], ...]:  # type: ignore[override]
+        """Weights and voices of a mix: itself alone."""
+        return ((1.0, self),)
+
+    @property
+    def recordings(self) -> list[Any]:
+        """The latents (C, n) of each recording."""
+        ends = np.cumsum(self.lengths).tolist()
+        return [self.latents[:, end - length : end] for end, length in zip(ends, self.lengths, strict=True)]
 
     @classmethod
-    def load(cls, path: str | os.PathLike, framework: str = "pt") -> Voice:
+    def load(cls, path: str | os.PathLike, framework: str = "pt") -> Voice | VoiceMix:
         """Read a file that `save` wrote.
 
         Args:
@@ -77,11 +171,14 @@ class Voice:
         try:
             with safe_open(path, framework=framework) as file:
                 metadata = file.metadata() or {}
-                is_voice = metadata.get("format") == FORMAT and list(file.keys()) == ["latents"]
+                names = sorted(file.keys(), key=lambda name: (len(name), name))
+                wanted = [["latents"], [f"latents.{index}" for index in range(len(names))]]
+                is_voice = metadata.get("format") == FORMAT and 0 < len(names) <= MOST_PARTS and names in wanted
                 if is_voice:
-                    # Before it is read.
-                    check_shape(tuple(file.get_slice("latents").get_shape()))
-                latents = file.get_tensor("latents") if is_voice else None
+                    # Before they are read.
+                    for name in names:
+                        check_shape(tuple(file.get_slice(name).get_shape()))
+                latents = [file.get_tensor(name) for name in names] if is_voice else None
         except SafetensorError as error:
             raise ValueError(f"{os.fspath(path)!r} is not a safetensors file: {error}.") from error
         except ValueError as error:
@@ -92,9 +189,61 @@ class Voice:
                 "with pipe.encode_voice(audio).save(path)."
             )
         try:
-            return cls(latents, metadata.get("codec_fingerprint", ""))
+            weights = _read_list(metadata, "weights", [1.0] * len(latents))
+            lengths = _read_list(metadata, "lengths", [()] * len(latents))
+            fingerprint = metadata.get("codec_fingerprint", "")
+            voices = [cls(each, fingerprint, own) for each, own in zip(latents, lengths, strict=True)]
+            return voices[0] if len(voices) == 1 else VoiceMix(tuple(zip(weights, voices, strict=True)))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)!r} holds no voice: {error}") from error
+
+
+@dataclass(eq=False)
+class VoiceMix(VoiceArithmetic):
+    """Several voices in one, by weights; `0.7 * emma + 0.3 * george` makes it.
+
+    Voices that are there twice count once, with the sum of their weights, so that a mix of a voice with itself is that
+    voice.
+
+    Args:
+        parts: pairs of a weight above 0 and a `Voice`. Only the ratios of weights matter.
+
+    Raises:
+        TypeError, ValueError: other weights or voices, none, more than 64, or of different codecs.
+    """
+
+    parts: tuple[tuple[float, Voice], ...]
+
+    def __post_init__(self) -> None:
+        merged: list[tuple[float, Voice]] = []
+        for weight, voice in self.parts:
+            if isinstance(weight, bool) or not isinstance(weight, numbers.Real) or not isinstance(voice, Voice):
+                raise TypeError(
+                    f"a mix of voices has ({weight!r:.40}, {type(voice).__name__}); wanted (number, Voice)."
+                )
+            if not (math.isfinite(weight) and weight > 0):
+                raise ValueError(f"the weight of a voice is {weight!r}; wanted a number above 0.")
+            for index, (share, other) in enumerate(merged):
+                if voice is other or voice.digest == other.digest:
+                    merged[index] = (share + float(weight), other)
+                    break
+            else:
+                merged.append((float(weight), voice))
+        if not 0 < len(merged) <= MOST_PARTS:
+            raise ValueError(f"a mix has {len(merged)} voices; wanted 1 to {MOST_PARTS}.")
+        kinds = {(voice.codec_fingerprint, voice.latents.shape[0]) for _, voice in merged}
+        if len(kinds) > 1:
+            codecs = ", ".join(sorted(kind for kind, _ in kinds))
+            raise ValueError(
+                f"the voices of a mix were made with different codecs ({codecs}): encode their recordings with one "
+                "pipeline."
+            )
+        self.parts = tuple(merged)
+
+    @property
+    def codec_fingerprint(self) -> str:
+        """Of the codec that made the voices."""
+        return self.parts[0][1].codec_fingerprint
 
 
 def check_latents(latents: Any) -> None:
@@ -114,3 +263,45 @@ def check_shape(shape: tuple[int, ...]) -> None:
             f"the latents of a voice have shape {shape}; wanted (C, Tp), of 1 to {MOST_CHANNELS} channels and 1 to "
             f"{MOST_FRAMES} frames."
         )
+
+
+def check_lengths(lengths: Sequence[int], frames: int) -> tuple[int, ...]:
+    """Latent frames of each recording, or a ValueError or TypeError where they are not those of so many frames."""
+    lengths = tuple(lengths) or (frames,)
+    if any(isinstance(length, bool) or not isinstance(length, numbers.Integral) for length in lengths):
+        raise TypeError(f"the lengths of a voice's recordings are {lengths!r:.80}; wanted whole latent frames.")
+    if len(lengths) > MOST_RECORDINGS or min(lengths) < 1 or sum(lengths) != frames:
+        raise ValueError(
+            f"the lengths of a voice's recordings are {lengths!r:.80}; wanted at most {MOST_RECORDINGS} numbers above "
+            f"0 that sum to its {frames} frames."
+        )
+    return tuple(int(length) for length in lengths)
+
+
+def read_mix(text: str) -> list[tuple[float, str]]:
+    """Weights and names of a mix that is written "0.7 * emma + 0.3 * george".
+
+    Raises:
+        ValueError: it is none.
+    """
+    terms = [re.fullmatch(_TERM, term.strip()) for term in text.split("+")]
+    if not all(terms):
+        raise ValueError(f'the mix of voices {text!r:.80} cannot be read: write "0.7 * emma + 0.3 * george".')
+    return [(float(term[1]), term[2]) for term in terms if term]
+
+
+def _read_list(metadata: dict[str, str], name: str, otherwise: list[Any]) -> list[Any]:
+    """A list of as many entries as `otherwise` from the metadata of a file; that where there is none."""
+    if name not in metadata:
+        return otherwise
+    try:
+        read = json.loads(metadata[name])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its {name} are no JSON ({error}).") from error
+    if (
+        not isinstance(read, list)
+        or len(read) != len(otherwise)
+        or not all(isinstance(each, (int, float) if name == "weights" else list) for each in read)
+    ):
+        raise ValueError(f"its {name} are {metadata[name]!r:.80}; wanted a list of {len(otherwise)}.")
+    return read

@@ -9,7 +9,11 @@ to its statistics they would hum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+
+from .voice import VoiceArithmetic
 
 # Shrinkage of the off-diagonal covariances, which a few seconds estimate poorly.
 SHRINKAGE = 0.5
@@ -41,22 +45,35 @@ def match_voice(
 
 
 def match_voices(
-    latents: list[torch.Tensor], prompts: list[torch.Tensor], silence: torch.Tensor, shares: list[float], enough: float
+    latents: list[torch.Tensor],
+    voices: Sequence[VoiceArithmetic],
+    silence: torch.Tensor,
+    shares: list[float],
+    enough: float,
 ) -> list[torch.Tensor]:
     """`match_voice` of each item, by its own share.
 
+    An item in a mix of voices is matched to each of them; the result is the mean of these by the weights of the mix.
+
     Args:
         latents: (C, T) per item; an item of fewer than `enough` frames is moved less far: a word has few statistics.
-        prompts: (C, Tp) per item.
+        voices: of each item.
         silence: (C,).
         shares: 0 leaves an item as it is.
         enough: frames.
     """
     shares = [share * min(1.0, item.shape[1] / enough) for share, item in zip(shares, latents, strict=True)]
     return [
-        match_voice(item, prompt, silence, share) if share else item
-        for item, prompt, share in zip(latents, prompts, shares, strict=True)
+        _match_parts(item, voice, silence, share) if share else item
+        for item, voice, share in zip(latents, voices, shares, strict=True)
     ]
+
+
+def _match_parts(latents: torch.Tensor, voice: VoiceArithmetic, silence: torch.Tensor, share: float) -> torch.Tensor:
+    matched = [match_voice(latents, part.latents, silence, share) for _, part in voice.parts]
+    if len(matched) == 1:
+        return matched[0]
+    return (torch.stack(matched) * torch.tensor(voice.weights).to(matched[0]).reshape(-1, 1, 1)).sum(0)
 
 
 def colour(latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
