@@ -148,6 +148,10 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument("--speed", type=float, default=1.0, help="speaking rate; 2 is twice as fast (%(default)s)")
     generate.add_argument("--pitch-shift", type=float, default=0.0, help="pitch shift in semitones (%(default)s)")
     generate.add_argument(
+        "--pitch-range", type=float, default=1.0, help="range of the pitch; 0 is monotone, 2 is twice (%(default)s)"
+    )
+    generate.add_argument("--energy", type=float, default=1.0, help="factor of the amplitude (%(default)s)")
+    generate.add_argument(
         "--guidance", type=float, help="guidance scale; above 1 is closer to text and voice (that of the model)"
     )
     generate.add_argument(

@@ -161,3 +161,9 @@ def test_several_recordings_and_mixes_are_those_of_torch(torch_pipeline, pipe, c
     wanted = torch_pipeline(TEXTS, voice=voices[0], generator=torch.Generator().manual_seed(5), output_type="latent")
     found = pipe(TEXTS, voice=voices[1], generator=generator_of(5), output_type="latent")
     assert_same(wanted, found)
+
+
+def test_style_is_that_of_torch(torch_pipeline, pipe, clips):
+    text = "<speak>I <emphasis level='strong'>never</emphasis> said that.</speak>"
+    options = {"pitch_range": [1.0, 2.0], "energy": [0.5, 1.0], "output_type": "latent"}
+    assert_same(*both(torch_pipeline, pipe, [text, TEXTS[1]], str(clips[0]), **options))

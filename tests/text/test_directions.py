@@ -63,6 +63,28 @@ def test_prosody_is_nested():
     assert (octave.pitch, octave.rate) == (12, 0.75)
 
 
+def test_range_and_volume():
+    inner = "<prosody range='150%' volume='+6dB'>a<prosody range='low' volume='soft'>b</prosody></prosody>"
+    outer, nested = ssml(inner)
+    assert (outer.range, outer.energy) == (1.5, pytest.approx(10**0.3))
+    assert (nested.range, nested.energy) == (pytest.approx(1.125), pytest.approx(0.65 * 10**0.3))
+
+
+def test_emphasis_is_part_of_a_sentence():
+    (passage,) = ssml(
+        "I <emphasis>never</emphasis> said <emphasis level='strong'>that <sub alias='is'>=</sub></emphasis>."
+    )
+    assert passage.text == "I never said that is."
+    assert [(passage.text[a:b], level) for a, b, level in passage.emphasis] == [("never", 1.0), ("that is", 2.0)]
+    assert ssml("<emphasis level='none'>a</emphasis>")[0].emphasis == ()
+
+
+def test_emphasis_across_a_break():
+    first, second = ssml("<emphasis level='reduced'>one <break time='1s'/> two</emphasis> three")
+    assert [first.text[a:b].strip() for a, b, _ in first.emphasis] == ["one"]
+    assert [second.text[a:b].strip() for a, b, _ in second.emphasis] == ["two"]
+
+
 @pytest.mark.parametrize(
     "how, text, spoken",
     [
@@ -90,7 +112,10 @@ def test_phonemes_of_the_ipa_become_those_of_the_model():
 REFUSED = {
     "unknown element": ("<audio src='x'/>", "<audio> is not read"),
     "voice": ("<voice name='x'>a</voice>", "<voice>"),
-    "attribute": ("<prosody volume='loud'>a</prosody>", "'volume' of <prosody>"),
+    "attribute": ("<prosody contour='(0%,+20Hz)'>a</prosody>", "'contour' of <prosody>"),
+    "volume": ("<prosody volume='11'>a</prosody>", "'11'; wanted one of x-soft"),
+    "range": ("<prosody range='wide'>a</prosody>", "'wide'; wanted one of x-low"),
+    "level": ("<emphasis level='much'>a</emphasis>", "'much'; wanted one of reduced"),
     "rate": ("<prosody rate='quick'>a</prosody>", "'quick'; wanted one of x-slow"),
     "endless rate": ("<prosody rate='0%'>a</prosody>", "'0%'; wanted 10%"),
     "pitch": ("<prosody pitch='+5Hz'>a</prosody>", "'+5Hz'"),

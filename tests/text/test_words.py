@@ -153,3 +153,10 @@ def test_the_users_lexicon_has_genitives():
 def test_silence_has_an_error_of_its_own(tokenizer):
     with pytest.raises(NothingToSpeakError):
         tokenizer.read("...")
+
+
+def test_where_words_are_written(tokenizer):
+    text = 'He said: "Dr. Lee paid $5 to [Mia](/mˈiə/)."'
+    _, words = tokenizer.read(text)
+    written = [text[word.start : word.end] for word in words]
+    assert written == ["He", "said:", '"Dr.', "Lee", "paid", "$5", "to", '[Mia](/mˈiə/)."']

@@ -123,7 +123,12 @@ def voice_options(pipe: Any, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def plan_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {"speaking_rate": args.speed, "pitch_shift": args.pitch_shift}
+    return {
+        "speaking_rate": args.speed,
+        "pitch_shift": args.pitch_shift,
+        "pitch_range": args.pitch_range,
+        "energy": args.energy,
+    }
 
 
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -248,7 +253,8 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
         return given if given is None else given.digest
 
     sampling = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype")
-    names = (*sampling, "unknown", "speed", "pitch_shift", "gap", "loudness", "no_limiter", "watermark")
+    style = ("speed", "pitch_shift", "pitch_range", "energy")
+    names = (*sampling, *style, "unknown", "gap", "loudness", "no_limiter", "watermark")
     numbers = {name: getattr(args, name) for name in names}
     reading = [pipe.tokenizer.fingerprint, pipe.tokenizer.lexicon]
     model = str(args.model or os.environ.get("NS2_DIFFUSERS_MODEL") or "")

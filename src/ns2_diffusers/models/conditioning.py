@@ -55,7 +55,7 @@ def encode_text(
     Args:
         input_ids, attention_mask: (B, N) of the tokenizer.
         prompt_hidden_states, prompt_mask: of `encode_prompt`.
-        controls: `durations`, `pitch`, `speaking_rate`, `pitch_shift` of `VarianceAdaptor.forward`.
+        controls: `durations`, `pitch`, `speaking_rate`, `pitch_shift`, `pitch_range` of `VarianceAdaptor.forward`.
     """
     encoder, adaptor = models.phoneme_encoder, models.variance_adaptor
     states = encoder(input_ids, attention_mask, prompt_hidden_states.to(encoder.dtype), prompt_mask).last_hidden_state

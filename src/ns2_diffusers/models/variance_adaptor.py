@@ -83,6 +83,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         pitch_shift: float | torch.Tensor = 0.0,
         return_dict: bool = True,
         max_frames: int | None = None,
+        pitch_range: float | torch.Tensor = 1.0,
     ) -> VarianceAdaptorOutput | tuple[torch.Tensor, ...]:
         """Make the denoiser's condition: `predict_durations`, `expand`, `add_pitch`.
 
@@ -95,9 +96,10 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
             durations: (B, N) frames, given instead of predicted (ground truth in training, a song).
             pitch: (B, T) F0 in Hz without gaps, given instead of predicted, where T is the sum of `durations`; or a
                 function that returns it for the durations (B, N) that are used.
-            speaking_rate: divides predicted durations (2 is twice as fast); a number or (B,).
-            pitch_shift: semitones added to predicted pitch; a number or (B,).
+            speaking_rate: divides predicted durations (2 is twice as fast); a number, (B,), or (B, N) per phoneme.
+            pitch_shift: semitones added to predicted pitch; likewise.
             max_frames: what an item may have; looked at before memory is taken for it. Any number when None.
+            pitch_range: times the distance of predicted pitch from its mean, in log F0; a number or (B,).
 
         Raises:
             ValueError: the given pitch does not have one value per frame; more than `max_frames`, as where
@@ -111,7 +113,9 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         states, mask = self.expand(phoneme_hidden_states, durations)
         if callable(pitch):
             pitch = pitch(durations)
-        condition, pitch, log_pitch = self._add_pitch(states, mask, *prompt, pitch, pitch_shift)
+        if isinstance(pitch_shift, torch.Tensor) and pitch_shift.ndim == 2:
+            pitch_shift = self.expand(pitch_shift.unsqueeze(-1), durations)[0].squeeze(-1)
+        condition, pitch, log_pitch = self._add_pitch(states, mask, *prompt, pitch, pitch_shift, pitch_range)
         output = VarianceAdaptorOutput(condition, mask, durations, pitch, log_durations, log_pitch)
         return output if return_dict else output.to_tuple()
 
@@ -151,21 +155,23 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         prompt_mask: torch.Tensor | None = None,
         pitch: torch.Tensor | None = None,
         pitch_shift: float | torch.Tensor = 0.0,
+        pitch_range: float | torch.Tensor = 1.0,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Predict the pitch of frames and add its embedding.
 
         Args:
             states, mask: (B, T, D) and (B, T) of `expand`.
-            prompt_hidden_states, prompt_mask, pitch, pitch_shift: see `forward`.
+            prompt_hidden_states, prompt_mask, pitch, pitch_range: see `forward`.
+            pitch_shift: a number, (B,), or (B, T) per frame.
 
         Returns: the condition (B, T, D), the F0 in Hz that was used (B, T), the predicted log F0 (B, T).
 
         Raises:
             ValueError: the given pitch does not have one value per frame.
         """
-        return self._add_pitch(states, mask, prompt_hidden_states, prompt_mask, pitch, pitch_shift)
+        return self._add_pitch(states, mask, prompt_hidden_states, prompt_mask, pitch, pitch_shift, pitch_range)
 
-    def _add_pitch(self, states, mask, prompt_hidden_states, prompt_mask, pitch, pitch_shift):
+    def _add_pitch(self, states, mask, prompt_hidden_states, prompt_mask, pitch, pitch_shift, pitch_range=1.0):
         if pitch is not None and pitch.shape != mask.shape:
             raise ValueError(
                 f"pitch has shape {tuple(pitch.shape)} and the durations sum to {mask.shape[1]} frames for "
@@ -174,8 +180,12 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         states, prompt_hidden_states = states.to(self.dtype), prompt_hidden_states.to(self.dtype)
         log_pitch = self.pitch_predictor(states, mask, prompt_hidden_states, prompt_mask)
         if pitch is None:
-            shift = torch.as_tensor(pitch_shift, device=log_pitch.device).reshape(-1, 1) / 12
-            pitch = torch.exp(log_pitch.float()) * 2**shift
+            shift = _per_item(pitch_shift, log_pitch.device) / 12
+            wanted = log_pitch.float()
+            if isinstance(pitch_range, torch.Tensor) or pitch_range != 1:
+                mean = (wanted * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+                wanted = mean + _per_item(pitch_range, wanted.device) * (wanted - mean)
+            pitch = torch.exp(wanted) * 2**shift
         pitch = pitch.float() * mask
         bins = torch.bucketize(pitch, self.pitch_boundaries(pitch.device))
         condition = (states + self.pitch_embedding(bins)) * mask.unsqueeze(-1)
@@ -192,8 +202,8 @@ def round_durations(
     phoneme_mask: torch.Tensor | None = None,
     speaking_rate: float | torch.Tensor = 1.0,
 ) -> torch.Tensor:
-    """Convert predicted log(1 + frames) (B, N) to integer frames, at least one per item."""
-    rate = torch.as_tensor(speaking_rate, device=log_durations.device).reshape(-1, 1)
+    """Convert predicted log(1 + frames) (B, N) to whole frames, at least one per item; rates: one, (B,) or (B, N)."""
+    rate = _per_item(speaking_rate, log_durations.device)
     frames = torch.round(torch.expm1(log_durations.float()) / rate).nan_to_num(MOST_FRAMES)
     frames = frames.clamp(min=0, max=MOST_FRAMES).long()
     if phoneme_mask is not None:
@@ -201,6 +211,12 @@ def round_durations(
     # An item without frames would leave the denoiser nothing to attend to.
     frames[:, 0] += (frames.sum(1) == 0).long()
     return frames
+
+
+def _per_item(value: float | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A number or (B,) as (B, 1); what has two dimensions as it is."""
+    value = torch.as_tensor(value, device=device)
+    return value if value.ndim == 2 else value.reshape(-1, 1)
 
 
 def check_frames(durations: torch.Tensor, max_frames: int) -> None:

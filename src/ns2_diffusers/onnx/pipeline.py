@@ -15,6 +15,7 @@ import numpy as np
 
 from ..audio.loading import AudioInput
 from ..audio.prompts import load_prompt
+from ..pipelines import style
 from ..pipelines.inputs import frame_pitch
 from ..pipelines.sampling import SamplingSettings
 from ..pipelines.speaking import MATCHING_SECONDS, SpeakingMixin
@@ -189,12 +190,15 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         if voice_matching:
             items = self._match(items, utterances, voice_matching)
         f0 = [row[:count] for row, count in zip(pitch, counts, strict=True)]
+        rows = [row[: len(each.input_ids)] for row, each in zip(durations, utterances, strict=True)]
         waveforms: list[np.ndarray | None] = [None] * len(items)
         if output_type != "latent":
             has_pitch = utterances[0].pitch is not None and self.codec.takes_f0
             decoded = self.decode_latents(items, f0 if has_pitch else None)
-            waveforms = [self.finish_audio(waveform, settings) for waveform in decoded]
-        rows = [row[: len(each.input_ids)] for row, each in zip(durations, utterances, strict=True)]
+            waveforms = [
+                self.finish_audio(waveform, settings, self._energy(each, row))
+                for waveform, each, row in zip(decoded, utterances, rows, strict=True)
+            ]
         return [SpokenUtterance(*parts) for parts in zip(items, rows, f0, waveforms, strict=True)]
 
     def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[np.ndarray, np.ndarray]:
@@ -224,8 +228,8 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         if utterances[0].durations is not None:
             durations = pad([np.asarray(each.durations).astype(np.int64) for each in utterances])[0]
         else:
-            rates = np.asarray([[each.speaking_rate] for each in utterances], np.float32)
-            durations = round_durations(log_durations, symbol_mask, rates)
+            rates = style.rates(utterances)
+            durations = round_durations(log_durations, symbol_mask, rates if rates.ndim == 2 else rates[:, None])
         most = math.ceil(self.config.max_utterance_seconds * self.codec.frame_rate)
         if (frames := int(durations.sum(1).max())) > most:
             raise ValueError(
@@ -249,7 +253,12 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
             log_pitch = self._run("pitch_predictor", states=states, mask=mask, prompt=prompt, prompt_mask=prompt_mask)[
                 0
             ]
-            shifts = np.asarray([[each.pitch_shift] for each in utterances], np.float32)
+            shifts = style.shifts(utterances)
+            shifts = expand(shifts[..., None], durations, mask)[..., 0] if shifts.ndim == 2 else shifts[:, None]
+            ranges = style.ranges(utterances)
+            if isinstance(ranges, np.ndarray):
+                mean = (log_pitch * mask).sum(1, keepdims=True) / mask.sum(1, keepdims=True, dtype=np.float32)
+                log_pitch = mean + ranges[:, None] * (log_pitch - mean)
             return np.exp(log_pitch) * 2 ** (shifts / 12) * mask
         pitch = np.zeros(mask.shape, np.float32)
         for row, each, frames in zip(pitch, utterances, durations, strict=True):

@@ -206,6 +206,14 @@ def check_rate(speaking_rate: float, pitch_shift: float) -> None:
         raise ValueError(f"pitch_shift is {pitch_shift!r}; wanted semitones between -60 and 60.")
 
 
+def check_style(pitch_range: float, energy: float) -> None:
+    """Raise a ValueError where a sentence would be spoken with a melody or an energy that no voice has."""
+    if not 0 <= pitch_range <= 4:
+        raise ValueError(f"pitch_range is {pitch_range!r}; wanted numbers between 0 (monotone) and 4.")
+    if not 0.01 <= energy <= 10:
+        raise ValueError(f"energy is {energy!r}; wanted factors of the amplitude between 0.01 and 10.")
+
+
 def check_symbols(input_ids: np.ndarray) -> None:
     """Raise a ValueError where a sentence (N,) has more symbols than are spoken at once."""
     if len(input_ids) > MOST_SYMBOLS:

@@ -25,6 +25,7 @@ from ..models.variance_adaptor import VarianceAdaptor
 from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
 from ..text.tokenizer import NaturalSpeech2Tokenizer
+from . import style
 from .inputs import MOST_ITEMS, check_components_fit, check_number, draw_seeds, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin
 from .loading import CheckedLoadingMixin
@@ -164,8 +165,9 @@ class NaturalSpeech2Pipeline(
         *,
         durations: Sequence[Any] | None = None,
         pitch: Sequence[Any] | None = None,
-        speaking_rate: Sequence[float] | float = 1.0,
-        pitch_shift: Sequence[float] | float = 0.0,
+        speaking_rate: Any = 1.0,
+        pitch_shift: Any = 0.0,
+        pitch_range: Any = 1.0,
     ) -> VarianceAdaptorOutput:
         """Phonemes to durations to pitch to frames (section 3.2).
 
@@ -174,8 +176,9 @@ class NaturalSpeech2Pipeline(
             prompt_hidden_states, prompt_mask: of `encode_prompt`.
             durations: (N,) latent frames per item; predicted when None.
             pitch: F0 in Hz per item, (N,) per phoneme or (T,) per frame; predicted when None.
-            speaking_rate: divides predicted durations; one number, or one per item.
+            speaking_rate: divides predicted durations; one number, one per item, or (B, N) per symbol.
             pitch_shift: semitones added to predicted pitch; likewise.
+            pitch_range: times the distance of predicted pitch from its mean, in log F0; one number, or one per item.
 
         Raises:
             ValueError: pitch of another length than phonemes or frames, or negative; more than
@@ -203,6 +206,7 @@ class NaturalSpeech2Pipeline(
             pitch=None if pitch is None else pitch_of_frames,
             speaking_rate=torch.as_tensor(speaking_rate, device=device),
             pitch_shift=torch.as_tensor(pitch_shift, device=device),
+            pitch_range=pitch_range if isinstance(pitch_range, float) else torch.as_tensor(pitch_range, device=device),
             max_frames=math.ceil(self.config.max_utterance_seconds * self.codec.frame_rate),
         )
 
@@ -230,8 +234,9 @@ class NaturalSpeech2Pipeline(
             prompt_mask,
             durations=[each.durations for each in utterances if each.durations is not None] if has_durations else None,
             pitch=[each.pitch for each in utterances if each.pitch is not None] if has_pitch else None,
-            speaking_rate=[each.speaking_rate for each in utterances],
-            pitch_shift=[each.pitch_shift for each in utterances],
+            speaking_rate=style.rates(utterances),
+            pitch_shift=style.shifts(utterances),
+            pitch_range=style.ranges(utterances),
         )
         assert adapted.durations is not None and adapted.pitch is not None  # predicted where they are not given
         frames = adapted.durations.sum(1).tolist()
@@ -248,12 +253,15 @@ class NaturalSpeech2Pipeline(
             voices, enough = [each.voice for each in utterances], MATCHING_SECONDS * self.codec.frame_rate
             latents = match_voices(latents, voices, self._silent_latents()[:, 0], shares, enough)
         f0 = [row[:length] for row, length in zip(adapted.pitch.float().cpu(), frames, strict=True)]
+        durations = [row[: len(each.input_ids)] for row, each in zip(adapted.durations.cpu(), utterances, strict=True)]
         waveforms: Sequence[torch.Tensor | None] = [None] * len(latents)
         if output_type != "latent":
             # Latents carry a sung melody less exactly than the given F0; predicted F0 is best left to them.
             decoded = self.decode_latents(latents, f0 if has_pitch and self.codec.takes_f0 else None)
-            waveforms = [self.finish_audio(waveform, settings) for waveform in decoded]
-        durations = [row[: len(each.input_ids)] for row, each in zip(adapted.durations.cpu(), utterances, strict=True)]
+            waveforms = [
+                self.finish_audio(waveform, settings, self._energy(each, row))
+                for waveform, each, row in zip(decoded, utterances, durations, strict=True)
+            ]
         return [SpokenUtterance(*parts) for parts in zip(latents, durations, f0, waveforms, strict=True)]
 
     @staticmethod

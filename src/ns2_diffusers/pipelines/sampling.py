@@ -247,13 +247,18 @@ class SamplingMixin:
             )
         return changed
 
-    def finish_audio(self, waveform: Any, settings: SamplingSettings) -> Any:
+    def finish_audio(
+        self, waveform: Any, settings: SamplingSettings, energy: Callable[[Any], Any] | None = None
+    ) -> Any:
         """Loudness, watermark and limiter for one waveform (samples,) or (channels, samples), as a call asked for.
 
-        An array or a tensor; where none of these is needed the waveform is returned as it is.
+        An array or a tensor; where none of these is needed the waveform is returned as it is. `energy` scales it when
+        the loudness is set.
         """
         if settings.loudness is not None:
             waveform = set_loudness(waveform, self.sampling_rate, settings.loudness)
+        if energy is not None:
+            waveform = energy(waveform)
         if settings.watermark:
             waveform = like(add_watermark(as_array(waveform), self.sampling_rate), waveform)
         if settings.limiter:

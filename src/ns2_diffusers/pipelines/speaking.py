@@ -20,6 +20,7 @@ from ..text.directions import TURN_PAUSE
 from .inputs import MOST_ITEMS, check_number
 from .named_voices import NAMES, named_voices
 from .sampling import SamplingMixin
+from .style import set_energy
 from .utterances import (
     JoinedUtterances,
     SpokenUtterance,
@@ -97,6 +98,8 @@ class SpeakingMixin(SamplingMixin):
         pitch: Any = None,
         speaking_rate: float | list[float] = 1.0,
         pitch_shift: float | list[float] = 0.0,
+        pitch_range: float | list[float] = 1.0,
+        energy: float | list[float] = 1.0,
         num_inference_steps: int | None = None,
         timesteps: Sequence[float] | None = None,
         sigmas: Sequence[float] | None = None,
@@ -143,6 +146,9 @@ class SpeakingMixin(SamplingMixin):
                 predicted when None.
             speaking_rate: 2 is twice as fast; 0.1 to 4, where durations are predicted.
             pitch_shift: in semitones, -60 to 60; where pitch is predicted.
+            pitch_range: 0 is monotone, 2 twice the range of F0 (in semitones around the mean of the sentence); 0 to 4,
+                where pitch is predicted.
+            energy: factor of the amplitude, 0.01 to 10; after `loudness`. Single words: `<emphasis>` of SSML.
             num_inference_steps: steps of the scheduler; when None, the most that a distilled denoiser was trained
                 for, or `default_num_inference_steps` of the pipeline's config.
             timesteps, sigmas: in place of `num_inference_steps`, the scheduler's own steps, the most noise first.
@@ -194,7 +200,7 @@ class SpeakingMixin(SamplingMixin):
         draw = partial(self._draw_seeds, generator)
         what = (text, phonemes, durations, pitch, latents, speaking_rate, pitch_shift, draw, max_sentence_length)
         script = voice if isinstance(voice, dict) else ()
-        limits = (self.config.max_utterance_seconds, max_characters)
+        limits = (self.config.max_utterance_seconds, max_characters, pitch_range, energy)
         texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, script, turn_pause, *limits)
         self.check_inputs(prompt_audio, voice, len(texts), voice_matching, max_batch_size, max_seconds)
         settings.frames_left = math.inf if max_seconds is None else max_seconds * self.codec.frame_rate
@@ -228,6 +234,8 @@ class SpeakingMixin(SamplingMixin):
         voice: Voice | str | os.PathLike | dict[str, Any] | None = None,
         speaking_rate: float = 1.0,
         pitch_shift: float = 0.0,
+        pitch_range: float = 1.0,
+        energy: float = 1.0,
         generator: Any = None,
         max_sentence_length: int = 200,
         turn_pause: float = TURN_PAUSE,
@@ -245,7 +253,7 @@ class SpeakingMixin(SamplingMixin):
         draw = partial(self._draw_seeds, generator)
         what = (text, None, None, None, None, speaking_rate, pitch_shift, draw, max_sentence_length)
         script = voice if isinstance(voice, dict) else ()
-        limits = (self.config.max_utterance_seconds, max_characters)
+        limits = (self.config.max_utterance_seconds, max_characters, pitch_range, energy)
         texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, script, turn_pause, *limits)
         self.check_inputs(prompt_audio, voice, 1, None, None)
         return self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
@@ -314,6 +322,11 @@ class SpeakingMixin(SamplingMixin):
         """
         pieces = self.sentences(text, prompt_audio, **options)
         return (np.asarray(piece.audios[0]) for piece in pieces)
+
+    def _energy(self, utterance: Utterance, durations: Any) -> Callable[[Any], Any]:
+        """What scales the waveform of an utterance, given the latent frames of its symbols (N,)."""
+        form = {"hop_length": self.codec.hop_length, "sampling_rate": self.sampling_rate}
+        return partial(set_energy, utterance=utterance, durations=durations, **form)
 
     def _with_voices(
         self, texts: list[list[Utterance]], prompt_audio: Any, prompt_sampling_rate: int | None, voice: Any

@@ -20,12 +20,14 @@ from .inputs import (
     check_number,
     check_rate,
     check_seconds,
+    check_style,
     check_symbols,
     frame_pitch,
     per_text,
     per_text_array,
     per_text_latents,
 )
+from .style import emphasis_of_symbols
 from .voice import Voice, VoiceMix
 
 # Sentences that are joined fade in and out over this long, so that no edge clicks.
@@ -47,6 +49,9 @@ class Utterance:
         speaker: whose line it is, in a text of several speakers.
         speaking_rate: divides predicted durations.
         pitch_shift: semitones, added to predicted pitch.
+        pitch_range: times the distance of predicted pitch from its mean, in log F0.
+        energy: times the amplitude.
+        emphasis: (N,) how strongly each symbol is emphasised, in steps of `style`; None where none is.
         durations: (N,) latent frames, or None to predict them.
         pitch: F0 in Hz, (N,) per phoneme or (T,) per frame, or None to predict it.
         latents: unit noise (C, T) to start from, or None to draw it.
@@ -62,6 +67,9 @@ class Utterance:
     speaker: str | None = None
     speaking_rate: float = 1.0
     pitch_shift: float = 0.0
+    pitch_range: float = 1.0
+    energy: float = 1.0
+    emphasis: np.ndarray | None = None
     durations: np.ndarray | None = None
     pitch: np.ndarray | None = None
     latents: np.ndarray | None = None
@@ -130,6 +138,8 @@ def plan_utterances(
     turn_pause: float = TURN_PAUSE,
     max_utterance_seconds: float = math.inf,
     max_characters: int | None = None,
+    pitch_range: float | list[float] = 1.0,
+    energy: float | list[float] = 1.0,
 ) -> list[list[Utterance]]:
     """Check what to speak and split it into sentences: all that can fail before a model runs.
 
@@ -160,6 +170,9 @@ def plan_utterances(
     shifts = per_text(pitch_shift, count, "pitch_shift")
     for rate, shift in zip(rates, shifts, strict=True):
         check_rate(rate, shift)
+    ranges, energies = per_text(pitch_range, count, "pitch_range"), per_text(energy, count, "energy")
+    for each in zip(ranges, energies, strict=True):
+        check_style(*each)
     if max_characters is not None:
         check_number("max_characters", max_characters, "a whole number of at least 1", least=1, whole=True)
         if (length := sum(map(len, texts))) > max_characters:
@@ -185,7 +198,7 @@ def plan_utterances(
         for part, seed in zip(parts, seeds[index], strict=True):
             pause = round((part.pause or 0.0) * frame_rate)
             try:
-                input_ids, words = _read(tokenizer, part.text, phonemes is not None)
+                input_ids, words = read_symbols(tokenizer, part.text, phonemes is not None)
             except NothingToSpeakError:
                 if tokenizer.unknown == "error" or len(parts) == 1:
                     raise
@@ -207,6 +220,9 @@ def plan_utterances(
                     speaker=part.speaker,
                     speaking_rate=rates[index] * part.rate,
                     pitch_shift=shifts[index] + part.pitch,
+                    pitch_range=ranges[index] * part.range,
+                    energy=energies[index] * part.energy,
+                    emphasis=emphasis_of_symbols(part.emphasis, words, len(input_ids)),
                     durations=durations[index],
                     pitch=pitch[index],
                     latents=latents[index],
@@ -218,6 +234,7 @@ def plan_utterances(
         for utterance in utterances:
             check_symbols(utterance.input_ids)
             check_rate(utterance.speaking_rate, utterance.pitch_shift)
+            check_style(utterance.pitch_range, utterance.energy)
             check_seconds("pauses", max(utterance.pause, utterance.lead) / frame_rate, max_utterance_seconds)
         if durations[index] is not None:
             check_durations(durations[index], len(utterances[0].input_ids), frame_rate, max_utterance_seconds)
@@ -238,8 +255,16 @@ def _sentences(
     passages = read_directions(text, speakers, turn_pause)
     for passage in passages:
         sentences = split_sentences(passage.text, max_length)
-        speakable = [each for each in sentences if any(character.isalnum() for character in each)]
-        parts += [replace(passage, text=each, pause=None) for each in speakable]
+        begins = np.cumsum([0, *map(len, sentences)]).tolist()
+        speakable = [
+            (begin, each)
+            for begin, each in zip(begins, sentences, strict=False)
+            if any(character.isalnum() for character in each)
+        ]
+        parts += [
+            replace(passage, text=each, pause=None, emphasis=_within(passage.emphasis, begin, len(each)))
+            for begin, each in speakable
+        ]
         if passage.pause is not None and not parts:
             lead += passage.pause
         elif passage.pause is not None:
@@ -252,7 +277,13 @@ def _sentences(
     return lead, parts or [Passage(" ".join(passage.text for passage in passages))]
 
 
-def _read(tokenizer: Any, text: str, is_phonemes: bool) -> tuple[np.ndarray, list[WordSymbols]]:
+def _within(emphasis: Sequence[tuple[int, int, float]], begin: int, length: int) -> tuple[tuple[int, int, float], ...]:
+    """Spans of a text as those of a part of it."""
+    moved = ((max(0, start - begin), min(length, end - begin), level) for start, end, level in emphasis)
+    return tuple((start, end, level) for start, end, level in moved if start < end)
+
+
+def read_symbols(tokenizer: Any, text: str, is_phonemes: bool = False) -> tuple[np.ndarray, list[WordSymbols]]:
     """The symbols of a text, (N,) int64, and its words by their positions among these."""
     phonemes, words = tokenizer.read(text, is_phonemes)
     first = int(tokenizer.bos_token is not None)

@@ -47,11 +47,16 @@ ATTRIBUTES = {
     "p": (),
     "s": (),
     "break": ("time", "strength"),
-    "prosody": ("rate", "pitch"),
+    "prosody": ("rate", "pitch", "range", "volume"),
+    "emphasis": ("level",),
     "sub": ("alias",),
     "say-as": ("interpret-as", "format", "detail"),
     "phoneme": ("ph", "alphabet"),
 }
+RANGES = {"x-low": 0.5, "low": 0.75, "medium": 1.0, "default": 1.0, "high": 1.3, "x-high": 1.6}
+VOLUMES = {"x-soft": 0.4, "soft": 0.65, "medium": 1.0, "default": 1.0, "loud": 1.4, "x-loud": 2.0}
+# How strongly a word is emphasised; `Style` of the pipelines says what a step of it does.
+EMPHASES = {"reduced": -1.0, "none": 0.0, "moderate": 1.0, "strong": 2.0}
 # Elements that hold text and no elements.
 _LEAVES = ("break", "sub", "say-as", "phoneme")
 ALPHABETS = ("ipa", "x-misaki")
@@ -67,6 +72,9 @@ class Passage:
         rate: times the speaking rate.
         pitch: semitones.
         speaker: the name of whose line it is, None where the text has no speakers.
+        range: times the range of F0.
+        energy: times the amplitude.
+        emphasis: parts of the text that are emphasised: (start, end, level), level as in `EMPHASES`.
     """
 
     text: str
@@ -74,6 +82,9 @@ class Passage:
     rate: float = 1.0
     pitch: float = 0.0
     speaker: str | None = None
+    range: float = 1.0
+    energy: float = 1.0
+    emphasis: tuple[tuple[int, int, float], ...] = ()
 
 
 def read_directions(text: str, speakers: Collection[str] = (), turn_pause: float = TURN_PAUSE) -> list[Passage]:
@@ -159,6 +170,8 @@ class _SpokenXML:
         self.text = ""
         self.manners = [Passage("")]
         self.open: list[tuple[str, dict[str, str], int]] = []
+        self.emphases: list[tuple[int, int, float]] = []
+        self.levels: list[tuple[int, float]] = []  # begin and level of the open ones
         self.position = 0
         self.parser = parser = expat.ParserCreate()
         parser.buffer_text = True
@@ -181,9 +194,12 @@ class _SpokenXML:
 
     def _flush(self, pause: float | None = None) -> None:
         """End a passage here."""
+        emphases = self.emphases + [(start, len(self.text), level) for start, level in self.levels]
         if self.text.strip() or pause is not None:
-            self.passages.append(replace(self.manners[-1], text=self.text, pause=pause))
-        self.text = ""
+            spans = tuple((start, end, level) for start, end, level in emphases if start < end and level)
+            self.passages.append(replace(self.manners[-1], text=self.text, pause=pause, emphasis=spans))
+        self.text, self.emphases = "", []
+        self.levels = [(0, level) for _, level in self.levels]
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name not in ATTRIBUTES:
@@ -205,7 +221,12 @@ class _SpokenXML:
             manner = self.manners[-1]
             rate = manner.rate * _rate(attributes.get("rate", "medium"))
             pitch = manner.pitch + _pitch(attributes.get("pitch", "medium"))
-            self.manners.append(replace(manner, rate=rate, pitch=pitch))
+            f0_range = manner.range * _factor(attributes.get("range", "medium"), RANGES, "range of <prosody>")
+            energy = manner.energy * _volume(attributes.get("volume", "medium"))
+            self.manners.append(replace(manner, rate=rate, pitch=pitch, range=f0_range, energy=energy))
+        elif name == "emphasis":
+            level = _named(attributes.get("level", "moderate"), EMPHASES, "level of <emphasis>")
+            self.levels.append((len(self.text), level))
         elif name in ("p", "s"):
             self._end_block(name)
 
@@ -215,6 +236,9 @@ class _SpokenXML:
         if name == "prosody":
             self._flush()
             self.manners.pop()
+        elif name == "emphasis":
+            start, level = self.levels.pop()
+            self.emphases.append((start, len(self.text), level))
         elif name in ("p", "s"):
             self._end_block(name)
         elif name == "break" and inner.strip():
@@ -270,15 +294,27 @@ def _named(value: str, known: dict[str, float], what: str) -> float:
 
 
 def _rate(value: str) -> float:
-    """`120%`, `1.2`, `+20%` or a name, as a factor."""
-    match = re.fullmatch(r"([+-]?)(\d{1,4}(?:\.\d{1,4})?)(%?)", value.strip())
-    if match is None:
-        return _named(value.strip(), RATES, "rate of <prosody>")
-    number = float(match[2]) / (100 if match[3] else 1)
-    rate = 1 + number if match[1] == "+" else 1 - number if match[1] == "-" else number
+    rate = _factor(value, RATES, "rate of <prosody>")
     if not 0.1 <= rate <= 10:
         raise ValueError(f"the rate of <prosody> is {value!r}; wanted 10% to 1000%.")
     return rate
+
+
+def _factor(value: str, names: dict[str, float], what: str) -> float:
+    """`120%`, `1.2`, `+20%` or a name, as a factor."""
+    match = re.fullmatch(r"([+-]?)(\d{1,4}(?:\.\d{1,4})?)(%?)", value.strip())
+    if match is None:
+        return _named(value.strip(), names, what)
+    number = float(match[2]) / (100 if match[3] else 1)
+    return 1 + number if match[1] == "+" else 1 - number if match[1] == "-" else number
+
+
+def _volume(value: str) -> float:
+    """`+6dB` or a name, as a factor of the amplitude."""
+    match = re.fullmatch(r"([+-]\d{1,2}(?:\.\d{1,4})?)dB", value.strip())
+    if match is None:
+        return _named(value.strip(), VOLUMES, "volume of <prosody> (or +6dB)")
+    return 10 ** (float(match[1]) / 20)
 
 
 def _pitch(value: str) -> float:

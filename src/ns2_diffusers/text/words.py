@@ -21,11 +21,14 @@ class WordSymbols:
     Attributes:
         text: as it is written, with the punctuation that touches it.
         first, last: `symbols[first:last]` of the text's phonemes are the word, without its punctuation.
+        start, end: `text[start:end]` of the text is the word as it is written; both 0 where that is not known.
     """
 
     text: str
     first: int
     last: int
+    start: int = 0
+    end: int = 0
 
 
 def find_words(
@@ -83,7 +86,7 @@ def _match(text, words, symbols, symbols_of, is_pause):
         following = words[index + 1][0] if index + 1 < len(words) else len(text)
         first, last = _with_punctuation(text, start, end, previous, following)
         written = " ".join(READING.sub(r"\1", text[first:last]).split())
-        found.append(WordSymbols(written, own[0], own[-1] + 1))
+        found.append(WordSymbols(written, own[0], own[-1] + 1, first, last))
         position += len(wanted)
         previous = last
     return found
@@ -105,7 +108,11 @@ def _by_spaces(text, symbols, is_pause):
         elif start is not None:
             groups.append((start, index))
             start = None
-    written = _WRITTEN.findall(READING.sub(r"\1", text))
+    plain = READING.sub(r"\1", text)
+    written = list(_WRITTEN.finditer(plain))
     if len(written) == len(groups):
-        return [WordSymbols(word, *group) for word, group in zip(written, groups, strict=True)]
-    return [WordSymbols(" ".join(text.split()), groups[0][0], groups[-1][1])] if groups else []
+        # Marks of readings move what is behind them.
+        spans = [word.span() if plain == text else (0, 0) for word in written]
+        pairs = zip(written, groups, spans, strict=True)
+        return [WordSymbols(word[0], *group, *span) for word, group, span in pairs]
+    return [WordSymbols(" ".join(text.split()), groups[0][0], groups[-1][1], 0, len(text))] if groups else []
