@@ -37,9 +37,15 @@ if TYPE_CHECKING:
     from .pipelines.singing import sing as sing
     from .pipelines.voice import Voice as Voice
     from .schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler as NaturalSpeech2DDIMScheduler
+    from .schedulers.scheduling_ddim_inverse import (
+        NaturalSpeech2DDIMInverseScheduler as NaturalSpeech2DDIMInverseScheduler,
+    )
     from .schedulers.scheduling_ddpm import NaturalSpeech2DDPMScheduler as NaturalSpeech2DDPMScheduler
     from .schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler as NaturalSpeech2DistilledScheduler
     from .schedulers.scheduling_euler import NaturalSpeech2EulerScheduler as NaturalSpeech2EulerScheduler
+    from .schedulers.scheduling_euler_inverse import (
+        NaturalSpeech2EulerInverseScheduler as NaturalSpeech2EulerInverseScheduler,
+    )
     from .text.tokenizer import NaturalSpeech2Tokenizer as NaturalSpeech2Tokenizer
 
 __version__ = "0.1.0"
@@ -67,6 +73,8 @@ _HOMES = {
     "NaturalSpeech2DDPMScheduler": "schedulers.scheduling_ddpm",
     "NaturalSpeech2DDIMScheduler": "schedulers.scheduling_ddim",
     "NaturalSpeech2EulerScheduler": "schedulers.scheduling_euler",
+    "NaturalSpeech2DDIMInverseScheduler": "schedulers.scheduling_ddim_inverse",
+    "NaturalSpeech2EulerInverseScheduler": "schedulers.scheduling_euler_inverse",
     "NaturalSpeech2DistilledScheduler": "schedulers.scheduling_distilled",
     "NaturalSpeech2Tokenizer": "text.tokenizer",
 }
