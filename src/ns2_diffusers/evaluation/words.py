@@ -116,6 +116,13 @@ class WordReader:
         )
         return " ".join(segment.text.strip() for segment in segments)
 
+    def read_words(self, audio: AudioInput, sampling_rate: int | None = None) -> list[tuple[str, float, float]]:
+        """Each word of an English transcript with its start and end in seconds; takes what `load_audio` takes."""
+        waveform, _ = load_audio(audio, sampling_rate, SAMPLING_RATE)
+        options = {"language": "en", "beam_size": 5, "condition_on_previous_text": False, "word_timestamps": True}
+        segments, _ = self.model.transcribe(waveform.numpy(), **options)
+        return [(word.word.strip(), word.start, word.end) for segment in segments for word in segment.words or ()]
+
     def word_error_rate(self, texts: Sequence[str], heard: Sequence[str]) -> float:
         """Word error rate over all `texts` together, with whisper's normalisation.
 

@@ -113,6 +113,7 @@ class LatentDiffusionMixin(SamplingMixin):
         condition: torch.Tensor | None = None,
         prompt_hidden_states: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
+        after_step: Callable[[Any, int, torch.Tensor], torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Solve the reverse process (section 3.2): noise (B, C, T) to latents (B, C, T), both float32.
 
@@ -124,6 +125,7 @@ class LatentDiffusionMixin(SamplingMixin):
             frames: the length of each item.
             condition: (B, T, D) of `encode_text`; None generates unconditionally.
             prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) of `encode_prompt`.
+            after_step: replaces the latents after each step, given the scheduler, the step and the latents.
 
         Returns: zero where an item is padded; unfinished if a callback interrupted the call.
         """
@@ -152,6 +154,8 @@ class LatentDiffusionMixin(SamplingMixin):
                 if draws_noise:
                     extra["variance_noise"] = self._draw_noise(frames, generators)
                 latents = scheduler.step(predicted, timestep, latents, **extra).prev_sample
+                if after_step is not None:
+                    latents = after_step(scheduler, step, latents)
                 latents = self._call_back(settings, step, timestep, latents)
                 bar.update()
         settings.interrupted = call.interrupt

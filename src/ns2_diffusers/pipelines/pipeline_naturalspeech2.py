@@ -26,6 +26,7 @@ from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from . import style
+from .editing import EditingMixin
 from .inputs import MOST_ITEMS, check_components_fit, check_number, draw_seeds, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin
 from .loading import CheckedLoadingMixin
@@ -42,7 +43,13 @@ register_components()
 
 
 class NaturalSpeech2Pipeline(
-    SpeakingMixin, LatentDiffusionMixin, LoraMixin, ModelCardMixin, CheckedLoadingMixin, DiffusionPipeline
+    EditingMixin,
+    SpeakingMixin,
+    LatentDiffusionMixin,
+    LoraMixin,
+    ModelCardMixin,
+    CheckedLoadingMixin,
+    DiffusionPipeline,
 ):
     """Zero-shot text to speech by latent diffusion (NaturalSpeech 2, arXiv 2304.09116).
 

@@ -1,0 +1,392 @@
+"""Editing: words of a recording replaced, inserted or removed, and a recording continued.
+
+What is kept is known at every step of sampling: after each, its latents are those of the recording with the noise of
+the next timestep (RePaint, arXiv 2201.09865, without its resampling), so that the new frames fit to both sides. The
+result is spliced into the recording itself, whose other samples stay as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from diffusers.utils import BaseOutput
+
+from ..audio.loading import AudioInput, check_audible, load_audio
+from ..text.words import WordSymbols
+from .alignment import AlignedSpeech, AlignmentMixin
+from .inputs import check_seconds, draw_seeds
+from .utterances import read_symbols
+
+# Seconds: of the recording that is heard on both sides of an edit; of each neighbouring word that is made anew; and of
+# the cross-fade within that.
+CONTEXT_SECONDS, MARGIN_SECONDS, FADE_SECONDS = 4.0, 0.08, 0.02
+# How much slower or faster than predicted new words may be, to be as fast as the recording.
+LEAST_PACE, MOST_PACE = 0.5, 2.0
+
+
+@dataclass
+class NaturalSpeech2EditOutput(BaseOutput):
+    """An edited recording.
+
+    Args:
+        audio: (samples,) float32.
+        sampling_rate: Hz, that of the recording.
+        regions: (start, end) in samples of `audio` of what was made anew, cross-fades included. All other samples are
+            the recording's.
+    """
+
+    audio: np.ndarray
+    sampling_rate: int
+    regions: list[tuple[int, int]]
+
+
+@dataclass
+class Edit:
+    """A stretch of words that is replaced: `old[i:j]` by `new[k:l]`."""
+
+    i: int
+    j: int
+    k: int
+    l: int  # noqa: E741
+
+
+class EditingMixin(AlignmentMixin):
+    """For a text-to-speech pipeline: `edit`."""
+
+    load_voice: Callable[..., Any]
+    prepare_scheduler: Callable[..., Any]
+    prepare_latents: Callable[..., torch.Tensor]
+    denoise: Callable[..., torch.Tensor]
+    decode_latents: Callable[..., list[torch.Tensor]]
+    encode_prompt: Callable[..., Any]
+    encode_text: Callable[..., Any]
+
+    @torch.no_grad()
+    def edit(
+        self,
+        audio: AudioInput,
+        text: str,
+        new_text: str,
+        sampling_rate: int | None = None,
+        *,
+        voice: Any = None,
+        aligner: Any = None,
+        word_times: Sequence[tuple[float, float]] | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> NaturalSpeech2EditOutput:
+        """Change what is said in a recording; the rest of it stays as it is, to the sample.
+
+            >>> edited = pipe.edit("voice.wav", "I like tea.", "I like coffee.")
+            >>> longer = pipe.edit("voice.wav", "I like tea.", "I like tea. You don't.")
+
+        Words that both texts have in the same order are kept. A recording of several channels is mixed down first.
+
+        Args:
+            audio: the recording, anything that `load_audio` takes.
+            text: what is said in it.
+            new_text: what is to be said.
+            sampling_rate: Hz, of a bare array.
+            voice: what `load_voice` takes, for the new words; the recording itself when None.
+            aligner, word_times: see `align`.
+            num_inference_steps, guidance_scale, temperature: as in `__call__`.
+            generator: of the noise.
+
+        Returns: the edited recording at its own sampling rate. What is new in it has the pipeline's bandwidth.
+
+        Raises:
+            TypeError, ValueError: bad audio or text; the texts have no word in common, or are the same; the recording
+                is longer than `max_utterance_seconds`.
+        """
+        settings = self.check_sampling(num_inference_steps, None, None, guidance_scale, temperature, 0.0)
+        old_ids, old_words = read_symbols(self.tokenizer, text)
+        new_ids, new_words = read_symbols(self.tokenizer, new_text)
+        edits = find_edits(keys_of(old_ids, old_words), keys_of(new_ids, new_words))
+        if not edits:
+            raise ValueError("text and new_text are read alike, and so there is nothing to edit: change a word.")
+        if sum(edit.j - edit.i for edit in edits) == len(old_words) and len(old_words):
+            raise ValueError(
+                "text and new_text have no word in common: to speak other words, call the pipeline with the recording "
+                "as prompt_audio."
+            )
+        most = self.config.max_utterance_seconds
+        original, rate = load_audio(audio, sampling_rate, None, most + 1)
+        check_seconds("the recording", len(original) / rate, most)
+        check_audible(original, rate, self.config.min_prompt_seconds, "the recording")
+        voice = self.encode_voice((rate, original)) if voice is None else self.load_voice(voice)
+        speech = self.align((rate, original), text, voice=voice, aligner=aligner, word_times=word_times)
+        groups = group_edits(edits, speech, round(2 * CONTEXT_SECONDS * self.codec.frame_rate))
+        (seeds,) = draw_seeds(generator, [len(groups)])
+        pieces = [
+            self._make(group, speech, new_ids, new_words, voice, settings, seed)
+            for group, seed in zip(groups, seeds, strict=True)
+        ]
+        new = [piece for group in pieces for piece in group]
+        output = splice(original, rate, new, self.sampling_rate, self.codec.hop_length)
+        self.maybe_free_model_hooks()
+        return output
+
+    def _make(
+        self,
+        edits: list[Edit],
+        speech: AlignedSpeech,
+        new_ids: np.ndarray,
+        new_words: list[WordSymbols],
+        voice: Any,
+        settings: Any,
+        seed: int,
+    ) -> list[NewPiece]:
+        """The audio of some edits that lie near to one another, in one run of the denoiser."""
+        context = round(CONTEXT_SECONDS * self.codec.frame_rate)
+        window = lay_out(edits, speech, new_ids, new_words, context, round(MARGIN_SECONDS * self.codec.frame_rate))
+        prompt, prompt_mask = self.encode_prompt([voice])
+        predicted = self.encode_text([window.input_ids], prompt, prompt_mask).durations[0].cpu().numpy()
+        durations = window.durations_with(predicted)
+        adapted = self.encode_text([window.input_ids], prompt, prompt_mask, durations=[durations])
+        known, mask, spans = window.known(speech.latents, durations)
+        frames = [known.shape[1]]
+        generators = [torch.Generator().manual_seed(seed)]
+        scheduler = self.prepare_scheduler(settings)
+        noise = self.prepare_latents(frames, generators, scheduler, settings.temperature)
+        keep = KnownLatents(known[None].to(noise.device), mask.to(noise.device), generators)
+        latents = self.denoise(
+            keep.at_start(noise, scheduler),
+            scheduler,
+            settings,
+            generators,
+            frames,
+            adapted.condition,
+            prompt,
+            prompt_mask,
+            after_step=keep,
+        )
+        (waveform,) = self.decode_latents([latents[0]])
+        hop = self.codec.hop_length
+        mono = (waveform if waveform.ndim == 1 else waveform.mean(0)) / speech.gain
+        return [NewPiece(mono[a * hop : b * hop], *old) for (a, b), old in spans]
+
+
+class KnownLatents:
+    """Replaces known latents at every step by those of the recording with the noise of the next timestep.
+
+    Args:
+        known: (1, C, T); what stands where `mask` is False is not used.
+        mask: (T,) boolean, True where latents are known.
+        generators: one, of the noise.
+    """
+
+    def __init__(self, known: torch.Tensor, mask: torch.Tensor, generators: list[torch.Generator]):
+        self.known, self.mask, self.generators = known, mask, generators
+
+    def at_start(self, noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+        return self._replace(noise, scheduler, scheduler.timesteps[:1])
+
+    def __call__(self, scheduler: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
+        if step + 1 == len(scheduler.timesteps):
+            return torch.where(self.mask, self.known.to(latents), latents)
+        return self._replace(latents, scheduler, scheduler.timesteps[step + 1 : step + 2])
+
+    def _replace(self, latents: torch.Tensor, scheduler: Any, timestep: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(latents.shape, generator=self.generators[0]).to(latents)
+        noisy = scheduler.add_noise(self.known.to(latents), noise, timestep)
+        return torch.where(self.mask, noisy, latents)
+
+
+@dataclass
+class NewPiece:
+    """What was made anew.
+
+    Args:
+        waveform: (samples,) at the pipeline's rate.
+        start, end: latent frames of the recording that it replaces.
+    """
+
+    waveform: torch.Tensor
+    start: int
+    end: int
+
+
+@dataclass
+class Window:
+    """Symbols of an edited stretch of text, and what is known of their frames.
+
+    Args:
+        input_ids: (N,) with start and end symbols.
+        old_durations: (N,) latent frames in the recording; 0 for new symbols.
+        starts: (N,) first latent frame in the recording; -1 for new symbols.
+        gaps: of each edit, the positions (first, last) in `input_ids` of its new symbols, and the latent frames of the
+            recording (start, end) that they replace.
+        margin: latent frames of neighbouring symbols that are made anew.
+        sounds: (N,) whether a symbol is of a word, rather than punctuation or silence.
+    """
+
+    input_ids: np.ndarray
+    old_durations: np.ndarray
+    starts: np.ndarray
+    gaps: list[tuple[int, int, int, int]]
+    margin: int
+    sounds: np.ndarray
+
+    def durations_with(self, predicted: np.ndarray) -> np.ndarray:
+        """Durations (N,): the recording's, and predicted ones at the pace of the recording."""
+        new = np.zeros(len(self.input_ids), bool)
+        for first, last, _, _ in self.gaps:
+            new[first:last] = True
+        kept = ~new & self.sounds
+        pace = self.old_durations[kept].sum() / max(1, predicted[kept].sum()) if kept.any() else 1.0
+        scaled = np.round(predicted * np.clip(pace, LEAST_PACE, MOST_PACE)).astype(np.int64)
+        return np.where(new, scaled, self.old_durations)
+
+    def known(
+        self, latents: torch.Tensor, durations: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[tuple[int, int], tuple[int, int]]]]:
+        """Known latents (C, T) of the window, where they are known (T,), and of each edit its new frames and old ones.
+
+        Args:
+            latents: (C, frames) of the recording.
+            durations: of `durations_with`.
+        """
+        bounds = np.cumsum([0, *durations])
+        frames = int(bounds[-1])
+        sources = np.full(frames, -1)
+        for symbol, start in enumerate(self.starts):
+            if start >= 0:
+                sources[bounds[symbol] : bounds[symbol + 1]] = start + np.arange(durations[symbol])
+        spans = []
+        for first, last, start, end in self.gaps:
+            a, b = int(bounds[first]), int(bounds[last])
+            # The margins, unless the recording begins or ends there.
+            before = min(self.margin, start, a)
+            after = min(self.margin, latents.shape[1] - end, frames - b)
+            sources[a - before : b + after] = -1
+            spans.append(((a - before, b + after), (start - before, end + after)))
+        mask = sources >= 0
+        known = latents[:, sources.clip(min=0)] * torch.from_numpy(mask)
+        return known, torch.from_numpy(mask), spans
+
+
+def keys_of(input_ids: np.ndarray, words: Sequence[WordSymbols]) -> list[tuple[int, ...]]:
+    """The symbols of each word, by which words are compared."""
+    return [tuple(input_ids[word.first : word.last].tolist()) for word in words]
+
+
+def find_edits(old: Sequence[Any], new: Sequence[Any]) -> list[Edit]:
+    """Stretches of words that differ, in order."""
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    return [Edit(*span) for kind, *span in matcher.get_opcodes() if kind != "equal"]
+
+
+def group_edits(edits: list[Edit], speech: AlignedSpeech, frames: int) -> list[list[Edit]]:
+    """Edits that are at most so many latent frames apart, together."""
+    bounds = np.cumsum([0, *speech.durations])
+    groups: list[list[Edit]] = []
+    for edit in edits:
+        begins = bounds[word_edge(speech.words, edit.i, len(speech.input_ids))]
+        before = groups[-1][-1].j - 1 if groups else -1
+        if groups and begins - bounds[speech.words[max(before, 0)].last] <= frames:
+            groups[-1].append(edit)
+        else:
+            groups.append([edit])
+    return groups
+
+
+def word_edge(words: Sequence[WordSymbols], index: int, symbols: int) -> int:
+    """The first symbol of a word; that behind the last word where there is none."""
+    return words[index].first if index < len(words) else (words[-1].last if words else symbols)
+
+
+def lay_out(
+    edits: list[Edit],
+    speech: AlignedSpeech,
+    new_ids: np.ndarray,
+    new_words: list[WordSymbols],
+    context: int,
+    margin: int,
+) -> Window:
+    """The symbols around some edits: kept words of the recording within `context` latent frames, and the new words.
+
+    What stands between two words, such as a space or a comma, is new where a word beside it is. The start symbol and
+    what stands behind the last word are always the recording's.
+    """
+    old_ids, words, count = speech.input_ids, speech.words, len(speech.input_ids)
+    bounds = np.cumsum([0, *speech.durations])
+    # Edges of the edits in the recording's symbols: behind the word before, and at the word after.
+    before = [words[edit.i - 1].last if edit.i else words[0].first for edit in edits]
+    after = [words[edit.j].first if edit.j < len(words) else words[-1].last for edit in edits]
+    first_frame, last_frame = bounds[before[0]] - context, bounds[after[-1]] + context
+    inside = [word for word in words if bounds[word.first] >= first_frame and bounds[word.last] <= last_frame]
+    lowest = min([before[0], *(word.first for word in inside)])
+    highest = max([after[-1], *(word.last for word in inside)])
+    lowest = 0 if not words or lowest <= words[0].first else lowest
+    highest = count if not words or highest >= words[-1].last else highest
+    ids: list[int] = []
+    starts: list[int] = []
+    durations: list[int] = []
+
+    def keep(first: int, last: int) -> None:
+        ids.extend(old_ids[first:last].tolist())
+        starts.extend(bounds[first:last].tolist())
+        durations.extend(speech.durations[first:last].tolist())
+
+    gaps, position = [], lowest
+    if lowest > 0:
+        ids, starts, durations = [int(old_ids[0])], [-1], [0]
+    for edit, left, right in zip(edits, before, after, strict=True):
+        keep(position, left)
+        a = new_words[edit.k - 1].last if edit.k else new_words[0].first if new_words else 1
+        b = new_words[edit.l].first if edit.l < len(new_words) else new_words[-1].last if new_words else 1
+        begin = len(ids)
+        new = new_ids[a:b].tolist()
+        ids += new
+        starts += [-1] * len(new)
+        durations += [0] * len(new)
+        gaps.append((begin, len(ids), int(bounds[left]), int(bounds[right])))
+        position = right
+    keep(position, highest)
+    if highest < count:
+        ids, starts, durations = [*ids, int(old_ids[-1])], [*starts, -1], [*durations, 0]
+    sounding = {symbol for word in words for symbol in old_ids[word.first : word.last].tolist()}
+    input_ids = np.asarray(ids, np.int64)
+    sounds = np.isin(input_ids, list(sounding))
+    return Window(input_ids, np.asarray(durations), np.asarray(starts), gaps, margin, sounds)
+
+
+def splice(
+    original: torch.Tensor, rate: int, pieces: Sequence[NewPiece], made_rate: int, hop_length: int
+) -> NaturalSpeech2EditOutput:
+    """Put pieces into a recording (samples,) at its own rate, with cross-fades within the pieces."""
+    samples = original.numpy().astype(np.float32)
+    fade = max(1, round(FADE_SECONDS * rate))
+    parts: list[np.ndarray] = []
+    regions: list[tuple[int, int]] = []
+    position = written = 0
+    for piece in pieces:
+        start = min(len(samples), round(piece.start * hop_length * rate / made_rate))
+        end = min(len(samples), round(piece.end * hop_length * rate / made_rate))
+        made = piece.waveform.numpy()
+        made = made.copy() if made_rate == rate else soxr.resample(made, made_rate, rate)
+        parts.append(samples[position:start])
+        written += len(parts[-1])
+        for edge, there in (("start", start > 0), ("end", end < len(samples))):
+            n = min(fade, len(made) // 2, max(end - start, 0))
+            if not there or n == 0:
+                continue
+            ramp = np.linspace(0, 1, n + 2, dtype=np.float32)[1:-1]
+            if edge == "start":
+                made[:n] = ramp * made[:n] + (1 - ramp) * samples[start : start + n]
+            else:
+                made[-n:] = ramp[::-1] * made[-n:] + (1 - ramp[::-1]) * samples[end - n : end]
+        parts.append(made)
+        regions.append((written, written + len(made)))
+        written += len(made)
+        position = end
+    parts.append(samples[position:])
+    return NaturalSpeech2EditOutput(np.concatenate(parts), rate, regions)

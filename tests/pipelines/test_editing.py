@@ -1,0 +1,166 @@
+"""Words of a recording replaced, inserted and removed; what is kept stays as it is."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
+
+from ns2_diffusers import NaturalSpeech2DDPMScheduler, NaturalSpeech2EulerScheduler
+from ns2_diffusers.pipelines.alignment import AlignedSpeech
+from ns2_diffusers.pipelines.editing import Edit, NewPiece, find_edits, group_edits, lay_out, splice
+from ns2_diffusers.text.words import WordSymbols
+
+TEXT = "Please hold the line while we try again."
+CHANGES = {
+    "replaced": TEXT.replace("line", "letter"),
+    "inserted": TEXT.replace("line", "long line"),
+    "removed": TEXT.replace(" the line", ""),
+    "at the start": TEXT.replace("Please", "Kindly"),
+    "at the end": TEXT.replace("again", "later"),
+    "continued": TEXT + " Or leave a message.",
+    "twice": TEXT.replace("hold", "keep").replace("again", "later"),
+}
+
+
+@pytest.fixture(scope="module")
+def recording():
+    """Five seconds at 22,050 Hz that no codec would give back as they are."""
+    random = np.random.default_rng(0)
+    return (22050, (0.1 * random.normal(size=5 * 22050)).astype(np.float32))
+
+
+@pytest.fixture
+def edit(tiny_pipeline, recording):
+    def edit(new_text, text=TEXT, **options):
+        generator = torch.Generator().manual_seed(0)
+        return tiny_pipeline.edit(recording, text, new_text, num_inference_steps=2, generator=generator, **options)
+
+    return edit
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_samples_outside_the_regions_are_the_recordings(edit, recording, change):
+    output = edit(CHANGES[change])
+    samples = recording[1]
+    assert output.sampling_rate == 22050 and output.audio.dtype == np.float32
+    assert len(output.regions) == (2 if change == "twice" else 1)
+    kept = np.ones(len(output.audio), bool)
+    for start, end in output.regions:
+        assert 0 <= start < end <= len(output.audio)
+        kept[start:end] = False
+    first, last = output.regions[0][0], output.regions[-1][1]
+    assert np.array_equal(output.audio[:first], samples[:first])
+    tail = len(output.audio) - last
+    assert tail == 0 or np.array_equal(output.audio[last:], samples[-tail:])
+    if change == "twice":
+        between = output.audio[output.regions[0][1] : output.regions[1][0]]
+        windows = np.lib.stride_tricks.sliding_window_view(samples, len(between))
+        assert (windows[:, :8] == between[:8]).all(1).any()
+    assert kept.sum() > 22050
+
+
+def test_the_same_generator_makes_the_same_edit(edit):
+    one, other = edit(CHANGES["replaced"]), edit(CHANGES["replaced"])
+    assert np.array_equal(one.audio, other.audio) and one.regions == other.regions
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        NaturalSpeech2DDPMScheduler,
+        NaturalSpeech2EulerScheduler,
+        DPMSolverMultistepScheduler,
+        EulerDiscreteScheduler,
+    ],
+)
+def test_other_samplers(tiny_pipeline, edit, scheduler):
+    tiny_pipeline.scheduler = scheduler.from_config(tiny_pipeline.scheduler.config)
+    assert np.isfinite(edit(CHANGES["replaced"]).audio).all()
+
+
+def test_known_latents_are_there_at_every_step(tiny_pipeline, edit, monkeypatch):
+    seen = []
+    denoise = tiny_pipeline.denoise
+
+    def watched(*args, after_step=None, **options):
+        result = denoise(*args, after_step=after_step, **options)
+        seen.append((after_step, result))
+        return result
+
+    monkeypatch.setattr(tiny_pipeline, "denoise", watched)
+    edit(CHANGES["replaced"])
+    keep, result = next(each for each in seen if each[0] is not None)
+    assert 0.3 < keep.mask.float().mean() < 1
+    assert torch.equal(result[..., keep.mask], keep.known[..., keep.mask])
+    assert not torch.allclose(result[..., ~keep.mask], keep.known[..., ~keep.mask], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("new_text", "message"),
+    [
+        (TEXT, "nothing to edit"),
+        (TEXT.replace("line", "LINE"), "nothing to edit"),
+        ("Other words.", "no word in common"),
+    ],
+)
+def test_texts_that_are_no_edit(edit, new_text, message):
+    with pytest.raises(ValueError, match=message):
+        edit(new_text)
+
+
+def test_a_recording_that_is_too_long(tiny_pipeline, recording):
+    tiny_pipeline.register_to_config(max_utterance_seconds=4.0)
+    with pytest.raises(ValueError, match="the recording last 5 s, and at most 4 s"):
+        tiny_pipeline.edit(recording, TEXT, CHANGES["replaced"])
+
+
+def test_edits_of_words():
+    assert find_edits("abcd", "abxd") == [Edit(2, 3, 2, 3)]
+    assert find_edits("abcd", "xabcdy") == [Edit(0, 0, 0, 1), Edit(4, 4, 5, 6)]
+
+
+@pytest.fixture
+def speech():
+    """Five words of two symbols, ten frames each, with a space of two frames between them."""
+    words = [WordSymbols(f"w{index}", 1 + 3 * index, 3 + 3 * index) for index in range(5)]
+    durations = np.array([5, *[5, 5, 2] * 5, 5])
+    ids = np.arange(len(durations)) + 100
+    latents = torch.arange(float(durations.sum()))[None]
+    return AlignedSpeech(torch.zeros(1), latents, ids, durations, words)
+
+
+def test_a_window_by_hand(speech):
+    """Word 2 (frames 29 to 39) becomes a word of three symbols."""
+    new_words = [WordSymbols("n", 1, 3), WordSymbols("n", 4, 6), WordSymbols("n", 7, 10), *speech.words[3:]]
+    new_ids = np.concatenate([speech.input_ids[:7], [7, 8, 9, 2], speech.input_ids[10:]])
+    moved = [WordSymbols("n", word.first + 1, word.last + 1) for word in speech.words[3:]]
+    window = lay_out([Edit(2, 3, 2, 3)], speech, new_ids, new_words[:3] + moved, 13, 1)
+    # One word of context on both sides, between a start and an end symbol.
+    assert window.input_ids.tolist() == [100, 104, 105, 106, 7, 8, 9, 2, 110, 111, 116]
+    assert window.gaps == [(3, 8, 27, 41)]
+    durations = window.durations_with(np.array([3, 4, 4, 1, 4, 4, 4, 0, 4, 4, 3]))
+    # The recording takes 20 frames where 16 were predicted.
+    assert durations.tolist() == [0, 5, 5, 1, 5, 5, 5, 0, 5, 5, 0]
+    known, mask, spans = window.known(speech.latents, durations)
+    assert spans == [((9, 27), (26, 42))]
+    assert known[0][mask].tolist() == [*range(17, 26), *range(42, 51)]
+
+
+def test_edits_far_apart_are_made_apart(speech):
+    edits = [Edit(0, 1, 0, 1), Edit(4, 5, 4, 5)]
+    assert group_edits(edits, speech, 100) == [edits]
+    assert group_edits(edits, speech, 20) == [edits[:1], edits[1:]]
+
+
+def test_splicing():
+    original = torch.ones(8000)
+    pieces = [NewPiece(torch.full((1600,), -1.0), 5, 8), NewPiece(torch.full((640,), 2.0), 23, 25)]
+    output = splice(original, 16000, pieces, 16000, 320)
+    # 960 samples become 1600, and the last 640 are replaced by as many.
+    assert output.regions == [(1600, 3200), (8000, 8640)]
+    audio = output.audio
+    assert len(audio) == 8640
+    assert (audio[:1600] == 1).all() and (audio[1920:2880] == -1).all() and audio[1600] > 0.9
+    assert audio[3199] > 0.9 and (audio[3200:8000] == 1).all()
+    # At its end there is nothing to fade to.
+    assert audio[-1] == 2.0
