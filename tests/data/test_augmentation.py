@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ns2_diffusers.data.augmentation import add_noise, degrade, reverberate
+from ns2_diffusers.data.augmentation import add_noise, degrade, make_pair, overdrive, reverberate
 
 RATE = 16000
 
@@ -71,3 +71,28 @@ def test_wrong_inputs_are_errors(random):
         reverberate(np.zeros(10), RATE, 0.5, 0, random)
     with pytest.raises(ValueError, match="above 0, got 0"):
         reverberate(np.zeros((1, 10)), RATE, 0, 0, random)
+
+
+def test_overdrive_clips_the_share_and_keeps_the_peak(tones):
+    clipped = overdrive(tones, 0.25)
+    assert clipped.dtype == np.float32
+    for before, after in zip(tones, clipped, strict=True):
+        assert np.abs(after).max() == pytest.approx(np.abs(before).max(), rel=1e-5)
+        assert (np.abs(after) > 0.999 * np.abs(after).max()).mean() == pytest.approx(0.25, abs=0.01)
+    assert np.array_equal(overdrive(tones, 0.0), tones)
+    with pytest.raises(ValueError, match="clipped_share is 1"):
+        overdrive(tones, 1)
+
+
+def test_a_pair(tones, random):
+    degraded, done = make_pair(tones, RATE, random, snr_db=5.0, room_share=0.0, clipped_share=0.0)
+    assert (done.snr_db, done.reverberation_seconds, done.clipped_share) == (5.0, None, 0.0)
+    # Peaks beyond full scale turn it all down.
+    clean = tones[0] * (degraded[0] @ tones[0]) / (tones[0] @ tones[0])
+    noise = degraded[0] - clean
+    assert degraded.shape == tones.shape and degraded.dtype == np.float32 and np.abs(degraded).max() <= 1
+    assert 10 * np.log10(np.square(clean).mean() / np.square(noise).mean()) == pytest.approx(5, abs=0.1)
+    degraded, done = make_pair(tones, RATE, random, room_share=1.0, clipped_share=1.0)
+    assert 0 <= done.snr_db <= 20 and done.reverberation_seconds >= 0.2 and 0.001 <= done.clipped_share <= 0.02
+    one, other = (make_pair(tones, RATE, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(one[0], other[0]) and one[1] == other[1]

@@ -1,6 +1,8 @@
-"""Add noise and reverberation to recordings, for training that is robust to both."""
+"""Add noise, reverberation and clipping to recordings, for training that is robust to them or takes them out."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -81,6 +83,79 @@ def degrade(waveform: np.ndarray, sampling_rate: int, random: np.random.Generato
     if kind != 1:
         waveform = add_noise(waveform, random.uniform(10, 40), random, random.uniform(0, 2))
     return np.clip(waveform, -1, 1)
+
+
+def overdrive(waveform: np.ndarray, clipped_share: float) -> np.ndarray:
+    """Clip a waveform (channels, samples) as an input that is set too high does.
+
+    Args:
+        clipped_share: of the samples of each channel that are clipped, 0 to 1.
+
+    Returns: (channels, samples) of the same dtype and peak.
+
+    Raises:
+        ValueError: the waveform has another number of dimensions, or the share is out of range.
+    """
+    _check_waveform(waveform)
+    if not 0 <= clipped_share < 1:
+        raise ValueError(f"clipped_share is {clipped_share}; wanted at least 0 and less than 1.")
+    peaks = np.abs(waveform)
+    ceiling = np.quantile(peaks, 1 - clipped_share, axis=1, keepdims=True)
+    gain = peaks.max(axis=1, keepdims=True, initial=0) / np.maximum(ceiling, 1e-9)
+    return (waveform.clip(-ceiling, ceiling) * gain).astype(waveform.dtype)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """What was done to a recording, by `make_pair`.
+
+    Attributes:
+        snr_db: power of the speech over that of the noise, dB.
+        slope: of the noise, whose power goes with 1 / frequency^slope.
+        reverberation_seconds, direct_to_reverberant_db: of the room; both None without one.
+        clipped_share: share of samples that are clipped.
+    """
+
+    snr_db: float
+    slope: float
+    reverberation_seconds: float | None
+    direct_to_reverberant_db: float | None
+    clipped_share: float
+
+
+def make_pair(
+    waveform: np.ndarray,
+    sampling_rate: int,
+    random: np.random.Generator,
+    snr_db: float | None = None,
+    room_share: float = 0.5,
+    clipped_share: float = 0.2,
+) -> tuple[np.ndarray, Degradation]:
+    """The degraded half of a training pair for enhancement; the waveform itself is the clean half.
+
+    Args:
+        waveform: (channels, samples) floating point, clean.
+        sampling_rate: Hz.
+        random: source of all that is drawn.
+        snr_db: dB; drawn from 0 to 20 when None.
+        room_share: probability of a room of 0.2 to 0.8 s, 0 to 12 dB below the direct sound.
+        clipped_share: probability that 0.1% to 2% of the samples are clipped.
+
+    Returns: (channels, samples) of the same dtype, within [-1, 1]; and what was done.
+    """
+    _check_waveform(waveform)
+    snr_db = float(random.uniform(0, 20) if snr_db is None else snr_db)
+    slope, degraded = float(random.uniform(0, 2)), waveform
+    seconds = ratio = None
+    if random.uniform() < room_share:
+        seconds, ratio = float(random.uniform(0.2, 0.8)), float(random.uniform(0, 12))
+        degraded = reverberate(degraded, sampling_rate, seconds, ratio, random)
+    degraded = add_noise(degraded, snr_db, random, slope)
+    clipped = float(random.uniform(0.001, 0.02)) if random.uniform() < clipped_share else 0.0
+    degraded = overdrive(degraded, clipped) if clipped else degraded
+    peak = np.abs(degraded).max(initial=0)
+    degraded = degraded if peak <= 1 else (degraded / peak).astype(waveform.dtype)
+    return degraded, Degradation(snr_db, slope, seconds, ratio, clipped)
 
 
 def _check_waveform(waveform):

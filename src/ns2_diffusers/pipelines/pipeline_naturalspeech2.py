@@ -26,7 +26,7 @@ from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from . import style
-from .editing import EditingMixin
+from .conversion import ConversionMixin
 from .inputs import MOST_ITEMS, check_components_fit, check_number, draw_seeds, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin
 from .loading import CheckedLoadingMixin
@@ -43,7 +43,7 @@ register_components()
 
 
 class NaturalSpeech2Pipeline(
-    EditingMixin,
+    ConversionMixin,
     SpeakingMixin,
     LatentDiffusionMixin,
     LoraMixin,

@@ -246,6 +246,21 @@ class CodecMixin:
         output = CodecOutput(reconstruction, codes, commitment_loss, decoded.log_f0, decoded.log_magnitudes)
         return output if return_dict else output.to_tuple()
 
+    @runs_like_forward
+    def predict_f0(self, latents: torch.Tensor) -> torch.Tensor | None:
+        """F0 (B, T) in Hz that the decoder takes from standardised latents (B, C, T); None if it takes none.
+
+        It goes on where nothing is voiced.
+
+        Raises:
+            ValueError: latents of another codec.
+        """
+        self._check_latents(latents)
+        if not self.takes_f0:
+            return None
+        log_f0 = self._decode(self.denormalize_latents(latents), None).log_f0
+        return None if log_f0 is None else log_f0.exp()
+
     def latent_mask(self, sample_mask: torch.Tensor | None) -> torch.Tensor | None:
         """Mask of samples (B, samples) → mask of latent frames (B, T), True where a frame has any audio."""
         if sample_mask is None:

@@ -1,0 +1,276 @@
+"""Conversion and enhancement: what was said, as it was said, in another voice or without its noise.
+
+Both keep the timing of a recording. With a text, the phonemes are aligned to it, and the model speaks them anew by the
+durations and the F0 of the recording (`resynthesis`), or from the noise that the recording becomes on the
+probability-flow ODE under its own condition (`ode`, NaturalSpeech 2, section 5, voice conversion and speech
+enhancement). Without one, the latents themselves are moved to the voice (`matching`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..audio.loading import AudioInput
+from ..audio.pitch import estimate_f0
+from ..schedulers.interchange import complete_config
+from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
+from ..schedulers.scheduling_ddim_inverse import NaturalSpeech2DDIMInverseScheduler
+from ..schedulers.scheduling_euler import NaturalSpeech2EulerScheduler
+from ..schedulers.scheduling_euler_inverse import NaturalSpeech2EulerInverseScheduler
+from .alignment import AlignedSpeech
+from .editing import EditingMixin
+from .inputs import check_number, draw_seeds, frame_pitch
+from .pipeline_output import NaturalSpeech2PipelineOutput
+from .sampling import SamplingSettings
+from .speaking import MATCHING_SECONDS
+from .utterances import time_words
+from .voice import Voice, VoiceMix
+from .voice_matching import match_voices, presence
+
+METHODS = ("resynthesis", "ode", "matching")
+# Steps of the ODE in each direction.
+ODE_STEPS = 16
+# Frames of less presence than this say nothing of how high a voice speaks.
+AUDIBLE = 0.5
+
+
+class ConversionMixin(EditingMixin):
+    """For a text-to-speech pipeline: `convert` and `enhance`."""
+
+    finish_audio: Callable[..., Any]
+    _silent_latents: Callable[[], torch.Tensor]
+
+    @torch.no_grad()
+    def convert(
+        self,
+        audio: AudioInput,
+        text: str | None = None,
+        sampling_rate: int | None = None,
+        *,
+        voice: Any,
+        move_f0: bool = True,
+        method: str | None = None,
+        voice_matching: float | None = None,
+        aligner: Any = None,
+        word_times: Sequence[tuple[float, float]] | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        limiter: bool = True,
+        loudness: float | None = None,
+        watermark: bool = False,
+    ) -> NaturalSpeech2PipelineOutput:
+        """Say what a recording says in another voice, with the timing and the melody of the recording.
+
+            >>> output = pipe.convert("voice.wav", "What is said in it.", voice="george")
+
+        Args:
+            audio: the recording, anything that `load_audio` takes.
+            text: what is said in it. Without it the words are kept less well and the voice is changed less far.
+            sampling_rate: Hz, of a bare array.
+            voice: what `load_voice` takes: a voice, a name, a file or a recording.
+            move_f0: move the F0 to the voice's median; False keeps it where it is.
+            method: "resynthesis" (with a text), "ode" (the paper's; with a text) or "matching"; when None,
+                "resynthesis" with a text and "matching" without.
+            voice_matching: 0 to 1; when None, the pipeline's default with a text and 1 without.
+            aligner, word_times: see `align`.
+            num_inference_steps: the pipeline's default when None; 16 in each direction for "ode".
+            guidance_scale, temperature, limiter, loudness, watermark: as in `__call__`.
+            generator: of the noise.
+
+        Returns: one waveform as long as the recording, with durations and words where there is a text.
+
+        Raises:
+            TypeError, ValueError: bad input, or a recording longer than `max_utterance_seconds`.
+            ImportError: the codec's decoder predicts no F0, and pyworld, which finds it, is not installed.
+        """
+        method = check_method(method, text)
+        ode_steps = ODE_STEPS if method == "ode" and num_inference_steps is None else num_inference_steps
+        settings = self.check_sampling(
+            ode_steps, None, None, guidance_scale, temperature, 0.0, "np", limiter=limiter, loudness=loudness,
+            watermark=watermark,
+        )  # fmt: skip
+        if voice_matching is not None:
+            check_number("voice_matching", voice_matching, "0 (none) to 1 (all the way)", least=0.0, most=1.0)
+        share = voice_matching
+        if share is None:
+            share = 1.0 if method == "matching" else self.config.default_voice_matching
+        target = self.load_voice(voice)
+        if method == "matching":
+            waveform, latents, gain = self.encode_speech(audio, sampling_rate)
+            speech = AlignedSpeech(waveform, latents, np.zeros(0, np.int64), np.zeros(0, np.int64), [], gain)
+        else:
+            assert text is not None
+            speech = self.align(audio, text, sampling_rate, aligner=aligner, word_times=word_times)
+        f0 = self._f0_of(speech.latents)
+        ratio = self._f0_ratio(speech.latents, f0, target) if move_f0 else np.float32(1)
+        wanted = f0 * ratio
+        if method == "matching":
+            latents = speech.latents.to(self._execution_device)
+        else:
+            latents = self._speak_again(speech, f0, wanted, target, settings, method, generator)
+        # What was spoken has the wanted F0 already.
+        told = wanted if method == "matching" and ratio != 1 and self.codec.takes_f0 else None
+        output = self._finished(speech, latents, wanted, told, target, share, settings)
+        self.maybe_free_model_hooks()
+        return output
+
+    @torch.no_grad()
+    def enhance(
+        self,
+        audio: AudioInput,
+        text: str | None = None,
+        sampling_rate: int | None = None,
+        *,
+        voice: Any = None,
+        **options: Any,
+    ) -> NaturalSpeech2PipelineOutput:
+        """Take noise, reverberation and clipping out of a recording of speech.
+
+            >>> output = pipe.enhance("noisy.wav", "What is said in it.", voice="clean.wav")
+
+        It is a conversion (section 5) to the voice of the same speaker as it sounds in a clean recording, with the F0
+        where it is. How far that goes depends on the model: docs/enhancement.md has measurements.
+
+        Args:
+            audio: the recording, anything that `load_audio` takes.
+            text: what is said in it; see `convert`.
+            sampling_rate: Hz, of a bare array.
+            voice: clean speech of the same speaker, what `load_voice` takes; the recording itself when None.
+            options: of `convert`, but for `move_f0`.
+
+        Returns, and raises: as `convert`.
+        """
+        if voice is None:
+            voice = self.encode_voice(audio, sampling_rate)
+        return self.convert(audio, text, sampling_rate, voice=voice, move_f0=False, **options)
+
+    def _speak_again(
+        self,
+        speech: AlignedSpeech,
+        f0: np.ndarray,
+        wanted: np.ndarray,
+        target: Voice | VoiceMix,
+        settings: SamplingSettings,
+        method: str,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """Latents (C, T) of the recording's phonemes, by its durations and the wanted F0 (T,), in a voice."""
+        frames = [speech.latents.shape[1]]
+        to = self._condition(speech, wanted, target)
+        if method == "ode":
+            own = self.encode_voice((self.sampling_rate, speech.waveform))
+            back, forth = ode_schedulers(settings.scheduler)
+            start = self._follow(speech.latents[None], back, settings, frames, self._condition(speech, f0, own), 1.0)
+            return self._follow(start, forth, settings, frames, to, settings.guidance_scale)[0]
+        ((seed,),) = draw_seeds(generator, [1])
+        generators = [torch.Generator().manual_seed(seed)]
+        scheduler = self.prepare_scheduler(settings)
+        noise = self.prepare_latents(frames, generators, scheduler, settings.temperature)
+        return self.denoise(noise, scheduler, settings, generators, frames, *to)[0]
+
+    def _condition(self, speech: AlignedSpeech, f0: np.ndarray, voice: Voice | VoiceMix) -> tuple[Any, Any, Any]:
+        """Condition, prompt states and their mask, of a recording's phonemes in a voice."""
+        prompt, prompt_mask = self.encode_prompt([voice])
+        pitch = [frame_pitch(f0, speech.durations)]
+        adapted = self.encode_text([speech.input_ids], prompt, prompt_mask, durations=[speech.durations], pitch=pitch)
+        return adapted.condition, prompt, prompt_mask
+
+    def _follow(
+        self,
+        latents: torch.Tensor,
+        scheduler: Any,
+        settings: SamplingSettings,
+        frames: list[int],
+        to: Any,
+        scale: float,
+    ) -> torch.Tensor:
+        """Follow the probability-flow ODE from latents (1, C, T), in the direction of the scheduler."""
+        scheduler.set_timesteps(settings.num_inference_steps or ODE_STEPS, device=self._execution_device)
+        given, settings.guidance_scale = settings.guidance_scale, scale
+        nobody = [torch.Generator()]
+        latents = self.denoise(latents.to(self._execution_device), scheduler, settings, nobody, frames, *to)
+        settings.guidance_scale = given
+        return latents
+
+    def _finished(
+        self,
+        speech: AlignedSpeech,
+        latents: torch.Tensor,
+        f0: np.ndarray,
+        told: np.ndarray | None,
+        voice: Voice | VoiceMix,
+        share: float,
+        settings: SamplingSettings,
+    ) -> NaturalSpeech2PipelineOutput:
+        """Latents (C, T) matched to a voice and decoded, by the F0 that the decoder is told (none: by its own)."""
+        enough = MATCHING_SECONDS * self.codec.frame_rate
+        (latents,) = match_voices([latents], [voice], self._silent_latents()[:, 0], [share], enough)
+        (waveform,) = self.decode_latents([latents], None if told is None else [torch.from_numpy(told)])
+        waveform = self.finish_audio(waveform[..., : len(speech.waveform)] / speech.gain, settings)
+        durations, words = speech.durations, []
+        if len(durations):
+            words = time_words(speech.words, durations, 0, self.codec.hop_length / self.sampling_rate)
+        return NaturalSpeech2PipelineOutput([waveform.numpy()], self.sampling_rate, [durations], [f0], [words])
+
+    @torch.no_grad()
+    def _f0_of(self, latents: torch.Tensor) -> np.ndarray:
+        """F0 (T,) in Hz of latents (C, T): what the decoder takes from them, else WORLD's, 0 where unvoiced."""
+        f0 = self.codec.predict_f0(latents[None].to(self._execution_device))
+        if f0 is not None:
+            return f0[0].float().cpu().numpy()
+        (decoded,) = self.decode_latents([latents])
+        mono = decoded if decoded.ndim == 1 else decoded.mean(0)
+        return estimate_f0(mono, self.sampling_rate, self.codec.hop_length).numpy()[: latents.shape[1]]
+
+    def _f0_ratio(self, latents: torch.Tensor, f0: np.ndarray, voice: Voice | VoiceMix) -> np.float32:
+        """The ratio of median F0s: of a voice over that of latents (C, T) with F0 (T,); 1 where none is voiced."""
+        silence = self._silent_latents()[:, 0].cpu()
+        medians = [log_median(self._f0_of(part.latents), presence(part.latents, silence)) for _, part in voice.parts]
+        ratio = np.exp(np.dot(voice.weights, medians) - log_median(f0, presence(latents, silence)))
+        return np.float32(ratio if np.isfinite(ratio) else 1.0)
+
+
+def check_method(method: str | None, text: str | None) -> str:
+    """Which way to convert.
+
+    Raises:
+        ValueError: there is none of that name, or it needs a text.
+    """
+    if method is None:
+        return "matching" if text is None else "resynthesis"
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; wanted one of {', '.join(METHODS)}, or None.")
+    if text is None and method != "matching":
+        raise ValueError(f"method {method!r} needs the text of the recording: give it, or leave the method out.")
+    return method
+
+
+def ode_schedulers(scheduler: Any) -> tuple[Any, Any]:
+    """The sampler towards noise and the one back, of the kind of a pipeline's scheduler: Euler, else DDIM.
+
+    Raises:
+        ValueError: the denoiser is a distilled student, whose steps are jumps and follow no ODE.
+    """
+    if scheduler.config.get("student_steps"):
+        raise ValueError(
+            "this denoiser is a distilled student, whose steps follow no ODE: leave the method out, or load its "
+            "teacher."
+        )
+    config = complete_config(scheduler.config)
+    if isinstance(scheduler, NaturalSpeech2EulerScheduler):
+        return NaturalSpeech2EulerInverseScheduler.from_config(config), NaturalSpeech2EulerScheduler.from_config(
+            config
+        )
+    return NaturalSpeech2DDIMInverseScheduler.from_config(config), NaturalSpeech2DDIMScheduler.from_config(config)
+
+
+def log_median(f0: np.ndarray, level: torch.Tensor) -> float:
+    """Median of log F0 (T,) where there is a voice, given the presence of each frame (T,); NaN where there is none."""
+    voiced = f0[(f0 > 0) & (level.numpy() > AUDIBLE)]
+    return float(np.median(np.log(voiced))) if len(voiced) else float("nan")
