@@ -36,6 +36,8 @@ EXAMPLES = """examples:
   ns2-diffusers generate --file book.txt --chapters --output-dir book --format opus --srt
   ns2-diffusers generate "Hello there." -o - | mpv -
   ns2-diffusers phonemes "Kubernetes is Greek."
+  ns2-diffusers convert-voice speech.wav --voice george -o converted.wav
+  ns2-diffusers edit speech.wav --text "I like tea." --new-text "I like coffee." -o edited.wav
   ns2-diffusers serve --voices voices
   ns2-diffusers convert amphion -o my-model
   ns2-diffusers export onnx --output my-onnx-model --int8"""
@@ -236,9 +238,48 @@ def make_parser() -> argparse.ArgumentParser:
     voices.add_argument("--text", default="Hello. This is my voice.", help="text of the samples (%(default)s)")
     add_model(voices)
 
+    converted = commands.add_parser("convert-voice", help="say what a recording says in another voice")
+    converted.set_defaults(run=run_convert_voice)
+    add_recording(converted, "the voice to convert to: name, voice file, recording or mix")
+    converted.add_argument("--keep-f0", action="store_true", help="leave the pitch where it is")
+    enhanced = commands.add_parser("enhance", help="take noise, room and clipping out of a recording of speech")
+    enhanced.set_defaults(run=run_enhance)
+    add_recording(enhanced, "a clean voice of the same speaker: voice file or recording (the recording itself)")
+    edited = commands.add_parser("edit", help="change words of a recording, or continue it")
+    edited.set_defaults(run=run_edit)
+    edited.add_argument("audio", type=Path, help="recording")
+    edited.add_argument("--text", required=True, help="what is said in the recording")
+    edited.add_argument("--new-text", required=True, help="what is to be said")
+    edited.add_argument("--voice", help="voice of the new words (the recording itself)")
+    add_steps(edited)
+    add_common(edited, "audio file")
+
     add_convert(commands.add_parser("convert", help="convert published weights to a pipeline or codec"))
     add_export(commands.add_parser("export", help="export a pipeline to a runtime without torch"))
     return parser
+
+
+def add_recording(parser: argparse.ArgumentParser, whose: str) -> None:
+    parser.add_argument("audio", type=Path, help="recording, of any length")
+    parser.add_argument("--voice", help=whose)
+    parser.add_argument("--text", help="what is said in the recording; the result is better with it")
+    parser.add_argument("--transcribe", action="store_true", help="find the text by whisper; needs faster-whisper")
+    parser.add_argument(
+        "--method", choices=("resynthesis", "ode", "matching"), help="how (resynthesis with a text, else matching)"
+    )
+    parser.add_argument("--matching", type=float, help="voice matching, 0 to 1 (that of the model; 1 without a text)")
+    parser.add_argument("--loudness", type=float, help="loudness in LUFS, such as -16; needs pyloudnorm (as it comes)")
+    parser.add_argument("--watermark", action="store_true", help="add an inaudible watermark; needs Perth")
+    add_steps(parser)
+    add_common(parser, "audio file")
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, help="number of sampling steps (that of the model)")
+    parser.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (that of the model)")
+    parser.add_argument("--guidance", type=float, help="guidance scale (that of the model)")
+    parser.add_argument("--temperature", type=float, help="temperature (that of the scheduler)")
+    parser.add_argument("--seed", type=seed, help="seed; the same seed gives the same audio (random)")
 
 
 def add_text(parser: argparse.ArgumentParser) -> None:
@@ -385,6 +426,36 @@ def run_voice(args: argparse.Namespace) -> None:
     if not args.quiet:
         frames = sum(part.latents.shape[1] for _, part in voice.parts)
         print(f"{frames / pipe.codec.frame_rate:.2f} s of voice: {args.output}")
+
+
+def run_convert_voice(args: argparse.Namespace) -> None:
+    from .commands import recordings
+
+    recordings.convert_voice(torch_only(args))
+
+
+def run_enhance(args: argparse.Namespace) -> None:
+    from .commands import recordings
+
+    recordings.enhance(torch_only(args))
+
+
+def run_edit(args: argparse.Namespace) -> None:
+    from .commands import recordings
+
+    recordings.edit(torch_only(args))
+
+
+def torch_only(args: argparse.Namespace) -> argparse.Namespace:
+    """The arguments, for a command that onnxruntime does not have.
+
+    Raises:
+        ValueError: it is asked for.
+    """
+    if args.runtime == "onnx":
+        raise ValueError("recordings are changed with torch alone: leave --runtime onnx out.")
+    args.runtime = "torch"
+    return args
 
 
 def run_detect(args: argparse.Namespace) -> None:

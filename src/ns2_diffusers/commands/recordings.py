@@ -1,0 +1,142 @@
+"""`ns2-diffusers convert-voice`, `enhance` and `edit`: from a recording to a recording."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+# A long recording is worked on in pieces of at most this long.
+PIECE_SECONDS = 15.0
+
+
+def convert_voice(args: argparse.Namespace) -> None:
+    if args.voice is None:
+        raise ValueError("--voice is missing: the voice to convert to, a name, a voice file or a recording.")
+    check(args)
+    pipe, reader = load(args)
+    options = {"voice": pipe.load_voice(args.voice), "move_f0": not args.keep_f0} | sampling_options(args)
+    work(args, pipe, reader, lambda piece, text, generator: pipe.convert(piece, text, generator=generator, **options))
+
+
+def enhance(args: argparse.Namespace) -> None:
+    check(args)
+    pipe, reader = load(args)
+    voice = None if args.voice is None else pipe.load_voice(args.voice)
+    options = {"voice": voice} | sampling_options(args)
+    work(args, pipe, reader, lambda piece, text, generator: pipe.enhance(piece, text, generator=generator, **options))
+
+
+def edit(args: argparse.Namespace) -> None:
+    from ..cli import load_pipeline
+    from .generate import seeded, write_audio
+
+    check_files(args)
+    pipe = load_pipeline(args)
+    voice = None if args.voice is None else pipe.load_voice(args.voice)
+    options = {"num_inference_steps": args.steps, "guidance_scale": args.guidance, "temperature": args.temperature}
+    output = pipe.edit(args.audio, args.text, args.new_text, voice=voice, generator=seeded(pipe, args.seed), **options)
+    write_audio(output.audio, output.sampling_rate, args.output)
+    if not args.quiet:
+        made = ", ".join(f"{a / output.sampling_rate:.2f}-{b / output.sampling_rate:.2f} s" for a, b in output.regions)
+        print(f"{len(output.audio) / output.sampling_rate:.2f} s of audio, of which {made} are new: {args.output}")
+
+
+def check_files(args: argparse.Namespace) -> None:
+    """Raise what is wrong with the recording and the output before anything is loaded."""
+    from ..audio.loading import load_samples
+    from ..audio.writing import SUFFIXES, check_suffix
+    from ..cli import check_output
+
+    check_suffix(args.output)
+    check_output(args.output, SUFFIXES, args.audio, args.voice)
+    load_samples(args.audio, max_seconds=0.1)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise what is wrong with the arguments of `convert-voice` and `enhance`."""
+    check_files(args)
+    if args.text is not None and args.transcribe:
+        raise ValueError("--text says what is said and --transcribe finds it out: give one of them.")
+
+
+def load(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The pipeline, and the recogniser where one is wanted."""
+    from ..cli import load_pipeline
+
+    reader = None
+    if args.transcribe:
+        from ..evaluation.words import WordReader
+
+        reader = WordReader()
+        reader.model  # noqa: B018  # says what is missing
+    pipe = load_pipeline(args)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe, reader
+
+
+def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "method": args.method,
+        "voice_matching": args.matching,
+        "num_inference_steps": args.steps,
+        "guidance_scale": args.guidance,
+        "temperature": args.temperature,
+        "loudness": args.loudness,
+        "watermark": args.watermark,
+    }
+
+
+def work(args: argparse.Namespace, pipe: Any, reader: Any, make: Callable[..., Any]) -> None:
+    """Write what is made of a recording, in pieces if it is long and no text is given for it."""
+    from ..audio.loading import seconds_in_header
+    from ..audio.pieces import read_pieces
+    from ..audio.writing import write_blocks
+    from ..pipelines.utterances import fade
+    from .generate import seeded
+
+    rate, least = pipe.sampling_rate, round(pipe.config.min_prompt_seconds * pipe.sampling_rate)
+    generator = seeded(pipe, args.seed)
+    total = seconds_in_header(args.audio)
+    whole = args.text is not None
+    pieces = read_pieces(args.audio, rate, pipe.config.max_utterance_seconds if whole else PIECE_SECONDS)
+    seconds = 0.0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal seconds
+        with progress_bar(args, total) as progress:
+            for number, piece in enumerate(pieces):
+                if whole and number:
+                    most = pipe.config.max_utterance_seconds
+                    raise ValueError(
+                        f"{str(args.audio)!r} is longer than {most:g} s, what one text is aligned to at once: give "
+                        "--transcribe in place of --text, or cut it."
+                    )
+                seconds += len(piece) / rate
+                if len(piece) < least or np.sqrt(np.square(piece).mean()) < 1e-4:
+                    yield silence(len(piece), pipe.codec.channels)  # there is nobody
+                else:
+                    text = args.text if reader is None else reader.read((rate, piece)) or None
+                    yield fade(make((rate, piece), text, generator).audios[0], rate)
+                progress(len(piece) / rate)
+
+    write_blocks(args.output, blocks(), rate, pipe.codec.channels)
+    if not args.quiet:
+        print(f"{seconds:.2f} s of audio: {args.output}")
+
+
+def silence(samples: int, channels: int) -> np.ndarray:
+    return np.zeros(samples if channels == 1 else (channels, samples), np.float32)
+
+
+@contextmanager
+def progress_bar(args: argparse.Namespace, total: float) -> Iterator[Callable[[float], Any]]:
+    """Seconds of the recording that are done, on standard error where that is a terminal."""
+    from tqdm import tqdm
+
+    bar_format = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]" if total else None
+    with tqdm(desc=args.output.name, total=total or None, bar_format=bar_format, disable=args.quiet or None) as bar:
+        yield bar.update
