@@ -8,6 +8,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from .deferred_imports import deferring
 from .registration import register_pipelines
 
 # onnxruntime, which the English phonemizer brings and diffusers imports, writes a device id under the user's cache and
@@ -93,10 +94,10 @@ register_pipelines()
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    elif name in _BASES:
-        value = getattr(importlib.import_module(_BASES[name]), name)
+    if name in _HOMES or name in _BASES:
+        home = f"{__name__}.{_HOMES[name]}" if name in _HOMES else _BASES[name]
+        with deferring():
+            value = getattr(importlib.import_module(home), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

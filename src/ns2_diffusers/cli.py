@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -353,7 +354,12 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     formats = parser.add_subparsers(required=True, metavar="format")
     onnx = formats.add_parser("onnx", help="ONNX graphs, for onnxruntime; needs onnx and onnxscript")
     onnx.set_defaults(run=run_export_onnx, device="cpu", dtype="float32", runtime="torch")
-    onnx.add_argument("-o", "--output", type=Path, required=True, help="output directory")
+    onnx.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="output directory (a cache, where other commands find it for the same --model and use it)",
+    )
     onnx.add_argument("--int8", action="store_true", help="store the weights of matrix products in 8 bits")
     onnx.add_argument("--lora", help="LoRA weights to add, as for generate")
     onnx.add_argument("--scheduler", choices=["ddim", "euler"], help="sampler (that of the model)")
@@ -386,8 +392,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--runtime",
-        choices=["torch", "onnx"],
-        help="what runs the model (onnx for a model of export onnx, else torch)",
+        choices=["auto", "torch", "onnx"],
+        default="auto",
+        help="runtime; auto is onnx for a model of export onnx, or one that was exported to the cache (%(default)s)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no report")
 
@@ -487,13 +494,24 @@ def run_voices(args: argparse.Namespace) -> None:
 def run_export_onnx(args: argparse.Namespace) -> None:
     from .conversion.weights import check_new_directory
     from .onnx.export import check_installed, export_onnx
+    from .onnx.settings import cached_export
 
     check_installed()
-    check_new_directory(args.output)
-    export_onnx(load_pipeline(args), args.output, args.int8)
+    output = args.output
+    if output is None:
+        model = model_of(args)
+        if args.lora is not None or args.scheduler is not None or not os.path.isdir(model):
+            raise ValueError(
+                "only a local model as it is can be exported to the cache: give --output for one with --lora or "
+                "--scheduler, or of the hub."
+            )
+        output = cached_export(model)
+    check_new_directory(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    export_onnx(load_pipeline(args), output, args.int8)
     if not args.quiet:
-        size = sum(path.stat().st_size for path in args.output.rglob("*.onnx"))
-        print(f"{size / 1e6:.1f} MB of graphs: {args.output}")
+        size = sum(path.stat().st_size for path in output.rglob("*.onnx"))
+        print(f"{size / 1e6:.1f} MB of graphs: {output}")
 
 
 def run_convert_amphion(args: argparse.Namespace) -> None:
@@ -566,12 +584,13 @@ def read_text(args: argparse.Namespace) -> str:
 
 
 def load_pipeline(args: argparse.Namespace) -> Any:
-    model = args.model if args.model is not None else os.environ.get(MODEL_VARIABLE) or bundled_voice()
+    model = model_of(args)
     from .untrusted import check_source
 
     check_source(model)
-    if runtime_of(args, model) == "onnx":
-        return load_onnx_pipeline(args, model)
+    exported = exported_model(args, model)
+    if exported is not None:
+        return load_onnx_pipeline(args, exported)
     import diffusers
     import torch
 
@@ -604,24 +623,46 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     return pipe.to(device, getattr(torch, args.dtype))
 
 
-def runtime_of(args: argparse.Namespace, model: str) -> str:
-    """What runs a model: as asked, else onnxruntime where it was exported.
+def model_of(args: argparse.Namespace) -> str:
+    """The model that was asked for, that of the environment, or the bundled one."""
+    return args.model if args.model is not None else os.environ.get(MODEL_VARIABLE) or bundled_voice()
+
+
+def exported_model(args: argparse.Namespace, model: str) -> str | None:
+    """The ONNX model to run, which is `model` or its export in the cache; None where torch runs `model`.
 
     Raises:
-        ValueError: the model is not one of the runtime that was asked for.
+        ValueError: there is none of the runtime that was asked for.
     """
-    from .onnx.settings import is_exported
+    from .onnx.settings import cached_export, is_exported
 
-    asked = getattr(args, "runtime", None)
+    asked = getattr(args, "runtime", "auto")
     if not os.path.isdir(model):
-        return asked or "torch"
-    kind = "onnx" if is_exported(model) else "torch"
-    if asked not in (None, kind):
-        raise ValueError(
-            f"{model!r} is a model for {'onnxruntime' if kind == 'onnx' else 'torch'}: leave --runtime {asked} out"
-            + (", or make an ONNX model of it with `ns2-diffusers export onnx`." if kind == "torch" else ".")
-        )
-    return kind
+        return model if asked == "onnx" else None
+    if is_exported(model):
+        if asked == "torch":
+            raise ValueError(f"{model!r} is a model for onnxruntime: leave --runtime torch out.")
+        return model
+    if asked == "torch" or asked == "auto" and (wanted_of_torch(args) or find_spec("onnxruntime") is None):
+        return None
+    cached = cached_export(model)
+    if is_exported(cached):
+        return str(cached)
+    if asked == "auto":
+        return None
+    raise ValueError(
+        f"{model!r} is a model for torch: make an ONNX model of it with `ns2-diffusers export onnx`, or leave "
+        "--runtime onnx out."
+    )
+
+
+# Options of a model, and their values that an exported one has.
+ONNX_OPTIONS = {"device": ("auto", "cpu"), "dtype": ("float32",), "lora": (None,), "scheduler": (None,)}
+
+
+def wanted_of_torch(args: argparse.Namespace) -> list[str]:
+    """Names of the options that only torch has."""
+    return [name for name, known in ONNX_OPTIONS.items() if getattr(args, name, None) not in (*known, None)]
 
 
 def load_onnx_pipeline(args: argparse.Namespace, model: str) -> Any:
@@ -630,13 +671,11 @@ def load_onnx_pipeline(args: argparse.Namespace, model: str) -> Any:
     Raises:
         ValueError: an option that only torch has.
     """
-    options = {"device": ("auto", "cpu"), "dtype": ("float32",), "lora": (None,), "scheduler": (None,)}
-    for name, known in options.items():
-        if (value := getattr(args, name, None)) not in (*known, None):
-            raise ValueError(
-                f"--{name} {value} is not for {model!r}, an ONNX model, which has its scheduler and LoRA weights from "
-                "`ns2-diffusers export onnx` and runs in float32 on the processor: leave it out."
-            )
+    for name in wanted_of_torch(args):
+        raise ValueError(
+            f"--{name} {getattr(args, name)} is not for {model!r}, an ONNX model, which has its scheduler and LoRA "
+            "weights from `ns2-diffusers export onnx` and runs in float32 on the processor: leave it out."
+        )
     from .onnx.pipeline import OnnxNaturalSpeech2Pipeline
 
     pipe = OnnxNaturalSpeech2Pipeline.from_pretrained(model)

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from ns2_diffusers.models.transformer_denoiser import RMSNorm
+
 from .cases import CASES, DENOISER_INPUT, DENOISERS, build, randn
 
 CONDITION, PROMPT = ("encoder_hidden_states",), ("prompt_hidden_states", "prompt_mask")
@@ -131,3 +133,16 @@ def test_compiles_without_graph_breaks(name):
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="16 cannot be split into 3"):
         build("wavenet_denoiser", num_attention_heads=3)
+
+
+def test_norms_in_half_precision_are_fused(recwarn):
+    """Their weights stay in float32 under autocast, and torch warns where it takes the slow way."""
+    norm = RMSNorm(64, eps=1e-6)
+    norm.weight.data.uniform_(0.5, 2)
+    states = torch.randn(2, 5, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(states.bfloat16())
+    assert found.dtype == torch.bfloat16 and not recwarn.list
+    wanted = torch.nn.functional.rms_norm(states, (64,), norm.weight, 1e-6)
+    torch.testing.assert_close(found.float(), wanted, rtol=0.02, atol=0.02)
+    assert torch.equal(norm(states), wanted)

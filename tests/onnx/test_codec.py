@@ -1,10 +1,15 @@
 """The part of the codec that is computed outside of its graphs."""
 
+import copy
+
 import numpy as np
+import pytest
 import torch
 
+from ns2_diffusers.models.codecs import harmonic_head
 from ns2_diffusers.models.codecs.harmonic_head import HarmonicHead
-from ns2_diffusers.onnx.codec import interpolate, make_pulses
+from ns2_diffusers.onnx import export
+from ns2_diffusers.onnx.codec import OnnxCodec, interpolate_frames, make_pulses
 
 
 def test_pulses_are_those_of_the_head():
@@ -19,7 +24,34 @@ def test_pulses_are_those_of_the_head():
 
 
 def test_interpolation_is_that_of_torch():
+    """Of torch's own, up to rounding, and of the head's, to the last bit."""
     values = torch.rand(2, 7, generator=torch.Generator().manual_seed(1))
+    found = interpolate_frames(values.numpy(), 10)
     wanted = torch.nn.functional.interpolate(values[:, None], size=70, mode="linear")[:, 0]
-    np.testing.assert_allclose(interpolate(values.numpy(), 70), wanted.numpy(), rtol=1e-6)
-    assert np.array_equal(interpolate(np.full((1, 1), 3, np.float32), 4), np.full((1, 4), 3))
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-5)
+    assert np.array_equal(found, harmonic_head.interpolate_frames(values, 10).numpy())
+    assert np.array_equal(found[:, 30:40], interpolate_frames(values[:, 2:5].numpy(), 10)[:, 10:20])
+
+
+@pytest.mark.parametrize("head", ["harmonic", "istft"])
+def test_pieces_are_the_whole(harmonic_codec, istft_codec, head):
+    original = harmonic_codec if head == "harmonic" else istft_codec
+    graphs = export.codec_graphs(copy.deepcopy(original), torch.export.Dim("batch"))
+
+    @torch.no_grad()
+    def run(name, **arrays):
+        found = graphs[name].module(*(torch.from_numpy(arrays[each]) for each in graphs[name].inputs))
+        return [each.numpy() for each in (found if isinstance(found, tuple) else [found])]
+
+    margins = export.codec_margins(original)
+    settings = {"sampling_rate": 16000, "hop_length": 320, "latent_channels": 16, "channels": 1, "silence": [0.0] * 16}
+    f0_range = (40.0, 1100.0) if head == "harmonic" else None
+    codec = OnnxCodec({**settings, "fingerprint": "0", "f0_range": f0_range, "margins": margins}, run)
+    latents = np.random.RandomState(0).standard_normal((1, 16, 61)).astype(np.float32)
+    f0 = np.where(np.arange(61) % 7, 150, 0).astype(np.float32)[None] if codec.takes_f0 else None
+    whole = codec.decode(latents, np.ones((1, 61), bool), f0)
+    assert sum(margins) <= 14
+    for frames in (1, 25, 100):
+        pieces = list(codec.decode_in_pieces(latents, frames, f0))
+        assert len(pieces) == -(-61 // frames)
+        np.testing.assert_allclose(np.concatenate(pieces, 1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())

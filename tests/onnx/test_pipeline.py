@@ -78,6 +78,26 @@ def test_streams_are_the_whole(pipe, clips):
     assert np.array_equal(np.concatenate(pieces), whole)
 
 
+@pytest.mark.parametrize("text", [TEXTS[0], list(TEXTS[0])])
+def test_streams_of_pieces_are_the_whole(pipe, clips, text):
+    voice = pipe.encode_voice(clips[0])
+    whole = pipe(TEXTS[0], voice=voice, generator=generator_of(1), max_batch_size=1).audios[0]
+    pieces = list(pipe.stream(text, voice=voice, generator=generator_of(1), chunk_seconds=0.1))
+    assert len(pieces) > 4
+    np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-4 * np.abs(whole).max())
+
+
+def test_a_first_clause_is_that_of_torch(torch_pipeline, pipe, clips, monkeypatch):
+    monkeypatch.setattr("ns2_diffusers.pipelines.streaming.LEAST_CLAUSE", 0.02)
+    monkeypatch.setattr("ns2_diffusers.pipelines.streaming.LEAST_PAUSE", 0.0)
+    options = {"prompt_audio": str(clips[0]), "first_clause": True}
+    wanted = list(torch_pipeline.stream("Hello there.", generator=torch.Generator().manual_seed(1), **options))
+    found = list(pipe.stream("Hello there.", generator=generator_of(1), **options))
+    assert len(wanted) == len(found) == 2
+    for one, other in zip(wanted, found, strict=True):
+        np.testing.assert_allclose(other, one, rtol=0, atol=0.02 * np.abs(one).max())
+
+
 def test_items_of_a_batch_are_as_alone(pipe, clips):
     voices = [pipe.encode_voice(clip) for clip in clips[:2]]
     together = pipe(TEXTS, voice=voices, generator=[generator_of(1), generator_of(2)])

@@ -207,7 +207,7 @@ def test_streaming_complains_before_the_first_sentence(tiny_pipeline, voice):
     with pytest.raises(ValueError, match="num_inference_steps"):
         tiny_pipeline.stream(TEXT, voice=voice, num_inference_steps=0)
     with pytest.raises(TypeError, match="one text"):
-        tiny_pipeline.stream([TEXT], voice=voice)
+        tiny_pipeline.sentences([TEXT], voice=voice)
 
 
 def test_lines_of_dashes_are_passed_over(speak):

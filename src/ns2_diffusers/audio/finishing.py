@@ -39,6 +39,29 @@ def limit(waveform: Any, sampling_rate: int) -> Any:
     return like((samples * gain).astype(samples.dtype).clip(-1, 1), waveform)
 
 
+class StreamingLimiter:
+    """`limit` for a waveform (samples,) that comes in pieces; what it returns, joined, is what `limit` returns.
+
+    Each piece comes out 10 ms late, as the gain depends on what follows.
+    """
+
+    def __init__(self, sampling_rate: int):
+        self.sampling_rate = sampling_rate
+        reach = max(1, round(LIMITER_SECONDS * sampling_rate))
+        self._context = reach + reach // 2 + 1
+        self._kept = np.zeros(0, np.float32)
+        self._done = 0  # samples of what is kept that have come out
+
+    def __call__(self, piece: np.ndarray, is_last: bool = False) -> np.ndarray:
+        """The next samples, with those of a piece."""
+        whole = np.concatenate([self._kept, piece])
+        end = len(whole) if is_last else max(self._done, len(whole) - self._context)
+        out = limit(whole, self.sampling_rate)[self._done : end]
+        first = max(0, end - self._context)
+        self._kept, self._done = whole[first:], end - first
+        return out
+
+
 def _sliding_min(values: np.ndarray, width: int) -> np.ndarray:
     """The least of each `width` neighbours, (samples - width + 1,)."""
     span = 1

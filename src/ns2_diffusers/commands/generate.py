@@ -18,6 +18,8 @@ from ..audio.writing import SUFFIXES, check_suffix, write_blocks
 # Texts of more sentences are written as they are made.
 LONG = 16
 LIST_BATCH = 8
+# Of audio that goes to a pipe or the loudspeakers at once.
+PIECE_SECONDS = 0.5
 STREAM_KINDS = ("wav", "pcm", "mp3", "flac", "opus", "ogg")
 CAPTIONS = ("srt", "vtt", "json")
 
@@ -303,26 +305,31 @@ def stream(args: argparse.Namespace) -> None:
         raise ValueError("speech that is heard while it is made is mono and made of text: leave --phonemes out.")
     pipe.set_progress_bar_config(disable=True)
     start = time.perf_counter()
-    pieces = pipe.sentences(
-        text,
-        generator=seeded(pipe, args.seed),
-        voice_matching=args.matching,
+    options = {
+        "generator": seeded(pipe, args.seed),
+        "voice_matching": args.matching,
         **plan_options(args),
         **voice_options(pipe, args),
         **sampling_options(args),
-    )
+    }
+    if to_pipe or args.output is None:
+        # Loudness and watermark need whole sentences.
+        seconds = None if args.loudness is not None or args.watermark else PIECE_SECONDS
+        audios = pipe.stream(text, chunk_seconds=seconds, **options)
+        pieces: Iterator[tuple[Any, Any]] = ((audio, ()) for audio in audios)
+    else:
+        pieces = ((piece.audios[0], piece.words[0]) for piece in pipe.sentences(text, **options))
     encoder = AudioEncoder(args.format or "wav", pipe.sampling_rate) if to_pipe else None
     kept: list[Any] = []
     words: list[Any] = []
     samples = 0
     try:
         with player(args, pipe.sampling_rate) as play:
-            for piece in pieces:
-                audio = piece.audios[0]
+            for audio, own in pieces:
                 if encoder is not None:
                     write_out(encoder.encode(audio))
                 elif args.output is not None:
-                    words += [(word, samples / pipe.sampling_rate) for word in piece.words[0]]
+                    words += [(word, samples / pipe.sampling_rate) for word in own]
                     kept.append(audio)
                 play(audio)
                 samples += len(audio)

@@ -137,7 +137,7 @@ def expand_weights(state_dict: dict[str, torch.Tensor], shapes: Mapping[str, tor
                 "weights belong to another config."
             )
         numbers = _unpack(packed, bits, shape.numel()).view(shape)
-        state_dict[name] = numbers * steps.float().view(-1, *[1] * (len(shape) - 1))
+        state_dict[name] = numbers.mul_(steps.float().view(-1, *[1] * (len(shape) - 1)))
     # diffusers may take the precision of one tensor for that of all.
     for name, tensor in state_dict.items() if compact else ():
         state_dict[name] = tensor.float() if tensor.is_floating_point() else tensor
@@ -165,7 +165,13 @@ def _pack(numbers: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _unpack(packed: torch.Tensor, bits: int, count: int) -> torch.Tensor:
-    """The first `count` numbers that `_pack` put there, int32."""
-    words = (packed.view(-1, WORD // 8).int() << torch.arange(0, WORD, 8, dtype=torch.int32)).sum(1, dtype=torch.int32)
-    numbers = (words[:, None] >> torch.arange(0, WORD, bits, dtype=torch.int32)) & (2**bits - 1)
-    return numbers.flatten()[:count] - 2 ** (bits - 1)
+    """The first `count` numbers that `_pack` put there, float32."""
+    columns = packed.view(-1, WORD // 8).unbind(1)
+    numbers = torch.empty(len(columns[0]), WORD // bits, dtype=torch.uint8)
+    for index, number in enumerate(numbers.unbind(1)):
+        first, shift = divmod(index * bits, 8)
+        value = columns[first] >> shift
+        if shift + bits > 8:
+            value = value | columns[first + 1] << (8 - shift)
+        torch.bitwise_and(value, 2**bits - 1, out=number)
+    return numbers.flatten()[:count].float().sub_(2 ** (bits - 1))

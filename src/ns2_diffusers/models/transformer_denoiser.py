@@ -18,6 +18,17 @@ from .modeling_outputs import DenoiserOutput
 from .offloading import runs_like_forward
 
 
+class RMSNorm(nn.RMSNorm):
+    """torch's, in the dtype of its input.
+
+    Under autocast, and where norms are kept in float32, a weight of another dtype keeps torch from its fused kernel.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        weight = None if self.weight is None else self.weight.to(hidden_states.dtype)
+        return nn.functional.rms_norm(hidden_states, self.normalized_shape, weight, self.eps)
+
+
 class TransformerDenoiserBlock(nn.Module):
     """Depthwise convolution and rotary self-attention, cross-attention to the prompt queries, GEGLU.
 
@@ -37,12 +48,12 @@ class TransformerDenoiserBlock(nn.Module):
         self.modulation = nn.Linear(hidden_size, 6 * hidden_size)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
-        self.norm1 = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.norm1 = RMSNorm(hidden_size, eps=1e-6)
         self.conv = nn.Conv1d(hidden_size, hidden_size, kernel_size, padding=kernel_size // 2, groups=hidden_size)
         self.attention = Attention(hidden_size, num_attention_heads)
-        self.norm2 = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.norm2 = RMSNorm(hidden_size, eps=1e-6)
         self.cross_attention = Attention(hidden_size, num_attention_heads)
-        self.norm3 = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.norm3 = RMSNorm(hidden_size, eps=1e-6)
         self.feed_forward = FeedForward(hidden_size, mult=feed_forward_mult, activation_fn="geglu", dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
@@ -134,7 +145,7 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
             for _ in range(num_layers)
         )
         self.head_dim = hidden_size // num_attention_heads
-        self.norm_out = nn.RMSNorm(hidden_size, eps=1e-6)
+        self.norm_out = RMSNorm(hidden_size, eps=1e-6)
         self.modulation_out = nn.Linear(hidden_size, 2 * hidden_size)
         self.proj_out = nn.Linear(hidden_size, patch_size * latent_channels)
         for layer in (self.modulation_out, self.proj_out):

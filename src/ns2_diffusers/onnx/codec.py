@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ class OnnxCodec:
 
     Args:
         settings: `sampling_rate`, `hop_length`, `latent_channels`, `channels`, `fingerprint`, `silence` (a latent
-            frame of silence), and `f0_range` in Hz, None of a decoder without pulses.
+            frame of silence), `margins` (frames before and after a piece that its samples depend on), and `f0_range`
+            in Hz, None of a decoder without pulses.
         run: runs a graph by its name, with arrays by the names of its inputs.
     """
 
@@ -28,6 +29,8 @@ class OnnxCodec:
         self.fingerprint: str = settings["fingerprint"]
         self.silence = np.asarray(settings["silence"], np.float32)[:, None]
         self.f0_range: tuple[float, float] | None = settings["f0_range"]
+        # Exports of before there were margins hear the whole.
+        self._margins: tuple[int, int] = settings.get("margins", (2**30, 2**30))
         self._run = run
         self._noise = np.zeros(0, np.float32)
 
@@ -54,20 +57,39 @@ class OnnxCodec:
         """
         if self.f0_range is None:
             return self._run("codec_decoder", latents=latents, mask=mask)[0]
+        return self._run("codec_synthesis", **self._excite(latents, mask, f0), mask=mask)[0]
+
+    def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """`decode` latents (B, C, T) `frames` at a time: waveforms (B, samples), which joined are the whole."""
+        count = latents.shape[2]
+        mask = np.ones((len(latents), count), bool)
+        # Phase is of the whole, so that it goes on from piece to piece.
+        states = {"latents": latents.transpose(0, 2, 1)} if self.f0_range is None else self._excite(latents, mask, f0)
+        before, after = self._margins
+        for start in range(0, count, frames):
+            first, end = max(0, start - before), min(start + frames, count)
+            part = {name: each[..., first : end + after, :] for name, each in states.items()}
+            within = mask[:, first : end + after]
+            if self.f0_range is None:
+                waveform = self._run("codec_decoder", latents=part["latents"].transpose(0, 2, 1), mask=within)[0]
+            else:
+                waveform = self._run("codec_synthesis", **part, mask=within)[0]
+            yield waveform[:, (start - first) * self.hop_length : (end - first) * self.hop_length]
+
+    def _excite(self, latents: np.ndarray, mask: np.ndarray, f0: np.ndarray | None) -> dict[str, np.ndarray]:
+        """The inputs of the graph that makes samples, (B, T, …) each but for noise (T, hop_length)."""
+        assert self.f0_range is not None
         hidden_states, raw_latents, log_f0 = self._run("codec_decoder", latents=latents, mask=mask)
         used = np.exp(log_f0)
         if f0 is not None:
             used = np.where(f0 > 0, f0, used).astype(np.float32)
         pulses = make_pulses(used.clip(*self.f0_range), mask, self.sampling_rate, self.hop_length)
-        by_frame = (*mask.shape, self.hop_length)
-        return self._run(
-            "codec_synthesis",
-            hidden_states=hidden_states,
-            raw_latents=raw_latents,
-            pulses=pulses.reshape(by_frame),
-            noise=self._white_noise(pulses.shape[1]).reshape(by_frame[1:]),
-            mask=mask,
-        )[0]
+        return {
+            "hidden_states": hidden_states,
+            "raw_latents": raw_latents,
+            "pulses": pulses.reshape(*mask.shape, self.hop_length),
+            "noise": self._white_noise(pulses.shape[1]).reshape(-1, self.hop_length),
+        }
 
     def _white_noise(self, samples: int) -> np.ndarray:
         """The same (samples,) each time."""
@@ -82,7 +104,7 @@ class OnnxCodec:
 def make_pulses(f0: np.ndarray, mask: np.ndarray, sampling_rate: int, hop_length: int) -> np.ndarray:
     """F0 (B, T) in Hz → (B, samples): `HarmonicHead._pulses`, operation by operation."""
     last = np.take_along_axis(f0, mask.sum(1, keepdims=True).clip(1) - 1, axis=1)
-    f0 = interpolate(np.where(mask, f0, last), f0.shape[1] * hop_length)
+    f0 = interpolate_frames(np.where(mask, f0, last), hop_length)
     # A float32 from 32 Hz up is a multiple of 2^-18 Hz, and so is the sampling rate: integer sums are exact.
     steps = np.float32(2**18)
     turn = sampling_rate * 2**18
@@ -95,17 +117,12 @@ def make_pulses(f0: np.ndarray, mask: np.ndarray, sampling_rate: int, hop_length
     return np.where(middle, harmonics, summed) * np.sqrt(4 * f0 / np.float32(sampling_rate))
 
 
-def interpolate(values: np.ndarray, size: int) -> np.ndarray:
-    """(B, T) float32 → (B, size), linearly between the middles of what each value stands for.
-
-    Rounded where torch rounds, which multiplies and adds in one: a difference in the last digit of F0 adds up over a
-    sentence.
-    """
-    count = values.shape[1]
-    scale = np.float64(np.float32(count) / np.float32(size))
-    middles = np.arange(size, dtype=np.float32) + np.float32(0.5)
-    places = np.maximum((scale * middles - 0.5).astype(np.float32), 0)
-    below = places.astype(np.int64)
-    share = (places - below.astype(np.float32)).clip(0, 1)
-    first, second = values[:, below].astype(np.float64), values[:, np.minimum(below + 1, count - 1)] * share
-    return (first * (1 - share) + second).astype(np.float32)
+def interpolate_frames(values: np.ndarray, hop_length: int) -> np.ndarray:
+    """(B, T) float32 → (B, T * hop_length): `harmonic_head.interpolate_frames`, operation by operation."""
+    places = (np.arange(hop_length, dtype=np.float32) + np.float32(0.5)) / np.float32(hop_length)
+    before = np.concatenate([values[:, :1], values[:, :-1]], axis=1)[..., None]
+    after = np.concatenate([values[:, 1:], values[:, -1:]], axis=1)[..., None]
+    middle, half = values[..., None], np.float32(0.5)
+    rising = middle + (after - middle) * (places - half)
+    falling = before + (middle - before) * (places + half)
+    return np.where(places < half, falling, rising).reshape(len(values), -1)

@@ -131,6 +131,7 @@ def settings_of(pipe: Any) -> dict[str, Any]:
             "fingerprint": codec.fingerprint,
             "silence": pipe._silent_latents()[:, 0].tolist(),
             "f0_range": [head.f0_min, head.f0_max] if isinstance(head, HarmonicHead) else None,
+            "margins": codec_margins(codec),
         },
         "denoiser": {
             "guidance_embeds": denoiser.guidance_embeds,
@@ -146,6 +147,12 @@ def settings_of(pipe: Any) -> dict[str, Any]:
             "integrated_beta": scheduler._integrated_beta_table.tolist(),
         },
     }
+
+
+def codec_margins(codec: VocosCodec) -> list[int]:
+    """Frames before and after a piece that the graph which makes samples must be given beside it."""
+    # The decoder of an inverse STFT is one graph, with its backbone.
+    return [frames + (0 if codec.takes_f0 else codec.backbone.margin) for frames in codec.head.margins]
 
 
 def make_graphs(pipe: Any) -> dict[str, Graph]:

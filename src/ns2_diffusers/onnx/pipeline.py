@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..pipelines import style
 from ..pipelines.inputs import frame_pitch
 from ..pipelines.sampling import SamplingSettings
 from ..pipelines.speaking import MATCHING_SECONDS, SpeakingMixin
+from ..pipelines.streaming import Part
 from ..pipelines.utterances import JoinedUtterances, SpokenUtterance, SpokenWord, Utterance
 from ..pipelines.voice import Voice, VoiceMix
 from ..untrusted import check_source
@@ -56,6 +57,16 @@ class OnnxNaturalSpeech2PipelineOutput:
     def to_tuple(self) -> tuple:
         """The fields in order."""
         return tuple(getattr(self, field.name) for field in fields(self))
+
+
+class EncodedUtterances(NamedTuple):
+    """What the denoiser is conditioned on, for one batch; shapes as with torch, states in place of condition."""
+
+    prompt: np.ndarray
+    prompt_mask: np.ndarray
+    durations: np.ndarray
+    pitch: np.ndarray
+    states: np.ndarray
 
 
 @dataclass
@@ -167,24 +178,40 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         waveform, _ = load_prompt(audio, sampling_rate, *options)
         return self.codec.encode(waveform)
 
+    def encode_utterances(self, utterances: Sequence[Utterance]) -> EncodedUtterances:
+        """The left half of figure 1 for one batch; as `NaturalSpeech2Pipeline.encode_utterances`, in arrays."""
+        prompt, prompt_mask = self.encode_prompt([each.voice for each in utterances])
+        durations, states = self.encode_text(utterances, prompt, prompt_mask)
+        counts = durations.sum(1).tolist()
+        mask = self._frame_mask(counts)
+        states = expand(states, durations, mask)
+        pitch = self.predict_pitch(utterances, durations, states, mask, prompt, prompt_mask)
+        return EncodedUtterances(prompt, prompt_mask, durations, pitch, states)
+
+    def _frame_mask(self, counts: list[int]) -> np.ndarray:
+        """(B, T) of so many frames, whole patches; frames beyond those of an item are masked."""
+        patch = self.denoiser.config.patch_size
+        return lengths_mask(counts, -(-max(counts) // patch) * patch)
+
     def speak(
         self,
         utterances: Sequence[Utterance],
         settings: SamplingSettings,
         voice_matching: float = 0.0,
         output_type: str = "np",
+        part: Part | None = None,
     ) -> list[SpokenUtterance]:
         """Figure 1 for one batch of utterances; as `NaturalSpeech2Pipeline.speak`, in arrays."""
-        prompt, prompt_mask = self.encode_prompt([each.voice for each in utterances])
-        durations, states = self.encode_text(utterances, prompt, prompt_mask)
-        counts = durations.sum(1).tolist()
+        encoded = self.encode_utterances(utterances) if part is None else part.encoded
+        prompt, prompt_mask, durations, pitch, states = encoded
+        counts, skipped = durations.sum(1).tolist(), 0
+        if part is not None:
+            counts, skipped = [part.stop - part.start], part.start
         settings.count(sum(counts))
-        # Whole patches; frames beyond those of an item are masked.
-        patch = self.denoiser.config.patch_size
-        mask = lengths_mask(counts, -(-max(counts) // patch) * patch)
-        states = expand(states, durations, mask)
-        pitch = self.predict_pitch(utterances, durations, states, mask, prompt, prompt_mask)
-        generators = [generator_of(each.seed) for each in utterances]
+        mask = self._frame_mask(counts)
+        if part is not None:
+            pitch, states = pad_to(pitch, part, mask), pad_to(states, part, mask)
+        generators = [generator_of(each.seed + skipped) for each in utterances]
         latents = self.denoise(utterances, settings, generators, counts, states, pitch, mask, prompt, prompt_mask)
         items = [row[:, :count] for row, count in zip(latents, counts, strict=True)]
         if voice_matching:
@@ -377,14 +404,14 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         """
         batch, mask = pad([item.T for item in latents])
         melody = None if f0 is None else pad(list(f0))[0]
-        decoded = self.codec.decode(batch.transpose(0, 2, 1), mask, melody)
-        if not np.isfinite(decoded).all():
-            raise ValueError(
-                "the model produced NaN or infinite samples: lower the guidance scale, and check that the checkpoint "
-                "was trained."
-            )
+        decoded = check_finite(self.codec.decode(batch.transpose(0, 2, 1), mask, melody))
         hop = self.codec.hop_length
         return [waveform[: item.shape[1] * hop] for waveform, item in zip(decoded, latents, strict=True)]
+
+    def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """Latents (C, T) to waveforms (samples,) of `frames` latent frames each, which joined are the whole."""
+        for piece in self.codec.decode_in_pieces(latents[None], frames, None if f0 is None else f0[None]):
+            yield check_finite(piece)[0]
 
     def _silent_latents(self) -> np.ndarray:
         return self.codec.silence
@@ -408,6 +435,16 @@ def match_parts(
     return matched[0] if len(matched) == 1 else np.tensordot(weights, np.stack(matched), 1)
 
 
+def check_finite(waveform: np.ndarray) -> np.ndarray:
+    """The waveform; a ValueError where it has NaN or infinity."""
+    if not np.isfinite(waveform).all():
+        raise ValueError(
+            "the model produced NaN or infinite samples: lower the guidance scale, and check that the checkpoint was "
+            "trained."
+        )
+    return waveform
+
+
 def import_onnxruntime() -> Any:
     """onnxruntime, imported when it is needed.
 
@@ -428,6 +465,13 @@ def pad(items: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     for row, item in zip(padded, items, strict=True):
         row[: len(item)] = item
     return padded, lengths_mask(lengths, max(lengths))
+
+
+def pad_to(values: np.ndarray, part: Part, mask: np.ndarray) -> np.ndarray:
+    """The frames of a part of (B, T, ...), with zeros behind them where the mask (B, T) is longer."""
+    padded = np.zeros((*mask.shape, *values.shape[2:]), values.dtype)
+    padded[:, : part.stop - part.start] = values[:, part.start : part.stop]
+    return padded
 
 
 def lengths_mask(lengths: Sequence[int], size: int) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from .. import __version__
 from ..untrusted import check_config, check_config_file
 
 SETTINGS_FILE = "model_index.json"
+CACHE_VARIABLE = "NS2_DIFFUSERS_CACHE"
 CLASS_NAME = "OnnxNaturalSpeech2Pipeline"
 
 
@@ -21,6 +24,23 @@ def is_exported(folder: str | os.PathLike) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("_class_name") == CLASS_NAME
+
+
+def cached_export(model: str | os.PathLike) -> Path:
+    """Where `ns2-diffusers export onnx` without `--output` puts the export of a directory, and commands look for it.
+
+    Another version of the package, or of the files, has another place. The cache is `NS2_DIFFUSERS_CACHE`, or
+    `ns2_diffusers` in the user's cache.
+    """
+    root = os.environ.get(CACHE_VARIABLE)
+    if not root:
+        root = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ns2_diffusers")
+    folder = Path(model).resolve()
+    state = [__version__, str(folder)]
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".json", ".safetensors"):
+            state += [str(path.relative_to(folder)), str(path.stat().st_size), str(path.stat().st_mtime_ns)]
+    return Path(root) / "onnx" / hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

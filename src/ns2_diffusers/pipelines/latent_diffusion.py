@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
@@ -183,12 +184,32 @@ class LatentDiffusionMixin(SamplingMixin):
         decoded = self.codec.decode(batch, mask, **melody).float().cpu()
         samples = [item.shape[1] * self.codec.hop_length for item in latents]
         waveforms = [waveform[:, :n].squeeze(0) for waveform, n in zip(decoded, samples, strict=True)]
-        if not all(waveform.isfinite().all() for waveform in waveforms):
-            raise ValueError(
-                "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, "
-                "lower the guidance scale, and check that the checkpoint was trained."
-            )
+        for waveform in waveforms:
+            check_finite(waveform)
         return waveforms
+
+    def decode_in_pieces(
+        self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None
+    ) -> Iterator[np.ndarray]:
+        """Latents (C, T) to waveforms (samples,) of `frames` latent frames each, which joined are `decode_latents`'.
+
+        Args:
+            f0: (T,) Hz that the decoder follows, as for `decode_latents`.
+
+        Raises:
+            ValueError: a waveform has NaN or infinity.
+        """
+        batch = latents[None].to(self._execution_device, self.codec.dtype)
+        melody = {} if f0 is None else {"f0": f0[None].to(batch.device)}
+        pieces = self.codec.decode_in_pieces(batch, frames, **melody)
+        while True:
+            # Nothing is yielded inside `no_grad`, which would reach into the caller's loop.
+            with torch.no_grad():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            check_finite(piece)
+            yield piece[0].float().cpu().squeeze(0).numpy()
 
     @torch.no_grad()
     def _silent_latents(self) -> torch.Tensor:
@@ -204,3 +225,12 @@ class LatentDiffusionMixin(SamplingMixin):
     def sampling_rate(self) -> int:
         """Hz of what comes out."""
         return self.codec.sampling_rate
+
+
+def check_finite(waveform: torch.Tensor) -> None:
+    """Raise a ValueError where a waveform has NaN or infinity."""
+    if not waveform.isfinite().all():
+        raise ValueError(
+            "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, "
+            "lower the guidance scale, and check that the checkpoint was trained."
+        )

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..deferred_imports import deferring
 from ..files import explained
 from ..untrusted import check_config, check_config_file, check_source
 
@@ -35,7 +36,8 @@ class CheckedLoadingMixin:
         check_source(pretrained_model_name_or_path)
         if os.path.isdir(pretrained_model_name_or_path):
             check_configs(pretrained_model_name_or_path)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]
+        with deferring():
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)  # type: ignore[misc]
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DiffusionPipeline
@@ -35,11 +35,29 @@ from .model_card import ModelCardMixin
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .sampling import SamplingSettings
 from .speaking import MATCHING_SECONDS, SpeakingMixin
+from .streaming import Part
 from .utterances import JoinedUtterances, SpokenUtterance, Utterance
 from .voice import Voice, VoiceMix
 from .voice_matching import match_voices
 
 register_components()
+
+
+class EncodedUtterances(NamedTuple):
+    """What the denoiser is conditioned on, for one batch.
+
+    Args:
+        prompt, prompt_mask: (B, Tp, D) and (B, Tp), None where no prompt is padded.
+        durations: (B, N) latent frames.
+        pitch: (B, T) Hz.
+        condition: (B, T, D).
+    """
+
+    prompt: torch.Tensor
+    prompt_mask: torch.Tensor | None
+    durations: torch.Tensor
+    pitch: torch.Tensor
+    condition: torch.Tensor
 
 
 class NaturalSpeech2Pipeline(
@@ -218,21 +236,8 @@ class NaturalSpeech2Pipeline(
         )
 
     @torch.no_grad()
-    def speak(
-        self,
-        utterances: Sequence[Utterance],
-        settings: SamplingSettings,
-        voice_matching: float = 0.0,
-        output_type: str = "np",
-    ) -> list[SpokenUtterance]:
-        """Figure 1 for one batch of utterances, from prompt and phonemes to waveforms.
-
-        Args:
-            utterances: of `plan_utterances`, with their voices.
-            settings: of `check_sampling`.
-            voice_matching: 0 to 1.
-            output_type: "latent" decodes nothing.
-        """
+    def encode_utterances(self, utterances: Sequence[Utterance]) -> EncodedUtterances:
+        """The left half of figure 1 for one batch: prompts, phonemes, durations and pitch."""
         prompt, prompt_mask = self.encode_prompt([each.voice for each in utterances])
         has_durations, has_pitch = (getattr(utterances[0], name) is not None for name in ("durations", "pitch"))
         adapted = self.encode_text(
@@ -246,30 +251,56 @@ class NaturalSpeech2Pipeline(
             pitch_range=style.ranges(utterances),
         )
         assert adapted.durations is not None and adapted.pitch is not None  # predicted where they are not given
-        frames = adapted.durations.sum(1).tolist()
+        return EncodedUtterances(prompt, prompt_mask, adapted.durations, adapted.pitch, adapted.condition)
+
+    @torch.no_grad()
+    def speak(
+        self,
+        utterances: Sequence[Utterance],
+        settings: SamplingSettings,
+        voice_matching: float = 0.0,
+        output_type: str = "np",
+        part: Part | None = None,
+    ) -> list[SpokenUtterance]:
+        """Figure 1 for one batch of utterances, from prompt and phonemes to waveforms.
+
+        Args:
+            utterances: of `plan_utterances`, with their voices.
+            settings: of `check_sampling`.
+            voice_matching: 0 to 1.
+            output_type: "latent" decodes nothing.
+            part: frames of a single utterance to make, instead of all; its durations stay those of the whole.
+        """
+        encoded = self.encode_utterances(utterances) if part is None else part.encoded
+        prompt, prompt_mask, durations, pitch, condition = encoded
+        frames, skipped = durations.sum(1).tolist(), 0
+        if part is not None:
+            frames, skipped = [part.stop - part.start], part.start
+            pitch, condition = (each[:, part.start : part.stop] for each in (pitch, condition))
         settings.count(sum(frames))
-        generators = [torch.Generator().manual_seed(each.seed) for each in utterances]
+        generators = [torch.Generator().manual_seed(each.seed + skipped) for each in utterances]
         scheduler = self.prepare_scheduler(settings)
         given = [each.latents for each in utterances]
         noise = self.prepare_latents(frames, generators, scheduler, settings.temperature, given)
-        batch = self.denoise(noise, scheduler, settings, generators, frames, adapted.condition, prompt, prompt_mask)
+        batch = self.denoise(noise, scheduler, settings, generators, frames, condition, prompt, prompt_mask)
         latents = [item[:, :length] for item, length in zip(batch, frames, strict=True)]
         if voice_matching:
             # A given melody has other statistics than the voice's speech.
             shares = [0.0 if each.has_melody else voice_matching for each in utterances]
             voices, enough = [each.voice for each in utterances], MATCHING_SECONDS * self.codec.frame_rate
             latents = match_voices(latents, voices, self._silent_latents()[:, 0], shares, enough)
-        f0 = [row[:length] for row, length in zip(adapted.pitch.float().cpu(), frames, strict=True)]
-        durations = [row[: len(each.input_ids)] for row, each in zip(adapted.durations.cpu(), utterances, strict=True)]
+        f0 = [row[:length] for row, length in zip(pitch.float().cpu(), frames, strict=True)]
+        rows = [row[: len(each.input_ids)] for row, each in zip(durations.cpu(), utterances, strict=True)]
         waveforms: Sequence[torch.Tensor | None] = [None] * len(latents)
         if output_type != "latent":
             # Latents carry a sung melody less exactly than the given F0; predicted F0 is best left to them.
-            decoded = self.decode_latents(latents, f0 if has_pitch and self.codec.takes_f0 else None)
+            has_melody = utterances[0].pitch is not None and self.codec.takes_f0
+            decoded = self.decode_latents(latents, f0 if has_melody else None)
             waveforms = [
                 self.finish_audio(waveform, settings, self._energy(each, row))
-                for waveform, each, row in zip(decoded, utterances, durations, strict=True)
+                for waveform, each, row in zip(decoded, utterances, rows, strict=True)
             ]
-        return [SpokenUtterance(*parts) for parts in zip(latents, durations, f0, waveforms, strict=True)]
+        return [SpokenUtterance(*parts) for parts in zip(latents, rows, f0, waveforms, strict=True)]
 
     @staticmethod
     def make_generator(seed: int) -> torch.Generator:

@@ -20,6 +20,7 @@ from ..text.directions import TURN_PAUSE
 from .inputs import MOST_ITEMS, check_number
 from .named_voices import NAMES, named_voices
 from .sampling import SamplingMixin
+from .streaming import StreamingMixin
 from .style import set_energy
 from .utterances import (
     JoinedUtterances,
@@ -35,7 +36,7 @@ from .voice import MOST_RECORDINGS, Voice, VoiceMix, read_mix
 MATCHING_SECONDS = 2.0
 
 
-class SpeakingMixin(SamplingMixin):
+class SpeakingMixin(StreamingMixin, SamplingMixin):
     """For a pipeline with `tokenizer`, `codec` and a method `speak` for batches of utterances."""
 
     # Attributes of the pipeline that uses this mixin.
@@ -314,14 +315,6 @@ class SpeakingMixin(SamplingMixin):
                 self.maybe_free_model_hooks()
 
         return pieces()
-
-    def stream(self, text: str, prompt_audio: AudioInput | None = None, **options: Any) -> Iterator[np.ndarray]:
-        """The audio of `sentences`, whose arguments these are.
-
-        Yields: (samples,) float32 arrays, each with the pause that follows it.
-        """
-        pieces = self.sentences(text, prompt_audio, **options)
-        return (np.asarray(piece.audios[0]) for piece in pieces)
 
     def _energy(self, utterance: Utterance, durations: Any) -> Callable[[Any], Any]:
         """What scales the waveform of an utterance, given the latent frames of its symbols (N,)."""

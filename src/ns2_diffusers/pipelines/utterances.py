@@ -373,9 +373,14 @@ def time_words(
 
 def fade(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Fade the two ends of a waveform (..., samples)."""
-    samples = min(round(FADE_SECONDS * sampling_rate), waveform.shape[-1] // 2)
-    ramp = np.linspace(0, 1, samples, dtype=waveform.dtype)
+    ramp = fade_samples(waveform.shape[-1], sampling_rate).astype(waveform.dtype)
+    samples = len(ramp)
     faded = waveform.copy()
     faded[..., :samples] *= ramp
     faded[..., waveform.shape[-1] - samples :] *= ramp[::-1]
     return faded
+
+
+def fade_samples(samples: int, sampling_rate: int) -> np.ndarray:
+    """Factors of the first samples of a waveform of so many, and in reverse of its last."""
+    return np.linspace(0, 1, min(round(FADE_SECONDS * sampling_rate), samples // 2), dtype=np.float32)

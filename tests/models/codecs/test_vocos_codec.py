@@ -316,3 +316,42 @@ def test_f0_is_for_decoders_that_take_it(codec):
     assert torch.equal(codec.decode(latents, f0=0 * f0), predicted)
     with pytest.raises(ValueError, match=r"wanted a value in Hz a latent frame, \(1, 30\)"):
         codec.decode(latents, f0=f0[:, :20])
+
+
+@pytest.mark.parametrize("frames", [1, 7, 100])
+def test_pieces_are_the_whole(codec, frames):
+    latents = torch.randn(2, 6, 40)
+    f0 = torch.where(torch.arange(40) % 5 > 0, 150.0, 0.0).expand(2, -1) if codec.takes_f0 else None
+    with torch.no_grad():
+        whole = codec.decode(latents, f0=f0)
+        pieces = list(codec.decode_in_pieces(latents, frames, f0))
+    assert len(pieces) == -(-40 // frames) and pieces[0].shape == (2, 1, min(frames, 40) * 32)
+    torch.testing.assert_close(torch.cat(pieces, -1), whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
+
+
+def test_pieces_of_a_fitted_codec_are_the_whole():
+    """The shape of examples/real_voice_codec: linear parts, filters four times a frame that ring for longer."""
+    codec = VocosCodec(
+        sampling_rate=16000,
+        hop_length=320,
+        latent_channels=12,
+        num_codebooks=2,
+        codebook_size=8,
+        encoder_config={
+            "n_fft": 1024,
+            "n_mels": 20,
+            "dim": 8,
+            "intermediate_dim": 8,
+            "num_layers": 1,
+            "linear_frames": 3,
+        },
+        backbone_config={"dim": 16, "intermediate_dim": 16, "num_layers": 2},
+        head_config={"type": "harmonic", "fine_dim": 8, "fine_layers": 2, "linear_channels": 12},
+    ).eval()
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        latents = torch.randn(1, 12, 60)
+        whole = codec.decode(latents)
+        joined = torch.cat(list(codec.decode_in_pieces(latents, 9)), -1)
+    torch.testing.assert_close(joined, whole, rtol=0, atol=1e-4 * float(whole.abs().max()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -210,12 +210,22 @@ class CodecMixin:
             ValueError: latents of another codec, F0 of another length, or for a decoder that takes none.
         """
         self._check_latents(latents)
-        inputs = {}
-        if f0 is not None:
-            self._check_f0(f0, latents)
-            inputs["f0"] = f0
+        self._check_f0(f0, latents)
+        inputs = {} if f0 is None else {"f0": f0}
         latents = apply_mask(self.denormalize_latents(latents), latent_mask)
         return self._decode(latents, latent_mask, **inputs).waveform
+
+    def decode_in_pieces(
+        self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """`decode` latents (B, C, T) `frames` at a time: waveforms (B, channels, samples), which joined are the whole.
+
+        Codecs whose decoder sees only so far make a piece when it is asked for; others make all with the first.
+
+        Args:
+            f0: as for `decode`.
+        """
+        yield from self.decode(latents, f0=f0).split(frames * self.hop_length, dim=-1)
 
     def forward(
         self,
@@ -278,6 +288,8 @@ class CodecMixin:
             )
 
     def _check_f0(self, f0, latents):
+        if f0 is None:
+            return
         if not self.takes_f0:
             raise ValueError("f0 was given to a codec whose decoder takes none: leave it out.")
         if f0.shape != (latents.shape[0], latents.shape[2]):

@@ -51,6 +51,11 @@ class ConvNeXtBackbone(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
+    @property
+    def margin(self) -> int:
+        """Frames to either side that a frame of the result depends on."""
+        return sum(module.padding[0] for module in self.modules() if isinstance(module, nn.Conv1d))  # type: ignore[misc]
+
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         hidden_states = self.norm(self.embed(apply_mask(features, mask)).transpose(1, 2)).transpose(1, 2)
         hidden_states = apply_mask(hidden_states, mask)

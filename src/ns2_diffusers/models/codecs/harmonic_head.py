@@ -106,6 +106,18 @@ class HarmonicHead(nn.Module):
             f0: (B, T) in Hz, instead of what is predicted; 0 where that is to be used.
             latents: (B, T, linear_channels) that the hidden states were made from, where there is a linear part.
         """
+        log_f0, pulses, noise = self.excite(hidden_states, mask, f0, latents)
+        waveform, log_magnitudes = self.filter(hidden_states, pulses, noise, mask, latents)
+        return HarmonicHeadOutput(waveform, log_f0, log_magnitudes)
+
+    def excite(
+        self,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        f0: torch.Tensor | None = None,
+        latents: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is filtered: log F0 (B, T), pulses (B, samples) and noise (B or 1, samples); arguments of `forward`."""
         log_f0 = self.f0(hidden_states).squeeze(-1)
         if self.linear_f0 is not None:
             log_f0 = log_f0 + self.linear_f0(latents).squeeze(-1)
@@ -113,17 +125,41 @@ class HarmonicHead(nn.Module):
         if f0 is not None:
             used = torch.where(f0 > 0, f0, used)
         pulses = self._pulses(used.clamp(self.f0_min, self.f0_max), mask)
-        noise, sample_mask = self._noise(pulses), None
+        noise = self._noise(pulses)
         if mask is not None:
             sample_mask = mask.repeat_interleave(self.hop_length, dim=1)
             pulses, noise = pulses * sample_mask, noise * sample_mask
+        return log_f0, pulses, noise
+
+    def filter(
+        self,
+        hidden_states: torch.Tensor,
+        pulses: torch.Tensor,
+        noise: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        latents: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pulses and noise of `excite` to the waveform (B, samples), and the log-magnitudes of the filters.
+
+        A stretch of frames comes out as within the whole but for `margins` frames at its two ends.
+        """
         log_magnitudes = self._log_magnitudes(hidden_states, mask, latents)
         harmonic_filter, noise_filter = self._filters(log_magnitudes, mask)
         spectrum = self._spectra(pulses) * harmonic_filter + self._spectra(noise) * noise_filter
         filtered = torch.fft.irfft(spectrum, self.n_fft, dim=1)
         waveform = overlap_add(filtered, self.fine_hop_length, self.fine_hop_length // 2)
-        waveform = waveform if sample_mask is None else waveform * sample_mask
-        return HarmonicHeadOutput(waveform, log_f0, log_magnitudes)
+        if mask is not None:
+            waveform = waveform * mask.repeat_interleave(self.hop_length, dim=1)
+        return waveform, log_magnitudes
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Frames before and after a stretch that `filter` must be given beside it."""
+        fine_per_frame = self.hop_length // self.fine_hop_length
+        # The convolutions see this far to both sides; each filter rings on for its taps.
+        seen = self.backbone.margin + 1
+        rings = -(-self.n_fft // self.fine_hop_length)
+        return -(-(seen + rings) // fine_per_frame), -(-(seen + 1) // fine_per_frame)
 
     @torch.no_grad()
     def _pulses(self, f0: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -131,8 +167,7 @@ class HarmonicHead(nn.Module):
         if mask is not None:
             # The last frame of a clip extends to its end, independent of padding.
             f0 = torch.where(mask, f0, f0.gather(1, mask.sum(1, keepdim=True).clamp(min=1) - 1))
-        samples = f0.shape[1] * self.hop_length
-        f0 = nn.functional.interpolate(f0.unsqueeze(1), size=samples, mode="linear").squeeze(1)
+        f0 = interpolate_frames(f0, self.hop_length)
         phase = accumulate_phase(f0, self.sampling_rate)
         harmonics = (self.sampling_rate / 2 / f0).floor()
         # Dirichlet's kernel is their sum; in the middle of a pulse both its sines vanish.
@@ -173,6 +208,20 @@ class HarmonicHead(nn.Module):
         frames = nn.functional.pad(waveform, (hop // 2, hop // 2)).unfold(1, 2 * hop, hop)
         window = torch.hann_window(2 * hop, device=waveform.device)
         return torch.fft.rfft(frames * window, self.n_fft, dim=2).transpose(1, 2)
+
+
+def interpolate_frames(values: torch.Tensor, hop_length: int) -> torch.Tensor:
+    """(B, T) → (B, T * hop_length), linearly between the middles of frames, constant beyond the outermost.
+
+    A sample comes out the same to the last bit wherever in a sequence its frames are, and in NumPy.
+    """
+    places = (torch.arange(hop_length, device=values.device, dtype=values.dtype) + 0.5) / hop_length
+    before = torch.cat([values[:, :1], values[:, :-1]], dim=1).unsqueeze(-1)
+    after = torch.cat([values[:, 1:], values[:, -1:]], dim=1).unsqueeze(-1)
+    middle = values.unsqueeze(-1)
+    rising = middle + (after - middle) * (places - 0.5)
+    falling = before + (middle - before) * (places + 0.5)
+    return torch.where(places < 0.5, falling, rising).flatten(1)
 
 
 def accumulate_phase(f0: torch.Tensor, sampling_rate: int) -> torch.Tensor:

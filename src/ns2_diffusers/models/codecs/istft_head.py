@@ -37,6 +37,12 @@ class ISTFTHead(nn.Module):
             magnitude = magnitude * mask.unsqueeze(1)
         return self._istft(torch.polar(magnitude, phase), mask)
 
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Frames before and after a stretch whose windows reach into it."""
+        reach = -(-(self.n_fft - self.hop_length) // (2 * self.hop_length))
+        return reach, reach
+
     def _istft(self, spectrum: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         batch, _, frames = spectrum.shape
         window = torch.hann_window(self.n_fft, device=spectrum.device).view(1, -1, 1)

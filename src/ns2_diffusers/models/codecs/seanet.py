@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
-from transformers import EncodecConfig
-from transformers.models.encodec import modeling_encodec
 
 
 class WeightNormConv1d(nn.Conv1d):
@@ -96,6 +94,10 @@ def build_seanet(part: str, **settings: Any) -> nn.Module:
     if settings["lstm"] < 1:
         raise ValueError(f"EnCodec has at least one LSTM layer, got lstm_layers={settings['lstm']}.")
     settings["true_skip"] = not settings["true_skip"]
+    # transformers' models take seconds to import.
+    from transformers import EncodecConfig
+    from transformers.models.encodec import modeling_encodec
+
     classes = {"encoder": modeling_encodec.EncodecEncoder, "decoder": modeling_encodec.EncodecDecoder}
     made = classes[part](EncodecConfig(**{SETTINGS[name]: value for name, value in settings.items()}))
     for conv in list(made.modules()):
@@ -170,6 +172,8 @@ def encode_in_chunks(
 
 def _run_with_past(module, hidden_states, past):
     """One module on the next piece; `past` keeps what it must remember."""
+    from transformers.models.encodec import modeling_encodec
+
     if isinstance(module, modeling_encodec.EncodecResnetBlock):
         shortcut = _run_with_past(module.shortcut, hidden_states, past)
         for layer in module.block:

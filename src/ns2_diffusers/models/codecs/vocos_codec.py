@@ -14,6 +14,7 @@ from torch import nn
 from ...audio.mel import LogMelSpectrogram
 from ..compact_weights import CompactModelMixin
 from ..lora import LoraModelMixin
+from ..offloading import runs_like_forward
 from .codec import CodecMixin, DecoderOutput, apply_mask
 from .convnext import ConvNeXtBackbone
 from .harmonic_head import HarmonicHead
@@ -296,3 +297,43 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
             output = self.head(hidden_states, latent_mask, f0, latents.to(self.dtype).transpose(1, 2))
         waveform = output.waveform.unsqueeze(1).to(latents.dtype)
         return DecoderOutput(waveform, output.log_f0, output.log_magnitudes)
+
+    def decode_in_pieces(self, latents, frames, f0=None):
+        """See `CodecMixin.decode_in_pieces`.
+
+        The backbone runs at once, and the head, which makes the samples, over a stretch of its frames at a time.
+        """
+        self._check_latents(latents)
+        self._check_f0(f0, latents)
+        states = self._begin_pieces(latents, f0)
+        for start in range(0, latents.shape[2], frames):
+            yield self._decode_piece(states, start, min(start + frames, latents.shape[2])).to(latents.dtype)
+
+    @runs_like_forward
+    def _begin_pieces(self, latents, f0):
+        """Hidden states (B, T, dim), and of a harmonic head raw latents (B, T, C), pulses and noise."""
+        raw = self.denormalize_latents(latents).to(self.dtype)
+        with torch.autocast(latents.device.type, enabled=False):
+            hidden_states = self.backbone(raw).to(self.dtype)
+            if not self.takes_f0:
+                return (hidden_states,)
+            raw = raw.transpose(1, 2)
+            _, pulses, noise = self.head.excite(hidden_states, None, f0, raw)
+            # Phase is of the whole, so that it goes on from piece to piece.
+            return hidden_states, raw, pulses, noise
+
+    @runs_like_forward
+    def _decode_piece(self, states, start, end):
+        before, after = self.head.margins
+        first = max(0, start - before)
+        hidden_states = states[0][:, first : end + after]
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            if len(states) == 1:
+                waveform = self.head(hidden_states)
+            else:
+                raw = states[1][:, first : end + after]
+                within = slice(first * self.hop_length, (end + after) * self.hop_length)
+                pulses, noise = (each[:, within] for each in states[2:])
+                waveform, _ = self.head.filter(hidden_states, pulses, noise, latents=raw)
+        skip = (start - first) * self.hop_length
+        return waveform[:, skip : skip + (end - start) * self.hop_length].unsqueeze(1)

@@ -1,0 +1,256 @@
+"""Speech that is heard while it is made: pieces of sentences, and texts that are still being written.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..arrays import as_array
+from ..audio.finishing import StreamingLimiter
+from ..audio.loading import AudioInput
+from ..text.sentences import pause_after, split_sentences
+from .inputs import check_number
+from .sampling import SamplingSettings
+from .utterances import SpokenUtterance, Utterance, fade_samples
+
+# A first clause and what follows it last at least this long, and are parted by a pause of this long.
+LEAST_CLAUSE, LEAST_PAUSE = 0.7, 0.06
+SAMPLING = ("num_inference_steps", "timesteps", "sigmas", "guidance_scale", "temperature", "eta")
+FINISHING = ("limiter", "loudness", "watermark")
+LIMITS = ("voice_matching", "max_batch_size", "max_seconds")
+
+
+@dataclass
+class Part:
+    """Some latent frames of one sentence, whose prosody was planned for all of it.
+
+    Args:
+        encoded: of `encode_utterances`, for the whole sentence.
+        start, stop: frames.
+    """
+
+    encoded: Any
+    start: int
+    stop: int
+
+
+class StreamingMixin:
+    """`stream` for a pipeline with the methods of `SpeakingMixin`."""
+
+    # Attributes of the pipeline that uses this mixin.
+    codec: Any
+    config: Any
+    sampling_rate: Any
+    check_sampling: Callable[..., SamplingSettings]
+    check_inputs: Callable[..., None]
+    sentences: Callable[..., Iterator[Any]]
+    plan: Callable[..., list[Utterance]]
+    speak: Callable[..., list[SpokenUtterance]]
+    load_voice: Callable[..., Any]
+    encode_voice: Callable[..., Any]
+    encode_utterances: Callable[..., Any]
+    decode_in_pieces: Callable[..., Iterator[np.ndarray]]
+    maybe_free_model_hooks: Callable[[], None]
+
+    def stream(
+        self,
+        text: str | Iterable[str],
+        prompt_audio: AudioInput | None = None,
+        *,
+        chunk_seconds: float | None = None,
+        first_clause: bool = False,
+        **options: Any,
+    ) -> Iterator[np.ndarray]:
+        """Speak one text while it is made; the pieces put together are what `__call__` returns.
+
+        Args:
+            text: a text, or an iterable of its pieces, such as the words of a language model as they come: a sentence
+                is spoken once it is certain where it ends. SSML is spoken when all of it is there.
+            chunk_seconds: seconds of audio in a piece; a sentence each when None. A sentence is generated as a whole
+                and its samples are made piece by piece. Not with `loudness` and `watermark`, which need whole
+                sentences; sentences with `energy` or emphasis come as a whole.
+            first_clause: speak the first sentence up to a pause within it by itself, with prosody planned for the
+                whole sentence, so that the first sound comes sooner. The speech is then another than that of
+                `__call__`.
+            options: of `sentences`.
+
+        Yields: (samples,) float32 arrays, each with the pause that follows it.
+
+        Raises:
+            TypeError, ValueError: bad input, at once; of a text in pieces, when the piece is reached.
+        """
+        if isinstance(text, str) and chunk_seconds is None and not first_clause:
+            pieces = self.sentences(text, prompt_audio, **options)
+            return (np.asarray(piece.audios[0]) for piece in pieces)
+        if not isinstance(first_clause, bool):
+            raise TypeError(f"first_clause is {first_clause!r}; wanted True or False.")
+        if chunk_seconds is not None:
+            check_number("chunk_seconds", chunk_seconds, "seconds above 0", above=0.0)
+            if options.get("loudness") is not None or options.get("watermark"):
+                raise ValueError(
+                    "loudness and watermark need whole sentences: leave chunk_seconds out, or leave them out."
+                )
+        settings = self.check_sampling(**{name: options.pop(name) for name in SAMPLING + FINISHING if name in options})
+        matching, batch, seconds = (options.pop(name, None) for name in LIMITS)
+        self.check_inputs(None, None, 1, matching, batch, seconds)
+        settings.frames_left = math.inf if seconds is None else seconds * self.codec.frame_rate
+        matching = self.config.default_voice_matching if matching is None else matching
+        if isinstance(text, str):
+            utterances: Iterator[Utterance] = iter(self.plan(text, prompt_audio, **options))
+        else:
+            utterances = self._plan_as_it_comes(text, prompt_audio, **options)
+        return self._stream(utterances, settings, matching, chunk_seconds, first_clause)
+
+    def _stream(
+        self,
+        utterances: Iterator[Utterance],
+        settings: SamplingSettings,
+        matching: float,
+        chunk_seconds: float | None,
+        first_clause: bool,
+    ) -> Iterator[np.ndarray]:
+        try:
+            for utterance in utterances:
+                # Energy and emphasis need whole sentences.
+                is_plain = utterance.energy == 1 and utterance.emphasis is None
+                seconds = chunk_seconds if is_plain else None
+                for whose, part in self._parts(utterance) if first_clause and is_plain else [(utterance, None)]:
+                    if settings.interrupted:
+                        return
+                    yield from self._speak_in_chunks(whose, part, settings, matching, seconds)
+                first_clause = False
+        finally:
+            self.maybe_free_model_hooks()
+
+    def _parts(self, utterance: Utterance) -> Iterator[tuple[Utterance, Part | None]]:
+        """An utterance as its first clause and the rest, or whole."""
+        encoded = self.encode_utterances([utterance])
+        durations = as_array(encoded.durations)[0, : len(utterance.input_ids)]
+        total = int(durations.sum())
+        cut = first_pause(utterance, durations, self.codec.frame_rate)
+        if cut is None:
+            yield utterance, Part(encoded, 0, total)
+            return
+        yield replace(utterance, pause=0), Part(encoded, 0, cut)
+        yield replace(utterance, lead=0), Part(encoded, cut, total)
+
+    def _speak_in_chunks(
+        self,
+        utterance: Utterance,
+        part: Part | None,
+        settings: SamplingSettings,
+        matching: float,
+        chunk_seconds: float | None,
+    ) -> Iterator[np.ndarray]:
+        """What an utterance, or part of it, sounds like, with the silence around it."""
+        hop = self.codec.hop_length
+        if chunk_seconds is None:
+            waveform = as_array(self.speak([utterance], settings, matching, part=part)[0].waveform)
+            pieces: Iterator[np.ndarray] = iter([waveform])
+            samples = waveform.shape[-1]
+        else:
+            spoken = self.speak([utterance], settings, matching, output_type="latent", part=part)[0]
+            frames = max(1, round(chunk_seconds * self.codec.frame_rate))
+            melody = spoken.f0 if utterance.pitch is not None and self.codec.takes_f0 else None
+            pieces = self.decode_in_pieces(spoken.latents, frames, melody)
+            samples = spoken.latents.shape[1] * hop
+        limiter = StreamingLimiter(self.sampling_rate) if settings.limiter and chunk_seconds is not None else None
+        if utterance.lead:
+            yield np.zeros(utterance.lead * hop, np.float32)
+        ramp, made, out = fade_samples(samples, self.sampling_rate), 0, 0
+        for piece in pieces:
+            made += piece.shape[-1]
+            if limiter is not None:
+                piece = limiter(piece, made == samples)
+            piece = fade_piece(piece, out, samples, ramp)
+            out += piece.shape[-1]
+            if out == samples:
+                piece = np.pad(piece, (0, utterance.pause * hop))
+            if piece.shape[-1]:
+                yield piece
+
+    def _plan_as_it_comes(
+        self, pieces: Iterable[str], prompt_audio: AudioInput | None, **options: Any
+    ) -> Iterator[Utterance]:
+        """The utterances of a text in pieces, each as soon as its sentence is certain."""
+        if isinstance(pieces, (bytes, bytearray)) or not isinstance(pieces, Iterable):
+            raise TypeError(f"text is a {type(pieces).__name__}; wanted a str, or an iterable of str.")
+        inspect.signature(self.plan).bind("", **options)  # an unknown option is a TypeError
+        voice = options.pop("voice", None)
+        if isinstance(voice, dict):
+            raise ValueError("a script of several speakers is one text: join its pieces before it is spoken.")
+        rate, limit = options.pop("prompt_sampling_rate", None), options.pop("max_characters", None)
+        self.check_inputs(prompt_audio, voice, 1, None, None)
+        if prompt_audio is not None:
+            voice = self.encode_voice(prompt_audio, rate)
+        elif voice is not None:
+            voice = self.load_voice(voice, rate)
+        longest = options.get("max_sentence_length", 200)
+        return self._certain_utterances(pieces, longest, limit, voice=voice, **options)
+
+    def _certain_utterances(
+        self, pieces: Iterable[str], longest: int, limit: int | None, **options: Any
+    ) -> Iterator[Utterance]:
+        waiting, read, spoken = "", 0, False
+        for piece in pieces:
+            if not isinstance(piece, str):
+                raise TypeError(f"the text has a {type(piece).__name__} among its pieces; wanted str.")
+            waiting, read = waiting + piece, read + len(piece)
+            if limit is not None and read > limit:
+                raise ValueError(f"there are {read} characters to speak and max_characters is {limit}.")
+            certain = certain_sentences(waiting, longest)
+            if not any(character.isalnum() for character in certain):
+                continue
+            utterances = self.plan(certain, **options)
+            waiting, spoken = waiting[len(certain) :], True
+            # A pause that is asked for is the lead of what follows.
+            if not waiting.lstrip().startswith("["):
+                utterances[-1].pause += round(pause_after(certain) * self.codec.frame_rate)
+            yield from utterances
+        if not spoken or any(character.isalnum() for character in waiting):
+            yield from self.plan(waiting, **options)
+
+
+def certain_sentences(text: str, longest: int) -> str:
+    """The beginning of a text whose sentences stay as they are whatever follows; nothing of SSML."""
+    if text.lstrip().startswith("<"):
+        return ""
+    # A word may go on.
+    known = text[: max(text.rfind(" "), text.rfind("\n")) + 1]
+    # A sentence that is too long is cut by its length, of which more may come.
+    sentences = split_sentences(known, len(known) + 1)
+    if len(sentences) == 1 and len(known) > 2 * longest:
+        sentences = split_sentences(known, longest)
+    follows = any(character.isalnum() for character in sentences[-1]) if sentences else False
+    return "".join(sentences[:-1]) if follows else ""
+
+
+def first_pause(utterance: Utterance, durations: np.ndarray, frame_rate: float) -> int | None:
+    """The latent frame amid the first pause between words that parts a sentence into two clauses, or None."""
+    ends = durations.cumsum()
+    for word, following in zip(utterance.words, utterance.words[1:], strict=False):
+        begin, end = int(ends[word.last - 1]), int(ends[following.first - 1])
+        cut = (begin + end) // 2
+        is_long = min(cut, int(ends[-1]) - cut) >= LEAST_CLAUSE * frame_rate
+        if is_long and end - begin >= LEAST_PAUSE * frame_rate:
+            return cut
+    return None
+
+
+def fade_piece(piece: np.ndarray, start: int, samples: int, ramp: np.ndarray) -> np.ndarray:
+    """Fade what a piece (n,) has of the two ends of a waveform of so many samples, of which it begins at `start`."""
+    places = np.arange(start, start + piece.shape[-1])
+    if len(ramp):
+        rising, falling = places < len(ramp), places >= samples - len(ramp)
+        piece = piece.copy()
+        piece[rising] *= ramp[places[rising]]
+        piece[falling] *= ramp[samples - 1 - places[falling]]
+    return piece
