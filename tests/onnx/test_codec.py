@@ -34,7 +34,7 @@ def test_interpolation_is_that_of_torch():
 
 
 @pytest.mark.parametrize("head", ["harmonic", "istft"])
-def test_pieces_are_the_whole(harmonic_codec, istft_codec, head):
+def test_pieces_are_the_whole(harmonic_codec, istft_codec, head, monkeypatch):
     original = harmonic_codec if head == "harmonic" else istft_codec
     graphs = export.codec_graphs(copy.deepcopy(original), torch.export.Dim("batch"))
 
@@ -51,6 +51,14 @@ def test_pieces_are_the_whole(harmonic_codec, istft_codec, head):
     f0 = np.where(np.arange(61) % 7, 150, 0).astype(np.float32)[None] if codec.takes_f0 else None
     whole = codec.decode(latents, np.ones((1, 61), bool), f0)
     assert sum(margins) <= 14
+    monkeypatch.setattr("ns2_diffusers.onnx.codec.PIECE_FRAMES", 13)
+    several = np.concatenate([latents, latents])
+    mask = np.arange(61) < np.array([[61], [40]])
+    decoded = codec.decode(several, mask, None if f0 is None else np.concatenate([f0, f0]))
+    assert not decoded[1, 40 * 320 :].any()
+    np.testing.assert_allclose(decoded[0], whole[0], rtol=0, atol=1e-4 * np.abs(whole).max())
+    alone = codec.decode(latents[..., :40], mask[1:, :40], None if f0 is None else f0[:, :40])
+    np.testing.assert_allclose(decoded[1, : 40 * 320], alone[0], rtol=0, atol=1e-4 * np.abs(whole).max())
     for frames in (1, 25, 100):
         pieces = list(codec.decode_in_pieces(latents, frames, f0))
         assert len(pieces) == -(-61 // frames)

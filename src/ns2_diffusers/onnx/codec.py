@@ -10,6 +10,9 @@ import numpy as np
 
 from .noise import generator_of, randn
 
+# Latent frames whose samples are made at once: more would only take more memory.
+PIECE_FRAMES = 200
+
 
 class OnnxCodec:
     """The methods of a codec that a pipeline uses.
@@ -29,8 +32,7 @@ class OnnxCodec:
         self.fingerprint: str = settings["fingerprint"]
         self.silence = np.asarray(settings["silence"], np.float32)[:, None]
         self.f0_range: tuple[float, float] | None = settings["f0_range"]
-        # Exports of before there were margins hear the whole.
-        self._margins: tuple[int, int] = settings.get("margins", (2**30, 2**30))
+        self._margins: tuple[int, int] = settings["margins"]
         self._run = run
         self._noise = np.zeros(0, np.float32)
 
@@ -55,19 +57,20 @@ class OnnxCodec:
         Args:
             f0: (B, T) Hz to speak at, 0 where the latents shall say it; for codecs with `takes_f0`.
         """
-        if self.f0_range is None:
-            return self._run("codec_decoder", latents=latents, mask=mask)[0]
-        return self._run("codec_synthesis", **self._excite(latents, mask, f0), mask=mask)[0]
+        return np.concatenate(list(self._pieces(latents, mask, PIECE_FRAMES, f0)), axis=1)
 
     def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """`decode` latents (B, C, T) `frames` at a time: waveforms (B, samples), which joined are the whole."""
-        count = latents.shape[2]
-        mask = np.ones((len(latents), count), bool)
+        return self._pieces(latents, np.ones((len(latents), latents.shape[2]), bool), frames, f0)
+
+    def _pieces(
+        self, latents: np.ndarray, mask: np.ndarray, frames: int, f0: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
         # Phase is of the whole, so that it goes on from piece to piece.
         states = {"latents": latents.transpose(0, 2, 1)} if self.f0_range is None else self._excite(latents, mask, f0)
         before, after = self._margins
-        for start in range(0, count, frames):
-            first, end = max(0, start - before), min(start + frames, count)
+        for start in range(0, mask.shape[1], frames):
+            first, end = max(0, start - before), min(start + frames, mask.shape[1])
             part = {name: each[..., first : end + after, :] for name, each in states.items()}
             within = mask[:, first : end + after]
             if self.f0_range is None:

@@ -146,6 +146,8 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
             options.log_severity_level = 3
             # Threads of one graph that wait actively keep those of the next from the processor.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            # An arena keeps what the longest sentence took, for each graph.
+            options.enable_cpu_mem_arena = False
         sessions = {
             path.parent.name: runtime.InferenceSession(path, options, providers=list(providers))
             for path in sorted(folder.glob("*/model.onnx"))
@@ -230,6 +232,8 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
 
     def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[np.ndarray, np.ndarray]:
         """Prompt states (B, Tp, D) of voices and their mask (B, Tp); as `NaturalSpeech2Pipeline.encode_prompt`."""
+        if len(voices) > 1 and all(voice is voices[0] for voice in voices):
+            return tuple(each.repeat(len(voices), axis=0) for each in self.encode_prompt(voices[:1]))  # type: ignore
         heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
         recordings = [voice.heard(heard) for voice in voices]
         latents, mask = pad([np.asarray(each).T.astype(np.float32) for own in recordings for each in own])

@@ -158,6 +158,13 @@ class NaturalSpeech2Pipeline(
         self.maybe_free_model_hooks()
         return latents[0].float().cpu()
 
+    def _codec_state(self) -> Any:
+        weights = [*self.codec.parameters(), *self.codec.buffers()]
+        if any(each.is_meta or each.is_inference() for each in weights):
+            return None
+        # Torch counts changes in place; those through `.data` make other tensors, but for changes of `.data` itself.
+        return tuple((each.data_ptr(), each._version, each.dtype) for each in weights), id(self.codec)
+
     def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Prompt states of voices (the speech prompt encoder, section 3.3).
 
@@ -168,6 +175,9 @@ class NaturalSpeech2Pipeline(
 
         Returns: (B, Tp, D), and their mask (B, Tp), None where all are equally long.
         """
+        if len(voices) > 1 and all(voice is voices[0] for voice in voices):
+            states, mask = self.encode_prompt(voices[:1])
+            return states.expand(len(voices), -1, -1), None if mask is None else mask.expand(len(voices), -1)
         heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
         recordings = [voice.heard(heard) for voice in voices]
         latents, mask = pad_batch([each.T for own in recordings for each in own])

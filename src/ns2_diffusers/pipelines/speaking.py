@@ -19,6 +19,7 @@ from ..audio.loading import AudioInput
 from ..text.directions import TURN_PAUSE
 from .inputs import MOST_ITEMS, check_number
 from .named_voices import NAMES, named_voices
+from .recordings import Recent, content_key
 from .sampling import SamplingMixin
 from .streaming import StreamingMixin
 from .style import set_energy
@@ -34,6 +35,8 @@ from .voice import MOST_RECORDINGS, Voice, VoiceMix, read_mix
 
 # Utterances shorter than this are matched to the voice less far.
 MATCHING_SECONDS = 2.0
+# Latents of so many recordings are kept.
+RECENT_RECORDINGS = 16
 
 
 class SpeakingMixin(StreamingMixin, SamplingMixin):
@@ -359,12 +362,27 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         given = prompt_audio if isinstance(prompt_audio, list) else [prompt_audio]
         if not 0 < len(given) <= MOST_RECORDINGS:
             raise ValueError(f"{len(given)} recordings were given for a voice; wanted 1 to {MOST_RECORDINGS}.")
-        latents = [self._encode_recording(audio, prompt_sampling_rate) for audio in given]
+        latents = [self._latents_of(audio, prompt_sampling_rate) for audio in given]
         lengths = tuple(each.shape[1] for each in latents)
         if len(latents) == 1:
             return Voice(latents[0], self.codec.fingerprint)
         joined = np.concatenate([as_array(each) for each in latents], axis=1)
         return Voice(like(joined, latents[0]), self.codec.fingerprint, lengths)
+
+    def _latents_of(self, audio: AudioInput, sampling_rate: int | None) -> Any:
+        """Quantised latents (C, T) of a recording; of one that was encoded lately, those of then."""
+        state, content = self._codec_state(), content_key(audio, sampling_rate)
+        if state is None or content is None:
+            return self._encode_recording(audio, sampling_rate)
+        recent = self.__dict__.setdefault("_recent_recordings", Recent(RECENT_RECORDINGS))
+        limits = (self.config.max_voice_seconds, self.config.max_prompt_seconds, self.config.min_prompt_seconds)
+        latents = recent.get((content, state, limits), lambda: self._encode_recording(audio, sampling_rate))
+        # A copy, which its owner may change.
+        return like(as_array(latents).copy(), latents)
+
+    def _codec_state(self) -> Any:
+        """What changes with the codec's weights, to tell whether latents of then are those of now; None if unknown."""
+        return ()
 
     def load_voice(self, voice: Any, prompt_sampling_rate: int | None = None) -> Voice | VoiceMix:
         """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording.

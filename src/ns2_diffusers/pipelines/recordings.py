@@ -1,0 +1,55 @@
+"""What recordings were encoded as before, found by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from ..arrays import as_array, is_tensor
+
+# Larger files are encoded each time, as reading them takes as long.
+MOST_BYTES = 2**25
+
+
+class Recent:
+    """Results by key, the most recently used so many of them. Threads may share it."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self._results: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The result of a key, made where it is not known."""
+        result = self._results.pop(key, None)
+        result = make() if result is None else result
+        self._results[key] = result
+        # Another thread may change it meanwhile.
+        with suppress(RuntimeError, StopIteration):
+            while len(self._results) > self.size:
+                self._results.pop(next(iter(self._results)), None)
+        return result
+
+
+def content_key(audio: Any, sampling_rate: int | None) -> bytes | None:
+    """A digest of a recording by its samples or the bytes of its file; None of what is neither, or too large."""
+    rate = sampling_rate
+    if isinstance(audio, tuple) and len(audio) == 2:
+        rate, audio = audio
+    if isinstance(audio, (str, os.PathLike)):
+        if not os.path.isfile(audio) or os.path.getsize(audio) > MOST_BYTES:
+            return None
+        with open(audio, "rb") as file:
+            content, form = file.read(), f"file {os.path.splitext(os.fspath(audio))[1]!r}"
+    elif isinstance(audio, np.ndarray) or is_tensor(audio):
+        array = as_array(audio)
+        if array.dtype.kind not in "biuf" or array.nbytes > MOST_BYTES:
+            return None
+        content, form = array.tobytes(), f"{array.dtype} {array.shape}"
+    else:
+        return None
+    return hashlib.sha256(f"{form} {rate!r} ".encode() + content).digest()
