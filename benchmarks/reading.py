@@ -221,9 +221,9 @@ def phonemizers() -> dict:
         return G2P()
 
     def misaki():
-        from misaki import en
+        from misaki import en, espeak
 
-        g2p = en.G2P(trf=False, british=False, fallback=None)
+        g2p = en.G2P(trf=False, british=False, fallback=espeak.EspeakFallback(british=False))
         return lambda text: g2p(text)[0]
 
     def espeak():
@@ -285,7 +285,10 @@ def score_homographs(folder: Path, verbose: bool) -> tuple[int, int, dict]:
             data = sentence.encode()
             start = len(data[: int(row["start"])].decode(errors="ignore"))
             words = explain(sentence, "english", "en-us", emoji="skip")
-            word = next((w for w in words if w.start <= start < w.end), None)
+            within = [w for w in words if w.start <= start < w.end]
+            # "15-minute" is several words.
+            named = [w for w in within if w.spoken.lower() == row["homograph"]]
+            word = next(iter(named or within), None)
             total += 1
             sound = word.phonemes if word else ""
             guess = min(options, key=lambda w: _distance(_plain(sound), _plain_ipa(wordids[w]["pronunciation"])))

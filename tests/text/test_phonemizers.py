@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ns2_diffusers.text import phonemizers
 from ns2_diffusers.text.phonemizers import phonemize
 
 try:
@@ -125,8 +126,6 @@ def test_unknown_backend_and_language():
 
 
 def test_espeak_missing_says_what_to_install(monkeypatch):
-    from ns2_diffusers.text import phonemizers
-
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     phonemizers._espeak_backend.cache_clear()
     with pytest.raises(ImportError, match=r'pip install "ns2-diffusers\[espeak\]"'):
@@ -173,8 +172,6 @@ def test_hibari_missing_says_what_to_install():
 
 
 def test_a_misaki_that_is_missing_says_what_to_install(monkeypatch):
-    from ns2_diffusers.text import phonemizers
-
     monkeypatch.setitem(sys.modules, "misaki", None)
     phonemizers._misaki_g2p.cache_clear()
     with pytest.raises(ImportError, match=r'pip install "ns2-diffusers\[misaki\]"'):
@@ -182,8 +179,6 @@ def test_a_misaki_that_is_missing_says_what_to_install(monkeypatch):
 
 
 def test_a_normalizer_that_is_missing_says_what_to_install(monkeypatch):
-    from ns2_diffusers.text import phonemizers
-
     monkeypatch.setitem(sys.modules, "nemo_text_processing", None)
     monkeypatch.setitem(sys.modules, "nemo_text_processing.text_normalization.normalize", None)
     phonemizers._nemo.cache_clear()
@@ -240,3 +235,39 @@ def test_espeak_names_a_language_it_does_not_know():
 @needs_espeak
 def test_espeak_english_does_not_spell_out_other_scripts():
     assert phonemize("Hi 東京!", "espeak", "en-us") == ("hˈI!", ["東", "京"])
+
+
+def test_words_keep_their_place_where_an_apostrophe_is_left_out():
+    words = phonemizers.explain(".NET6'2\" C# a) end", "english", "en-us")
+    assert [word.written for word in words if word.spoken in ("sharp", "a", "end")] == ["C#", "a", "end"]
+
+
+def test_a_letter_with_an_accent_is_spelled_by_its_base():
+    spelled = {word.spoken: word.phonemes for word in phonemizers.explain("H2OŁódź", "english", "en-us")}
+    assert spelled["Ź"] == "zˈi"
+    assert spelled["ŁÓ"] == "ˌɛlˈO"
+
+
+class FakeNemo:
+    def normalize(self, text, punct_post_process):
+        assert punct_post_process
+        return text.replace("$5", "five dollars").replace("\n", " ").replace(" 3.", " three.")
+
+
+def test_words_of_nemo_are_traced_to_the_text(monkeypatch):
+    monkeypatch.setattr(phonemizers, "_nemo", FakeNemo)
+    words = phonemizers.explain(
+        "Ann paid $5 (cash)\nto [Bob](/bˈɑb/) on page 3.", "english", "en-us", normalizer="nemo"
+    )
+    assert [(word.written, word.spoken, word.rule) for word in words if word.source != "silent"] == [
+        ("Ann", "Ann", None),
+        ("paid", "paid", None),
+        ("$5", "five", "nemo"),
+        ("$5", "dollars", "nemo"),
+        ("cash", "cash", None),
+        ("to", "to", None),
+        ("[Bob](/bˈɑb/)", "Zoquaao", None),
+        ("on", "on", None),
+        ("page", "page", None),
+        ("3", "three", "nemo"),
+    ]

@@ -135,6 +135,9 @@ PIECES = (
 ).split(" ")
 
 
+COUNTS = [1500, pytest.param(100_000, marks=pytest.mark.slow)]
+
+
 def mixtures(count, seed):
     generator = random.Random(seed)
     for _ in range(count):
@@ -142,27 +145,28 @@ def mixtures(count, seed):
         yield "".join(piece + generator.choice(["", " ", " ", " "]) for piece in pieces)
 
 
-def test_random_mixtures_leave_no_token_silent():
+@pytest.mark.parametrize("count", COUNTS)
+def test_random_mixtures_leave_no_token_silent(count):
     """Whatever has a letter or a digit is heard, and every word can be traced to where it is written."""
-    for text in mixtures(1500, seed=22):
-        position = 0
-        for word in explain(text, "english", "en-us"):
+    for text in mixtures(count, seed=22):
+        position, read_words = 0, explain(text, "english", "en-us")
+        for word in read_words:
             assert 0 <= word.start <= word.end <= len(text), text
             assert word.written == text[word.start : word.end], text
             assert word.start >= position or word.rule is not None, text
             position = max(position, word.start)
             if any(c.isalnum() for c in word.spoken):
                 assert any(c.isalpha() for c in word.phonemes) or word.spoken in ("'s", "'"), (text, word)
-        heard = covered(text)
+        heard = covered(text, read_words)
         for token in re.finditer(r"[^\W_]+", text):
             if token[0].isascii():
                 assert any(heard[token.start() : token.end()]), (text, token[0])
 
 
-def covered(text):
+def covered(text, read_words):
     """For each character: is it part of what a word was read from, or of a reference that is passed over?"""
     heard = [False] * len(text)
-    for word in explain(text, "english", "en-us"):
+    for word in read_words:
         if word.source != "silent":
             heard[word.start : word.end] = [True] * (word.end - word.start)
     for note in re.finditer(r"\[\d+\]", text):
@@ -170,9 +174,10 @@ def covered(text):
     return heard
 
 
-def test_random_mixtures_raise_nothing_else():
+@pytest.mark.parametrize("count", COUNTS)
+def test_random_mixtures_raise_nothing_else(count):
     tokenizer = NaturalSpeech2Tokenizer(unknown="drop")
-    for text in mixtures(1500, seed=23):
+    for text in mixtures(count, seed=23):
         try:
             tokenizer.phonemize(text)
         except ValueError as error:

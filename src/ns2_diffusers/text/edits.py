@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,26 @@ class Edit:
     end: int
     text: str
     rule: str
+
+
+_PIECE = re.compile(r"[^\W_]+|[^\w\s]|_")
+
+
+def edits_between(before: str, after: str, rule: str) -> list[Edit]:
+    """Edits that turn the words and signs of one text into those of another; white space stays where words do."""
+    old, new = (list(_PIECE.finditer(text)) for text in (before, after))
+    matcher = SequenceMatcher(None, [piece[0] for piece in old], [piece[0] for piece in new], autojunk=False)
+    edits = []
+    for kind, i, j, k, m in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        start = old[i].start() if i < len(old) else len(before)
+        end = old[j - 1].end() if j > i else start
+        words = after[new[k].start() : new[m - 1].end()] if m > k else ""
+        if kind == "insert":
+            words = f" {words} "
+        edits.append(Edit(start, end, words, rule))
+    return edits
 
 
 class EditedText:

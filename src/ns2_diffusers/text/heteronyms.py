@@ -188,12 +188,21 @@ _NAMES = {"Nestle": ("nˈɛsli", "nˈɛsli"), "Ravel": ("ɹəvˈɛl", "ɹəvˈɛ
 _SENTENCE_END = frozenset(".!?…")
 
 
+_CORRELATED = frozenset("with well to closely positively negatively strongly directly highly".split())
+
+
 def _by_noun_or_verb(tokens, index):
     """0 for a noun or adjective, 1 for a verb: by the word before, else by the tagger."""
     token = tokens[index]
     before = tokens[index - 1].text.lower() if index else ""
     after = tokens[index + 1].text.lower() if index + 1 < len(tokens) else ""
     if before in _VERB_BEFORE:
+        return 1
+    if token.text.lower() == "correlate" and (after in _CORRELATED or before.endswith("ly")):
+        return 1
+    if token.text.lower() == "decrease" and (
+        after.endswith("ly") or token.tag.startswith("VB") and before in ("and", "or")
+    ):
         return 1
     if token.text.lower() == "confines":
         return 0 if before in ("the", "these", "narrow", "within", "its", "their") else 1

@@ -61,7 +61,7 @@ class Normalized:
         """The rule that wrote the character at `position` of `text`; None if it stands as it was written."""
         for name, step in reversed(self.steps):
             edit = step.edit_at(position)
-            if edit is not None and name == "classes":
+            if edit is not None and name in ("classes", "rewritten"):
                 return edit.rule
             position = step.source_span(position, position + 1)[0]
         return None
@@ -81,6 +81,7 @@ def normalize(
     known: Callable[[str], bool] = _no_lexicon,
     acronym: Callable[[str], bool] = lambda word: False,
     first: Sequence[Edit] = (),
+    rewrite: Callable[[str], list[Edit]] | None = None,
 ) -> Normalized:
     """Writes a text as it is said.
 
@@ -92,6 +93,7 @@ def normalize(
         known: tells whether a lower-case word is in the lexicon.
         acronym: tells whether a word in capitals is in the lexicon as such (NASA).
         first: edits that come before all others.
+        rewrite: gives the edits that come after these.
 
     Raises:
         ValueError: if number_format or emoji is none of these.
@@ -105,11 +107,13 @@ def normalize(
 
     def step(name, edits):
         if edits:
-            edited = EditedText(result.text, edits, are_words=name == "classes")
+            edited = EditedText(result.text, edits, are_words=name in ("classes", "rewritten"))
             result.steps.append((name, edited))
             result.text = edited.text
 
     step("readings", list(first))
+    if rewrite is not None:
+        step("rewritten", rewrite(result.text))
     step("typography", typography(result.text, english))
     if english:
         pattern = _COMMA_NUMBER if number_format == "comma" else _COMMA_QUANTITY

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
 from .arpabet import to_arpabet
-from .edits import Edit, EditedText
+from .edits import Edit, EditedText, edits_between
 from .engine import load_g2p
 from .heteronyms import apply_heteronyms
 from .normalization import Normalized, normalize
@@ -152,7 +153,7 @@ def normalize_for(
         edits, given = hide_readings(text)
         options |= {"known": words.known, "acronym": words.is_acronym, "first": edits}
     if normalizer == "nemo" and language.startswith("en"):
-        text = _nemo().normalize(EditedText(text, options.pop("first", [])).text, punct_post_process=True)
+        options["rewrite"] = _rewrite_by_nemo
     normalized = normalize(text, language, **options)
     normalized.given = given
     return normalized
@@ -166,7 +167,13 @@ def _nemo():
         raise ImportError(
             f'normalizer="nemo" needs nemo_text_processing ({error}): pip install "ns2-diffusers[nemo]"'
         ) from error
+    for handler in logging.getLogger("NeMo-text-processing").handlers:
+        handler.setLevel(logging.WARNING)  # it notes every sign that it leaves where it was
     return Normalizer(input_case="cased", lang="en")
+
+
+def _rewrite_by_nemo(text):
+    return edits_between(text, _nemo().normalize(text, punct_post_process=True), "nemo")
 
 
 def explain(text: str, backend: str, language: str, **options) -> list[Word]:
@@ -234,11 +241,16 @@ class _Hibari:
         return self.g2p.tokenize(text)
 
     def _spell(self, letters):
-        """Letters by their names, the stress on the last."""
+        """Letters by their names, the stress on the last; a letter with an accent by its base."""
+        letters = "".join(c if c.isascii() else _BASES.get(c) or unicodedata.normalize("NFD", c)[0] for c in letters)
         token = self.g2p.tokenize("a")[0]
         text = letters if len(letters) == 1 else ".".join(letters) + "."
         token.text, token.tag, token.whitespace = text, "NNP", ""
         return self.g2p.phonemize_tokens([token])[0].phonemes or ""
+
+
+# Letters that Unicode does not take apart.
+_BASES = {"Ł": "L", "Ø": "O", "Đ": "D", "Ħ": "H", "Ŧ": "T", "Æ": "AE", "Œ": "OE", "Þ": "TH", "Ð": "D", "ẞ": "SS"}
 
 
 @cache
@@ -328,9 +340,20 @@ def _hibari_words(normalized, language, lexicon=None):
             # Nothing that has a letter is passed over.
             letters = "".join(c for c in token.text if c.isalnum()).upper()
             phonemes, source = " ".join(engine.spell(c) for c in letters), "spelled"
-        words.append((token.text, token.whitespace, phonemes, source, position))
-        position += len(token.text) + len(token.whitespace)
+        end = _end(normalized.text, position, token.text)
+        words.append((normalized.text[position:end], token.whitespace, phonemes, source, position))
+        position = end + len(token.whitespace)
     return words
+
+
+def _end(text, position, word):
+    """Where a word ends, of which hibari may have left out an apostrophe between a digit and a letter."""
+    if text.startswith(word, position):
+        return position + len(word)
+    end = position
+    for character in word:
+        end = text.find(character, end, end + len(word)) + 1 or end
+    return end
 
 
 def _plural_sound(phonemes, suffix):
@@ -357,10 +380,11 @@ def _apply_lexicon(tokens, lexicon):
 @cache
 def _misaki_g2p(british):
     try:
-        from misaki import en
+        from misaki import en, espeak
     except ImportError as error:
         raise ImportError(f'The misaki backend needs misaki ({error}): pip install "ns2-diffusers[misaki]"') from error
-    return en.G2P(trf=False, british=british, fallback=None, unk="")
+    # Without espeak, which comes with it, misaki passes over every word that it does not know.
+    return en.G2P(trf=False, british=british, fallback=espeak.EspeakFallback(british=british), unk="")
 
 
 def _misaki_phonemes(text, language):

@@ -190,6 +190,7 @@ _NUMBERED = {
     "approx": "approximately",
     "wk": "week",
     "q": "question",
+    "rev": "revision",
 }
 _NUMBERED_WITHOUT_STOP = frozenset("fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols".split())
 # Written in the middle of a sentence, in capitals, and said in words.

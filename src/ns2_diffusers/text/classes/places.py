@@ -79,6 +79,7 @@ STATES = {
     "WV": "West Virginia",
     "WI": "Wisconsin",
     "WY": "Wyoming",
+    "DC": "DC",
 }
 _DOTTED = {
     "Ala": "Alabama",

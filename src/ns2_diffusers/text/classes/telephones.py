@@ -71,10 +71,10 @@ def local(match, context):
 @rule(
     "telephone",
     rf"\d{{3}}-\d{{2}}-\d{{4}}{_END}|\d{{4}}(?:([ -])\d{{4}})(?:\1\d{{4}}){{1,3}}{_END}|"
-    rf"\d{{4}}[ -]\d{{6}}[ -]\d{{5}}{_END}",
+    rf"\d{{4}}[ -]\d{{6}}[ -]\d{{5}}{_END}|\d{{3}}(?P<gap>[ -])\d{{4}}(?P=gap)\d{{4}}{_END}",
 )
 def identity(match, context):
-    """Social security and card numbers."""
+    """Social security and card numbers, meetings."""
     return groups(match[0])
 
 
