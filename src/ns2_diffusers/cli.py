@@ -266,7 +266,9 @@ def add_recording(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("--text", help="what is said in the recording; the result is better with it")
     parser.add_argument("--transcribe", action="store_true", help="find the text by whisper; needs faster-whisper")
     parser.add_argument(
-        "--method", choices=("resynthesis", "ode", "matching"), help="how (resynthesis with a text, else matching)"
+        "--method",
+        choices=("resynthesis", "ode", "matching"),
+        help="how (with a text resynthesis, or ode to enhance; else matching)",
     )
     parser.add_argument("--matching", type=float, help="voice matching, 0 to 1 (that of the model; 1 without a text)")
     parser.add_argument("--loudness", type=float, help="loudness in LUFS, such as -16; needs pyloudnorm (as it comes)")

@@ -149,6 +149,14 @@ def test_enhancement_is_conversion_to_a_clean_voice_of_the_speaker(tiny_pipeline
     np.testing.assert_allclose(tiny_pipeline.enhance(clips[0], **options).audios[0], expected, atol=1e-4)
 
 
+def test_how_speech_with_a_text_is_enhanced(tiny_pipeline, monkeypatch):
+    monkeypatch.setattr(tiny_pipeline, "convert", lambda *args, **options: options["method"])
+    assert tiny_pipeline.enhance("a.wav", "Its text.", voice="b.wav") == "ode"
+    assert tiny_pipeline.enhance("a.wav", "Its text.", voice="b.wav", method="resynthesis") == "resynthesis"
+    tiny_pipeline.scheduler = NaturalSpeech2DistilledScheduler(student_steps=[4])
+    assert tiny_pipeline.enhance("a.wav", "Its text.", voice="b.wav") == "resynthesis"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

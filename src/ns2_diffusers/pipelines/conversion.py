@@ -142,12 +142,15 @@ class ConversionMixin(EditingMixin):
             text: what is said in it; see `convert`.
             sampling_rate: Hz, of a bare array.
             voice: clean speech of the same speaker, what `load_voice` takes; the recording itself when None.
-            options: of `convert`, but for `move_f0`.
+            options: of `convert`, but for `move_f0`. `method` is "ode" with a text when None, or "resynthesis" if the
+                denoiser is a distilled student.
 
         Returns, and raises: as `convert`.
         """
         if voice is None:
             voice = self.encode_voice(audio, sampling_rate)
+        if text is not None and options.get("method") is None:
+            options["method"] = "resynthesis" if self.scheduler.config.get("student_steps") else "ode"
         return self.convert(audio, text, sampling_rate, voice=voice, move_f0=False, **options)
 
     def _speak_again(

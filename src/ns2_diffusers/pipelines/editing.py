@@ -59,6 +59,7 @@ class Edit:
 class EditingMixin(AlignmentMixin):
     """For a text-to-speech pipeline: `edit`."""
 
+    scheduler: Any
     load_voice: Callable[..., Any]
     prepare_scheduler: Callable[..., Any]
     prepare_latents: Callable[..., torch.Tensor]
