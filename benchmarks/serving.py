@@ -17,6 +17,7 @@ import json
 import random
 import time
 import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def parse_args(argv=None):
     add("--clients", type=int, nargs="+", default=[1, 4, 16], help="numbers of clients (load)")
     add("--seconds", type=float, default=30.0, help="seconds with each number of clients (load)")
     add("--minutes", type=float, default=10.0, help="minutes of the soak")
+    add("--warm_up", type=float, default=2.0, help="minutes of the same before memory is measured (soak)")
     add("--sentences", type=int, default=2, help="number of sentences per text")
     add("--pid", type=int, help="process of the server, whose memory the soak measures; not measured if not given")
     return parser.parse_args(argv)
@@ -124,26 +126,35 @@ def soak(args: argparse.Namespace, texts: list[str]) -> None:
         response.raise_for_status()
         return np.frombuffer(response.content, "<i2").astype(np.int32)
 
-    alone = [listen(body) for body in asks]
-    clients = args.clients[-1] if len(args.clients) == 1 else 8
+    def outcome(index):
+        """What became of a request, and for an answer that is not the one made alone, how it differs."""
+        try:
+            audio = listen(asks[index])
+        except httpx.HTTPStatusError as error:
+            status = error.response.status_code
+            return "busy" if status == 503 else "timeout" if status == 504 else f"status {status}"
+        except httpx.RemoteProtocolError:
+            return "broken off"  # the server's answer to what takes too long, once the stream has begun
+        wanted = alone[index]
+        if len(audio) != len(wanted):
+            print(f"request {index}: {len(audio)} samples, alone {len(wanted)}", flush=True)
+            return "other length"
+        # Rounding of floating point differs by the batch: by up to 65 of 32,768 steps for the bundled model.
+        if (difference := rms(audio - wanted) / rms(wanted)) > 0.01:
+            print(f"request {index}: differs by {difference:.4f} of its RMS", flush=True)
+            return "other sound"
+        return "same"
 
     def until(end, seed):
-        generator, counts = random.Random(seed), {"same": 0, "left": 0, "busy": 0, "other": 0}
+        generator, counts = random.Random(seed), Counter()
         while time.monotonic() < end:
             index = generator.randrange(len(asks))
             if generator.random() < 0.25:
                 with client.stream("POST", "/v1/audio/speech", json=asks[index]) as response:
                     next(response.iter_bytes(1000), None)
                 counts["left"] += 1
-                continue
-            try:
-                audio = listen(asks[index])
-            except httpx.HTTPStatusError as error:
-                counts["busy" if error.response.status_code == 503 else "other"] += 1
-                continue
-            # Rounding of floating point differs by the batch: by up to 65 of 32,768 steps for the bundled model.
-            is_same = len(audio) == len(alone[index]) and rms(audio - alone[index]) <= 0.01 * rms(alone[index])
-            counts["same" if is_same else "other"] += 1
+            else:
+                counts[outcome(index)] += 1
         return counts
 
     def rms(samples):
@@ -152,21 +163,25 @@ def soak(args: argparse.Namespace, texts: list[str]) -> None:
     def together(seconds):
         end = time.monotonic() + seconds
         with ThreadPoolExecutor(clients) as pool:
-            results = list(pool.map(lambda seed: until(end, seed), range(clients)))
-        return {name: sum(result[name] for result in results) for name in results[0]}
+            return sum(pool.map(lambda seed: until(end, seed), range(clients)), Counter())
 
+    alone = [listen(body) for body in asks]
+    clients = args.clients[-1] if len(args.clients) == 1 else 8
     # Threads and buffers that are made once are no leak.
-    together(min(60.0, 6 * args.minutes))
-    before = memory(args.pid)
-    counts = together(60 * args.minutes)
-    time.sleep(2)
-    after, health = memory(args.pid), client.get("/health").json()
+    together(60 * args.warm_up)
+    seen, counts = [memory(args.pid)], Counter()
+    for _ in range(parts := max(1, round(args.minutes))):
+        counts += together(60 * args.minutes / parts)
+        time.sleep(2)
+        seen.append(memory(args.pid))
+        print(f"{dict(counts)}, {seen[-1]} MB", flush=True)
+    health = client.get("/health").json()
     report = {"clients": clients, "minutes": args.minutes, **counts, "places_taken": health["requests"]}
     if args.pid:
-        report |= {"memory_before_mb": before, "memory_after_mb": after, "growth": round(after / before - 1, 4)}
+        report |= {"memory_mb": seen, "growth": round(seen[-1] / seen[0] - 1, 4)}
     print(json.dumps(report))
-    leaks = args.pid and after > 1.05 * before
-    if counts["other"] or health["requests"] or leaks:
+    leaks = args.pid and seen[-1] > 1.05 * seen[0]
+    if health["requests"] or leaks or counts.keys() - {"same", "left", "busy", "timeout", "broken off"}:
         raise SystemExit("the server leaks, mixes answers up or keeps places")
 
 

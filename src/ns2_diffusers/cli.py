@@ -18,6 +18,7 @@ from . import __version__
 MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
 TRACEBACK_VARIABLE = "NS2_DIFFUSERS_TRACEBACK"
 LONGEST_ERROR = 1000
+REVISION_HELP = "commit of the hub repository (the newest, which is warned of)"
 # A class of this package, or one of diffusers'.
 SCHEDULERS = {
     "ddim": "NaturalSpeech2DDIMScheduler",
@@ -341,6 +342,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
         default="encodec_24khz",
         help="codec: encodec_24khz, a .th file, or a directory of transformers' EncodecModel (%(default)s)",
     )
+    amphion.add_argument("--revision", help=REVISION_HELP)
     encodec = sources.add_parser("encodec", help="EnCodec, as a codec")
     encodec.set_defaults(run=run_convert_encodec)
     add_conversion(encodec, "encodec_24khz", "encodec_48khz, a .th file, ")
@@ -349,6 +351,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     vocos.set_defaults(run=run_convert_vocos)
     add_conversion(vocos, "charactr/vocos-encodec-24khz", "")
     vocos.add_argument("--bandwidth", type=float, default=6.0, help="bandwidth in kbps: 1.5, 3, 6 or 12 (%(default)s)")
+    vocos.add_argument("--revision", help=REVISION_HELP)
     vocos.add_argument("--codec", help="EnCodec that provides the encoder, as for amphion (none: decoding only)")
 
 
@@ -520,7 +523,7 @@ def run_convert_amphion(args: argparse.Namespace) -> None:
     def make():
         from .conversion.amphion import from_amphion
 
-        return from_amphion(args.checkpoint, args.config, args.codec)
+        return from_amphion(args.checkpoint, args.config, args.codec, args.revision)
 
     convert(make, args)
 
@@ -538,7 +541,7 @@ def run_convert_vocos(args: argparse.Namespace) -> None:
     def make():
         from .conversion.vocos import from_vocos
 
-        return from_vocos(args.checkpoint, args.bandwidth, args.codec)
+        return from_vocos(args.checkpoint, args.bandwidth, args.codec, args.revision)
 
     convert(make, args)
 

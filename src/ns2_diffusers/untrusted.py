@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -67,6 +68,19 @@ def check_safetensors_header(path: str | os.PathLike, most: int = MOST_HEADER_BY
             f"{os.fspath(path)!r} is no safetensors file, or is cut off: its header would have {length} bytes, and "
             f"there are at most {min(most, max(0, size - 8))}."
         )
+
+
+def check_sha256(path: str | os.PathLike, expected: str, advice: str) -> None:
+    """Raise a ValueError where a file is not the one that was published.
+
+    Args:
+        expected: its SHA-256, 64 hexadecimal digits, or the first of them.
+        advice: what to do, for the message.
+    """
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not expected or not found.startswith(expected):
+        raise ValueError(f"{os.fspath(path)!r} has SHA-256 {found}, wanted {expected}: {advice}")
 
 
 def _check_value(name: str, value: Any, where: str) -> None:

@@ -250,10 +250,10 @@ def test_from_the_hub(amphion, config, codec, converted, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "ns2_diffusers.conversion.weights.hf_hub_download",
-        lambda *args: asked.append(args) or str(amphion / "pytorch_model.bin"),
+        lambda *args, revision: asked.append((*args, revision)) or str(amphion / "pytorch_model.bin"),
     )
-    pipe = from_amphion(config=config, codec=codec)
-    assert asked == [("amphion/naturalspeech2_libritts", "pytorch_model.bin")]
+    pipe = from_amphion(config=config, codec=codec, revision="ab12")
+    assert asked == [("amphion/naturalspeech2_libritts", "pytorch_model.bin", "ab12")]
     assert torch.equal(pipe.phoneme_encoder.embedding.weight, converted.phoneme_encoder.embedding.weight)
 
 

@@ -63,8 +63,8 @@ def test_encodec(encodec_directory):
 def test_vocos(monkeypatch, tiny_codec):
     asked = []
     monkeypatch.setattr("ns2_diffusers.conversion.vocos.from_vocos", lambda *args: asked.append(args) or tiny_codec)
-    assert main(["convert", "vocos", "--bandwidth", "3", "--codec", "e.th", "-o", "made"]) == 0
-    assert asked == [("charactr/vocos-encodec-24khz", 3.0, "e.th")]
+    assert main(["convert", "vocos", "--bandwidth", "3", "--codec", "e.th", "--revision", "ab12", "-o", "made"]) == 0
+    assert asked == [("charactr/vocos-encodec-24khz", 3.0, "e.th", "ab12")]
     assert load_codec("made").fingerprint == tiny_codec.fingerprint
 
 

@@ -1,6 +1,7 @@
 """Files found, read without trust, written whole."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,17 +17,52 @@ def test_a_file_a_directory_and_a_repository(tmp_path, monkeypatch):
     path = tmp_path / "model.bin"
     path.touch()
     asked = []
-    monkeypatch.setattr(weights, "hf_hub_download", lambda *args: asked.append(args) or str(path))
+    monkeypatch.setattr(
+        weights, "hf_hub_download", lambda *args, revision: asked.append((*args, revision)) or str(path)
+    )
     assert find_file(path, "other.bin") == path
     assert find_file(str(tmp_path), "model.bin") == path
     assert asked == []
     assert find_file("somebody/some-model_1.0", "model.bin") == path
-    assert asked == [("somebody/some-model_1.0", "model.bin")]
+    assert asked == [("somebody/some-model_1.0", "model.bin", None)]
+
+
+def test_a_revision_is_asked_for_and_the_newest_is_named(tmp_path, monkeypatch, caplog):
+    commit = "4fe38d5d4cf7b3ddf2c5b1e1b9b5f5f4d4e0a1c2"
+    asked = []
+    monkeypatch.setattr(
+        weights,
+        "hf_hub_download",
+        lambda *args, revision: asked.append(revision) or str(tmp_path / "snapshots" / commit / "model.bin"),
+    )
+    find_file("somebody/some-model", "model.bin", revision=commit)
+    assert asked == [commit] and not caplog.records
+    find_file("somebody/some-model", "model.bin")
+    assert asked == [commit, None] and f"commit {commit}" in caplog.text
+    with pytest.raises(ValueError, match="not on the hub"):
+        find_file(tmp_path, "model.bin", revision=commit)
+
+
+def test_what_was_downloaded_is_checked_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    asked, url = [], "https://example.org/v0/model-ab.th"
+
+    def download(url, path):
+        asked.append(url)
+        Path(path).write_bytes(b"abc")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path = weights.download_file(url, sha256)
+    assert path.read_bytes() == b"abc" and weights.download_file(url, sha256[:8]) == path and asked == [url]
+    path.write_bytes(b"abd")
+    with pytest.raises(ValueError, match="has SHA-256 a52d159f.*wanted ba7816bf.*remove it"):
+        weights.download_file(url, sha256)
 
 
 @pytest.mark.parametrize("source", ["model", "./no/such", "a/b/c", "folder/pytorch_model.bin", "/etc/none", "../x"])
 def test_what_is_nowhere(source, monkeypatch):
-    monkeypatch.setattr(weights, "hf_hub_download", lambda *args: pytest.fail("asked the hub"))
+    monkeypatch.setattr(weights, "hf_hub_download", lambda *args, **_: pytest.fail("asked the hub"))
     with pytest.raises(ValueError, match="no file or directory.*no hub repository"):
         find_file(source, "model.bin")
 

@@ -97,13 +97,13 @@ def test_users_load_a_pinned_download_or_what_they_name(loaded, monkeypatch, tmp
     monkeypatch.setattr(words, "OFFLINE_PARTS", ("no_such_package_1", "no_such_package_2"))
     monkeypatch.delenv(words.MODEL_VARIABLE, raising=False)
     _ = WordReader().model
-    monkeypatch.setenv(words.MODEL_VARIABLE, "large-v3")
+    monkeypatch.setenv(words.MODEL_VARIABLE, "distil-large-v3")
     _ = WordReader().model
     _ = WordReader("small", revision="abc").model
     _ = WordReader(tmp_path).model
     pinned = words.REVISIONS["base"]
-    assert len(pinned) == 40
-    assert loaded == [("base", pinned), ("large-v3", None), ("small", "abc"), (str(tmp_path), None)]
+    assert all(len(commit) == 40 for commit in words.REVISIONS.values())
+    assert loaded == [("base", pinned), ("distil-large-v3", None), ("small", "abc"), (str(tmp_path), None)]
 
 
 def test_without_faster_whisper(monkeypatch):

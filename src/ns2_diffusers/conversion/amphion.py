@@ -174,6 +174,7 @@ def from_amphion(
     checkpoint: str | Path | Mapping[str, torch.Tensor] = REPOSITORY,
     config: str | Path | Mapping[str, Any] | None = None,
     codec: Any = "encodec_24khz",
+    revision: str | None = None,
 ) -> NaturalSpeech2Pipeline:
     """Make a pipeline of a checkpoint of Amphion's NaturalSpeech 2.
 
@@ -188,6 +189,7 @@ def from_amphion(
             published model when None.
         codec: what made the latents: an `EncodecCodec`, or what `from_encodec` takes, of which
             the 16 codebooks of 12 kbps are kept.
+        revision: commit of the hub repository; the newest if None.
 
     Raises:
         ValueError: a tensor that is missing, left over or of another size than the config says; a codec with
@@ -196,7 +198,7 @@ def from_amphion(
     if isinstance(checkpoint, Mapping):
         source, weights = "the given state dict", dict(checkpoint)
     else:
-        source, weights = str(checkpoint), read_weights(find_file(checkpoint, "pytorch_model.bin"))
+        source, weights = str(checkpoint), read_weights(find_file(checkpoint, "pytorch_model.bin", revision))
     settings = read_settings(config)
     if isinstance(codec, (str, Path)):
         codec_source, codec = str(codec), from_encodec(codec, bandwidth=BANDWIDTH)

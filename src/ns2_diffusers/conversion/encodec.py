@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..models.codecs.encodec_codec import EncodecCodec
-from .weights import read_weights
+from .weights import download_file, read_weights
 
 # Address of the weights in the encodec package (release 0.1.1).
 _ROOT_URL = "https://dl.fbaipublicfiles.com/encodec/v0/"
@@ -23,10 +23,16 @@ _SIZES_24KHZ = {
     "ratios": [8, 5, 4, 2],
     "num_filters": 32,
 }
+# Name, SHA-256 (of the second, as much as its authors give) and sizes.
 PUBLISHED = {
-    "encodec_24khz": ("encodec_24khz-d7cc33bc.th", _SIZES_24KHZ),
+    "encodec_24khz": (
+        "encodec_24khz-d7cc33bc.th",
+        "d7cc33bcf1aad7f2dad9836f36431530744abeace3ca033005e3290ed4fa47bf",
+        _SIZES_24KHZ,
+    ),
     "encodec_48khz": (
         "encodec_48khz-7e698e3e.th",
+        "7e698e3e",
         {
             **_SIZES_24KHZ,
             "sampling_rate": 48000,
@@ -56,17 +62,19 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
 
     Args:
         source: "encodec_24khz" or "encodec_48khz", downloaded from where the `encodec` package has them (into
-            torch hub's cache); a `.th` file of that package; or a directory of transformers'
+            torch hub's cache, and checked); a `.th` file of that package; or a directory of transformers'
             `EncodecModel` (`config.json` with `model.safetensors` or `pytorch_model.bin`).
         bandwidth: kbps; keeps the first codebooks that fit. All of them without it.
         config: settings of `EncodecCodec` that differ from the published ones, for files of other sizes.
 
     Raises:
-        ValueError: no such file; a bandwidth of less than one codebook or more than there are.
+        ValueError: no such file, or one with another checksum than the published; a bandwidth of less than one
+            codebook or more than there are.
     """
     source = str(source)
     if source in PUBLISHED:
-        weights, sizes = _download(PUBLISHED[source][0]), PUBLISHED[source][1]
+        name, sha256, sizes = PUBLISHED[source]
+        weights = read_weights(download_file(_ROOT_URL + name, sha256))
         weights = {_from_package(name): value for name, value in weights.items()}
     elif Path(source).is_dir():
         weights, sizes = _read_transformers(Path(source))
@@ -75,7 +83,7 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
         # The two published models differ in their norms; only the 48 kHz one has them in the file.
         grouped = "encoder.model.0.conv.norm.weight" in weights
         weights = {_from_package(name): value for name, value in weights.items()}
-        sizes = PUBLISHED["encodec_48khz" if grouped else "encodec_24khz"][1]
+        sizes = PUBLISHED["encodec_48khz" if grouped else "encodec_24khz"][-1]
     else:
         raise ValueError(
             f"{source!r} is none of {', '.join(PUBLISHED)}, a .th file, or a directory of transformers' EncodecModel."
@@ -89,10 +97,6 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
     model = EncodecCodec(**config)
     model.load_state_dict(weights)
     return model.eval()
-
-
-def _download(name: str) -> dict[str, torch.Tensor]:
-    return torch.hub.load_state_dict_from_url(_ROOT_URL + name, map_location="cpu", check_hash=True, weights_only=True)
 
 
 def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:

@@ -23,6 +23,7 @@ def from_vocos(
     checkpoint: str | Path = REPOSITORY,
     bandwidth: float = 6.0,
     codec: EncodecCodec | str | Path | None = None,
+    revision: str | None = None,
 ) -> VocosCodec:
     """Make a codec of a published Vocos decoder.
 
@@ -32,11 +33,12 @@ def from_vocos(
             norms the decoder is set.
         codec: the EnCodec whose encoder to take, or what `from_encodec` takes; without it the
             result decodes only.
+        revision: commit of the hub repository; the newest if None.
 
     Raises:
         ValueError: a decoder of other features, or a bandwidth it does not know.
     """
-    path = find_file(checkpoint, "config.yaml")
+    path = find_file(checkpoint, "config.yaml", revision)
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         features, head = config["feature_extractor"], config["head"]["init_args"]
@@ -54,7 +56,7 @@ def from_vocos(
         raise ValueError(f"this Vocos knows {', '.join(map(str, bandwidths))} kbps, not {bandwidth}.")
     if isinstance(codec, (str, Path)):
         codec = from_encodec(codec, bandwidth=bandwidth)
-    weights = read_weights(find_file(checkpoint, "pytorch_model.bin"))
+    weights = read_weights(find_file(checkpoint, "pytorch_model.bin", revision))
     return codec_of_weights(weights, bandwidths.index(bandwidth), int(bandwidth / KBPS_A_CODEBOOK), encodec=codec)
 
 

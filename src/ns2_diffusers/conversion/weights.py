@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..files import whole_folder
-from ..untrusted import check_source
+from ..untrusted import check_sha256, check_source
+
+logger = logging.getLogger(__name__)
 
 FILES = (".bin", ".pt", ".safetensors")
 
 
-def find_file(source: str | Path, filename: str) -> Path:
+def find_file(source: str | Path, filename: str, revision: str | None = None) -> Path:
     """Path of a file of a checkpoint, downloaded if necessary.
+
+    A download without a revision is warned of, with the commit that it is, so that it can be pinned.
 
     Args:
         source: the file itself, a directory that has a `filename`, or a hub repository (`owner/name`).
         filename: as it is called in the repository.
+        revision: commit of the hub repository.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these; or a revision of what is not on the hub.
         OSError: the hub does not have it, or cannot be reached.
     """
     path = Path(source)
+    if revision is not None and path.exists():
+        raise ValueError(f"revision is {revision!r}, and {str(source)!r} is here and not on the hub: leave it out.")
     if path.is_file():
         return path
     if path.is_dir():
@@ -39,7 +47,31 @@ def find_file(source: str | Path, filename: str) -> Path:
     if path.suffix in FILES:
         raise ValueError(f"there is no file or directory {str(source)!r}, and it is no hub repository (owner/name).")
     check_source(source, "checkpoint")
-    return Path(hf_hub_download(str(source), filename))
+    found = Path(hf_hub_download(str(source), filename, revision=revision))
+    if revision is None:
+        # The hub's cache has a folder for each commit.
+        logger.warning(
+            "%s is what %s has now, commit %s: give it as the revision to get the same again.",
+            filename,
+            source,
+            found.parent.name,
+        )
+    return found
+
+
+def download_file(url: str, sha256: str) -> Path:
+    """A file in torch hub's cache, downloaded if it is not there; its checksum is looked at each time.
+
+    Raises:
+        ValueError: it has another checksum.
+        OSError: it cannot be downloaded.
+    """
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path))
+    check_sha256(path, sha256, f"remove it, and it is downloaded again from {url}.")
+    return path
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

