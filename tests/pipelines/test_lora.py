@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -403,6 +405,53 @@ def test_bad_metadata_is_refused_whole(make, tmp_path, header, message):
     with pytest.raises(ValueError, match=message):
         pipe.load_lora_weights(tmp_path)
     assert_unchanged(pipe, before)
+
+
+CHANGES = {
+    "load_lora_weights": lambda pipe, folder: pipe.load_lora_weights(folder, adapter_name="another"),
+    "unload_lora_weights": lambda pipe, folder: pipe.unload_lora_weights(),
+    "delete_adapters": lambda pipe, folder: pipe.delete_adapters("one"),
+    "set_adapters": lambda pipe, folder: pipe.set_adapters("one", 0.5),
+    "disable_lora": lambda pipe, folder: pipe.disable_lora(),
+    "enable_lora": lambda pipe, folder: pipe.enable_lora(),
+    "fuse_lora": lambda pipe, folder: pipe.fuse_lora(),
+    "unfuse_lora": lambda pipe, folder: pipe.unfuse_lora(),
+}
+
+
+def test_nothing_changes_while_it_speaks(make, tmp_path):
+    """Amid a call, in a thread of its own or in a callback, each change is refused and the speech is as alone."""
+    pipe = make()
+    save(pipe, tmp_path)
+    pipe.load_lora_weights(tmp_path, adapter_name="one")
+    wanted, before, refused = speak(pipe), state_of(pipe), []
+
+    def change(running, step, timestep, tensors):
+        for name, method in CHANGES.items():
+            for run in (method, lambda *given, method=method: pool.submit(method, *given).result(60)):
+                with pytest.raises(RuntimeError, match=f"{name} changes the pipeline, which is speaking"):
+                    run(running, tmp_path)
+                refused.append(name)
+
+    with ThreadPoolExecutor(1) as pool:
+        assert torch.equal(speak(pipe, callback_on_step_end=change), wanted)
+    assert len(refused) == 2 * 2 * len(CHANGES)
+    after = state_of(pipe)
+    assert all(torch.equal(value, after[0][name]) for name, value in before[0].items())
+    assert before[1:] == after[1:] and torch.equal(speak(pipe), wanted)
+
+
+def test_a_stream_goes_no_further_with_other_adapters(make, tmp_path):
+    pipe = make()
+    save(pipe, tmp_path)
+    recording = (16000, np.sin(np.arange(16000) / 20))
+    text = "The line is busy. Please hold while we try again!"
+    stream = pipe.stream(text, recording, num_inference_steps=1)
+    next(stream)
+    pipe.load_lora_weights(tmp_path)
+    with pytest.raises(RuntimeError, match="begin the stream anew"):
+        next(stream)
+    assert len(list(pipe.stream(text, recording, num_inference_steps=1))) == 2
 
 
 @pytest.mark.parametrize("loaded", [False, True], ids=["alone", "beside another"])

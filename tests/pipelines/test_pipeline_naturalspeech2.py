@@ -1,6 +1,7 @@
 """The pipeline on real recordings, with tiny untrained models."""
 
 import copy
+import gc
 import subprocess
 import sys
 import threading
@@ -492,6 +493,114 @@ def test_streams_leave_gradients_alone(tiny_pipeline, voice):
         assert torch.is_grad_enabled()
         break
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("is_finished", [True, False], ids=["finished", "abandoned"])
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_stream_of_one_thread_in_another_leaves_gradients_alone(tiny_pipeline, voice, is_finished, enabled):
+    def begin():
+        with torch.set_grad_enabled(enabled):
+            stream = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1)
+            next(stream)
+            return stream, torch.is_grad_enabled()
+
+    def go_on(stream):
+        with torch.set_grad_enabled(not enabled):
+            next(stream)
+            within = torch.is_grad_enabled()
+            if is_finished:
+                list(stream)
+            stream.close()
+            del stream
+            gc.collect()
+            return within, torch.is_grad_enabled()
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        stream, first = one.submit(begin).result()
+        assert other.submit(go_on, stream).result() == (not enabled, not enabled)
+        assert first is enabled and one.submit(torch.is_grad_enabled).result()
+    assert torch.is_grad_enabled()
+
+
+# Changes while it speaks
+
+
+def while_speaking(speak, change):
+    """What `change` raises in another thread, amid a call; the call ends well."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def wait(pipe, step, timestep, tensors):
+        reached.set()
+        go_on.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        call = pool.submit(speak, num_inference_steps=2, callback_on_step_end=wait)
+        assert reached.wait(60)
+        raised = pool.submit(change).exception(60)
+        go_on.set()
+        return raised, call.result()
+
+
+def test_components_are_not_replaced_while_it_speaks(speak, tiny_pipeline, make_tiny_pipeline):
+    other, before, alone = make_tiny_pipeline("wavenet").denoiser, tiny_pipeline.denoiser, speak(num_inference_steps=2)
+    raised, output = while_speaking(speak, lambda: setattr(tiny_pipeline, "denoiser", other))
+    assert isinstance(raised, RuntimeError) and "another denoiser changes the pipeline, which is speaking" in str(
+        raised
+    )
+    assert tiny_pipeline.denoiser is before and np.array_equal(output.audios[0], alone.audios[0])
+    tiny_pipeline.denoiser = other
+    assert tiny_pipeline.denoiser is other and not np.array_equal(speak().audios[0], alone.audios[0])
+
+
+def test_a_callback_replaces_no_component(speak, tiny_pipeline):
+    with pytest.raises(RuntimeError, match="from no callback"):
+        speak(callback_on_step_end=lambda pipe, *_: setattr(pipe, "tokenizer", pipe.tokenizer))
+    tiny_pipeline.tokenizer = tiny_pipeline.tokenizer
+
+
+def test_a_stream_whose_components_change_goes_no_further(tiny_pipeline, voice, make_tiny_pipeline):
+    stream = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1)
+    next(stream)
+    tiny_pipeline.codec = make_tiny_pipeline().codec
+    with pytest.raises(RuntimeError, match="while this stream was open.*begin the stream anew"):
+        next(stream)
+    # One that was opened and not read, too.
+    unread = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1)
+    tiny_pipeline.denoiser = tiny_pipeline.denoiser
+    with pytest.raises(RuntimeError, match="while this stream was open"):
+        next(unread)
+
+
+def test_calls_wait_for_a_change(speak, tiny_pipeline):
+    begun = threading.Event()
+
+    def call():
+        begun.set()
+        return speak(num_inference_steps=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with tiny_pipeline.change_guard.changing("this"):
+            waiting = pool.submit(call)
+            assert begun.wait(60)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.3)
+        assert len(waiting.result(60).audios) == 1
+
+
+def test_copies_of_a_pipeline_are_guarded_by_themselves(speak, tiny_pipeline):
+    copied = []
+    speak(num_inference_steps=1, callback_on_step_end=lambda pipe, *_: copied.append(copy.deepcopy(pipe)) or None)
+    copied[0].denoiser = tiny_pipeline.denoiser
+    assert copied[0].change_guard is not tiny_pipeline.change_guard
+
+
+def test_silence_is_warned_of(speak, tiny_pipeline, caplog, monkeypatch):
+    speak()
+    assert "silent" not in caplog.text
+    quiet = 5e-5 * torch.ones(1, 1, 320)
+    monkeypatch.setattr(tiny_pipeline.codec, "decode", lambda latents, *_: quiet.repeat(1, 1, latents.shape[-1]))
+    assert np.abs(speak().audios[0]).max() < 1e-4
+    assert "a sentence came out silent" in caplog.text and "not trained" in caplog.text
 
 
 def test_a_stream_keeps_its_scheduler(tiny_pipeline, voice):

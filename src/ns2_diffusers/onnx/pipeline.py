@@ -98,6 +98,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
     device = "cpu"
 
     def __init__(self, sessions: dict[str, Any], settings: dict[str, Any], tokenizer: OnnxTokenizer):
+        super().__init__()
         self.sessions, self.tokenizer = sessions, tokenizer
         self._inputs = {name: {each.name for each in session.get_inputs()} for name, session in sessions.items()}
         self.config = Settings(settings["pipeline"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,16 @@ class LatentDiffusionMixin(SamplingMixin):
     scheduler: Any
     progress_bar: Callable[..., Any]
     _execution_device: torch.device
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Raises:
+        RuntimeError: a component is replaced while the pipeline speaks; a scheduler may be, as calls have a copy.
+        """
+        is_component = (
+            name in self.__dict__ and name != "scheduler" and name in self.__dict__.get("_internal_dict", ())
+        )
+        with self.change_guard.changing(f"another {name}") if is_component else nullcontext():
+            super().__setattr__(name, value)
 
     # Sampling
 

@@ -24,6 +24,7 @@ from ..files import whole_file
 from ..models.lora import check_no_adapters, require_peft
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
 from ..untrusted import check_safetensors_header, check_source
+from .changes import ChangeGuard, changes_weights
 
 COMPONENTS = ("denoiser", "phoneme_encoder", "prompt_encoder", "variance_adaptor")
 # `<component>.<layer>.lora_A.weight`
@@ -56,11 +57,12 @@ class LoraMixin(LoraBaseMixin):
     The adapters of a distilled student are marked with the numbers of steps that it knows. While they are active the
     pipeline has the student's scheduler, and afterwards the scheduler that was there. They have no strength but 1.
 
-    A method that raises has changed nothing.
+    A method that raises has changed nothing. While the pipeline speaks, all of them raise a RuntimeError.
     """
 
     # Attributes of the pipeline that uses this mixin.
     scheduler: Any
+    change_guard: ChangeGuard
 
     _lora_loadable_modules = list(COMPONENTS)
     # Numbers of steps by name, of adapters that make a student.
@@ -194,13 +196,22 @@ class LoraMixin(LoraBaseMixin):
                 the name is in use; or adapters are fused.
         """
         require_peft()
-        self._check_not_fused("load_lora_weights")
         source = pretrained_model_name_or_path_or_dict
         what = "the dict" if isinstance(source, Mapping) else f"{str(source)!r}"
         tensors: Any
         read: Any
         tensors, read = self.lora_state_dict(source, return_lora_metadata=True, **kwargs)
-        metadata = {**read, **(metadata or {})}
+        with self.change_guard.changing("load_lora_weights"):
+            self._add_adapters(tensors, {**read, **(metadata or {})}, adapter_name, what)
+
+    def _add_adapters(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        metadata: Mapping[str, Any],
+        adapter_name: str | None,
+        what: str,
+    ) -> None:
+        self._check_not_fused("load_lora_weights")
         name = self._new_adapter_name(adapter_name)
         steps = metadata.get("student_steps")
         models = {component: getattr(self, component) for component in COMPONENTS if self._has_model(component)}
@@ -241,6 +252,7 @@ class LoraMixin(LoraBaseMixin):
         """
         raise NotImplementedError(f"adapters are not swapped in place. {NO_SWAP}")
 
+    @changes_weights
     def unload_lora_weights(self) -> None:
         """Take all adapters away; those that are fused stay in the weights for good."""
         require_peft()
@@ -254,6 +266,7 @@ class LoraMixin(LoraBaseMixin):
         self._student_steps: dict[str, Any] = {}
         self._follow_student()
 
+    @changes_weights
     def delete_adapters(self, adapter_names: Sequence[str] | str) -> None:
         """Delete some adapters; the other active ones stay active.
 
@@ -269,6 +282,7 @@ class LoraMixin(LoraBaseMixin):
 
     # Which are active, and how strongly
 
+    @changes_weights
     def set_adapters(
         self,
         adapter_names: Sequence[str] | str,
@@ -312,6 +326,7 @@ class LoraMixin(LoraBaseMixin):
         super().set_adapters(names, [dict(each) if isinstance(each, Mapping) else each for each in weights])
         self._follow_student()
 
+    @changes_weights
     def disable_lora(self) -> None:
         """Speak without adapters until `enable_lora`.
 
@@ -323,6 +338,7 @@ class LoraMixin(LoraBaseMixin):
         super().disable_lora()
         self._follow_student()
 
+    @changes_weights
     def enable_lora(self) -> None:
         """Speak with the active adapters again.
 
@@ -336,6 +352,7 @@ class LoraMixin(LoraBaseMixin):
 
     # Adding to the weights
 
+    @changes_weights
     def fuse_lora(
         self,
         components: Sequence[str] | None = None,
@@ -385,6 +402,7 @@ class LoraMixin(LoraBaseMixin):
             raise
         self._follow_student()
 
+    @changes_weights
     def unfuse_lora(self, components: Sequence[str] | None = None) -> None:
         """Put back the weights as they were before `fuse_lora`, to the last bit, with the adapters beside them.
 

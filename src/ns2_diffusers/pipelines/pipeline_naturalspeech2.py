@@ -26,6 +26,7 @@ from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
 from ..text.tokenizer import NaturalSpeech2Tokenizer
 from . import style
+from .changes import speaks
 from .conversion import ConversionMixin
 from .inputs import MOST_ITEMS, check_components_fit, check_number, draw_seeds, frame_pitch
 from .latent_diffusion import LatentDiffusionMixin
@@ -245,6 +246,7 @@ class NaturalSpeech2Pipeline(
             max_frames=math.ceil(self.config.max_utterance_seconds * self.codec.frame_rate),
         )
 
+    @speaks
     @torch.no_grad()
     def encode_utterances(self, utterances: Sequence[Utterance]) -> EncodedUtterances:
         """The left half of figure 1 for one batch: prompts, phonemes, durations and pitch."""

@@ -14,6 +14,7 @@ from ..models.codecs.vocos_codec import VocosCodec
 from ..models.transformer_denoiser import TransformerDenoiser
 from ..models.wavenet_denoiser import WaveNetDenoiser
 from ..registration import register_components
+from .changes import speaks
 from .inputs import MOST_ITEMS, check_components_fit, check_number, check_seconds, draw_seeds, per_text_latents
 from .latent_diffusion import LatentDiffusionMixin
 from .loading import CheckedLoadingMixin
@@ -61,6 +62,7 @@ class NaturalSpeech2UnconditionalPipeline(
             default_num_inference_steps=default_num_inference_steps, max_utterance_seconds=max_utterance_seconds
         )
 
+    @speaks
     @torch.no_grad()
     def __call__(
         self,

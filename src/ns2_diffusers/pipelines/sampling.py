@@ -15,8 +15,10 @@ import numpy as np
 
 from ..arrays import as_array, like
 from ..audio.finishing import LEAST_LOUDNESS, MOST_LOUDNESS, limit, loudness_meter, set_loudness
+from ..audio.loading import SILENCE
 from ..audio.watermark import add_watermark, watermarker
 from ..schedulers.temperature import DEFAULT_TEMPERATURE
+from .changes import ChangeGuard
 from .inputs import check_number, check_steps, steps_to_take
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,10 @@ class SamplingMixin:
     scheduler: Any
     codec: Any
     sampling_rate: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.change_guard = ChangeGuard()
 
     def _call_state(self) -> CallState | None:
         return next((state for owner, state in reversed(_calls.get()) if owner == id(self)), None)
@@ -253,8 +259,16 @@ class SamplingMixin:
         """Loudness, watermark and limiter for one waveform (samples,) or (channels, samples), as a call asked for.
 
         An array or a tensor; where none of these is needed the waveform is returned as it is. `energy` scales it when
-        the loudness is set.
+        the loudness is set. Silence is warned of.
         """
+        level = float(np.sqrt(np.square(as_array(waveform)).mean())) if len(waveform) else 0.0
+        if level < SILENCE:
+            logger.warning(
+                "a sentence came out silent (its level is %.1e of full scale). Likely causes: a model or adapters "
+                "that are not trained, or are of another codec; given latents, durations or a callback that leave "
+                "nothing to hear.",
+                level,
+            )
         if settings.loudness is not None:
             waveform = set_loudness(waveform, self.sampling_rate, settings.loudness)
         if energy is not None:

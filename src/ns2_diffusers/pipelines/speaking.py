@@ -17,6 +17,7 @@ import numpy as np
 from ..arrays import as_array, like
 from ..audio.loading import AudioInput
 from ..text.directions import TURN_PAUSE
+from .changes import speaks
 from .inputs import MOST_ITEMS, check_number
 from .named_voices import NAMES, named_voices
 from .recordings import Recent, content_key
@@ -90,6 +91,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         if max_seconds is not None:
             check_number("max_seconds", max_seconds, "a number of seconds above 0", above=0.0)
 
+    @speaks
     def __call__(
         self,
         text: str | list[str] | None = None,
@@ -289,7 +291,8 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         """Speak one text sentence by sentence; the pieces put together are what `__call__` returns.
 
         What is wrong with the arguments is raised at once, not with the first sentence. The scheduler is that of this
-        moment, whatever the pipeline's becomes while the sentences are read.
+        moment, whatever the pipeline's becomes while the sentences are read. Where adapters or other components
+        change meanwhile, the next sentence is a RuntimeError.
 
         Args:
             max_batch_size: sentences that are made together; 1 gives the first as soon as possible.
@@ -301,19 +304,24 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         """
         finish = {"limiter": limiter, "loudness": loudness, "watermark": watermark}
         steps = (num_inference_steps, timesteps, sigmas)
-        settings = self.check_sampling(*steps, guidance_scale, temperature, eta, **finish)  # type: ignore[arg-type]
-        self.check_inputs(None, None, 1, voice_matching, max_batch_size, max_seconds)
-        settings.frames_left = math.inf if max_seconds is None else max_seconds * self.codec.frame_rate
-        matching = self.config.default_voice_matching if voice_matching is None else voice_matching
-        utterances = self.plan(text, prompt_audio, **plan)
+        with self.change_guard.speaking():
+            changes = self.change_guard.changes
+            settings = self.check_sampling(*steps, guidance_scale, temperature, eta, **finish)  # type: ignore[arg-type]
+            self.check_inputs(None, None, 1, voice_matching, max_batch_size, max_seconds)
+            settings.frames_left = math.inf if max_seconds is None else max_seconds * self.codec.frame_rate
+            matching = self.config.default_voice_matching if voice_matching is None else voice_matching
+            utterances = self.plan(text, prompt_audio, **plan)
 
         def pieces() -> Iterator[Any]:
             try:
                 for start in range(0, len(utterances), max_batch_size):
                     batch = utterances[start : start + max_batch_size]
+                    with self.change_guard.speaking():
+                        self.change_guard.check_unchanged(changes)
+                        results = self.speak(batch, settings, matching)
+                        finished = [self.finish(*each) for each in zip(batch, results, strict=True)]
                     # Nothing is yielded inside `no_grad`, which would reach into the caller's loop.
-                    for utterance, spoken in zip(batch, self.speak(batch, settings, matching), strict=True):
-                        yield self.finish(utterance, spoken)
+                    yield from finished
             finally:
                 self.maybe_free_model_hooks()
 
