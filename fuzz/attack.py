@@ -13,7 +13,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from targets import TARGETS, outcome
+from targets import TARGETS, SilentLoss, outcome
 
 CORPUS = Path(__file__).parent / "corpus"
 # Longer than this is a hang.
@@ -73,6 +73,9 @@ def attack(name: str, seconds: float, draw: random.Random) -> tuple[Counter, flo
             counts[outcome(name, data)] += 1
         except Hang:
             counts["hang"] += 1
+        except SilentLoss as loss:
+            counts["silent loss"] += 1
+            print(f"{name}: {loss}: {data[:200]!r}", file=sys.stderr)
         except Exception:
             counts["crash"] += 1
             traceback.print_exc()
@@ -89,15 +92,16 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same inputs")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, stop)
-    print("| input | tried | right | clear error | crash | hang | longest | peak memory |")
-    print("|---|---|---|---|---|---|---|---|")
+    kinds = ("right", "clear error", "crash", "hang", "silent loss")
+    print(f"| input | tried | {' | '.join(kinds)} | longest | peak memory |")
+    print("|" + "---|" * (len(kinds) + 4))
     bad = 0
     for name in TARGETS:
         counts, longest = attack(name, 60 * args.minutes / len(TARGETS), random.Random(args.seed))
-        cells = [counts.total(), *(counts[what] for what in ("right", "clear error", "crash", "hang"))]
+        cells = [counts.total(), *(counts[what] for what in kinds)]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"| {name} | {' | '.join(map(str, cells))} | {longest:.1f} s | {peak:.0f} MB |", flush=True)
-        bad += counts["crash"] + counts["hang"]
+        bad += counts["crash"] + counts["hang"] + counts["silent loss"]
     return int(bad > 0)
 
 

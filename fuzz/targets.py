@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+import numpy as np
+import soundfile
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, Voice
 from ns2_diffusers.audio.loading import load_audio
@@ -15,6 +21,10 @@ from ns2_diffusers.text.sentences import split_sentences
 
 # Errors that say what is wrong with the input.
 CLEAR = (ValueError, TypeError)
+
+
+class SilentLoss(Exception):
+    """Something of the input is missing in the result, and nobody said so."""
 
 
 @cache
@@ -27,6 +37,42 @@ def audio(data: bytes) -> None:
     waveform, rate = load_audio({"bytes": data}, None, 16000, max_seconds=5.0)
     assert rate == 16000 and waveform.ndim == 1 and 0 < len(waveform) <= 5 * 16000
     assert waveform.isfinite().all()
+
+
+# Whose header, or whose last page, says where the end is.
+FORMATS = ("WAV", "FLAC", "OGG", "AIFF", "AU", "CAF", "W64", "RF64")
+NOISE = np.random.default_rng(0).uniform(-0.1, 0.1, 3 * 16000)
+
+
+@cache
+def recording(kind: str) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, NOISE, 16000, format=kind)
+    return file.getvalue()
+
+
+class Told(logging.Handler):
+    """Whether a warning was logged."""
+
+    told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told = True
+
+
+def cut(data: bytes) -> None:
+    """A recording that is cut off: the first byte says which format, the next four where."""
+    kind = FORMATS[(data or b"\0")[0] % len(FORMATS)]
+    whole = recording(kind)
+    length = int.from_bytes(data[1:5], "big") % (len(whole) + 1) if len(data) > 4 else len(whole)
+    log, told = logging.getLogger("ns2_diffusers"), Told(logging.WARNING)
+    log.addHandler(told)
+    try:
+        samples = len(load_audio({"bytes": whole[:length]})[0])
+    finally:
+        log.removeHandler(told)
+    if samples < len(NOISE) and not told.told:
+        raise SilentLoss(f"{kind} cut to {length} of {len(whole)} bytes: {samples} of {len(NOISE)} samples")
 
 
 def voice(data: bytes) -> None:
@@ -44,23 +90,37 @@ def text(data: bytes) -> None:
     sentences = split_sentences(written, 200)
     # Blanks, which are spoken as one, do not count.
     assert all(len(" ".join(sentence.split())) <= 200 for sentence in sentences)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is dropped
+    if "".join(sentences) != written:
+        raise SilentLoss("the sentences are not the text")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")  # of what is dropped
         ids = tokenizer()(written)["input_ids"]
-    assert len(ids) > 2 and max(ids) < len(tokenizer())
+        assert len(ids) > 2 and max(ids) < len(tokenizer())
+        phonemes = tokenizer().phonemize(written)
+    if re.search("[A-Za-z0-9]", written) and not any(map(str.isalpha, phonemes)) and not told:
+        raise SilentLoss("no word is said")
 
 
 def notes(data: bytes) -> None:
     """Notes of a song."""
-    for hz, beats in read_notes(data.decode(errors="replace")):
-        assert hz > 0 and beats > 0
+    written = data.decode(errors="replace")
+    read = read_notes(written)
+    assert all(hz > 0 and beats > 0 for hz, beats in read)
+    if len(read) != len(written.split()):
+        raise SilentLoss("there are fewer notes than words")
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"audio": audio, "voice": voice, "text": text, "notes": notes}
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "audio": audio,
+    "cut": cut,
+    "voice": voice,
+    "text": text,
+    "notes": notes,
+}
 
 
 def outcome(name: str, data: bytes) -> str:
-    """`right` or `clear error`; whatever else a target raises is a crash, and is raised."""
+    """`right` or `clear error`; a `SilentLoss` and whatever else a target raises is raised."""
     try:
         TARGETS[name](data)
     except CLEAR:

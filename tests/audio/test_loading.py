@@ -80,15 +80,34 @@ def test_what_is_no_audio_is_refused(audio):
     assert "give" in str(raised.value) or "no audio file" in str(raised.value)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "aiff", "au", "caf", "w64", "rf64"])
 def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix):
     path = tmp_path / f"sine.{suffix}"
     soundfile.write(path, SINE, RATE)
+    assert len(load_audio(path)[0]) == RATE
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     for audio in (path, {"bytes": path.read_bytes()}):
         with pytest.raises(ValueError, match="is cut off|cannot be read as audio"):
             load_audio(audio)
+
+
+@pytest.mark.parametrize("kind", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("beyond", [0, 100], ids=["between two pages", "in the last page"])
+def test_an_ogg_that_is_cut_off_is_warned_of(tmp_path, kind, beyond, caplog):
+    path = tmp_path / "noise.ogg"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.1, 0.1, 10 * RATE), RATE, kind, format="OGG")
+    content = path.read_bytes()
+    load_audio(path)
+    assert not caplog.records
+    path.write_bytes(content[: content.rindex(b"OggS") + beyond])
+    for audio in (path, {"bytes": path.read_bytes()}):
+        heard = len(load_audio(audio)[0])
+        assert 0 < heard < 10 * RATE
+        assert f"may be cut off: {heard / RATE:.2f} s of it are read" in caplog.text
+        caplog.clear()
+    # What is not wanted is not looked at.
+    assert len(load_audio(path, max_seconds=1.0)[0]) == RATE and not caplog.records
 
 
 @pytest.mark.parametrize("riff, data", [(0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (0, 0), (0xFFFFFFFF, 0)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import numbers
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     AudioInput = str | os.PathLike | np.ndarray | torch.Tensor | tuple | Mapping
 else:
     AudioInput = Any
+
+logger = logging.getLogger(__name__)
+
 WANTED = (
     "give a path, a NumPy array or torch tensor with its sampling rate, a (rate, array) pair, or a dict with "
     "'array' and 'sampling_rate'"
@@ -34,6 +39,9 @@ LEAST_RATE, MOST_RATE = 1_000, 768_000
 MOST_PEAK = 32.0
 # libsndfile's frame count for a file of unknown length, such as a piped FLAC.
 UNKNOWN_FRAMES = 2**63 - 1
+# What libsndfile's log of a header says of lengths in it that are not those of the file, and of Ogg.
+WRONG_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")
+NO_LAST_PAGE = re.compile("Last page lacks an end-of-stream bit|Junk after the last page")
 # Samples that are decoded at a time.
 BLOCK = 2**18
 # Seconds that are read beyond what is wanted, so that the resampler's filter does not meet an end there.
@@ -85,8 +93,8 @@ def load_samples(
 
     Raises:
         TypeError: `audio` is none of these.
-        ValueError: no such file or not audio; no sampling rate, or one that is not between 1 kHz and 768 kHz; no
-            samples, or NaN, infinite or far too large ones.
+        ValueError: no such file or not audio, or one that is cut off; no sampling rate, or one that is not between
+            1 kHz and 768 kHz; no samples, or NaN, infinite or far too large ones.
     """
     if target_sampling_rate is not None:
         _check_rate(target_sampling_rate, "the sampling rate wanted")
@@ -198,15 +206,21 @@ def _read_file(file: Any, name: str, sampling_rate: Any, seconds: float | None) 
         with _Reader(_with_length(file)) as audio:
             rate, frames = _check_rate(audio.samplerate, f"the sampling rate of {name!r}"), audio.frames
             samples = _read_blocks(audio, None if seconds is None else math.ceil(seconds * rate))
+            log = audio.extra_info
     except (soundfile.LibsndfileError, TypeError) as error:  # a TypeError for what has no header, such as .raw
         raise ValueError(
             f"{name!r} cannot be read as audio ({error}): give WAV, FLAC, Ogg or MP3, or convert it first "
             f"(ffmpeg -i in out.wav)."
         ) from error
     is_whole = seconds is None or len(samples) < math.ceil(seconds * rate)
-    if is_whole and (len(samples) < frames != UNKNOWN_FRAMES or _is_cut_off(file)):
+    if is_whole and (len(samples) < frames != UNKNOWN_FRAMES or _is_cut_off(log)):
         raise ValueError(
             f"{name!r} is cut off: its header promises more audio than there is. Copy or download it again."
+        )
+    if is_whole and NO_LAST_PAGE.search(log):
+        # Ogg says nowhere how long it is, and a recording of a broadcast ends like this too.
+        logger.warning(
+            "%r does not end with a last page and may be cut off: %.2f s of it are read.", name, len(samples) / rate
         )
     if sampling_rate is not None and sampling_rate != rate:
         raise ValueError(
@@ -254,13 +268,15 @@ def _with_length(file: Any) -> Any:
         return io.BytesIO(header + opened.read())
 
 
-def _is_cut_off(file: Any) -> bool:
-    """Whether a WAV file is shorter than its header says; libsndfile reads such a file without an error."""
-    with _opened(file) as opened:
-        header, length = opened.read(8), opened.seek(0, os.SEEK_END)
-    promised = int.from_bytes(header[4:8], "little")
-    # A WAV that was piped has no length in its header, but a placeholder near the largest one.
-    return header[:4] == b"RIFF" and length < 8 + promised < 0x7FFFF000
+def _is_cut_off(log: str) -> bool:
+    """Whether a WAV, AIFF, AU, W64 or RF64 file is shorter than its header says, by libsndfile's log of that.
+
+    What was piped has no length in its header, but a placeholder near the largest number of 31, 32 or 63 bits.
+    """
+    lengths = [(int(promised), int(found)) for promised, found in WRONG_LENGTH.findall(log)]
+    return any(
+        found < promised and (promised < 0x7FFFF000 or 2**32 <= promised < 2**62) for promised, found in lengths
+    )
 
 
 def _first_samples(audio: Any, wanted: int | None) -> np.ndarray:
