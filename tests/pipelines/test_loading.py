@@ -6,6 +6,7 @@ import os
 import diffusers
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 import ns2_diffusers
@@ -84,8 +85,9 @@ def test_configs_with_absurd_sizes(tiny_pipeline_dir, model, setting, value):
 def test_a_scheduler_with_absurd_sizes(tiny_pipeline_dir):
     path = tiny_pipeline_dir / "scheduler" / "scheduler_config.json"
     edit(path, lambda config: config.update(num_train_timesteps=10**12))
-    with pytest.raises(ValueError, match="num_train_timesteps is 1e\\+12"):
-        NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir)
+    for pipeline in (NaturalSpeech2Pipeline, DiffusionPipeline):
+        with pytest.raises(ValueError, match="num_train_timesteps is 1e\\+12"):
+            pipeline.from_pretrained(tiny_pipeline_dir)
 
 
 @pytest.mark.parametrize("content", ["", "no JSON", "[]", "3", "null", '{"a": ' * 1000])

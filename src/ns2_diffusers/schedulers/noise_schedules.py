@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
+from ..untrusted import check_config
 from .interchange import check_supported, complete_config
 
 PREDICTION_TYPES = ("sample", "v_prediction", "epsilon")
@@ -130,9 +131,12 @@ class VariancePreservingMixin:
 
         Raises:
             ValueError: for options that no scheduler here implements: `thresholding`, `rescale_betas_zero_snr`,
-                `use_flow_sigmas`, continuous timesteps, and learned or (DDPM) large variances.
+                `use_flow_sigmas`, continuous timesteps, and learned or (DDPM) large variances; for sizes that no
+                scheduler has.
         """
         if isinstance(config, dict):
+            # diffusers' own `DiffusionPipeline.from_pretrained` comes here with whatever a file says.
+            check_config(config, cls.__name__)
             config = complete_config(config)
             check_supported({**config, **kwargs}, cls)
         return super().from_config(config, return_unused_kwargs, **kwargs)
