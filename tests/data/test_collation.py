@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -165,8 +167,11 @@ def test_numpy_rows_make_the_same_batch(collator):
         assert torch.equal(value, collator(ROWS)[key]), key
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_makes_the_same_epochs_with_and_without_workers(workers):
+@pytest.mark.parametrize("workers, method", [(0, None), (2, "fork"), (2, "spawn")])
+def test_a_loader_makes_the_same_epochs_with_and_without_workers(workers, method):
+    if method == "fork" and sys.platform == "win32":
+        pytest.skip("there is no fork")
+    torch.ones(500, 500) @ torch.ones(500, 500)  # starts the threads of torch, which a fork does not have
     collator = collator_of("mixed")
     sampler = FrameBudgetSampler([row["n_frames"] for row in ROWS], 60)
     loader = torch.utils.data.DataLoader(
@@ -175,6 +180,7 @@ def test_a_loader_makes_the_same_epochs_with_and_without_workers(workers):
         collate_fn=collator,
         num_workers=workers,
         persistent_workers=workers > 0,
+        multiprocessing_context=method,
     )
     for epoch in (3, 0, 7):
         collator.set_epoch(epoch)

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import multiprocessing
 import pickle
+import sys
+import threading
 import unicodedata
 from pathlib import Path
 
@@ -132,6 +135,45 @@ def test_pickled(tokenizer):
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert copy("Hi!").input_ids == tokenizer("Hi!").input_ids
     assert copy.fingerprint == tokenizer.fingerprint
+
+
+def read_into(answers, tokenizer, text):
+    answers.put(tokenizer(text)["input_ids"])
+
+
+UNKNOWN = "Ask Zblorfen, who paid $5."
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_child_processes_read_while_threads_of_the_parent_do(tokenizer, method):
+    """The network for unknown words, which a child inherits by fork in the middle of its work, goes on there."""
+    if method == "fork" and sys.platform == "win32":
+        pytest.skip("there is no fork")
+    wanted, context, ended = tokenizer(UNKNOWN)["input_ids"], multiprocessing.get_context(method), threading.Event()
+
+    def read_on():
+        number = 0
+        while not ended.is_set():
+            number += 1
+            tokenizer("Ask Vb" + "aeiou"[number % 5] + "rfq" + "lmnrs"[number // 5 % 5] + "en.")
+
+    threads = [threading.Thread(target=read_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(4 if method == "fork" else 1):
+            answers = context.Queue()
+            child = context.Process(target=read_into, args=(answers, tokenizer, UNKNOWN))
+            child.start()
+            try:
+                assert answers.get(timeout=300) == wanted
+            finally:
+                child.kill()
+                child.join()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_fingerprint_follows_what_ids_mean(tokenizer, tmp_path):
