@@ -87,6 +87,8 @@ class NaturalSpeech2Pipeline(
         default_num_inference_steps, default_guidance_scale, default_voice_matching: used where a call gives None.
         max_batch_size: sentences that run in one batch. More run in several, which changes only the memory they take.
         max_utterance_seconds: what one sentence, or a song, may last; more is an error before memory is taken for it.
+        word_delay_seconds: how much later a word begins by the durations that the model learned than it is heard; word
+            times are as much earlier.
     """
 
     _card_summary = "zero-shot speech from a few seconds of a voice"
@@ -111,6 +113,7 @@ class NaturalSpeech2Pipeline(
         default_voice_matching: float = 0.0,
         max_batch_size: int = 16,
         max_utterance_seconds: float = 300.0,
+        word_delay_seconds: float = 0.0,
     ):
         super().__init__()
         readers = {
@@ -133,6 +136,7 @@ class NaturalSpeech2Pipeline(
             ("max_utterance_seconds", max_utterance_seconds),
         ):
             check_number(name, value, "seconds, above 0 and at most 3600", above=0.0, most=3600.0)
+        check_number("word_delay_seconds", word_delay_seconds, "seconds from -1 to 1", least=-1.0, most=1.0)
         wanted = f"a whole number from 1 to {MOST_ITEMS}"
         check_number("max_batch_size", max_batch_size, wanted, least=1, most=MOST_ITEMS, whole=True)
         self.register_modules(codec=codec, denoiser=denoiser, scheduler=scheduler, **readers)
@@ -145,6 +149,7 @@ class NaturalSpeech2Pipeline(
             default_voice_matching=default_voice_matching,
             max_batch_size=max_batch_size,
             max_utterance_seconds=max_utterance_seconds,
+            word_delay_seconds=word_delay_seconds,
         )
 
     @torch.no_grad()

@@ -226,7 +226,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
                 spoken[index] = result
 
         # 4. Join the sentences of each text
-        form = (self.sampling_rate, self.codec.hop_length, self._silent_latents(), output_type)
+        form = (*self._form, output_type, self.config.get("word_delay_seconds", 0.0))
         output = self._output(join_utterances(utterances, spoken, *form), output_type)
         self.maybe_free_model_hooks()
         return output if return_dict else output.to_tuple()
@@ -266,7 +266,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
 
     def finish(self, utterance: Utterance, spoken: SpokenUtterance) -> Any:
         """One sentence of `speak`, faded and with the silence around it; its words count from its beginning."""
-        form = (self.sampling_rate, self.codec.hop_length, self._silent_latents(), "np")
+        form = (*self._form, "np", self.config.get("word_delay_seconds", 0.0))
         return self._output(join_utterances([replace(utterance, text_index=0)], [spoken], *form), "np")
 
     def sentences(
@@ -326,6 +326,10 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
                 self.maybe_free_model_hooks()
 
         return pieces()
+
+    @property
+    def _form(self) -> tuple[int, int, Any]:
+        return self.sampling_rate, self.codec.hop_length, self._silent_latents()
 
     def _energy(self, utterance: Utterance, durations: Any) -> Callable[[Any], Any]:
         """What scales the waveform of an utterance, given the latent frames of its symbols (N,)."""

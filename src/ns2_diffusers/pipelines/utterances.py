@@ -29,6 +29,7 @@ from .inputs import (
 )
 from .style import emphasis_of_symbols
 from .voice import Voice, VoiceMix
+from .word_times import SpokenWord, find_sound, time_words
 
 # Sentences that are joined fade in and out over this long, so that no edge clicks.
 FADE_SECONDS = 0.005
@@ -78,21 +79,6 @@ class Utterance:
     def has_melody(self) -> bool:
         """Whether its pitch is the caller's rather than the voice's."""
         return self.pitch is not None or bool(self.pitch_shift)
-
-
-@dataclass(frozen=True)
-class SpokenWord:
-    """A word and when it is said.
-
-    Args:
-        text: as it is written, with the punctuation that touches it.
-        start, end: seconds from the beginning of the audio, exact to a latent frame. The pause of a punctuation mark
-            is behind `end`.
-    """
-
-    text: str
-    start: float
-    end: float
 
 
 @dataclass
@@ -305,6 +291,7 @@ def join_utterances(
     hop_length: int,
     silence: Any,
     output_type: str,
+    word_delay: float = 0.0,
 ) -> JoinedUtterances:
     """Put the sentences of each text together, with their pauses.
 
@@ -316,6 +303,7 @@ def join_utterances(
         hop_length: samples per latent frame.
         silence: (C, 1), a latent frame of silence.
         output_type: of the pipeline's call.
+        word_delay: seconds, of the pipeline's config.
     """
     count = utterances[-1].text_index + 1
     lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(4)]
@@ -337,8 +325,12 @@ def join_utterances(
         frames = spoken_frames.copy()
         frames[0] += lead
         frames[-1] += pause
-        begins = sum(len(each) for each in f0[index]) + lead
-        words[index] += time_words(utterance.words, spoken_frames, begins, hop_length / sampling_rate)
+        begins, seconds_per_frame = sum(len(each) for each in f0[index]) + lead, hop_length / sampling_rate
+        sounding = None
+        if utterance.durations is None and result.waveform is not None:
+            sounding = find_sound(as_array(result.waveform), hop_length, sampling_rate)
+        delay = round(word_delay / seconds_per_frame)
+        words[index] += time_words(utterance.words, spoken_frames, begins, seconds_per_frame, delay, sounding)
         audios[index].append(audio)
         durations[index].append(frames)
         f0[index].append(np.pad(as_array(result.f0), (lead, pause)))
@@ -350,25 +342,6 @@ def join_utterances(
         [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in f0],
         words,
     )
-
-
-def time_words(
-    words: Sequence[WordSymbols], durations: np.ndarray, begins: int, seconds_per_frame: float
-) -> list[SpokenWord]:
-    """When words are said.
-
-    Args:
-        words: by the positions of their symbols.
-        durations: (N,) latent frames of all symbols.
-        begins: latent frames before the first symbol.
-        seconds_per_frame: the hop length by the sampling rate.
-    """
-    ends = (durations.cumsum() + begins).tolist()
-    starts = [begins, *ends]
-    return [
-        SpokenWord(word.text, starts[word.first] * seconds_per_frame, ends[word.last - 1] * seconds_per_frame)
-        for word in words
-    ]
 
 
 def fade(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:

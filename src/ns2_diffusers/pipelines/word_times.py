@@ -1,0 +1,106 @@
+"""When words are said: by the durations of their symbols, and beside a pause by the sound itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..text.words import WordSymbols
+
+# A frame sounds if it is at most so many dB below the loudest one.
+SOUND_DB = 35.0
+# A silence that is shorter is within a word: the closure of a plosive.
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word and when it is said.
+
+    Args:
+        text: as it is written, with the punctuation that touches it.
+        start, end: seconds from the beginning of the audio, exact to a latent frame. The pause of a punctuation mark
+            is behind `end`.
+    """
+
+    text: str
+    start: float
+    end: float
+
+
+def time_words(
+    words: Sequence[WordSymbols],
+    durations: np.ndarray,
+    begins: int,
+    seconds_per_frame: float,
+    delay: int = 0,
+    sounding: np.ndarray | None = None,
+) -> list[SpokenWord]:
+    """When words are said.
+
+    Args:
+        words: by the positions of their symbols.
+        durations: (N,) latent frames of all symbols.
+        begins: latent frames before the first symbol.
+        seconds_per_frame: the hop length by the sampling rate.
+        delay: latent frames by which the durations are late.
+        sounding: (T,) of `find_sound`. A predicted duration of a word's last symbol may have the pause behind it, and
+            a pause the first sound of the next word: with it, words beside a pause begin and end where the sound does.
+            Without a pause between them, half of the space is of each word, as nobody is silent there.
+    """
+    ends = durations.cumsum() - delay
+    starts = ends - durations
+    spans = [[max(0, int(starts[word.first])), max(1, int(ends[word.last - 1]))] for word in words]
+    if sounding is not None and words:
+        pauses = _runs(~sounding)
+        # From the last symbol of a word to the first of the next; before the first word and behind the last one.
+        edges = [(int(starts[word.last - 1]), int(ends[word.first])) for word in words]
+        behind = [low for low, _ in edges]
+        ahead = [high for _, high in edges]
+        first, last = _longest(pauses, 0, ahead[0]), _longest(pauses, behind[-1], len(sounding))
+        if first is not None:
+            spans[0][0] = min(first[1], spans[0][1] - 1)
+        if last is not None:
+            spans[-1][1] = max(last[0], spans[-1][0] + 1)
+        for left, right, low, high in zip(spans, spans[1:], behind, ahead[1:], strict=False):
+            middle = (left[1] + right[0] + 1) // 2
+            end, start = _longest(pauses, low, high) or (middle, middle)
+            left[1] = max(end, left[0] + 1)
+            right[0] = max(left[1], min(start, right[1] - 1))
+    return [
+        SpokenWord(word.text, (begins + start) * seconds_per_frame, (begins + end) * seconds_per_frame)
+        for word, (start, end) in zip(words, spans, strict=True)
+    ]
+
+
+def find_sound(waveform: np.ndarray, hop_length: int, sampling_rate: int) -> np.ndarray:
+    """Which latent frames of speech are no pause.
+
+    Args:
+        waveform: (samples,) or (channels, samples), of whole frames.
+
+    Returns: (T,) bool.
+    """
+    channels = np.atleast_2d(waveform)
+    frames = channels[:, : channels.shape[1] // hop_length * hop_length].reshape(len(channels), -1, hop_length)
+    power = np.square(frames, dtype=np.float64).mean((0, 2))
+    sounding = power > power.max(initial=0.0) * 10 ** (-SOUND_DB / 10)
+    pause = round(PAUSE_SECONDS * sampling_rate / hop_length)
+    for start, end in _runs(~sounding):
+        if end - start < pause and start and end < len(sounding):
+            sounding[start:end] = True
+    return sounding
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Start and end of each run of True."""
+    edges = np.flatnonzero(np.diff(np.pad(flags.astype(np.int8), 1)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def _longest(runs: Sequence[tuple[int, int]], low: int, high: int) -> tuple[int, int] | None:
+    """The longest run that has a frame of [low, high)."""
+    found = [run for run in runs if run[0] < high and run[1] > low]
+    return max(found, key=lambda run: run[1] - run[0], default=None)
