@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -132,6 +135,67 @@ def test_options_reach_the_pipeline(served):
     options = {"num_inference_steps": 3, "guidance_scale": 1.0, "speaking_rate": 0.5, "pitch_shift": 2.0}
     wanted = expected(served.pipe, voice="george", **options)
     np.testing.assert_allclose(read(response.content), wanted, atol=2 / 2**15)
+
+
+def test_loudness_and_a_watermark_are_those_of_each_request(serve, monkeypatch):
+    """Requests that differ in them do not share a batch, which has one of each."""
+    pytest.importorskip("pyloudnorm")
+    monkeypatch.setattr("ns2_diffusers.pipelines.sampling.watermarker", lambda: None)
+    monkeypatch.setattr("ns2_diffusers.pipelines.sampling.add_watermark", lambda audio, rate: -audio)
+    asks = [{"loudness": -20}, {"loudness": -30.5}, {}, {"watermark": True}]
+    with serve(batch_wait=0.5) as running, running.client() as client, ThreadPoolExecutor(4) as pool:
+        running.server.voices.get("emma")
+        answers = list(pool.map(lambda fields: client.post("/v1/audio/speech", json=body(**fields)), asks))
+    for answer, fields in zip(answers, asks, strict=True):
+        np.testing.assert_allclose(read(answer.content), expected(running.pipe, **fields), atol=2 / 2**15)
+
+
+@pytest.mark.parametrize("fields", [{"loudness": 0}, {"loudness": "loud"}, {"watermark": 1}])
+def test_bad_loudness_and_watermarks(served, fields):
+    with served.client() as client:
+        answer = client.post("/v1/audio/speech", json=body(**fields))
+    assert answer.status_code == 400 and answer.json()["error"]["param"] in fields
+
+
+def test_a_library_that_is_not_installed_is_named(served, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyloudnorm", None)
+    with served.client() as client:
+        answer = client.post("/v1/audio/speech", json=body(loudness=-20))
+    assert answer.status_code == 501 and "pip install" in answer.json()["error"]["message"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+@pytest.mark.parametrize("kind", ["wav", "mp3", "flac", "opus"])
+def test_a_player_hears_the_beginning_before_the_end_is_made(serve_slowly, slow, kind):
+    """ffmpeg reads the stream as players do, and gives out the samples of what it has."""
+    options = "-loglevel error -probesize 32 -analyzeduration 0 -fflags nobuffer -i pipe:0 -flush_packets 1 -f s16le -"
+    player = subprocess.Popen(["ffmpeg", *options.split()], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    heard = bytearray()
+
+    def hear():
+        while data := player.stdout.read1(4096):
+            heard.extend(data)
+
+    def pass_on(answer):
+        for chunk in answer.iter_bytes():
+            player.stdin.write(chunk)
+            player.stdin.flush()
+        player.stdin.close()
+
+    with serve_slowly() as running, running.client() as client, ThreadPoolExecutor(2) as pool:
+        hearing = pool.submit(hear)
+        with client.stream("POST", "/v1/audio/speech", json=body(input=LONG_TEXT, response_format=kind)) as answer:
+            slow.permit(1)
+            passing = pool.submit(pass_on, answer)
+            running.wait_for(lambda: len(heard) > RATE // 4)  # an eighth of a second
+            assert not passing.done()
+            slow.permit()
+            passing.result(60)
+        hearing.result(60)
+        assert player.wait(60) == 0
+        wanted = len(expected(running.pipe, LONG_TEXT))
+    rate = int(answer.headers["x-sample-rate"]) if kind != "opus" else 48000
+    assert len(heard) / 2 / rate == pytest.approx(wanted / RATE, abs=0.1)
 
 
 def test_times_of_words(served):

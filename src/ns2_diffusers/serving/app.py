@@ -208,7 +208,12 @@ class Server:
                 400, "audio alone has no times: set stream_format to sse, or stream to false.", "timestamps"
             )
         try:
-            settings = self.pipe.check_sampling(body.num_inference_steps, guidance_scale=body.guidance_scale)
+            settings = self.pipe.check_sampling(
+                body.num_inference_steps,
+                guidance_scale=body.guidance_scale,
+                loudness=body.loudness,
+                watermark=body.watermark,
+            )
             utterances = self.pipe.plan(
                 body.input,
                 voice=self._voice(body),
@@ -218,6 +223,8 @@ class Server:
             )
         except (ValueError, TypeError) as error:
             raise APIError(400, str(error), "input") from error
+        except ImportError as error:
+            raise APIError(501, f"this server lacks a library: {error}", None, "not_installed") from error
         pauses = sum(each.pause + each.lead for each in utterances) / self.pipe.codec.frame_rate
         if pauses > limits.max_pause_seconds + 2 * len(utterances):
             raise APIError(400, f"the pauses last {pauses:.0f} s, too long: leave some out.", "input")

@@ -31,18 +31,21 @@ class Speech:
         self._engine, self._deliver = engine, deliver
         self._utterances: deque[Utterance] = deque()
         self.settings: SamplingSettings | None = None
+        self.voice_matching = 0.0
         self.key: tuple = ()
         self.closed = False
         self.made = 0
 
     def begin(self, utterances: Sequence[Utterance], settings: SamplingSettings, voice_matching: float) -> None:
         """Queue the sentences; those of all requests with equal settings share batches."""
-        self.settings = settings
+        self.settings, self.voice_matching = settings, voice_matching
         scheduler = id(self._engine.pipe.scheduler)
         self.key = (
             settings.num_inference_steps,
             settings.guidance_scale,
             settings.temperature,
+            settings.loudness,
+            settings.watermark,
             voice_matching,
             scheduler,
         )
@@ -205,7 +208,9 @@ class Engine:
         speech = batch[0][0]
         assert speech.settings is not None
         settings = replace(speech.settings, callback=watch, callback_inputs=(), interrupted=False)
-        spoken: list[SpokenUtterance] = self.pipe.speak([each for _, each, _ in batch], settings, speech.key[3])
+        spoken: list[SpokenUtterance] = self.pipe.speak(
+            [each for _, each, _ in batch], settings, speech.voice_matching
+        )
         if settings.interrupted:
             return
         pieces = [self.pipe.finish(each, result) for (_, each, _), result in zip(batch, spoken, strict=True)]

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ..audio.finishing import LEAST_LOUDNESS, MOST_LOUDNESS
+
 KINDS = Literal["wav", "mp3", "flac", "opus", "pcm"]
 
 
@@ -35,6 +37,10 @@ class SpeechBody(BaseModel):
     num_inference_steps: int | None = Field(None, ge=1, description="The model's own number if missing.")
     guidance_scale: Annotated[float, Field(strict=False, ge=0.0, le=100.0)] | None = None
     pitch_shift: Annotated[float, Field(strict=False, ge=-24.0, le=24.0, description="In semitones.")] = 0.0
+    loudness: Annotated[float, Field(strict=False, ge=LEAST_LOUDNESS, le=MOST_LOUDNESS)] | None = Field(
+        None, description="LUFS of each sentence (EBU R128), such as -16; as it comes if missing."
+    )
+    watermark: bool = Field(False, description="Mark the audio inaudibly as synthetic.")
     timestamps: bool = Field(
         False, description="Times of words: in the events of sse, or with `stream: false` in JSON."
     )
