@@ -15,11 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
-import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+if sys.argv[1:2] == ["load"]:
+    # It patches sockets and ssl, before anything else imports them.
+    import locust  # noqa: F401
 
 from ns2_diffusers.training.arguments import HelpFormatter
 
@@ -52,8 +56,10 @@ def main(args):
 
 
 def check_server(url: str) -> None:
+    from urllib.request import urlopen
+
     try:
-        urllib.request.urlopen(f"{url}/health", timeout=10)
+        urlopen(f"{url}/health", timeout=10)
     except OSError as error:
         raise SystemExit(f"no server answers at {url} ({error}): start it with ns2-diffusers serve.") from error
 
@@ -64,7 +70,6 @@ def make_texts(sentences: int) -> list[str]:
 
 
 def load(args: argparse.Namespace, texts: list[str]) -> None:
-    # It patches sockets when it is imported.
     import gevent
     from locust import HttpUser, events, task
     from locust.env import Environment
