@@ -265,7 +265,7 @@ class OnnxEulerScheduler(OnnxScheduler):
         return self.config["beta_start"] * self._train, self.config["beta_end"] * self._train
 
 
-SCHEDULERS = {
+SCHEDULERS: dict[str, Callable[..., OnnxScheduler]] = {
     "NaturalSpeech2DDIMScheduler": OnnxDDIMScheduler,
     "NaturalSpeech2DistilledScheduler": OnnxDistilledScheduler,
     "NaturalSpeech2EulerScheduler": OnnxEulerScheduler,
