@@ -22,14 +22,15 @@ from ..schedulers.scheduling_ddim_inverse import NaturalSpeech2DDIMInverseSchedu
 from ..schedulers.scheduling_euler import NaturalSpeech2EulerScheduler
 from ..schedulers.scheduling_euler_inverse import NaturalSpeech2EulerInverseScheduler
 from .alignment import AlignedSpeech
+from .changes import speaks
 from .editing import EditingMixin
 from .inputs import check_number, draw_seeds, frame_pitch
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .sampling import SamplingSettings
 from .speaking import MATCHING_SECONDS
-from .utterances import time_words
 from .voice import Voice, VoiceMix
 from .voice_matching import match_voices, presence
+from .word_times import time_words
 
 METHODS = ("resynthesis", "ode", "matching")
 # Steps of the ODE in each direction.
@@ -44,6 +45,7 @@ class ConversionMixin(EditingMixin):
     finish_audio: Callable[..., Any]
     _silent_latents: Callable[[], torch.Tensor]
 
+    @speaks
     @torch.no_grad()
     def convert(
         self,
@@ -120,6 +122,7 @@ class ConversionMixin(EditingMixin):
         self.maybe_free_model_hooks()
         return output
 
+    @speaks
     @torch.no_grad()
     def enhance(
         self,

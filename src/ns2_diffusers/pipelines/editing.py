@@ -20,6 +20,7 @@ from diffusers.utils import BaseOutput
 from ..audio.loading import AudioInput, check_audible, load_audio
 from ..text.words import WordSymbols
 from .alignment import AlignedSpeech, AlignmentMixin
+from .changes import speaks
 from .inputs import check_seconds, draw_seeds
 from .utterances import read_symbols
 
@@ -68,6 +69,7 @@ class EditingMixin(AlignmentMixin):
     encode_prompt: Callable[..., Any]
     encode_text: Callable[..., Any]
 
+    @speaks
     @torch.no_grad()
     def edit(
         self,
