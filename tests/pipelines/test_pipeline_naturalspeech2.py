@@ -558,14 +558,15 @@ def test_a_callback_replaces_no_component(speak, tiny_pipeline):
     tiny_pipeline.tokenizer = tiny_pipeline.tokenizer
 
 
-def test_a_stream_whose_components_change_goes_no_further(tiny_pipeline, voice, make_tiny_pipeline):
-    stream = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1)
+@pytest.mark.parametrize("pieces", [{}, {"chunk_seconds": 0.2}, {"first_clause": True}], ids=str)
+def test_a_stream_whose_components_change_goes_no_further(tiny_pipeline, voice, make_tiny_pipeline, pieces):
+    stream = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1, **pieces)
     next(stream)
     tiny_pipeline.codec = make_tiny_pipeline().codec
     with pytest.raises(RuntimeError, match="while this stream was open.*begin the stream anew"):
         next(stream)
     # One that was opened and not read, too.
-    unread = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1)
+    unread = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1, **pieces)
     tiny_pipeline.denoiser = tiny_pipeline.denoiser
     with pytest.raises(RuntimeError, match="while this stream was open"):
         next(unread)

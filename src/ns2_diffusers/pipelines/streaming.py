@@ -17,6 +17,7 @@ from ..arrays import as_array
 from ..audio.finishing import StreamingLimiter
 from ..audio.loading import AudioInput
 from ..text.sentences import pause_after, split_sentences
+from .changes import ChangeGuard
 from .inputs import check_number
 from .sampling import SamplingSettings
 from .utterances import SpokenUtterance, Utterance, fade_samples
@@ -49,6 +50,7 @@ class StreamingMixin:
     codec: Any
     config: Any
     sampling_rate: Any
+    change_guard: ChangeGuard
     check_sampling: Callable[..., SamplingSettings]
     check_inputs: Callable[..., None]
     sentences: Callable[..., Iterator[Any]]
@@ -98,6 +100,7 @@ class StreamingMixin:
                 raise ValueError(
                     "loudness and watermark need whole sentences: leave chunk_seconds out, or leave them out."
                 )
+        changes = self.change_guard.changes
         settings = self.check_sampling(**{name: options.pop(name) for name in SAMPLING + FINISHING if name in options})
         matching, batch, seconds = (options.pop(name, None) for name in LIMITS)
         self.check_inputs(None, None, 1, matching, batch, seconds)
@@ -107,7 +110,7 @@ class StreamingMixin:
             utterances: Iterator[Utterance] = iter(self.plan(text, prompt_audio, **options))
         else:
             utterances = self._plan_as_it_comes(text, prompt_audio, **options)
-        return self._stream(utterances, settings, matching, chunk_seconds, first_clause)
+        return self._stream(utterances, settings, matching, chunk_seconds, first_clause, changes)
 
     def _stream(
         self,
@@ -116,16 +119,20 @@ class StreamingMixin:
         matching: float,
         chunk_seconds: float | None,
         first_clause: bool,
+        changes: int,
     ) -> Iterator[np.ndarray]:
         try:
             for utterance in utterances:
+                self.change_guard.check_unchanged(changes)
                 # Energy and emphasis need whole sentences.
                 is_plain = utterance.energy == 1 and utterance.emphasis is None
                 seconds = chunk_seconds if is_plain else None
                 for whose, part in self._parts(utterance) if first_clause and is_plain else [(utterance, None)]:
                     if settings.interrupted:
                         return
-                    yield from self._speak_in_chunks(whose, part, settings, matching, seconds)
+                    for piece in self._speak_in_chunks(whose, part, settings, matching, seconds):
+                        yield piece
+                        self.change_guard.check_unchanged(changes)
                 first_clause = False
         finally:
             self.maybe_free_model_hooks()
