@@ -4,6 +4,7 @@ import csv
 import json
 import multiprocessing
 import pickle
+import subprocess
 import sys
 import threading
 import unicodedata
@@ -174,6 +175,25 @@ def test_child_processes_read_while_threads_of_the_parent_do(tokenizer, method):
         ended.set()
         for thread in threads:
             thread.join()
+
+
+FIRST_USE = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from ns2_diffusers.text.phonemizers import read
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(8)
+def first(number):
+    barrier.wait()
+    return read("It costs $5.", "english", "en-us")[0]
+with ThreadPoolExecutor(8) as pool:
+    print(len(set(pool.map(first, range(8)))))
+"""
+
+
+def test_many_threads_may_be_the_first_to_read():
+    done = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_fingerprint_follows_what_ids_mean(tokenizer, tmp_path):

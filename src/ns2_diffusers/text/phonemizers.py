@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -253,9 +254,27 @@ class _Hibari:
 _BASES = {"Ł": "L", "Ø": "O", "Đ": "D", "Ħ": "H", "Ŧ": "T", "Æ": "AE", "Œ": "OE", "Þ": "TH", "Ð": "D", "ẞ": "SS"}
 
 
-@cache
+# By whether they are British. Loading one is not for two threads at once.
+_engines: dict[bool, _Hibari] = {}
+_loading = threading.Lock()
+
+
 def _hibari_g2p(british):
-    return _Hibari(british)
+    if british not in _engines:
+        with _loading:
+            if british not in _engines:
+                _engines[british] = _Hibari(british)
+    return _engines[british]
+
+
+def _after_fork():
+    # Whoever held it is not in the child.
+    global _loading
+    _loading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 _SPELLED = re.compile(r"([^\W\d_a-z]+)('?s)?")
