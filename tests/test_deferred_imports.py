@@ -55,6 +55,17 @@ def test_speech_imports_nothing_that_it_does_not_use():
     assert run(SPEAK).stdout == "[]\n"
 
 
+def test_the_command_imports_nothing_that_it_does_not_use(tmp_path):
+    arguments = ["generate", "One.", "--steps", "1", "-q", "--runtime", "torch", "-o", str(tmp_path / "out.wav")]
+    program = f"""
+import sys
+from ns2_diffusers.cli import main
+assert main({arguments}) == 0
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    assert run(program).stdout == "[]\n"
+
+
 def test_what_was_deferred_works():
     assert run(USE).stdout == "all works\n"
 

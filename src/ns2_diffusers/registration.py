@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from .deferred_imports import deferring
+
 PIPELINES = ("NaturalSpeech2Pipeline", "NaturalSpeech2UnconditionalPipeline")
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -104,6 +106,7 @@ class _DiffusersLoader(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
+        with deferring():
+            self._loader.exec_module(module)
         # diffusers puts a lazy module in the place of the one that was executed.
         _add_pipelines(sys.modules["diffusers"])

@@ -152,7 +152,8 @@ def settings_of(pipe: Any) -> dict[str, Any]:
 def codec_margins(codec: VocosCodec) -> list[int]:
     """Frames before and after a piece that the graph which makes samples must be given beside it."""
     # The decoder of an inverse STFT is one graph, with its backbone.
-    return [frames + (0 if codec.takes_f0 else codec.backbone.margin) for frames in codec.head.margins]
+    head: Any = codec.head
+    return [frames + (0 if codec.takes_f0 else codec.backbone.margin) for frames in head.margins]
 
 
 def make_graphs(pipe: Any) -> dict[str, Graph]:
