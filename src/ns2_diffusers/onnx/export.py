@@ -63,7 +63,7 @@ def export_onnx(pipe: Any, directory: str | Path, int8: bool = False) -> None:
             scheduler of this package.
         directory: to make.
         int8: store the weights of matrix products as 8-bit integers (dynamic quantisation). Convolutions and the codec
-            stay in float32. What this costs in quality has not been measured.
+            stay in float32. docs/speed.md has what this costs in quality.
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is missing.
