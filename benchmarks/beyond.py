@@ -66,7 +66,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--prompts", default=HERE / "prompts", type=Path, help="directory with a folder a kind of voice"
     )
-    parser.add_argument("--readers", type=Path, help="directory of recordings of real readers, SPEAKER_*.*")
+    parser.add_argument("--readers", type=Path, help="recordings of real readers, SPEAKER_*.*; none if not given")
     parser.add_argument("--number", type=int, default=10, help="number of utterances per row")
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each recording that are used")
     parser.add_argument("--levels", type=float, nargs="+", default=[0, 5, 10, 20], help="signal-to-noise ratios, dB")

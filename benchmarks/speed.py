@@ -42,21 +42,42 @@ COLUMNS = [
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="what to measure (all)")
-    add("--model", help="pipeline directory (the bundled model)")
-    add("--output_dir", type=Path, default=Path("outputs/speed"), help="output directory (%(default)s)")
-    add("--sentences", type=int, default=8, help="number of sentences of benchmarks/sentences.txt (%(default)s)")
-    add("--repeats", type=int, default=3, help="number of processes per system (%(default)s)")
-    add("--batches", type=int, nargs="*", default=[1, 4, 16, 64], help="texts at once, for throughput (%(default)s)")
+    add(
+        "--systems",
+        nargs="+",
+        choices=SYSTEMS,
+        default=list(SYSTEMS),
+        help="systems to measure (default: %(default)s)",
+    )
+    add("--model", help="pipeline directory; the bundled model if not given")
+    add("--output_dir", type=Path, default=Path("outputs/speed"), help="output directory (default: %(default)s)")
+    add(
+        "--sentences",
+        type=int,
+        default=8,
+        help="number of sentences of benchmarks/sentences.txt (default: %(default)s)",
+    )
+    add("--repeats", type=int, default=3, help="number of processes per system (default: %(default)s)")
+    add(
+        "--batches",
+        type=int,
+        nargs="*",
+        default=[1, 4, 16, 64],
+        help="texts at once, for throughput (default: %(default)s)",
+    )
     add(
         "--words",
         type=int,
         nargs="*",
         default=[1, 10, 100, 1000, 17000],
-        help="lengths of texts in words; 17000 are 100 kB (%(default)s)",
+        help="lengths of texts in words; 17000 are 100 kB (default: %(default)s)",
     )
-    add("--threads", type=int, default=2, help="CPU threads (%(default)s)")
-    add("--kokoro_voices", type=Path, help="kokoro-js-1.2.1.tgz, as `npm pack kokoro-js@1.2.1` leaves it")
+    add("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    add(
+        "--kokoro_voices",
+        type=Path,
+        help="kokoro-js-1.2.1.tgz, from `npm pack kokoro-js@1.2.1`; no kokoro if not given",
+    )
     add("--worker", choices=SYSTEMS, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 

@@ -63,6 +63,8 @@ def test_every_option_has_help_and_shows_its_default(script, monkeypatch):
     formatter = parser._get_formatter()
     alternatives = [action for group in parser._mutually_exclusive_groups for action in group._group_actions]
     for action in parser._actions:
+        if action.help == argparse.SUPPRESS:
+            continue
         if action.dest != "help" and not action.required and action.default is not None:
             shown = formatter._expand_help(action)
             assert f"(default: {action.default})" in shown, f"{action.dest}: {shown}"
