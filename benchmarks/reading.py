@@ -4,6 +4,7 @@
     python benchmarks/reading.py --table DIR/test_cases_*.txt --normalizer ours nemo hibari misaki --verbose
     python benchmarks/reading.py --homographs WikipediaHomographData/data/eval
     python benchmarks/reading.py --speed
+    python benchmarks/reading.py --table tests/text/cases/everyday.tsv --heard 100
 
 A table has a line per case, `written<TAB>spoken` or `written~spoken`. Alternatives are further `<TAB>spoken`; in the
 tables of NeMo with audio, a line `~written` is followed by one line per alternative.
@@ -361,6 +362,41 @@ def measure_speed(characters: int = 200_000) -> tuple[float, float]:
     return first, done / (time.process_time() - started)
 
 
+def score_heard(paths, count: int, verbose: bool) -> dict[str, int]:
+    """Speak the written and the spoken form of lines, and compare what whisper hears of both.
+
+    Args:
+        paths: tables, of which `count` lines are taken, evenly spaced.
+
+    Returns: counts of `lines`, of those that are heard `alike`, of those whose written form is heard as one of its
+        spoken forms (`right`), and of those whose spoken form is (`spoken right`), which is what whisper and the voice
+        allow.
+    """
+    import torch
+
+    from ns2_diffusers import NaturalSpeech2Pipeline, bundled
+    from ns2_diffusers.evaluation.words import WordReader
+
+    cases = [case for path in paths for case in read_table(path)]
+    count = min(count, len(cases))
+    cases = [cases[int((index + 0.5) * len(cases) / count)] for index in range(count)]
+    pipe, reader = NaturalSpeech2Pipeline.from_pretrained(bundled()), WordReader()
+    pipe.set_progress_bar_config(disable=True)
+    counts = {"lines": len(cases), "alike": 0, "right": 0, "spoken right": 0}
+    for written, spoken in cases:
+        heard = []
+        for text in (written, spoken[0]):
+            output = pipe(text, voice="emma", generator=torch.Generator().manual_seed(0))
+            heard.append(reader.read(output.audios[0], output.sampling_rate))
+        alike, right = canonical(heard[0]) == canonical(heard[1]), is_right(heard[0], spoken)
+        counts["alike"] += alike
+        counts["right"] += right
+        counts["spoken right"] += is_right(heard[1], spoken)
+        if verbose and not alike:
+            print(f"{written!r}: {heard[0]!r}, and {spoken[0]!r}: {heard[1]!r}", file=sys.stderr)
+    return counts
+
+
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--table", nargs="+", type=Path, default=[], help="tables of written and spoken forms")
@@ -370,12 +406,21 @@ def parse_args(argv=None):
         "--homographs", type=Path, help="folder data/eval or data/train of the homograph set; none if not given"
     )
     parser.add_argument("--speed", action="store_true", help="measure characters per second")
+    parser.add_argument(
+        "--heard",
+        type=int,
+        default=0,
+        help="number of lines of the tables whose two forms are spoken and recognised by whisper",
+    )
     parser.add_argument("--verbose", action="store_true", help="print every error")
     return parser.parse_args(argv)
 
 
 def main(args):
-    if args.table:
+    if args.heard:
+        counts = score_heard(args.table, args.heard, args.verbose)
+        print(", ".join(f"{name} {number}" for name, number in counts.items()))
+    elif args.table:
         scores = score_tables(args.table, args.normalizer, args.verbose, args.by_sound)
         print("| table | " + " | ".join(scores) + " |\n|" + "---|" * (len(scores) + 1))
         for table in next(iter(scores.values())):
