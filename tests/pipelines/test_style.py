@@ -82,8 +82,12 @@ def test_an_emphasised_word_is_longer_and_higher(speak):
     # On a flat melody the word stands out by two steps of a semitone.
     f0 = speak(f"<speak>{EMPHASISED}</speak>", pitch_range=0.0).f0[0].astype(np.float64)
     first, last = (round(seconds * 50) for seconds in (longer["never"].start, longer["never"].end))
-    np.testing.assert_allclose(12 * np.log2(f0[first:last] / f0[0]), 2, atol=1e-3)
-    assert np.ptp(f0[:first]) < 1e-3 and np.ptp(f0[last:]) < 1e-3
+    steps = 12 * np.log2(f0 / f0[0])
+    raised = np.flatnonzero(np.isclose(steps, 2, atol=1e-3))
+    # Times of words follow the sound, which may begin and end some frames beside the symbols.
+    assert abs(raised[0] - first) <= 3 and abs(raised[-1] + 1 - last) <= 3
+    np.testing.assert_array_equal(raised, np.arange(raised[0], raised[-1] + 1))
+    np.testing.assert_allclose(np.delete(steps, raised), 0, atol=1e-3)
 
 
 def test_prosody_of_ssml(speak):
