@@ -374,7 +374,7 @@ def command(*args, **options):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal of POSIX")
 @pytest.mark.parametrize("seconds", [0.0, 1.5, 3.0])
 def test_interrupted_at_any_moment(tiny_pipeline_dir, tmp_path, seconds):
-    """Before and while libraries are imported, and while it speaks: status 130, no traceback, no file but unfinished."""
+    """Before and while libraries are imported, and while it speaks: status 130, no traceback, nothing whole."""
     (tmp_path / "empty").mkdir()
     text = "This is a sentence of eight plain words. " * 400
     options = ["--model", str(tiny_pipeline_dir), "--steps", "50", "-o", "out.wav"]
