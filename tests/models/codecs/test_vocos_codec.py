@@ -330,7 +330,7 @@ def test_pieces_are_the_whole(codec, frames):
 
 
 def test_pieces_of_a_fitted_codec_are_the_whole():
-    """The shape of examples/real_voice_codec: linear parts, filters four times a frame that ring for longer."""
+    """The shape of examples/real_voice_model/codec: linear parts, filters four times a frame that ring for longer."""
     codec = VocosCodec(
         sampling_rate=16000,
         hop_length=320,
