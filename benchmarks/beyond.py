@@ -1,4 +1,4 @@
-"""What the model does beyond reading: conversion, enhancement, editing, and voices of several recordings.
+"""Scores of conversion, enhancement, editing, and voices of several recordings.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/beyond.py
@@ -107,7 +107,7 @@ def find_voices(args):
 
 
 class Judges:
-    """Who listens, at the pipeline's sampling rate."""
+    """All evaluators, at the pipeline's sampling rate."""
 
     def __init__(self, pipe):
         self.words, self.naturalness, self.speakers = WordReader(), NaturalnessEvaluator(), SpeakerEvaluator()

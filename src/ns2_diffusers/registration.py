@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from .deferred_imports import deferring
+from .deferred_imports import WrappedLoader, deferring
 
 PIPELINES = ("NaturalSpeech2Pipeline", "NaturalSpeech2UnconditionalPipeline")
 _PACKAGE = __name__.rpartition(".")[0]
@@ -95,16 +95,7 @@ class _DiffusersFinder(MetaPathFinder):
         return spec
 
 
-class _DiffusersLoader(Loader):
-    def __init__(self, loader: Any):
-        self._loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
+class _DiffusersLoader(WrappedLoader):
     def exec_module(self, module: ModuleType) -> None:
         with deferring():
             self._loader.exec_module(module)

@@ -39,7 +39,7 @@ LEAST_RATE, MOST_RATE = 1_000, 768_000
 MOST_PEAK = 32.0
 # libsndfile's frame count for a file of unknown length, such as a piped FLAC.
 UNKNOWN_FRAMES = 2**63 - 1
-# What libsndfile's log of a header says of lengths in it that are not those of the file, and of Ogg.
+# Lines of libsndfile's log for lengths in a header that differ from those of the file, and for Ogg.
 WRONG_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")
 NO_LAST_PAGE = re.compile("Last page lacks an end-of-stream bit|Junk after the last page")
 # Samples that are decoded at a time.

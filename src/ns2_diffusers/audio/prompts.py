@@ -11,12 +11,12 @@ LEVEL_DB = -24.0
 # Windows of 20 ms this far below the level of the speech are silence; it is never searched above this level.
 WINDOW_SECONDS = 0.02
 SILENCE_DB = 35.0
-# What a prompt keeps: silence before and after the speech, and the longest pause within it.
+# Silence that a prompt keeps before and after the speech, and the longest pause within it.
 MARGIN_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 0.5
-# No sample goes beyond this.
+# Highest absolute value of a sample.
 PEAK = 0.99
-# So much more than is kept is read of a recording, as silence is cut.
+# Seconds that are read in addition to those that are kept, because silence is cut.
 SPARE_SECONDS = 10.0
 
 

@@ -97,7 +97,7 @@ def _write_by_ffmpeg(path: Path, blocks: Iterable[np.ndarray], sampling_rate: in
             for block in blocks:
                 process.stdin.write(np.ascontiguousarray(block.T, "<f4").tobytes())
         except BrokenPipeError:
-            pass  # its message says why
+            pass  # ffmpeg has ended early; its own message is raised below
         finally:
             process.stdin.close()
             said = process.stderr.read().decode(errors="replace").strip()

@@ -18,7 +18,7 @@ from ..audio.writing import SUFFIXES, check_suffix, write_blocks
 # Texts of more sentences are written as they are made.
 LONG = 16
 LIST_BATCH = 8
-# Of audio that goes to a pipe or the loudspeakers at once.
+# Settings of audio that goes to a pipe or the loudspeakers while it is made.
 PIECE_SECONDS = 0.5
 STREAM_KINDS = ("wav", "pcm", "mp3", "flac", "opus", "ogg")
 CAPTIONS = ("srt", "vtt", "json")

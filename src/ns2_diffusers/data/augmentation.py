@@ -107,7 +107,7 @@ def overdrive(waveform: np.ndarray, clipped_share: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What was done to a recording, by `make_pair`.
+    """The degradation that `make_pair` applied to a recording.
 
     Attributes:
         snr_db: power of the speech over that of the noise, dB.

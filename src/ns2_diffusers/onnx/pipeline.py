@@ -60,7 +60,7 @@ class OnnxNaturalSpeech2PipelineOutput:
 
 
 class EncodedUtterances(NamedTuple):
-    """What the denoiser is conditioned on, for one batch; shapes as with torch, states in place of condition."""
+    """The conditioning of the denoiser for one batch; shapes as with torch, states in place of condition."""
 
     prompt: np.ndarray
     prompt_mask: np.ndarray

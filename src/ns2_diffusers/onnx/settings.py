@@ -27,7 +27,7 @@ def is_exported(folder: str | os.PathLike) -> bool:
 
 
 def cached_export(model: str | os.PathLike) -> Path:
-    """Where `ns2-diffusers export onnx` without `--output` puts the export of a directory, and commands look for it.
+    """The cache folder of `ns2-diffusers export onnx` without `--output` for a directory, where commands look for it.
 
     Another version of the package, or of the files, has another place. The cache is `NS2_DIFFUSERS_CACHE`, or
     `ns2_diffusers` in the user's cache.

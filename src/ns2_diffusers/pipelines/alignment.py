@@ -25,7 +25,7 @@ from .voice import Voice, VoiceMix
 
 # A phoneme is at most so many states in a row, each the mean of some frames of it.
 STATES = 2
-# What is spoken at once to be compared: symbols, after which the next word begins another piece.
+# Symbols per piece of reference speech; the next word begins another piece.
 PIECE_SYMBOLS = 120
 # Added to the squared distance (per channel, in standard deviations) of frames outside a word's given times.
 OUTSIDE = 25.0
@@ -148,7 +148,7 @@ class AlignmentMixin:
     def _spoken_states(
         self, input_ids: np.ndarray, words: Sequence[WordSymbols], voice: Any, steps: int | None, most: int
     ) -> tuple[torch.Tensor, np.ndarray]:
-        """What the phonemes sound like: states (S, C), standardised, and the position of each one's symbol (S,)."""
+        """Reference states (S, C) of the phonemes, standardised, and the position of each one's symbol (S,)."""
         settings = self.check_sampling(steps, None, None, None, None, 0.0, "latent")
         pieces = pieces_of_text(input_ids, words, PIECE_SYMBOLS)
         start, end = input_ids[:1], input_ids[-1:]

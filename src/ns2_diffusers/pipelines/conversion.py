@@ -35,7 +35,7 @@ from .word_times import time_words
 METHODS = ("resynthesis", "ode", "matching")
 # Steps of the ODE in each direction.
 ODE_STEPS = 16
-# Frames of less presence than this say nothing of how high a voice speaks.
+# Frames below this presence are left out of the mean F0 of a voice.
 AUDIBLE = 0.5
 
 
@@ -116,7 +116,7 @@ class ConversionMixin(EditingMixin):
             latents = speech.latents.to(self._execution_device)
         else:
             latents = self._speak_again(speech, f0, wanted, target, settings, method, generator)
-        # What was spoken has the wanted F0 already.
+        # Generated speech has the wanted F0 already.
         told = wanted if method == "matching" and ratio != 1 and self.codec.takes_f0 else None
         output = self._finished(speech, latents, wanted, told, target, share, settings)
         self.maybe_free_model_hooks()

@@ -205,7 +205,7 @@ class KnownLatents:
 
 @dataclass
 class NewPiece:
-    """What was made anew.
+    """The generated span of an edit.
 
     Args:
         waveform: (samples,) at the pipeline's rate.

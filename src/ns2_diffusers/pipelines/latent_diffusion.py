@@ -214,7 +214,7 @@ class LatentDiffusionMixin(SamplingMixin):
         melody = {} if f0 is None else {"f0": f0[None].to(batch.device)}
         pieces = self.codec.decode_in_pieces(batch, frames, **melody)
         while True:
-            # Nothing is yielded inside `no_grad`, which would reach into the caller's loop.
+            # A yield inside `no_grad` would switch off gradients in the caller's loop.
             with torch.no_grad():
                 piece = next(pieces, None)
             if piece is None:

@@ -45,7 +45,7 @@ register_components()
 
 
 class EncodedUtterances(NamedTuple):
-    """What the denoiser is conditioned on, for one batch.
+    """The conditioning of the denoiser for one batch.
 
     Args:
         prompt, prompt_mask: (B, Tp, D) and (B, Tp), None where no prompt is padded.

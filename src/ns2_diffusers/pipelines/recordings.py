@@ -1,4 +1,4 @@
-"""What recordings were encoded as before, found by their content."""
+"""Cache of encoded recordings, keyed by their content."""
 
 from __future__ import annotations
 

@@ -332,7 +332,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         return self.sampling_rate, self.codec.hop_length, self._silent_latents()
 
     def _energy(self, utterance: Utterance, durations: Any) -> Callable[[Any], Any]:
-        """What scales the waveform of an utterance, given the latent frames of its symbols (N,)."""
+        """Gain of the waveform of an utterance, given the latent frames of its symbols (N,)."""
         form = {"hop_length": self.codec.hop_length, "sampling_rate": self.sampling_rate}
         return partial(set_energy, utterance=utterance, durations=durations, **form)
 
@@ -393,7 +393,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         return like(as_array(latents).copy(), latents)
 
     def _codec_state(self) -> Any:
-        """What changes with the codec's weights, to tell whether latents of then are those of now; None if unknown."""
+        """A value that changes with the codec's weights and so invalidates cached latents; None if unknown."""
         return ()
 
     def load_voice(self, voice: Any, prompt_sampling_rate: int | None = None) -> Voice | VoiceMix:

@@ -157,7 +157,7 @@ class StreamingMixin:
         matching: float,
         chunk_seconds: float | None,
     ) -> Iterator[np.ndarray]:
-        """What an utterance, or part of it, sounds like, with the silence around it."""
+        """Waveform of an utterance, or of a part of it, with the silence around it."""
         hop = self.codec.hop_length
         if chunk_seconds is None:
             waveform = as_array(self.speak([utterance], settings, matching, part=part)[0].waveform)

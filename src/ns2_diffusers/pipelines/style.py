@@ -13,7 +13,7 @@ from ..text.words import WordSymbols
 if TYPE_CHECKING:
     from .utterances import Utterance
 
-# What one step of emphasis does to a word: slower, higher, louder. `moderate` of SSML is a step, `strong` two,
+# Change of a word by one step of emphasis: slower, higher, louder. `moderate` of SSML is a step, `strong` two,
 # `reduced` one in the other direction.
 STEP_RATE, STEP_SEMITONES, STEP_ENERGY = 1 / 1.15, 1.0, 1.2
 # The amplitude changes over this long, so that no edge clicks.

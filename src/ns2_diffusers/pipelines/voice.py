@@ -33,7 +33,7 @@ MOST_PARTS, MOST_RECORDINGS = 64, 1024
 class VoiceArithmetic:
     """`0.7 * emma + 0.3 * george`: voices with weights, which together are a mix."""
 
-    # Of the classes that use this mixin.
+    # Attributes of the classes that use this mixin.
     parts: tuple[tuple[float, Voice], ...]
 
     def __mul__(self, weight: float) -> VoiceMix:
@@ -242,7 +242,7 @@ class VoiceMix(VoiceArithmetic):
 
     @property
     def codec_fingerprint(self) -> str:
-        """Of the codec that made the voices."""
+        """Fingerprint of the codec that made the voices."""
         return self.parts[0][1].codec_fingerprint
 
 

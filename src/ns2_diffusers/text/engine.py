@@ -123,7 +123,7 @@ def _classes():
                 self.weights[json.loads(f'"{feature}"') if "\\" in feature else feature] = row
             import numpy as np
 
-            # Of tags with the same score hibari takes the last of the alphabet; argmax takes the first.
+            # Among tags with the same score hibari takes the last in the alphabet; argmax takes the first.
             self._tags = sorted(self.tags, reverse=True)
             self._columns = {tag: column for column, tag in enumerate(self._tags)}
             self._rows: dict = {}

@@ -366,7 +366,7 @@ def _hibari_words(normalized, language, lexicon=None):
 
 
 def _end(text, position, word):
-    """Where a word ends, of which hibari may have left out an apostrophe between a digit and a letter."""
+    """End of a word in the text. hibari may leave out an apostrophe between a digit and a letter."""
     if text.startswith(word, position):
         return position + len(word)
     end = position

@@ -117,7 +117,7 @@ class HarmonicHead(nn.Module):
         f0: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is filtered: log F0 (B, T), pulses (B, samples) and noise (B or 1, samples); arguments of `forward`."""
+        """Source signal: log F0 (B, T), pulses (B, samples) and noise (B or 1, samples); arguments of `forward`."""
         log_f0 = self.f0(hidden_states).squeeze(-1)
         if self.linear_f0 is not None:
             log_f0 = log_f0 + self.linear_f0(latents).squeeze(-1)

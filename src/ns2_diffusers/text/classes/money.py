@@ -149,7 +149,7 @@ _MONEY = (
 )
 
 
-# What has its price before it: "a three-year, $1.4bn deal".
+# Nouns that follow their price: "a three-year, $1.4bn deal".
 _PRICED = re.compile(
     r"[ -](?:deal|fund|loan|bid|contract|plan|budget|package|takeover|project|programme|program|lawsuit|settlement|"
     r"merger|buyout|bond|bill|fine|bonus|ticket|upgrade|investment|grant|prize|stake|note|donation|fee|deposit)(?!\w)"
