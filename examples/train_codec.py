@@ -24,7 +24,11 @@ from ns2_diffusers.training.codec_initialization import (
     keep_latent_channels,
 )
 from ns2_diffusers.training.codec_objective import CodecObjective, CodecObjectiveConfig
-from ns2_diffusers.training.codec_validation import measure_latents, reconstruct_samples
+from ns2_diffusers.training.codec_validation import (
+    measure_audibility,
+    measure_latents,
+    reconstruct_samples,
+)
 from ns2_diffusers.training.discriminators import (
     CodecDiscriminator,
     SideBySide,
@@ -133,6 +137,11 @@ def parse_args(argv=None):
         default=3600.0,
         help="seconds of audio on which the latent statistics are measured",
     )
+    add(
+        "--weight_latents",
+        **arguments.FLAG,
+        help="give audible latent channels a larger scale, so that a diffusion model learns them first",
+    )
     # AdamW's betas are those of GAN training.
     parser.set_defaults(learning_rate=1e-3, lr_warmup_steps=50, adam_beta1=0.8, adam_beta2=0.99)
     arguments.add_ema_argument(parser)
@@ -219,10 +228,13 @@ def save(run, codec, crops, args):
         run.average.copy_to(codec)
     codec.eval()
     # Frozen latents keep their statistics to the last digit, and the codec its fingerprint.
-    if not args.freeze_encoder or codec.config.latents_mean is None:
+    if not args.freeze_encoder or codec.config.latents_mean is None or args.weight_latents:
         draw = torch.Generator().manual_seed(args.seed)
         files = [crops.files[i] for i in torch.randperm(len(crops.files), generator=draw)]
-        codec.set_latent_statistics(*measure_latents(codec, files, args.statistics_seconds))
+        mean, deviation = measure_latents(codec, files, args.statistics_seconds)
+        codec.set_latent_statistics(mean, deviation)
+        if args.weight_latents:
+            codec.set_latent_statistics(mean, deviation / measure_audibility(codec, files, seed=args.seed))
     with whole_parts(args.output_dir) as folder:
         codec.save_pretrained(folder)
     run.say(f"codec {codec.fingerprint} saved to {args.output_dir}")

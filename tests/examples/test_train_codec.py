@@ -20,6 +20,7 @@ import ns2_diffusers.training.run
 from ns2_diffusers import VocosCodec
 from ns2_diffusers.data.recordings import find_recordings, read_span
 from ns2_diffusers.training.codec_losses import MultiResolutionMelLoss
+from ns2_diffusers.training.codec_validation import measure_audibility
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = {
@@ -183,6 +184,26 @@ def test_a_frozen_encoder_keeps_codes_and_fingerprint(train_codec, recordings, t
     before, after = first.state_dict(), second.state_dict()
     changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed == {"backbone", "head"}
+
+
+def test_weighted_latents_are_as_large_as_they_are_audible(train_codec, recordings, tmp_path):
+    first = run(train_codec, recordings, tmp_path / "first", "--max_train_steps", "30", "--learning_rate", "5e-3")
+    extra = ["--pretrained_codec", str(tmp_path / "first"), "--freeze_encoder", "--max_train_steps", "0"]
+    weighted = run(train_codec, recordings, tmp_path / "weighted", *extra, "--weight_latents", "--seed", "3")
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, weighted.state_dict()[name]), name
+    plain, scaled = (torch.tensor(codec.config.latents_std).double() for codec in (first, weighted))
+    files = find_recordings(recordings)
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(3))
+    heard = measure_audibility(first, [files[i] for i in order], seed=3)
+    torch.testing.assert_close(plain / scaled, heard, rtol=1e-3, atol=0)
+    assert heard.max() > 1.05 and weighted.fingerprint != first.fingerprint
+    # The codes and the sound are those of the codec before.
+    waveform = torch.from_numpy(read_span(files[0], 16000))[None]
+    (_, codes), (_, same) = (codec.quantize(codec.encode(waveform)) for codec in (first, weighted))
+    assert torch.equal(codes, same)
+    sounds = [codec.decode(codec.codes_to_latents(codes)) for codec in (first, weighted)]
+    torch.testing.assert_close(*sounds, atol=1e-5, rtol=0)
 
 
 def test_degraded_crops_are_encoded_and_clean_ones_are_the_target(train_codec, recordings, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,55 @@ def measure_latents(
         if sums.frames / codec.frame_rate > seconds:
             break
     return sums.mean_and_std()
+
+
+@torch.no_grad()
+def measure_audibility(
+    codec: ModelMixin, files: Sequence[str | Path], clips: int = 24, seconds: float = 3.0, seed: int = 0
+) -> torch.Tensor:
+    """Measure how much of each latent channel is heard.
+
+    Noise of half the standard deviation of a channel is added to the latents of recordings. The audibility of the
+    channel is the fourth root of the mean squared change of the decoded log-mel spectrogram. Latents that are
+    multiplied by it have a squared error, and a share of the noise at each timestep, that follow what is heard; the
+    fourth root keeps quiet channels from vanishing.
+
+    Args:
+        codec: whose standardised latents have a standard deviation of about 1.
+        files: recordings; clips are read from their beginnings, and files shorter than a clip are left out.
+        clips, seconds: number and length of the clips.
+        seed: seed of the random order of the files and of the noise.
+
+    Returns: (C,) float64, with a mean square of 1.
+
+    Raises:
+        ValueError: no file is as long as a clip, or the decoder does not depend on the latents.
+    """
+    codec.eval()
+    draw = torch.Generator().manual_seed(seed)
+    samples = round(seconds * codec.sampling_rate) // codec.hop_length * codec.hop_length
+    found: list[torch.Tensor] = []
+    for index in torch.randperm(len(files), generator=draw).tolist():
+        if len(found) < clips:
+            audio = torch.from_numpy(read_span(files[index], codec.sampling_rate, codec.channels, 0, seconds))
+            found += [audio[:, :samples]] if audio.shape[1] >= samples else []
+    if not found:
+        raise ValueError(f"none of {len(files)} recordings has {seconds} s: give longer ones, or take fewer seconds.")
+    latents, _ = codec.quantize(codec.encode(torch.stack(found).to(codec.device)))
+    # Differences below this magnitude are inaudible, and a log without a floor would count them.
+    mel = LogMelSpectrogram(codec.sampling_rate, floor=1e-3).to(codec.device)
+    reference = mel(codec.decode(latents).flatten(0, 1))
+    changes = []
+    for channel in range(latents.shape[1]):
+        noisy = latents.clone()
+        noisy[:, channel] += 0.5 * torch.randn(noisy[:, channel].shape, generator=draw).to(latents)
+        changes.append((mel(codec.decode(noisy).flatten(0, 1)) - reference).square().mean().item())
+    heard = torch.tensor(changes, dtype=torch.float64).pow(0.25)
+    if not heard.any():
+        raise ValueError("no latent channel changes what the codec decodes: train the codec first.")
+    # The least audible channel keeps a tenth of the root mean square.
+    heard = heard.clamp(min=0.1 * heard.square().mean().sqrt().item())
+    return heard / heard.square().mean().sqrt()
 
 
 @torch.no_grad()
