@@ -1,28 +1,28 @@
-"""misaki's symbols in ARPAbet with stress, the phonemes of CMU's dictionary: `HH AH0 L OW1`."""
+"""Converts misaki's symbols to ARPAbet with stress, the phonemes of CMU's dictionary: `HH AH0 L OW1`."""
 
 import re
 
 VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
 CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
-# A short pause, noise and silence, as forced aligners name them.
+# A short pause, noise and silence, under the names that forced aligners use.
 SILENCES = ("sp", "spn", "sil")
-# Sorted as in CMU's list of symbols, which is also the order of ids in what was trained with it.
+# Sorted as in CMU's list of symbols. Models that were trained with these symbols number them in this order.
 SYMBOLS = sorted([*CONSONANTS, *(vowel + stress for vowel in VOWELS for stress in ("", "0", "1", "2"))])
 SYMBOLS += [*SILENCES, "<s>", "</s>"]
 
 _PHONES = {
     **dict(zip("ɑæʌɔWIɛɜAɪiOYʊu", VOWELS, strict=True)),
     **dict(zip("bʧdðfɡhʤklmnŋpɹsʃtθvwjzʒ", CONSONANTS, strict=True)),
-    # Reduced vowels, r-coloured ones, which are one phoneme here, and other ways to say a t.
+    # Reduced vowels, r-coloured vowels (one phoneme here), and variants of t.
     **{**dict.fromkeys("əɐᵊ", "AH"), "ᵻ": "IH"},
     **dict.fromkeys(("ɜɹ", "əɹ", "ʌɹ"), "ER"),
     **dict.fromkeys("Tɾʔ", "T"),
 }
 _STRESS = {"ˈ": "1", "ˌ": "2"}
-# Symbols that are not in the table are passed on unchanged, so that the tokenizer can name them.
+# Symbols that are not in the table are passed on unchanged; the tokenizer then names them in its error.
 _SIGN = re.compile("|".join([*sorted([*_PHONES, *_STRESS], key=len, reverse=True), "."]))
-# The n of "eaten" and "frightened" is a syllable, to which CMU gives a vowel; its "wh" is a plain W; quotes
-# make no pause.
+# The n of "eaten" and "frightened" is a syllable of its own, which has a vowel in CMU's dictionary. Its "wh" is a
+# plain W. Quotes make no pause.
 _SPELLINGS = (
     (re.compile(r"(?<=[td])n(?![ˈˌAIOWYæɑɔəɛɜɪʊʌᵻᵊɐiuj])"), "ᵊn"),
     (re.compile("hw"), "w"),
@@ -32,10 +32,10 @@ _PAUSE = re.compile(r"[^\w\s'’\"“”«»ˈˌ]+")
 
 
 def to_arpabet(phonemes: str) -> str:
-    """American misaki symbols to ARPAbet ones with spaces between them.
+    """Convert American misaki symbols to ARPAbet symbols with spaces between them.
 
-    Words follow one another without a sign, punctuation between them becomes `sp`, a pause, and what stands
-    before the first word or after the last falls away.
+    No sign separates words. Punctuation between words becomes `sp`, a pause. Punctuation before the first word and
+    after the last word is left out.
     """
     parts = [[phone for word in part.split() for phone in _word(word)] for part in _PAUSE.split(phonemes)]
     return " sp ".join(" ".join(part) for part in parts if part)
@@ -59,7 +59,7 @@ def _word(word):
 
 
 def _citation_form(word):
-    """misaki takes the stress from small words within a sentence; a dictionary has them as said alone."""
+    """Restore the stress of small words: misaki drops it within a sentence, a dictionary has it."""
     if "ˌ" in word:
         return word.replace("ˌ", "ˈ", 1)
     return re.sub("(?=[AIOWYæɑɔɛɜɪʊʌiu])", "ˈ", word, count=1)

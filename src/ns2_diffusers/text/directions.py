@@ -1,10 +1,10 @@
-"""How a text wants to be spoken: pauses, rate, pitch and speakers, in three forms.
+"""Directions in a text for how it is spoken (pauses, rate, pitch, speakers), in three forms.
 
 - `[pause 0.5s]` or `[pause 500ms]` anywhere;
-- SSML, in a text that begins with `<speak`, or as XML does;
-- a script, lines that begin with the name of a speaker and a colon.
+- SSML: a text that begins with `<speak`, `<?xml` or `<!DOCTYPE`;
+- a script: lines that begin with the name of a speaker and a colon.
 
-Pronunciations (`[word](/phonemes/)`) stay in the text, for the tokenizer.
+Pronunciations (`[word](/phonemes/)`) stay in the text; the tokenizer reads them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .phonemizers import from_ipa
 from .readings import READING, reading_mark
 from .sentences import CLAUSE_PAUSE, PARAGRAPH_PAUSE, SENTENCE_PAUSE
 
-# Seconds. Longer silence is better put together from audio.
+# Seconds. Longer silence is better added to the audio afterwards.
 MAX_PAUSE = 10.0
 TURN_PAUSE = 0.5
 _PAUSE = re.compile(r"[^\S\n]*\[pause[ ]+([0-9][^\]\n]{0,20})\][^\S\n]*", re.IGNORECASE)
 _TIME = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})[ ]?(ms|s)")
 _SSML = re.compile(r"\s*<(?:speak\b|\?xml\b|!DOCTYPE\b)")
-# Of the SSML 1.1 recommendation: names for what it leaves to the voice.
+# The SSML 1.1 recommendation defines these names; it leaves most of the values to the voice.
 RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "default": 1.0, "fast": 1.25, "x-fast": 1.6}
 PITCHES = {"x-low": -6.0, "low": -3.0, "medium": 0.0, "default": 0.0, "high": 3.0, "x-high": 6.0}
 STRENGTHS = {
@@ -37,11 +37,11 @@ STRENGTHS = {
     "strong": PARAGRAPH_PAUSE,
     "x-strong": 2 * PARAGRAPH_PAUSE,
 }
-# Read from how they are written.
+# The text rules already read these correctly as they are written.
 _AS_WRITTEN = ("date", "time", "telephone", "currency", "fraction", "unit", "address")
 _LETTERS = ("characters", "spell-out", "verbatim")
 SAY_AS = (*_LETTERS, "digits", "cardinal", "number", "ordinal", *_AS_WRITTEN)
-# What each element may have. `p` and `s` are paragraphs and sentences.
+# The attributes that each element may have. `p` and `s` are paragraphs and sentences.
 ATTRIBUTES = {
     "speak": ("version", "xml:lang", "xmlns", "xmlns:xsi", "xsi:schemaLocation"),
     "p": (),
@@ -55,26 +55,26 @@ ATTRIBUTES = {
 }
 RANGES = {"x-low": 0.5, "low": 0.75, "medium": 1.0, "default": 1.0, "high": 1.3, "x-high": 1.6}
 VOLUMES = {"x-soft": 0.4, "soft": 0.65, "medium": 1.0, "default": 1.0, "loud": 1.4, "x-loud": 2.0}
-# How strongly a word is emphasised; `Style` of the pipelines says what a step of it does.
+# How strongly a word is emphasised, in steps; `Style` of the pipelines defines the effect of one step.
 EMPHASES = {"reduced": -1.0, "none": 0.0, "moderate": 1.0, "strong": 2.0}
-# Elements that hold text and no elements.
+# Elements that may hold text but no elements.
 _LEAVES = ("break", "sub", "say-as", "phoneme")
 ALPHABETS = ("ipa", "x-misaki")
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Text that is spoken in one manner.
+    """Text that is spoken in one manner, by one speaker.
 
     Attributes:
-        text: may be empty where there is only a pause.
-        pause: seconds of silence behind it; None leaves it to the punctuation.
-        rate: times the speaking rate.
-        pitch: semitones.
-        speaker: the name of whose line it is, None where the text has no speakers.
-        range: times the range of F0.
-        energy: times the amplitude.
-        emphasis: parts of the text that are emphasised: (start, end, level), level as in `EMPHASES`.
+        text: the text; empty where there is only a pause.
+        pause: seconds of silence after it; None: the pause that its punctuation asks for.
+        rate: factor of the speaking rate.
+        pitch: shift of the pitch in semitones.
+        speaker: name of the speaker; None where the text has no speakers.
+        range: factor of the range of F0.
+        energy: factor of the amplitude.
+        emphasis: emphasised parts of the text: (start, end, level), where level is a value of `EMPHASES`.
     """
 
     text: str
@@ -88,16 +88,16 @@ class Passage:
 
 
 def read_directions(text: str, speakers: Collection[str] = (), turn_pause: float = TURN_PAUSE) -> list[Passage]:
-    """Split a text where the manner of speaking changes, and where it asks for a pause.
+    """Split a text where the manner of speaking changes and where it asks for a pause.
 
     Args:
-        text: with `[pause …]`, or SSML.
-        speakers: names whose lines (`Anna: …`) are theirs; what comes before the first is the first name's.
+        text: a text with `[pause …]`, or SSML.
+        speakers: names of the speakers, whose lines begin `Anna: …`. Text before the first name is the first one's.
         turn_pause: seconds of silence where the speaker changes.
 
     Raises:
-        ValueError: a pause that cannot be read or is longer than `MAX_PAUSE`; SSML that is not well-formed, or that
-            has an element, an attribute or a value other than those named above; a speaker without a line.
+        ValueError: if a pause cannot be read or is longer than `MAX_PAUSE`; if the SSML is not well-formed, or has an
+            unknown element, attribute or value; if a speaker has no line.
     """
     if _SSML.match(text):
         if speakers:
@@ -138,7 +138,7 @@ def _seconds(time: str, where: str) -> float:
 
 
 def _turns(text: str, speakers: Collection[str]) -> list[Passage]:
-    """Lines of a script by whose they are; a line without a name goes on with the one before it."""
+    """Split a script into the lines of its speakers; a line without a name belongs to the speaker before it."""
     names = list(speakers)
     if any(not name.strip() or ":" in name or "\n" in name for name in names):
         raise ValueError(f"speakers are {names}: a name is a word or more, without a colon.")
@@ -163,7 +163,7 @@ def _turns(text: str, speakers: Collection[str]) -> list[Passage]:
 
 
 class _SpokenXML:
-    """Reads SSML by expat, which is told to refuse document types, the only place where entities can be made."""
+    """Reads SSML with expat. Document types are refused, because only they can define entities."""
 
     def __init__(self, text: str):
         self.passages: list[Passage] = []
@@ -171,7 +171,7 @@ class _SpokenXML:
         self.manners = [Passage("")]
         self.open: list[tuple[str, dict[str, str], int]] = []
         self.emphases: list[tuple[int, int, float]] = []
-        self.levels: list[tuple[int, float]] = []  # begin and level of the open ones
+        self.levels: list[tuple[int, float]] = []  # start and level of each <emphasis> that is open
         self.position = 0
         self.parser = parser = expat.ParserCreate()
         parser.buffer_text = True
@@ -180,7 +180,7 @@ class _SpokenXML:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         try:
-            # Whatever encoding its first line names, the text was decoded already.
+            # The text is decoded already, so the encoding that its first line may name is ignored.
             parser.Parse(re.sub(r"\A\s*<\?xml[^>]{0,200}\?>", "", text).strip().encode("utf-8", "replace"), True)
         except expat.ExpatError as error:
             raise ValueError(
@@ -268,7 +268,7 @@ class _SpokenXML:
         self.text = self.text[:start] + new
 
     def _end_block(self, name: str) -> None:
-        """A blank line, or a line, which the punctuation's pause goes by."""
+        """End a block with a line break; the usual rules for punctuation then set the pause."""
         if self.text.strip():
             breaks = self.text[len(self.text.rstrip()) :].count("\n")
             self.text = self.text.rstrip() + "\n" * max(breaks, 2 if name == "p" else 1)
@@ -301,7 +301,7 @@ def _rate(value: str) -> float:
 
 
 def _factor(value: str, names: dict[str, float], what: str) -> float:
-    """`120%`, `1.2`, `+20%` or a name, as a factor."""
+    """Convert `120%`, `1.2`, `+20%` or a name to a factor."""
     match = re.fullmatch(r"([+-]?)(\d{1,4}(?:\.\d{1,4})?)(%?)", value.strip())
     if match is None:
         return _named(value.strip(), names, what)
@@ -310,7 +310,7 @@ def _factor(value: str, names: dict[str, float], what: str) -> float:
 
 
 def _volume(value: str) -> float:
-    """`+6dB` or a name, as a factor of the amplitude."""
+    """Convert `+6dB` or a name to a factor of the amplitude."""
     match = re.fullmatch(r"([+-]\d{1,2}(?:\.\d{1,4})?)dB", value.strip())
     if match is None:
         return _named(value.strip(), VOLUMES, "volume of <prosody> (or +6dB)")
@@ -318,7 +318,7 @@ def _volume(value: str) -> float:
 
 
 def _pitch(value: str) -> float:
-    """`+2st`, `-10%` or a name, as semitones."""
+    """Convert `+2st`, `-10%` or a name to semitones."""
     match = re.fullmatch(r"([+-]\d{1,3}(?:\.\d{1,4})?)(st|%)", value.strip())
     if match is None:
         return _named(value.strip(), PITCHES, "pitch of <prosody> (or +2st, -10%)")
@@ -339,7 +339,7 @@ def _said_as(text: str, how: str) -> str:
     if how in _AS_WRITTEN:
         return text
     if how in _LETTERS:
-        # With hyphens between them the letters are names, "A" too.
+        # Hyphens make every letter, also "A", a letter name.
         return "-".join(character.upper() for character in text if not character.isspace())
     plain = re.sub(r"(?<=\d)[, ](?=\d)", "", text)
     if not re.fullmatch(r"-?\d{1,30}" if how != "digits" else r"[\d\s-]{1,60}", plain):

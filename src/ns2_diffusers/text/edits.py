@@ -1,4 +1,4 @@
-"""Replacements in a text, and where each part of the result comes from."""
+"""Replacements in a text, and the origin of each part of the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Characters `start` to `end` of a text are replaced by `text`; `rule` names the rule that did it."""
+    """Replaces characters `start` to `end` of a text by `text`; `rule` names the rule that made the edit."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ _PIECE = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
 def edits_between(before: str, after: str, rule: str) -> list[Edit]:
-    """Edits that turn the words and signs of one text into those of another; white space stays where words do."""
+    """Edits that turn the words and signs of one text into those of another; white space between equal words stays."""
     old, new = (list(_PIECE.finditer(text)) for text in (before, after))
     matcher = SequenceMatcher(None, [piece[0] for piece in old], [piece[0] for piece in new], autojunk=False)
     edits = []
@@ -42,9 +42,9 @@ class EditedText:
     """A text with edits applied.
 
     Args:
-        source: the text before.
-        edits: in order, without overlap.
-        are_words: the replacements are words: a space is put between one and a neighbouring letter or digit.
+        source: the text before the edits.
+        edits: the edits, in order and without overlap.
+        are_words: whether the replacements are words; if so, a space separates them from adjacent letters and digits.
     """
 
     def __init__(self, source: str, edits: list[Edit], are_words: bool = False):
@@ -76,7 +76,7 @@ class EditedText:
         return self.edits[index] if index >= 0 and position < self._starts[index][1] else None
 
     def source_span(self, start: int, end: int) -> tuple[int, int]:
-        """Where characters `start` to `end` of the edited text come from; all of an edit that they touch."""
+        """The span of the source that characters `start` to `end` came from; an edit counts as a whole."""
         first, last = self._source(start), self._source(max(end - 1, start))
         return first[0], max(last[1], first[0])
 

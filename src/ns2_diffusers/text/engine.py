@@ -1,7 +1,7 @@
-"""hibari's reader of English: loaded without hibari's voices and table by table, and fast on words met before.
+"""Loads hibari's reader of English: without hibari's voices, one table at a time, and with a cache of words.
 
-What is read is what `hibari.g2p.G2P` reads; a test compares them. Words are looked up once, tags are summed by numpy
-in the order in which hibari adds them up.
+Its output equals that of `hibari.g2p.G2P`; a test compares them. Each word is looked up once. numpy adds up the tag
+weights, in the order in which hibari adds them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 HIBARI = "hibari-tts>=0.2.1,<0.3"
-# The package of hibari's reader under a name of ours: importing it as `hibari.g2p` would import its voices, and with
-# them scipy and onnxruntime, which takes four times as long as all the rest.
+# hibari's reader is imported under another package name: `import hibari.g2p` would also import its voices, with
+# scipy and onnxruntime, which takes four times as long as everything else.
 _PACKAGE = "ns2_diffusers_hibari_g2p"
 
 
@@ -24,7 +24,7 @@ def _package():
     """The package `hibari.g2p`."""
     try:
         spec = importlib.util.find_spec("hibari")
-    except ValueError:  # sys.modules says that there is none
+    except ValueError:  # sys.modules holds None for hibari
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(
@@ -48,7 +48,7 @@ def _read(name):
 
 
 class _Table:
-    """A dictionary of hibari that is read when first asked."""
+    """A dictionary of hibari that is loaded at its first use."""
 
     def __init__(self, name):
         self._name = name
@@ -60,7 +60,7 @@ class _Table:
 
 @cache
 def _classes():
-    """hibari's classes with lazy tables and memories."""
+    """hibari's classes with lazily loaded tables and with caches."""
     package = _package()
 
     class Token(package.Tok):
@@ -113,7 +113,7 @@ def _classes():
             self.split = lru_cache(maxsize=20_000)(super().split)
 
     class Tagger(package.Tagger):
-        """The tags and weights of one feature are parsed when first met."""
+        """Parses the tags and weights of a feature at its first use."""
 
         def __init__(self):
             head, _, weights = _read("tagger.json.gz").decode().partition(',"weights":{"')
@@ -123,7 +123,7 @@ def _classes():
                 self.weights[json.loads(f'"{feature}"') if "\\" in feature else feature] = row
             import numpy as np
 
-            # Among tags with the same score hibari takes the last in the alphabet; argmax takes the first.
+            # Among tags with equal scores hibari takes the last in alphabetical order; argmax takes the first.
             self._tags = sorted(self.tags, reverse=True)
             self._columns = {tag: column for column, tag in enumerate(self._tags)}
             self._rows: dict = {}
@@ -166,7 +166,7 @@ def _classes():
 
 
 def load_g2p(british: bool):
-    """hibari's `G2P` of an accent.
+    """hibari's `G2P` for British or American English.
 
     Raises:
         ImportError: if hibari-tts is not installed.

@@ -1,8 +1,8 @@
-"""Words of one spelling and two sounds that hibari's tagger gets wrong.
+"""Heteronyms (one spelling, two pronunciations) that hibari's tagger gets wrong.
 
-hibari chooses by part of speech, which settles most of them ("I record the record"). What is left differs
-within one part of speech (lead, bow, bass) or is mistagged; the words around it tell the two apart. Each rule
-is a pattern whose one group is the word; its phonemes are misaki's, American and British.
+hibari chooses by part of speech, which settles most heteronyms ("I record the record"). The others have two
+pronunciations within one part of speech (lead, bow, bass) or are mistagged. The words around them decide. Each rule
+is a pattern with one group, the word, and its phonemes in misaki's symbols, American and British.
 """
 
 import re
@@ -39,7 +39,7 @@ _RULES = [
         "kəntˈɛnt",
     ),
     (r"\b(content)(?= (?:with|to)\b)", "kəntˈɛnt", "kəntˈɛnt"),
-    # of a head, of a ship
+    # the bow of a head or of a ship
     (r"\b(?:take|takes|took|taking) (?:a|his|her|their|another|one last) (bow)\b", "bˈW", "bˈW"),
     (r"\b(?:deep|low|slight|polite|formal) (bow)\b(?! tie)", "bˈW", "bˈW"),
     (
@@ -76,7 +76,7 @@ _RULES = [
         "blˈɛsɪd",
     ),
     (r"\b(?:the|most) (blessed)(?= [a-z]+\b)", "blˈɛsəd", "blˈɛsɪd"),
-    # old, not of an age
+    # "old", but not after an age
     (
         r"\b(?:the|an|his|her|their|my|middle) (aged)(?= (?:care|man|woman|men|women|people|father"
         r"|mother|parents|person|poor)\b)",
@@ -84,14 +84,14 @@ _RULES = [
         "ˈAʤɪd",
     ),
     (r"\b(?:the) (aged)(?=[.,;]| and\b)", "ˈAʤəd", "ˈAʤɪd"),
-    # of the Boston Celtics, of Glasgow
+    # the Boston Celtics and Celtic of Glasgow
     (
         r"\b(Celtic)(?= (?:Park|F\.?C|FC|doubled|won|beat|lost|fans|were|scored|striker|manager"
         r"|midfielder|defeated)\b)",
         "sˈɛltɪk",
         "sˈɛltɪk",
     ),
-    # rice wine, which is nobody's sake
+    # rice wine, not "for the sake of"
     (
         r"(?<!the )(?<!'s )(?<!s' )(?<!own )(?<!his )(?<!her )(?<!its )(?<!our )(?<!my )(?<!your )"
         r"(?<!their )\b(sake)\b",
@@ -100,17 +100,17 @@ _RULES = [
     ),
     # the little motorcycle
     (r"(?<!\bhe )(?<!\bshe )(?<!\bthey )(?<!\bi )(?<!\bwe )(?<!\band )\b(moped)\b", "mˈOpˌɛd", "mˈQpˌɛd"),
-    # the paper about one's career
+    # the document about a career
     (r"\b(?:a|my|your|his|her|their|the) (resume)\b(?! of)", "ɹˈɛzəmˌA", "ɹˈɛzjuːmˌA"),
 ]
-# Each with its word, so that a rule is tried only where the word is.
+# Each rule is stored with its word, and is tried only where the word occurs.
 _COMPILED = [
     (re.findall(r"\((\w+)\)", pattern)[0].lower(), re.compile(pattern, re.IGNORECASE), us, gb)
     for pattern, us, gb in _RULES
 ]
 
 
-# Noun (or adjective) and verb, where the lexicon has one reading for both. American, British.
+# Phonemes as a noun (or adjective) and as a verb, where the lexicon has one reading for both. American, British.
 _NOUN_VERB = {
     "perfume": (("pˈɜɹfjˌum", "pəɹfjˈum"), ("pˈɜːfjuːm", "pəfjˈuːm")),
     "recount": (("ɹˈikˌWnt", "ɹikˈWnt"), ("ɹˈiːkWnt", "ɹɪkˈWnt")),
@@ -135,7 +135,7 @@ _VERB_BEFORE = frozenset(
     "to will would can could may might must should shall do does did not i we you they who which it he she never also "
     "then often let lets helps itself cannot".split()
 )
-# What else in the sentence tells a word's meaning: (word, those beside it, American, British), the first that fits.
+# Words of the sentence that decide the meaning: (word, words nearby, American, British). The first match is used.
 _BY_COMPANY = [
     (
         "bass",
@@ -183,7 +183,7 @@ _BY_COMPANY = [
 ]
 _COMPANIES = [(word, frozenset(company.split()), us, gb) for word, company, us, gb in _BY_COMPANY]
 _COMPANY_WORDS = frozenset(word for word, *_ in _BY_COMPANY)
-# A name by its capital.
+# Names, which a capital marks.
 _NAMES = {"Nestle": ("nˈɛsli", "nˈɛsli"), "Ravel": ("ɹəvˈɛl", "ɹəvˈɛl"), "Bass": ("bˈæs", "bˈæs")}
 _SENTENCE_END = frozenset(".!?…")
 
@@ -192,7 +192,7 @@ _CORRELATED = frozenset("with well to closely positively negatively strongly dir
 
 
 def _by_noun_or_verb(tokens, index):
-    """0 for a noun or adjective, 1 for a verb: by the word before, else by the tagger."""
+    """0 for a noun or adjective, 1 for a verb. The word before decides; if it does not, the tagger does."""
     token = tokens[index]
     before = tokens[index - 1].text.lower() if index else ""
     after = tokens[index + 1].text.lower() if index + 1 < len(tokens) else ""
@@ -234,7 +234,7 @@ def _by_meaning(tokens, british):
             elif lower in _NOUN_VERB:
                 _give(token, _NOUN_VERB[lower][accent][_by_noun_or_verb(tokens, index)])
             if lower in _COMPANY_WORDS and token.phonemes is None:
-                # Only the nearest words tell, so that a long text takes no longer per word.
+                # Only the nearest words count, so the time per word does not grow with the text.
                 words = set(sentence[max(0, index - start - 12) : index - start + 13])
                 for word, company, us, gb in _COMPANIES:
                     if word == lower and (not company or company & words):
@@ -244,15 +244,15 @@ def _by_meaning(tokens, british):
 
 
 def _give(token, phonemes):
-    token.phonemes, token.rating = phonemes, 5  # hibari's mark for phonemes that were given
+    token.phonemes, token.rating = phonemes, 5  # hibari's rating for given phonemes
 
 
 def apply_heteronyms(tokens: list, british: bool) -> None:
-    """Writes phonemes into those hibari tokens whose context decides their sound.
+    """Write phonemes into the hibari tokens whose context decides their pronunciation.
 
     Args:
-        tokens: hibari's `Tok` objects of one text, as `G2P.tokenize` gives them; changed in place.
-        british: which accent's phonemes to write.
+        tokens: hibari's `Tok` objects of one text, from `G2P.tokenize`; changed in place.
+        british: whether to write British phonemes; otherwise American.
     """
     text, starts = "", {}
     for token in tokens:
@@ -266,5 +266,5 @@ def apply_heteronyms(tokens: list, british: bool) -> None:
             token = starts.get(match.start(1))
             if token is not None and token.phonemes is None:
                 token.phonemes = british_phonemes if british else american_phonemes
-                token.rating = 5  # hibari's mark for phonemes that were given
+                token.rating = 5  # hibari's rating for given phonemes
     _by_meaning(tokens, british)

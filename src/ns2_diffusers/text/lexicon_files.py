@@ -1,4 +1,4 @@
-"""Lexicon files: words and how they are read, a line each."""
+"""Lexicon files: one word and its reading per line."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ COMMENT = "#"
 def read_lexicon(path: str | os.PathLike, tokenizer: Any) -> dict[str, str]:
     """Read a file of lines `word<TAB>reading`.
 
-    A reading in slashes is phonemes in misaki's symbols (`/kˌubəɹnˈɛtɪs/`), any other a respelling in common words
-    (`koober netties`). Blank lines and lines that begin with `#` are passed over.
+    A reading between slashes is phonemes in misaki's symbols (`/kˌubəɹnˈɛtɪs/`). Any other reading is a respelling in
+    common words (`koober netties`). Blank lines and lines that begin with `#` are skipped.
 
     Args:
-        path: of a UTF-8 file.
-        tokenizer: reads the respellings, and knows the phonemes.
+        path: path of a UTF-8 file.
+        tokenizer: converts the respellings to phonemes and checks the given phonemes.
 
     Returns: phonemes by word, for the tokenizer's `lexicon`.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no UTF-8, or a line is wrong; the message has its number.
+        ValueError: the file is not UTF-8, or a line is wrong; the message gives the line number.
     """
     lexicon: dict[str, str] = {}
     name = os.fspath(path)

@@ -1,4 +1,4 @@
-"""Markdown and HTML as a person would read the page aloud."""
+"""Converts Markdown and HTML to the text that a person would read aloud."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HIDDEN = frozenset("script style template noscript head svg math iframe object"
 
 
 def plain_text(text: str, markup: str) -> str:
-    """The words of a page, with a line for each block, which `structure` turns into a pause.
+    """The words of a page, one line per block; `structure` turns the line breaks into pauses.
 
     Args:
         text: the page.
@@ -67,7 +67,7 @@ class _Reader(HTMLParser):
 
 
 def from_html(text: str) -> str:
-    """HTML without tags, scripts and styles, entities as characters, blocks as paragraphs."""
+    """HTML as text: without tags, scripts and styles; entities become characters, blocks become paragraphs."""
     reader = _Reader()
     reader.feed(text)
     reader.close()
@@ -98,7 +98,7 @@ _MARKDOWN = (
 
 
 def from_markdown(text: str) -> str:
-    """Markdown without its marks: links by their text, images by their description, code as text."""
+    """Markdown as text: without its marks; links become their text, images their description, code its text."""
     text = text.replace("\r\n", "\n")
     for pattern, replacement in _MARKDOWN:
         text = pattern.sub(replacement, text)

@@ -1,8 +1,8 @@
-"""Written English as words that a phonemizer reads right, in named steps.
+"""Rewrites written English as words that a phonemizer reads correctly, in named steps.
 
-`typography` makes characters plain, `structure` turns lines into pauses, `characters` deals with emoji and what has no
-reading, `classes` write numbers, dates, money, abbreviations and the like as words. Each step is a list of edits, so
-every word of the result can be traced to where it was written.
+`typography` normalises characters, `structure` turns line breaks into pauses, `characters` handles emoji and
+characters without a reading, `classes` writes numbers, dates, money, abbreviations and the like as words. Each step
+is a list of edits, so every word of the result can be traced to its place in the source.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .typography import CHECK_MARKS, EMOJI, EMOJI_CHOICES, emoji_name, typograph
 NUMBER_FORMATS = ("point", "comma")
 _EMOJI = re.compile(EMOJI)
 _COMMA_NUMBER = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3})+(?:,\d+)?(?![\w.,]*\d)|(?<![\w.,])\d+,\d+(?![\w.,]*\d)")
-# No thousands are grouped by two digits, so this is a decimal in any format.
+# No thousands are grouped by two digits, so this is a decimal in either format.
 _COMMA_QUANTITY = re.compile(
     r"(?<![\w.,])\d{1,6},\d{1,2}(?=[ ]?(?:[kcm]?m|[km]?g|km/h|m?[lL]|%|°[CF]?)(?![\w.,]\w|\w))"
 )
@@ -31,16 +31,16 @@ _SPACES = re.compile(r"[ ]+(?=[,.;:!?…])(?![.:]\w|…\w)|[ ]{2,}|\n+")
 
 @dataclass
 class Normalized:
-    """A text as it is said.
+    """A text as words, with the steps that made them.
 
     Attributes:
-        source: the text as it was given.
+        source: the text as given.
         text: the words.
-        steps: the names of the steps, and the text each made with its edits, first to last.
-        unreadable: characters without a reading, each once, in order; left out of `text`.
-        emoji: emoji that were passed over, each once, in order.
-        given: phonemes that the text itself gives, by the names that stand for their words in `text`.
-        words: how each word was read, where the backend tells.
+        steps: name of each step and the text with the edits that it made, first to last.
+        unreadable: characters without a reading, each once, in order; `text` leaves them out.
+        emoji: emoji that were skipped, each once, in order.
+        given: phonemes given in the text itself, by the placeholder names that replace their words in `text`.
+        words: how each word was read, if the backend reports it.
     """
 
     source: str
@@ -52,13 +52,13 @@ class Normalized:
     words: list = field(default_factory=list)
 
     def source_span(self, start: int, end: int) -> tuple[int, int]:
-        """Where characters `start` to `end` of `text` stand in `source`."""
+        """The span of `source` that characters `start` to `end` of `text` came from."""
         for _, step in reversed(self.steps):
             start, end = step.source_span(start, end)
         return start, end
 
     def rule_at(self, position: int) -> str | None:
-        """The rule that wrote the character at `position` of `text`; None if it stands as it was written."""
+        """The rule that wrote the character at `position` of `text`; None if the character is as written."""
         for name, step in reversed(self.steps):
             edit = step.edit_at(position)
             if edit is not None and name in ("classes", "rewritten"):
@@ -68,7 +68,7 @@ class Normalized:
 
 
 def _no_lexicon(word: str) -> bool:
-    """What stands in for a lexicon: a word has a vowel and no more than four consonants in a row."""
+    """Replaces a lexicon: accepts a word with a vowel and at most four consonants in a row."""
     return len(word) > 1 and bool(re.search("[aeiouy]", word)) and not re.search("[^aeiouy]{5}", word)
 
 
@@ -83,20 +83,20 @@ def normalize(
     first: Sequence[Edit] = (),
     rewrite: Callable[[str], list[Edit]] | None = None,
 ) -> Normalized:
-    """Writes a text as it is said.
+    """Rewrite a text as the words that are spoken.
 
     Args:
         text: any text.
-        language: `en-us`, `en-gb` or any other; what is not English goes through the steps that hold everywhere.
+        language: `en-us`, `en-gb` or any other; other languages pass only through the steps common to all languages.
         number_format: `point` (3.14, 1,000) or `comma` (3,14, 1.000).
-        emoji: `skip` (they are named in `emoji`), `name` (read by their names) or `error` (they are unreadable).
+        emoji: `skip` (the result's `emoji` lists them), `name` (read by their names) or `error` (they are unreadable).
         known: tells whether a lower-case word is in the lexicon.
         acronym: tells whether a word in capitals is in the lexicon as such (NASA).
-        first: edits that come before all others.
-        rewrite: gives the edits that come after these.
+        first: edits that are applied before all others.
+        rewrite: function that returns edits of the text after all these steps.
 
     Raises:
-        ValueError: if number_format or emoji is none of these.
+        ValueError: if number_format or emoji is unknown.
     """
     if number_format not in NUMBER_FORMATS:
         raise ValueError(f"number_format is one of {', '.join(NUMBER_FORMATS)}, not {number_format!r}.")
@@ -136,7 +136,7 @@ def normalize(
 
 
 def _spaces(text):
-    """One space between words, none before punctuation."""
+    """Edits that leave one space between words and none before punctuation."""
     edits = []
     for match in _SPACES.finditer(text):
         following = text[match.end() : match.end() + 1]
@@ -145,7 +145,7 @@ def _spaces(text):
 
 
 def _ends(text):
-    """No white space at the ends."""
+    """Edits that remove white space at both ends."""
     stripped = text.strip()
     if not stripped:
         return [Edit(0, len(text), "", "ends")] if text else []
@@ -156,7 +156,7 @@ def _ends(text):
 
 
 def _characters(result, emoji):
-    """Edits of emoji and of characters without a reading, which are noted."""
+    """Edits of emoji and of characters without a reading, which `result` records."""
     text, edits = result.text, []
     if text.isascii():
         return edits
@@ -195,7 +195,7 @@ def _is_greek_word(text, position):
 
 
 def is_readable(character: str) -> bool:
-    """Does an English reader have a sound, a word or a pause for a character?"""
+    """Whether an English reader has a sound, a word or a pause for a character."""
     if character.isspace() or character in SYMBOLS:
         return True
     if character.isdigit():
@@ -206,7 +206,7 @@ def is_readable(character: str) -> bool:
 def unreadable_characters(text: str) -> list[str]:
     """The characters of a text that an English reader has no sound for, each once, in order.
 
-    Letters of other scripts, emoji and rare symbols.
+    They are letters of other scripts, emoji and rare symbols.
     """
     return list(dict.fromkeys(c for c in text if not is_readable(c)))
 
@@ -217,5 +217,5 @@ def normalize_english(text: str, language: str = "en-us", **options) -> str:
 
 
 def clean_text(text: str) -> str:
-    """What holds in every language: composed characters, one kind of space, nothing invisible, lines as pauses."""
+    """Apply the steps common to all languages: NFC, one kind of space, no invisible characters, lines as pauses."""
     return normalize(text, "und").text

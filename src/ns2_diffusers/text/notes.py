@@ -1,4 +1,4 @@
-"""Text on notes: the durations and the pitch that a pipeline sings by (NaturalSpeech 2, section 5)."""
+"""Sets a text to notes: durations and pitch with which a pipeline sings (NaturalSpeech 2, section 5)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from . import arpabet
 
-# Misaki's, capitals being diphthongs, the IPA's, and ARPAbet's without their stress.
+# The vowels of misaki (capitals are diphthongs), of the IPA, and of ARPAbet without stress.
 VOWELS = {*"AIOQWYaeiouyøɐɑɒæɔɘəɚɛɜɝɞɤɨɪɵœɶʉʊʌᵊᵻ", *arpabet.VOWELS}
 NOTE = re.compile(r"([A-Ga-g])([#b]?)(-?\d)(?::(\d+(?:\.\d+)?))?")
 SEMITONES = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
@@ -17,10 +17,10 @@ ACCIDENTALS = {"": 0, "#": 1, "b": -1}
 
 
 def read_notes(text: str) -> list[tuple[float, float]]:
-    """Notes to pairs of Hz and beats: `C4 F#4:2 Bb3:0.5` is middle C for a beat, F sharp for two, B flat for half.
+    """Parse notes to (Hz, beats). `C4 F#4:2 Bb3:0.5` is middle C for 1 beat, F sharp for 2 and B flat for 0.5.
 
     Raises:
-        ValueError: there is none, or one that cannot be read.
+        ValueError: there is no note, or a note cannot be read.
     """
     notes = []
     for word in text.split():
@@ -41,19 +41,19 @@ def set_to_notes(
     notes: Sequence[tuple[float, float]],
     frames_a_beat: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Durations (N,) in frames and pitch (N,) in Hz that put a text on notes, a note a vowel.
+    """Durations (N,) in frames and pitch (N,) in Hz that set a text to notes, one note per vowel.
 
-    A note is its vowel and lasts until the next one's. The consonants between keep their durations, but for at most
-    half of the note, and are sung as high as the note that they lead to.
+    A note begins at its vowel and lasts until the vowel of the next note. The consonants between keep their durations,
+    limited to half of the note, and have the pitch of the following note.
 
     Args:
-        symbols: of the text, start and end included: `tokenizer.convert_ids_to_tokens(input_ids)`. Two vowels in a row
-            are two notes, so diphthongs that espeak writes as two are, too.
-        durations: (N,) frames that they take when spoken.
-        notes: Hz and beats of each, from `read_notes`.
+        symbols: symbols of the text, with start and end: `tokenizer.convert_ids_to_tokens(input_ids)`. Two vowels in a
+            row are two notes, so a diphthong that espeak writes as two vowels is two notes.
+        durations: (N,) durations of the symbols in frames, as spoken.
+        notes: Hz and beats of each note, from `read_notes`.
 
     Raises:
-        ValueError: there are not as many vowels as notes; a note has less than two frames.
+        ValueError: the numbers of vowels and notes differ, or a note is shorter than two frames.
     """
     vowels = [index for index, symbol in enumerate(symbols) if symbol.rstrip("012") in VOWELS]
     if len(vowels) != len(notes) or not notes:
@@ -61,7 +61,7 @@ def set_to_notes(
             f"{len(notes)} notes for the {len(vowels)} vowels of {''.join(symbols)!r}: give one note for each vowel."
         )
     hz, beats = np.array(notes, dtype=np.float64).T
-    # Rounded where notes end, so that a long song keeps its tempo.
+    # The ends of the notes are rounded, not their lengths, so that a long song keeps its tempo.
     lengths = np.diff(np.round(np.cumsum([0.0, *beats]) * frames_a_beat)).astype(int)
     if lengths.min() < 2:
         raise ValueError(f"the shortest note has {lengths.min()} frames and needs two: choose a slower tempo.")
@@ -70,7 +70,7 @@ def set_to_notes(
         is_last = number + 1 == len(vowels)
         between = slice(vowel + 1, None if is_last else vowels[number + 1])
         pitch[vowel], pitch[between] = hz[number], hz[number if is_last else number + 1]
-        # Symbols after the last vowel come after the song.
+        # Symbols after the last vowel take no time from the last note; they follow it.
         taken = 0 if is_last else frames[between].sum()
         if taken > length // 2:
             frames[between] = frames[between] * (length // 2) // taken

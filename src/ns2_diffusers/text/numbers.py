@@ -1,6 +1,6 @@
 """Numbers as English words: cardinals, ordinals, years, decimals, digits.
 
-American English leaves out the "and" of "one hundred and five", British English has it.
+American English leaves out the "and" of "one hundred and five"; British English has it.
 """
 
 ONES = (
@@ -11,7 +11,7 @@ TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
 SCALES = (
     "_ thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion decillion"
 ).split()
-# Longer numbers have no name that a listener knows; they are read digit by digit.
+# Longer numbers have no name that a listener knows; they are read as digits.
 MAX_DIGITS = 3 * len(SCALES)
 _ORDINALS = {
     "one": "first",
@@ -25,7 +25,7 @@ _ORDINALS = {
 
 
 def digits(number: str) -> str:
-    """Every digit by itself: "007" is "zero zero seven"; other characters are left out."""
+    """Read every digit separately: "007" is "zero zero seven"; other characters are left out."""
     return " ".join(ONES[int(c)] for c in number if "0" <= c <= "9")
 
 
@@ -47,7 +47,7 @@ def _hundreds(number, british):
 
 
 def cardinal(number: str | int, british: bool = False) -> str:
-    """A whole number, with or without commas; one of more than 36 digits is read digit by digit."""
+    """A whole number, with or without commas; numbers of more than 36 digits are read as digits."""
     text = str(number).replace(",", "").lstrip("0") or "0"
     if len(text) > MAX_DIGITS:
         return digits(text)
@@ -91,7 +91,7 @@ def year(number: str | int, british: bool = False) -> str:
 
 
 def pairs(number: str) -> str:
-    """Digits as numbers of houses, rooms and flights: 123 is "one twenty three", 405 "four oh five"."""
+    """Digits as house, room and flight numbers are read: 123 is "one twenty three", 405 "four oh five"."""
     if number[0] == "0" or len(number) > 4:
         return digits(number)
     if len(number) < 3 or number.endswith("00") and len(number) == 3 or number.endswith("000"):

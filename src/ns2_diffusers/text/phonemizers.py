@@ -1,9 +1,9 @@
-"""Text to phonemes: one function a backend; all but `arpabet` write misaki's symbols.
+"""Text to phonemes: one function per backend; all backends but `arpabet` write misaki's symbols.
 
-misaki (the phonemes Kokoro speaks) is IPA in which English diphthongs and affricates are one symbol each
-(`A I W Y O Q ʧ ʤ`), stress marks stand before the vowel, and spaces and punctuation are symbols too.
-The engines are loaded once per process, when first needed, and kept here rather than in the tokenizer, which so
-can be pickled and hashed by `datasets`.
+misaki's symbols (the phonemes of Kokoro) are IPA, with one symbol for each English diphthong and affricate
+(`A I W Y O Q ʧ ʤ`). Stress marks stand before the vowel. Spaces and punctuation are symbols too. Each engine is loaded
+once per process, at its first use. The engines are kept here and not in the tokenizer, so that `datasets` can pickle
+and hash the tokenizer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .readings import READING, hide_readings
 
 BACKENDS = ("english", "arpabet", "misaki", "espeak", "none")
 NORMALIZERS = ("ours", "nemo", "none")
-# Languages of the backends that do not support all of espeak's.
+# Languages of the backends that support fewer languages than espeak.
 LANGUAGES = {"english": ("en-us", "en-gb"), "arpabet": ("en-us",), "misaki": ("en-us", "en-gb")}
 
 
 def check_backend(backend: str, language: str) -> None:
-    """Raises ValueError for a backend that does not exist or a language it does not speak."""
+    """Raise ValueError for an unknown backend, or a language that the backend does not support."""
     if backend not in BACKENDS:
         raise ValueError(f"There is no phonemizer backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
     if language not in LANGUAGES.get(backend, (language,)):
@@ -43,16 +43,16 @@ def check_backend(backend: str, language: str) -> None:
 
 @dataclass(frozen=True)
 class Word:
-    """How one word of a text was read.
+    """One word of a text and how it was read.
 
     Attributes:
-        written: the characters of the text that were read, `text[start:end]`.
-        spoken: the word that the phonemizer was given.
-        phonemes: in misaki's symbols.
-        source: `lexicon`, `guess` (no lexicon has the word), `spelled` (letter by letter), `given` (by the user or by
+        written: the characters of the text, `text[start:end]`.
+        spoken: the word that the phonemizer received.
+        phonemes: phonemes in misaki's symbols.
+        source: `lexicon`, `guess` (it is in no lexicon), `spelled` (letter by letter), `given` (by the user or by
             the words around it), or `silent` (punctuation).
-        rule: the class of rules that wrote it in other words (`money`, `date`, ...); None where it stands as written.
-        start, end: where in the text.
+        rule: the class of rules that rewrote it (`money`, `date`, ...); None if it is spoken as written.
+        start, end: position in the text.
         space: whether a space follows.
     """
 
@@ -67,21 +67,21 @@ class Word:
 
 
 def phonemize(text: str, backend: str, language: str, **options) -> tuple[str, list[str]]:
-    """Reads text aloud, in symbols.
+    """Convert text to phonemes.
 
     Args:
         text: written text; for the backend `none`, phonemes.
-        backend: `english` (hibari), `arpabet` (the same in CMU's symbols, spaces between them), `misaki`,
+        backend: `english` (hibari), `arpabet` (hibari, in CMU's symbols with spaces between them), `misaki`,
             `espeak` (espeak-ng, more than 100 languages) or `none`.
-        language: `en-us` or, but for arpabet, `en-gb`; for espeak any code that it knows.
-        options: those of `read`.
+        language: `en-us` or `en-gb` (not for arpabet); for espeak any language code that it knows.
+        options: options of `read`.
 
     Returns:
-        The phonemes, and the characters of the text that the backend has no reading for and left out.
+        The phonemes, and the characters that the backend cannot read and left out.
 
     Raises:
-        ImportError: if what the backend or normalizer needs is not installed.
-        ValueError: if backend, language or an option is unknown.
+        ImportError: if a library of the backend or normalizer is not installed.
+        ValueError: if the backend, the language or an option is unknown.
     """
     phonemes, normalized = read(text, backend, language, **options)
     return phonemes, normalized.unreadable
@@ -97,18 +97,18 @@ def read(
     emoji: str = "skip",
     lexicon: dict[str, str] | None = None,
 ) -> tuple[str, Normalized]:
-    """Phonemes of a text, and how it was written out.
+    """Convert text to phonemes, and return the normalized text too.
 
-    A word may carry its phonemes, `[Kubernetes](/kˌubəɹnˈɛtɪs/)`, in misaki's symbols.
+    A word may carry its phonemes in misaki's symbols: `[Kubernetes](/kˌubəɹnˈɛtɪs/)`.
 
     Args:
         text, backend, language: as for `phonemize`.
         normalizer: `ours`, `nemo` (`pip install "ns2-diffusers[nemo]"`) or `none`.
         number_format, emoji: as for `normalization.normalize`.
-        lexicon: phonemes of words, which come before every other reading.
+        lexicon: phonemes by word; they take precedence over every other reading.
 
     Raises:
-        As `phonemize`.
+        ImportError, ValueError: as `phonemize`.
     """
     check_backend(backend, language)
     if backend == "none":
@@ -125,12 +125,12 @@ def read(
 
 
 def _read_around_marks(text: str, backend: str, language: str, options: dict[str, Any]) -> tuple[str, Normalized]:
-    """A text by an engine that knows no given phonemes: what is between the marks is read by itself."""
+    """Read a text with an engine that has no given phonemes: the parts between the marks are read separately."""
     engine = _espeak if backend == "espeak" else _misaki_phonemes
     whole, phonemes = normalize_for(READING.sub(r"\1", text), backend, language, **options), ""
     if not READING.search(text):
         return (engine(whole.text, language) if whole.text else ""), whole
-    # Every third part is a word of a mark, the one behind it its phonemes.
+    # The parts repeat in threes: text, marked word, its phonemes.
     for index, part in enumerate(READING.split(text)):
         if index % 3 == 2:
             phonemes += part.strip()
@@ -144,7 +144,7 @@ def _read_around_marks(text: str, backend: str, language: str, options: dict[str
 def normalize_for(
     text: str, backend: str, language: str, normalizer: str = "ours", number_format: str = "point", emoji: str = "skip"
 ) -> Normalized:
-    """A text as it is said, for a backend: with its lexicon, by one of `NORMALIZERS`."""
+    """Normalize a text for a backend, with the backend's lexicon and one of `NORMALIZERS`."""
     if normalizer not in NORMALIZERS:
         raise ValueError(f"There is no normalizer {normalizer!r}; choose one of {', '.join(NORMALIZERS)}.")
     options: dict[str, Any] = {"number_format": number_format, "emoji": emoji}
@@ -169,7 +169,7 @@ def _nemo():
             f'normalizer="nemo" needs nemo_text_processing ({error}): pip install "ns2-diffusers[nemo]"'
         ) from error
     for handler in logging.getLogger("NeMo-text-processing").handlers:
-        handler.setLevel(logging.WARNING)  # it notes every sign that it leaves where it was
+        handler.setLevel(logging.WARNING)  # below this level it reports every sign that it leaves unchanged
     return Normalizer(input_case="cased", lang="en")
 
 
@@ -178,10 +178,10 @@ def _rewrite_by_nemo(text):
 
 
 def explain(text: str, backend: str, language: str, **options) -> list[Word]:
-    """How each word of a text was read, in order; the options are those of `read`.
+    """How each word of a text is read, in order; the options are those of `read`.
 
     Raises:
-        ValueError: for a backend other than `english` and `arpabet`, which do not tell how they read.
+        ValueError: for a backend other than `english` and `arpabet`; the others do not report how they read.
     """
     check_backend(backend, language)
     if backend not in ("english", "arpabet"):
@@ -193,7 +193,7 @@ def _explained(normalized: Normalized, text: str, language: str, lexicon: dict[s
     words: list[Word] = []
     for spoken, space, phonemes, source, position in _hibari_words(normalized, language, lexicon):
         start, end = normalized.source_span(position, position + len(spoken))
-        # The words of one long number share what is written, which a copy for each would make quadratic.
+        # The words of one long number share its written form; a copy for each word would make this quadratic.
         alike = bool(words) and (words[-1].start, words[-1].end) == (start, end)
         written = words[-1].written if alike else text[start:end]
         words.append(Word(written, spoken, phonemes, source, normalized.rule_at(position), start, end, bool(space)))
@@ -204,7 +204,7 @@ def _explained(normalized: Normalized, text: str, language: str, lexicon: dict[s
 
 
 class _Hibari:
-    """hibari's G2P and what we ask of it."""
+    """hibari's G2P, with the lexicon look-ups that this module needs."""
 
     def __init__(self, british):
         self.g2p = load_g2p(british)
@@ -214,7 +214,7 @@ class _Hibari:
         self.spell = lru_cache(maxsize=10_000)(self._spell)
 
     def _known(self, word):
-        """Is a word in lower case in the lexicon, or a plural, past or participle of one that is?"""
+        """Whether the lexicon has a lower-case word, or the word that it is a plural, past or participle of."""
         if self._has(word):
             return True
         for ending, stems in (
@@ -235,14 +235,14 @@ class _Hibari:
         return self._gold.get(word) is not None or len(word) > 4 and self._silver.get(word) is not None
 
     def is_acronym(self, word):
-        """Does the lexicon have a word in capitals as such?"""
+        """Whether the lexicon has a word in capitals as such."""
         return word in self._gold.d
 
     def tokens(self, text):
         return self.g2p.tokenize(text)
 
     def _spell(self, letters):
-        """Letters by their names, the stress on the last; a letter with an accent by its base."""
+        """Letter names, with the main stress on the last; an accented letter is read as its base letter."""
         letters = "".join(c if c.isascii() else _BASES.get(c) or unicodedata.normalize("NFD", c)[0] for c in letters)
         token = self.g2p.tokenize("a")[0]
         text = letters if len(letters) == 1 else ".".join(letters) + "."
@@ -250,11 +250,11 @@ class _Hibari:
         return self.g2p.phonemize_tokens([token])[0].phonemes or ""
 
 
-# Letters that Unicode does not take apart.
+# Letters without a Unicode decomposition.
 _BASES = {"Ł": "L", "Ø": "O", "Đ": "D", "Ħ": "H", "Ŧ": "T", "Æ": "AE", "Œ": "OE", "Þ": "TH", "Ð": "D", "ẞ": "SS"}
 
 
-# By whether they are British. Loading one is not for two threads at once.
+# Engines by accent (True is British). The lock keeps two threads from loading the same engine.
 _engines: dict[bool, _Hibari] = {}
 _loading = threading.Lock()
 
@@ -268,7 +268,7 @@ def _hibari_g2p(british):
 
 
 def _after_fork():
-    # Whoever held it is not in the child.
+    # A thread that held the lock does not exist in the child process, so the child needs a new lock.
     global _loading
     _loading = threading.Lock()
 
@@ -280,9 +280,9 @@ if hasattr(os, "register_at_fork"):
 _SPELLED = re.compile(r"([^\W\d_a-z]+)('?s)?")
 _SOUND = re.compile(r"[^\W\d_]")
 _SEPARATORS = re.compile("[-0-9]")
-# A word of more parts than this is read part by part: the engine's time grows with the third power of their number.
+# Words of more parts are read part by part: the engine's time grows with the cube of the number of parts.
 MAX_PARTS = 6
-# The engine's network for unknown words reads no further than this.
+# Longest word that the engine's network for unknown words reads.
 MAX_LETTERS = 24
 _LONG_CHUNK = re.compile(r"\S{25,}")
 _LONG_MARKS = re.compile(r"[^\w\s]{12}(?=[^\w\s])")
@@ -290,7 +290,7 @@ _SEAM = re.compile(r"(?<=[^\W_])[-'](?=[^\W_])|(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<
 
 
 def _split_long(text, known):
-    """Edits that part words which are too long for the engine."""
+    """Edits that split words that are too long for the engine."""
     edits = [Edit(mark.end(), mark.end(), " ", "long_word") for mark in _LONG_MARKS.finditer(text)]
     for chunk in _LONG_CHUNK.finditer(text):
         seams = list(_SEAM.finditer(text, *chunk.span()))
@@ -305,7 +305,7 @@ def _split_long(text, known):
 
 
 def _cuts(word, start, known):
-    """Where a long word is cut: after a word of the lexicon, else after a vowel and a consonant."""
+    """Positions where a long word is cut: after a word of the lexicon, else after a vowel and a consonant."""
     if known(word.lower()):
         return []
     cuts, position = [], 0
@@ -322,7 +322,7 @@ def _cuts(word, start, known):
 
 
 def _hibari_words(normalized, language, lexicon=None):
-    """Each word of a normalized text: spoken, what follows it, phonemes, how it was read, where in `text`."""
+    """Each word of a normalized text: spoken form, text after it, phonemes, source, position in `text`."""
     engine = _hibari_g2p(language == "en-gb")
     edits = _split_long(normalized.text, engine.known)
     if edits:
@@ -347,7 +347,7 @@ def _hibari_words(normalized, language, lexicon=None):
         phonemes = token.phonemes or ""
         source = "given" if id(token) in given else "guess" if token.rating == 2 else "lexicon"
         if not phonemes.isalpha():
-            # The network for unknown words learned from espeak's output and now and then writes espeak's separators.
+            # The network was trained on espeak's output and sometimes writes espeak's separators.
             phonemes = _SEPARATORS.sub("", phonemes).replace("...", "…")
         if position in spelled:
             source = "spelled"
@@ -356,7 +356,7 @@ def _hibari_words(normalized, language, lexicon=None):
         elif not any(c.isalnum() for c in token.text):
             source = "silent"
         elif not _SOUND.search(phonemes) and token.text not in ("'s", "'"):
-            # Nothing that has a letter is passed over.
+            # Every token that contains a letter is read.
             letters = "".join(c for c in token.text if c.isalnum()).upper()
             phonemes, source = " ".join(engine.spell(c) for c in letters), "spelled"
         end = _end(normalized.text, position, token.text)
@@ -366,7 +366,7 @@ def _hibari_words(normalized, language, lexicon=None):
 
 
 def _end(text, position, word):
-    """End of a word in the text. hibari may leave out an apostrophe between a digit and a letter."""
+    """End of a word in the text. hibari sometimes drops an apostrophe between a digit and a letter."""
     if text.startswith(word, position):
         return position + len(word)
     end = position
@@ -382,7 +382,7 @@ def _plural_sound(phonemes, suffix):
 
 
 def _apply_lexicon(tokens, lexicon):
-    """The user's readings: of the word as written, else of its lower case; a genitive follows its word."""
+    """Apply the user's readings: of the word as written, else in lower case; a genitive ending follows its word."""
     previous = None
     for token in tokens:
         phonemes = lexicon.get(token.text) or lexicon.get(token.text.lower())
@@ -402,7 +402,7 @@ def _misaki_g2p(british):
         from misaki import en, espeak
     except ImportError as error:
         raise ImportError(f'The misaki backend needs misaki ({error}): pip install "ns2-diffusers[misaki]"') from error
-    # Without espeak, which comes with it, misaki passes over every word that it does not know.
+    # misaki's default espeak fallback is off; without it misaki skips every unknown word.
     return en.G2P(trf=False, british=british, fallback=espeak.EspeakFallback(british=british), unk="")
 
 
@@ -413,7 +413,7 @@ def _misaki_phonemes(text, language):
 
 # ------------------------------------------------------------------------------------------------ espeak
 
-# phonemizer would cut at every stop and comma, also those of 3.5, 1,000 and p.m.
+# phonemizer would split at every full stop and comma, also in 3.5, 1,000 and p.m.
 _PUNCTUATION = re.compile(r"\s*(?:(?<!\.[A-Za-z])\.(?!\d|[A-Za-z]\.)|[,:](?!\d)|[;!?¡¿—…\"«»“”()])+\s*")
 _SHARED = {"eɪ": "A", "aɪ": "I", "aʊ": "W", "ɔɪ": "Y", "tʃ": "ʧ", "dʒ": "ʤ", "r": "ɹ", "n̩": "ᵊn", "l̩": "ᵊl"}
 _TO_MISAKI = {
@@ -439,7 +439,7 @@ def _espeak_backend(language):
     if language not in known:
         raise ValueError(f"espeak has no voice for {language!r}; it knows {', '.join(sorted(known))}.")
     logger = logging.getLogger("ns2_diffusers.espeak")
-    logger.setLevel(logging.ERROR)  # it warns of every "don't" that becomes two words
+    logger.setLevel(logging.ERROR)  # below this level it warns of every "don't" that becomes two words
     return EspeakBackend(
         language, punctuation_marks=";", with_stress=True, language_switch="remove-flags", logger=logger
     )
@@ -456,18 +456,18 @@ def _espeak(text, language):
 
 
 def _espeak_piece(backend, text):
-    # An empty piece stands before a leading mark; the symbols taken away are espeak's own separators.
+    # An empty piece stands before a leading mark. The removed symbols are espeak's separators.
     return re.sub(r"[-`^#_]", "", backend.phonemize([text], strip=True)[0]) if text.strip() else ""
 
 
 def from_ipa(phonemes: str, accent: str = "american") -> str:
-    """Phonemes in the IPA's usual spelling (`eɪ`, `tʃ`, `r`) in misaki's symbols, which are one for each sound."""
+    """Convert phonemes in the usual IPA spelling (`eɪ`, `tʃ`, `r`) to misaki's symbols, one symbol per sound."""
     return _misaki(phonemes.strip().strip("/[]"), accent)
 
 
 def _misaki(phonemes, accent):
-    """espeak's IPA in misaki's symbols, the longest match first."""
-    # A syllable of its own, as in little, not in hello.
+    """Convert espeak's IPA to misaki's symbols, the longest match first."""
+    # A syllabic l, as in little, not in hello.
     phonemes = re.sub(r"əl(?![ˈˌaeiouæɑɐɒɔəɛɜɪʊʌ])", "ᵊl", phonemes)
     table = _SHARED | _TO_MISAKI[accent]
     pattern = "|".join(sorted(table, key=len, reverse=True))

@@ -1,4 +1,4 @@
-"""From a text to phonemes within a vocabulary: the part of tokenizers without transformers and torch."""
+"""Converts text to phonemes of a vocabulary: the part of the tokenizers that needs neither transformers nor torch."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 IPA = (
     "ɑɐɒæɓʙβɔɕçɗɖðʤəɘɚɛɜɝɞɟʄɡɠɢʛɦɧħɥʜɨɪʝɭɬɫɮʟɱɯɰŋɳɲɴøɵɸθœɶʘɹɺɾɻʀʁɽʂʃʈʧʉʊʋⱱʌɣɤʍχʎʏʑʐʒʔʡʕʢǀǁǂǃˈˌːˑʼʴʰʱʲʷˠˤ˞↓↑→↗↘ᵻᵊᵝʣʥʦʨꭧ"
 )
-# Combining marks of the IPA, each a symbol of its own; tones, as espeak's digits or the IPA's letters.
+# Combining marks of the IPA, each a symbol; tones as espeak's digits or the IPA's letters.
 MARKS = (
     "\u0303\u0329\u0325\u032c\u0339\u031c\u031f\u0320\u0308\u033d\u032f\u0324\u0330"
     "\u033c\u032a\u033a\u033b\u031d\u031e\u0318\u0319\u031a\u030a\u0306\u0361\u035c"
 )
 TONES = "123456789˥˦˧˨˩"
 SYMBOLS = PAD + PUNCTUATION + LETTERS + IPA + MARKS + TONES
-# Symbols of backends that have their own.
+# Backends with symbols of their own.
 VOCABULARIES = {"arpabet": arpabet.SYMBOLS}
 
-# Signs that look different in Unicode and are the same phoneme.
+# Characters that differ in Unicode but stand for the same phoneme.
 _SAME = str.maketrans({"g": "ɡ", "ε": "ɛ", "Φ": "ɸ", "\n": " ", "\t": " "})
 
 
 class NothingToSpeakError(ValueError):
-    """A text without a sound."""
+    """The text contains nothing that can be spoken."""
 
 
 def check_settings(
@@ -53,7 +53,7 @@ def check_settings(
     lexicon: Any,
     max_characters: Any,
 ) -> None:
-    """Raise a TypeError or ValueError for a setting of `PhonemeReader` that it does not know."""
+    """Raise a TypeError or ValueError for an invalid setting of `PhonemeReader`."""
     check_backend(backend, language)
     for name, value, choices in (
         ("unknown", unknown, ("error", "drop")),
@@ -72,9 +72,9 @@ def check_settings(
 
 
 class PhonemeReader:
-    """Reads texts as the phonemes of a vocabulary.
+    """Converts texts to phonemes of a vocabulary.
 
-    Subclasses set these attributes, which `NaturalSpeech2Tokenizer` explains.
+    Subclasses set these attributes; `NaturalSpeech2Tokenizer` documents them.
     """
 
     backend: str
@@ -98,33 +98,33 @@ class PhonemeReader:
         raise NotImplementedError
 
     def phonemize(self, text: str) -> str:
-        """The phonemes of a text, as `input_ids` will have them.
+        """The phonemes of a text, as `input_ids` encodes them.
 
         Args:
-            text: what to read; with the backend `none`, phonemes, which are checked. A word may carry its phonemes,
+            text: text to read; with the backend `none`, phonemes, which are checked. A word may carry its phonemes:
                 `[Kubernetes](/kˌubəɹnˈɛtɪs/)`.
 
         Raises:
             TypeError: if text is not a string.
-            NothingToSpeakError: if there is nothing to say.
-            ValueError: if (`unknown="error"`) something in it cannot be read.
+            NothingToSpeakError: if the text has nothing to speak.
+            ValueError: if a part of it cannot be read and `unknown` is `"error"`.
         """
         return self._read(text)[0]
 
     def read(self, text: str, is_phonemes: bool = False) -> tuple[str, list[WordSymbols]]:
-        """The phonemes of a text, and which of their symbols each word has.
+        """The phonemes of a text, and the range of symbols of each word.
 
-        `self(phonemes, is_phonemes=True)` makes ids of the phonemes, with a start symbol in front.
+        `self(phonemes, is_phonemes=True)` converts the phonemes to ids, with a start symbol in front.
 
         Args:
             text: as for `phonemize`.
-            is_phonemes: the text is phonemes; a word is then what stands between spaces.
+            is_phonemes: whether the text is phonemes; its words are then separated by spaces.
 
-        Returns: the phonemes, and the words in order. Where the backend does not tell how it reads, and the words of
-            the text are not as many as those of the phonemes, there is one word: the text.
+        Returns: the phonemes, and the words in order. If the backend does not report how it reads, and the numbers of
+            words in the text and in the phonemes differ, there is one word, the whole text.
 
         Raises:
-            As `phonemize`.
+            TypeError, NothingToSpeakError, ValueError: as `phonemize`.
         """
         if is_phonemes:
             check_text(text)
@@ -136,7 +136,7 @@ class PhonemeReader:
         return phonemes, find_words(text, words, symbols, self._symbols_of, _is_pause)
 
     def _symbols_of(self, phonemes):
-        """The symbols of a word's phonemes among those of its text."""
+        """The symbols of one word's phonemes, as they occur among the symbols of the text."""
         phonemes = arpabet.to_arpabet(phonemes) if self.backend == "arpabet" else _canonical(phonemes)
         vocabulary, special = self.get_vocab(), set(self.all_special_tokens)
         return [symbol for symbol in self._split(phonemes) if symbol in vocabulary and symbol not in special]
@@ -152,9 +152,9 @@ class PhonemeReader:
         return self._known_symbols(phonemes, text), normalized.words
 
     def explain(self, text: str) -> list[Word]:
-        """How each word of a text is read, in order: as it is written, as it is said, in phonemes, and by what.
+        """How each word of a text is read, in order: written form, spoken form, phonemes, source and rule.
 
-        A word whose `source` is `guess` or `spelled` is in no lexicon; a reading of your own goes into `lexicon`.
+        A word whose `source` is `guess` or `spelled` is in no lexicon; `lexicon` can give it a reading.
 
         Raises:
             TypeError: if text is not a string.
@@ -182,7 +182,7 @@ class PhonemeReader:
         }
 
     def _checked(self, text):
-        """The text without its markup."""
+        """The text without its markup; raises if it is too long or not a string."""
         check_text(text)
         if self.max_characters is not None and len(text) > self.max_characters:
             raise ValueError(
@@ -192,8 +192,8 @@ class PhonemeReader:
         return plain_text(text, self.markup) if self.markup != "none" else text
 
     def _known_symbols(self, phonemes, text):
-        """Canonical, within the vocabulary, and not mere silence."""
-        parts = self._added_pattern().split(phonemes)  # every other one is an added token, kept as it is
+        """Phonemes in canonical form and within the vocabulary; raises if none of them is a sound."""
+        parts = self._added_pattern().split(phonemes)  # odd indices are added tokens, which stay unchanged
         phonemes = "".join(part if index % 2 else _canonical(part) for index, part in enumerate(parts))
         symbols, special, vocabulary = self._split(phonemes), set(self.all_special_tokens), self.get_vocab()
         outside = list(dict.fromkeys(s for s in symbols if s not in vocabulary or s in special))
@@ -201,7 +201,7 @@ class PhonemeReader:
             self._report(outside, text, "has no place among the phoneme symbols")
         phonemes = self.separator.join(s for s in symbols if s not in outside)
         if outside:
-            # A dropped word leaves the spaces on both its sides.
+            # A dropped word leaves two spaces, one from each side.
             phonemes = re.sub(r" {2,}", " ", phonemes).strip()
         if not any(is_sound(s) for s in self._split(phonemes)):
             raise NothingToSpeakError(f"There is nothing to speak in {_shorten(text)}; give it at least one word.")
@@ -214,7 +214,7 @@ class PhonemeReader:
         return [s for index, part in enumerate(parts) for s in ([part] if index % 2 else part)]
 
     def _added_pattern(self):
-        """What `add_tokens` added, the longest first; "<s>" written in a text stays three characters."""
+        """Pattern of the tokens from `add_tokens`, longest first; "<s>" in a text stays three characters."""
         added = set(self.added_tokens_encoder) - set(self.all_special_tokens)
         return re.compile(f"({'|'.join(map(re.escape, sorted(added, key=len, reverse=True))) or '(?!)'})")
 
@@ -229,7 +229,7 @@ class PhonemeReader:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with anything that changes what an id means: vocabulary, special
+        """16 hexadecimal digits that change with everything that affects the meaning of an id: vocabulary, special
         tokens, backend, language."""
         special = [self.bos_token, self.eos_token, self.pad_token]
         content = json.dumps([sorted(self.get_vocab().items()), special, self.backend, self.language])
@@ -237,10 +237,10 @@ class PhonemeReader:
 
 
 def read_vocabulary(path, special=()) -> dict[str, int]:
-    """Symbols and their ids, from JSON.
+    """Read symbols and their ids from JSON.
 
     Raises:
-        ValueError: it is no JSON object that numbers symbols from 0, or lacks one of `special`.
+        ValueError: the file is not a JSON object that numbers symbols from 0, or lacks one of `special`.
     """
     check_config_file(path)
     try:
@@ -281,17 +281,17 @@ def _is_pause(symbol):
 
 
 def is_sound(symbol: str) -> bool:
-    """Letters and click signs sound; punctuation, stress, length and tone marks do not by themselves."""
+    """Whether a symbol is a sound: letters and clicks are; punctuation, stress, length and tone marks are not."""
     return symbol not in arpabet.SILENCES and unicodedata.category(symbol[0]) in ("Ll", "Lu", "Lo")
 
 
 def _canonical(phonemes):
-    """One spelling of each phoneme: combining marks by themselves, one `ɡ`, one kind of space."""
+    """One spelling of each phoneme: separate combining marks, one `ɡ`, one kind of space."""
     return unicodedata.normalize("NFD", phonemes).replace("c\u0327", "ç").translate(_SAME)
 
 
 def _name(symbol):
-    """A symbol as it is written, and what it is called if it is a single character."""
+    """A symbol, with its Unicode name if it is a single character."""
     return f"{symbol!r} ({unicodedata.name(symbol, f'U+{ord(symbol):04X}')})" if len(symbol) == 1 else repr(symbol)
 
 

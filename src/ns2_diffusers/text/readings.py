@@ -10,20 +10,20 @@ READING = re.compile(r"\[([^\[\]\n]{1,200})\]\(/([^/\n]{1,200})/\)")
 
 
 def reading_mark(word: str, phonemes: str) -> str:
-    """The mark that gives a word its phonemes, whatever signs are in the word."""
+    """The markup that gives a word its phonemes; the word may contain any characters."""
     word = re.sub(r"[\[\]\n]", " ", word).strip()[:200]
     return f"[{word or phonemes}](/{phonemes}/)"
 
 
 def without_readings(text: str) -> list[Edit]:
-    """Edits that leave the words of the marks and take their phonemes away."""
+    """Edits that remove the phonemes of marked words and keep the words."""
     return [Edit(*mark.span(), mark[1], "reading") for mark in READING.finditer(text)]
 
 
 def hide_readings(text: str) -> tuple[list[Edit], dict[str, str]]:
-    """Put a made-up name in the place of each mark, which no rule for written English touches.
+    """Replace each marked word by a made-up name that no rule for written English changes.
 
-    Returns: the edits of the text, and the phonemes of the names.
+    Returns: the edits of the text, and the phonemes of each name.
     """
     edits, phonemes = [], {}
     for index, mark in enumerate(READING.finditer(text)):

@@ -1,4 +1,4 @@
-"""Long text in pieces that can be spoken one at a time."""
+"""Splits long text into parts that can be spoken one at a time."""
 
 import re
 import unicodedata
@@ -7,14 +7,14 @@ from .edits import EditedText
 from .readings import without_readings
 from .structure import pause_between
 
-# No sentence ends at the full stop of these: a name, a number or the rest of a list follows.
+# A full stop after these never ends a sentence: a name, a number or the rest of a list follows.
 _ALWAYS_GO_ON = frozenset(
     "mr mrs ms mx dr prof st mt ft rev hon gen col capt cmdr lt sgt cpl maj adm gov sen rep pres supt fr "
     "messrs e.g i.e cf vs viz al ca approx".split()
 )
-# These end a sentence where a capital follows, and only there.
+# A full stop after these ends a sentence only if a capital follows.
 _NUMBER_FOLLOWS = frozenset("no nos p art fig figs eq eqs ch sec vol vols pp ed eds ref tel ext pt app".split())
-# These end a sentence only where a word that begins one follows.
+# A full stop after these ends a sentence only if a word that often begins sentences follows.
 _ENDS_OR_GOES_ON = frozenset(
     "Inc Corp Ltd Co Bros Jr Sr Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue "
     "Tues Wed Thu Thurs Fri Ave Blvd "
@@ -26,16 +26,16 @@ _STARTERS = re.compile(
     r"|Her|Its|Our|My|When|What|Who|Why|How|If|As|After|Before|While|Yes|No|Now|Not)\b"
 )
 _END = re.compile(
-    # Latin stops need a space after them (3.5, example.com), but for "Wait.What?"; a citation stays with them.
+    # Latin full stops need a space after them (3.5, example.com), but for "Wait.What?"; a citation stays with them.
     r"(?<![.!?…])[.!?…؟۔।॥։]+(?:[\"'”’»)\]]|\[\d{1,3}\])*(?:(?=\s|$)\s*|(?<=[a-z][a-z][.!?])(?=[A-Z][a-z]))"
     r"|[。！？｡]+[”’」』）]*\s*"  # CJK stops need none
     r"|\n[^\S\n]*\n\s*"  # a blank line ends a paragraph
-    r"|\n[^\S\n]*"  # a line may end an item or a heading
+    r"|\n[^\S\n]*"  # a line break may end an item or a heading
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n")
 _CONTENT = re.compile(r"\S")
 _SOUND = re.compile(r"[^\W_]")
-# Where to cut a sentence that is too long, the best places first. Each pattern ends where the cut goes.
+# Places to cut a sentence that is too long, the best first. Each pattern ends at the cut.
 _CUTS = [
     re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？｡]+"),
     re.compile(r"[;:；：]\s+|[；：]|(?<!\s)\s*[—–]\s*|\s-\s"),
@@ -49,21 +49,21 @@ PARAGRAPH_PAUSE, SENTENCE_PAUSE, CLAUSE_PAUSE = 0.7, 0.4, 0.2
 
 
 def split_sentences(text: str, max_length: int = 200, min_length: int = 12) -> list[str]:
-    """Splits text into sentences that are short enough to be spoken in one go.
+    """Split text into sentences that are short enough to be spoken at once.
 
-    Not a character is lost or moved: `"".join(parts) == text`; whitespace stays with the part before it.
-    Abbreviations, initials, decimals and quotations are seen through; a sentence that is too long is cut at a
-    semicolon, colon or dash, else at a comma, else before a conjunction, else at a space, else anywhere. A word that
-    carries its pronunciation (`[word](/phonemes/)`) is as long as the word, and is not cut.
+    No character is lost or moved: `"".join(parts) == text`; whitespace stays with the part before it. Abbreviations,
+    initials, decimals and quotations do not end a sentence. A sentence that is too long is cut at a semicolon, colon
+    or dash, else at a comma, else before a conjunction, else at a space, else anywhere. A word with its pronunciation
+    (`[word](/phonemes/)`) counts with the length of the word and is not cut.
 
     Args:
         text: any text.
-        max_length: the most characters of a part, whitespace around it not counted.
-        min_length: a part shorter than this joins the one beside it where both together fit.
+        max_length: maximum number of characters of a part, without the whitespace around it.
+        min_length: a shorter part is joined to a neighbour if both fit together.
 
     Returns:
-        The parts; none for an empty text. A part may hold nothing to speak where a text does (a long line of
-        dashes): skip those without a letter or a digit.
+        The parts; none for an empty text. A part may contain nothing to speak (a long line of dashes): skip parts
+        without a letter or a digit.
 
     Raises:
         ValueError: if max_length is below 1.
@@ -77,7 +77,7 @@ def split_sentences(text: str, max_length: int = 200, min_length: int = 12) -> l
 
 
 def _split_around_marks(edited, max_length, min_length):
-    """Cuts the text without its marks, and puts a cut within a mark behind it."""
+    """Split the text without its marks; a cut that falls within a mark is moved to its end."""
     parts, start, position = [], 0, 0
     for part in split_sentences(edited.text, max_length, min_length):
         position += len(part)
@@ -89,10 +89,10 @@ def _split_around_marks(edited, max_length, min_length):
 
 
 def pause_after(part: str) -> float:
-    """Seconds of silence that belong between a part of `split_sentences` and the next one.
+    """Seconds of silence between a part of `split_sentences` and the next part.
 
-    A paragraph ends with a longer pause than a sentence, a sentence than a clause; a part cut in mid-phrase
-    has none.
+    A paragraph ends with a longer pause than a sentence, and a sentence with a longer pause than a clause. A part that
+    is cut within a phrase has no pause.
     """
     if _PARAGRAPH.search(part[len(part.rstrip()) :]):
         return PARAGRAPH_PAUSE
@@ -103,7 +103,7 @@ def pause_after(part: str) -> float:
 
 
 def _sentences(text):
-    """Start and end of each sentence, the white space behind it included."""
+    """Start and end of each sentence, with the white space after it."""
     start = 0
     for match in _END.finditer(text):
         if match.end() > start and _ends_sentence(text, start, match):
@@ -116,7 +116,7 @@ def _sentences(text):
 def _ends_sentence(text, start, match):
     first = _CONTENT.search(text, start, match.end())
     if first is None:
-        return False  # blank lines before the first word belong to it
+        return False  # blank lines before the first word belong to the first sentence
     mark = match[0]
     if _PARAGRAPH.search(mark) or mark[0] in "。！？｡؟۔।॥։":
         return True
@@ -128,7 +128,7 @@ def _ends_sentence(text, start, match):
     if re.match(rf"{_OPENERS}[^\W\d_]", following):
         first_letter = re.search(r"[^\W\d_]", following)[0]
         if first_letter.islower() and not first[0].islower():
-            return False  # "Really?" she said.
+            return False  # the sentence goes on: "Really?" she said.
     if mark.strip() != ".":
         return True
     return not _is_abbreviation(
@@ -137,7 +137,7 @@ def _ends_sentence(text, start, match):
 
 
 def _is_abbreviation(before, following, is_within=True):
-    """Does the full stop between these two belong to the word before it?"""
+    """Whether the full stop between `before` and `following` belongs to an abbreviation."""
     word = re.search(r"[\w.]*$", before)[0]
     if not is_within and word.isdigit():
         return True  # "1. First item"
@@ -153,7 +153,7 @@ def _is_abbreviation(before, following, is_within=True):
 
 
 def _core(text, start, end):
-    """A span without the white space at its ends."""
+    """A span without white space at its ends."""
     first = _CONTENT.search(text, start, end)
     if first is None:
         return start, start
@@ -163,7 +163,7 @@ def _core(text, start, end):
 
 
 def _shorten(text, start, end, max_length):
-    """Cuts until every piece fits."""
+    """Cut a span until every piece fits."""
     first, last = _core(text, start, end)
     while last - first > max_length:
         cut = _best_cut(text, first, last, max_length)
@@ -175,7 +175,7 @@ def _shorten(text, start, end, max_length):
 
 
 def _best_cut(text, first, last, max_length):
-    """Of the best kind of place there is, the one nearest to equal parts, so that no stump is left over."""
+    """The cut of the best available kind that is nearest to equal halves; equal halves leave no short remainder."""
     target = first + (last - first) / -(-(last - first) // max_length)
     end = first + max_length
     following = _CONTENT.search(text, end, last)
@@ -199,7 +199,7 @@ def _joins_to_previous(character):
 
 
 def _merge(text, spans, max_length, min_length):
-    """Spans that are too short, or that hold nothing to speak, join their neighbours."""
+    """Join spans that are too short, or have nothing to speak, to their neighbours."""
     merged = []
     for start, end in spans:
         first, last = _core(text, start, end)

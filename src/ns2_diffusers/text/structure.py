@@ -1,4 +1,4 @@
-"""Lines, lists, tables and citations as a reader would say them: with a pause where the eye sees a break."""
+"""Turns lines, lists, tables and citations into the pauses that a reader would make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARKER = re.compile(rf"[ \t]*(?:{BULLET})+")
 _RULE = re.compile(r"[ \t]*(?:[-*_=~#][ \t]?){3,}[ \t]*\Z")
 _QUOTED = re.compile(r">{1,3}[ ][A-Z\"']")
 _TABLE_RULE = re.compile(r"[ \t]*\|?(?:[ \t]*:?-{2,}:?[ \t]*\|?)+[ \t]*\Z")
-# A line as long as this was probably broken to fit a page, in mid-sentence.
+# A line of at least this length was probably wrapped within a sentence.
 FULL_LINE = 50
 _ENDED = re.compile(r"[.!?…:;,—–|][\"')\]]*\Z")
 _INLINE = re.compile(
@@ -27,7 +27,7 @@ _SHORT_NAME = re.compile(r"[A-Z][a-z]{1,3}\b(?![\s?!])")
 
 
 def pause_between(line: str, following: str, is_blank: bool = False) -> str:
-    """What is put between two lines: a space within a sentence, a comma or a full stop where it ends.
+    """The text that replaces a line break: a space within a sentence; a comma or a full stop at its end.
 
     Args:
         line: the line before the break.
@@ -80,7 +80,7 @@ def structure(text: str) -> list[Edit]:
             blank = True
         start = end + 1
     if break_at < len(text):
-        # Rules of a table or a page after the last line are within this, and make no edits of their own.
+        # Rules after the last line, of a table or a page, lie within this edit and make no edits of their own.
         edits = [edit for edit in edits if edit.end <= break_at]
         if text[break_at:]:
             edits.append(Edit(break_at, len(text), "", "structure"))
@@ -106,7 +106,7 @@ def _inline(text, start, end):
 
 
 def _merge(edits):
-    """In order and without overlap: an edit of a break takes in what a rule within it would have done."""
+    """Sort the edits and remove overlap: the edit of a line break includes the edits of rules within it."""
     merged = []
     for edit in sorted(edits, key=lambda e: (e.start, -e.end)):
         if not merged or edit.start >= merged[-1].end:

@@ -1,4 +1,4 @@
-"""Text or phonemes to `input_ids`, and back."""
+"""Converts text or phonemes to `input_ids`, and back."""
 
 import json
 import os
@@ -11,34 +11,33 @@ from .reader import PAD, SYMBOLS, VOCABULARIES, PhonemeReader, check_settings, c
 
 class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
     r"""
-    Reads text as phonemes and gives one id to each of their symbols.
+    Converts text to phonemes and gives one id to each symbol.
 
-    The symbols are misaki's (those of Kokoro and StyleTTS 2) and the rest of the IPA: phonemes, stress marks,
-    punctuation and the space are a token each, combining marks too. Every sequence starts with `<s>` and ends
-    with `</s>`, the silence around speech: `len(input_ids) == len(phonemes) + 2`, as many as durations.
+    The symbols are misaki's (those of Kokoro and StyleTTS 2) and the rest of the IPA. Phonemes, stress marks,
+    punctuation, combining marks and the space are one token each. Every sequence starts with `<s>` and ends with
+    `</s>`, the silence around speech: `len(input_ids) == len(phonemes) + 2`, which is also the number of durations.
 
-    ARPAbet, or any vocabulary with symbols of several characters, is written with spaces between the symbols:
-    `HH AH0 L OW1`.
+    ARPAbet, or any vocabulary with symbols of several characters, has spaces between the symbols: `HH AH0 L OW1`.
 
     Args:
-        vocab_file (`str`, *optional*): a JSON object of symbol to id; without it the symbols of the backend.
+        vocab_file (`str`, *optional*): a JSON object of symbols and their ids; by default the symbols of the backend.
         backend (`str`, defaults to `"english"`): `"english"` (hibari: American and British), `"arpabet"` (the
             same readings in the 84 symbols of CMU's dictionary, American), `"espeak"` (more than 100
-            languages, `pip install "ns2-diffusers[espeak]"`) or `"none"` (phonemes are given).
+            languages, `pip install "ns2-diffusers[espeak]"`) or `"none"` (the input is phonemes).
         language (`str`, defaults to `"en-us"`): `"en-us"` or `"en-gb"`; with espeak any code that it knows.
-        bos_token, eos_token (`str`, *optional*): what every sequence starts and ends with; None leaves it out.
-        unknown (`str`, defaults to `"error"`): what becomes of characters that cannot be read and of symbols
-            outside the vocabulary: `"error"` names them in a ValueError, `"drop"` leaves them out and
-            names them in a warning.
+        bos_token, eos_token (`str`, *optional*): tokens that start and end every sequence; None leaves them out.
+        unknown (`str`, defaults to `"error"`): treatment of characters that cannot be read and of symbols outside
+            the vocabulary: `"error"` names them in a ValueError, `"drop"` leaves them out and names them in a
+            warning.
         emoji (`str`, defaults to `"skip"`): `"skip"` leaves emoji out and names them in a warning, `"name"` reads
             their names, `"error"` treats them as characters that cannot be read.
-        normalizer (`str`, defaults to `"ours"`): what writes numbers, dates and the like as words: `"ours"`, `"nemo"`
+        normalizer (`str`, defaults to `"ours"`): rewrites numbers, dates and the like as words: `"ours"`, `"nemo"`
             (`pip install "ns2-diffusers[nemo]"`) or `"none"`.
         number_format (`str`, defaults to `"point"`): `"point"` (3.14 and 1,000) or `"comma"` (3,14 and 1.000).
         markup (`str`, defaults to `"none"`): `"markdown"` or `"html"` reads a text as a person would read the page.
-        lexicon (`dict[str, str]`, *optional*): phonemes of words, which come before every other reading; a word in
-            lower case is found in any case. Backends `english` and `arpabet`.
-        max_characters (`int`, *optional*): longer texts are refused with a ValueError.
+        lexicon (`dict[str, str]`, *optional*): phonemes by word, which take precedence over every other reading; a
+            word in lower case matches any case. Only for the backends `english` and `arpabet`.
+        max_characters (`int`, *optional*): longer texts raise a ValueError.
 
     Example:
 
@@ -82,7 +81,7 @@ class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
         self.vocab_file = vocab_file
         self.decoder = {index: symbol for symbol, index in self.encoder.items()}
         self.separator = " " if any(len(s) > 1 for s in self.encoder if s not in special) else ""
-        # "<s>" written in a text is five characters, not the start of another sentence.
+        # "<s>" written in a text is three characters, not the start token.
         kwargs["split_special_tokens"] = True
         super().__init__(
             backend=backend,
@@ -105,10 +104,10 @@ class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load a tokenizer from a folder, or a hub repository; its vocabulary must be there.
+        """Load a tokenizer from a folder or a hub repository, which must contain its vocabulary.
 
         Raises:
-            ValueError: there is no such folder, or no `vocab.json` in it that numbers symbols.
+            ValueError: the folder does not exist, or has no `vocab.json` that numbers symbols.
         """
         check_source(pretrained_model_name_or_path, "tokenizer")
         tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -130,19 +129,19 @@ class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
         """
         Args:
             text (`str` or `list[str]`): one text or a batch.
-            text_pair (`str` or `list[str]`, *optional*): more text, as many items as `text`; its symbols follow
+            text_pair (`str` or `list[str]`, *optional*): more text, with as many items as `text`; its symbols follow
                 those of `text` in the same sequence, as in every transformers tokenizer.
-            is_phonemes (`bool`, defaults to `False`): `text` is phonemes already, whatever the backend.
-            kwargs: those of every transformers tokenizer: `padding`, `return_tensors`, `max_length` ...
+            is_phonemes (`bool`, defaults to `False`): whether `text` is phonemes already, whatever the backend.
+            kwargs: arguments of every transformers tokenizer: `padding`, `return_tensors`, `max_length` ...
 
         Returns:
             `BatchEncoding` of `input_ids` and `attention_mask`, int64: (B, N) tensors with
-            `return_tensors="pt"`, else lists, of (N,) for one text.
+            `return_tensors="pt"`, otherwise lists; (N,) for one text.
 
         Raises:
             TypeError: if an item is not a string.
-            ValueError: if a batch is empty, an item has nothing to say or (`unknown="error"`) a strange sign, or
-                `text_pair` is not as long as `text`.
+            ValueError: if a batch is empty, an item has nothing to speak or (`unknown="error"`) an unknown character,
+                or `text_pair` and `text` differ in length.
         """
         text = _check_texts(text)
         if text_pair is not None:
@@ -186,7 +185,7 @@ class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
         return [1] * (self.bos_token is not None) + inside + [1] * (self.eos_token is not None)
 
     def decode(self, token_ids, skip_special_tokens=True, **kwargs):
-        """Ids (N,) to phonemes, without silence and padding; a batch of ids goes through `batch_decode`."""
+        """Convert ids (N,) to phonemes, without silence and padding; `batch_decode` takes a batch."""
         return super().decode(token_ids, skip_special_tokens=skip_special_tokens, **kwargs)
 
     def batch_decode(self, sequences, skip_special_tokens=True, **kwargs):
@@ -194,11 +193,11 @@ class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
 
     @property
     def vocab_size(self):
-        """Number of symbols without those of `add_tokens`; `len(tokenizer)` counts these too."""
+        """Number of symbols without those of `add_tokens`; `len(tokenizer)` includes them."""
         return len(self.encoder)
 
     def get_vocab(self):
-        """All symbols and their ids, those of `add_tokens` too: transformers numbers new ones from its length."""
+        """All symbols and their ids, with those of `add_tokens`: transformers numbers new ones from its length."""
         return self.encoder | self.added_tokens_encoder
 
     def save_vocabulary(self, save_directory, filename_prefix=None):
@@ -209,13 +208,13 @@ class NaturalSpeech2Tokenizer(PhonemeReader, PreTrainedTokenizer):
 
 
 class NaturalSpeech2TokenizerConfig(PreTrainedConfig):
-    """What transformers keys its table of tokenizers by; nothing is stored in it."""
+    """The key of this tokenizer in transformers' table of tokenizers; it stores nothing."""
 
     model_type = "naturalspeech2"
 
 
 def register_tokenizer() -> None:
-    """Makes `AutoTokenizer.from_pretrained` find NaturalSpeech2Tokenizer; calling it again changes nothing."""
+    """Make `AutoTokenizer.from_pretrained` find NaturalSpeech2Tokenizer; repeated calls change nothing."""
     AutoTokenizer.register(NaturalSpeech2TokenizerConfig, NaturalSpeech2Tokenizer, exist_ok=True)
 
 
@@ -223,7 +222,7 @@ register_tokenizer()
 
 
 def _check_texts(texts):
-    """A text, or a list of at least one."""
+    """Check that the input is a text or a list of at least one."""
     if isinstance(texts, (list, tuple)):
         if not texts:
             raise ValueError("The batch of texts is empty; give at least one text.")

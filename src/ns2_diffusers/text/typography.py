@@ -1,4 +1,4 @@
-"""Characters as they should be: one kind of space, hyphen and quote, nothing invisible, nothing decomposed."""
+"""Normalises characters: one kind of space, hyphen and quote, no invisible characters, composed letters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 
 from .edits import Edit
 
-# Characters that every language writes in more than one way.
+# Characters that have several forms in every language.
 _SAME: dict[str, str] = {
     **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width forms of ASCII
     **{ligature: unicodedata.normalize("NFKC", ligature) for ligature in "ﬀﬁﬂﬃﬄﬅﬆ"},
@@ -28,7 +28,7 @@ _SAME: dict[str, str] = {
     "\u2044": "/",
     "\u2215": "/",
 }
-# Characters that are read in English by another spelling.
+# Characters that English writes in another way.
 _ENGLISH: dict[str, str] = {
     **dict.fromkeys("‘’‛ʼʹ′‵´`", "'"),
     **dict.fromkeys("“”„‟″‶«»‹›〝〞", '"'),
@@ -53,7 +53,7 @@ _ENGLISH: dict[str, str] = {
     "﷼": "rial ",
 }
 _FRACTIONS = frozenset("½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅐⅑⅒↉")
-# Spaces that keep a number together: "1 000" with any of these is one number.
+# Spaces that hold a number together: "1 000" with any of these is one number.
 _TIGHT_SPACES = "\u00a0\u202f\u2009\u2007"
 _ANSI = r"\x1b(?:\[[0-9;?]{0,20}[ -/]?[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)?)"
 _MARKS = r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ef\ufe20-\ufe2f]"
@@ -81,15 +81,15 @@ EMOJI_NAMES = {
 
 
 def typography(text: str, english: bool = True) -> list[Edit]:
-    """Edits that make the characters of a text plain.
+    """Edits that normalise the characters of a text.
 
-    In every language: NFC, one kind of space and line break, full-width ASCII and ligatures folded, hyphens that
-    do not break made hyphens, control and format characters and ANSI escape codes gone. In English also: straight
-    quotes, fractions and subscripts in ASCII, signs of other scripts' digits and fancy letters as ASCII.
+    In every language: NFC; one kind of space and line break; full-width ASCII and ligatures become plain letters;
+    non-breaking hyphens become hyphens; control and format characters and ANSI escape codes are removed. In English
+    also: straight quotes; fractions, subscripts, digits of other scripts and decorative letters in ASCII.
 
     Args:
         text: any text.
-        english: whether to write what English reads in ASCII.
+        english: whether to apply the rules for English.
     """
     if text.isascii() and text.isprintable() and "  " not in text:
         return []
@@ -138,20 +138,20 @@ def _plain_character(c, text, start, english):
         if plain.isascii() and plain.isalnum():
             return plain
     if "\u0180" <= c <= "\u024f" or "\u1e00" <= c <= "\u1eff":
-        # The lexicons know Latin-1 and Latin Extended-A; beyond them (Vietnamese, say) the bare letter must do.
+        # The lexicons know Latin-1 and Latin Extended-A. Other letters (Vietnamese, for example) lose their accents.
         bare = unicodedata.normalize("NFD", c)[0]
         return bare if bare.isascii() else c
     return c
 
 
 def is_invisible(character: str) -> bool:
-    """Control and format characters, variation selectors, skin tones, and combining keycaps."""
+    """Whether a character is a control or format character, variation selector, skin tone or combining keycap."""
     selects = "\ufe00" <= character <= "\ufe0f" or "\U0001f3fb" <= character <= "\U0001f3ff" or character == "\u20e3"
     return selects or unicodedata.category(character) in ("Cc", "Cf") and character != "\n"
 
 
 def emoji_name(emoji: str) -> str:
-    """How an emoji is read: its Unicode name in lower case, a flag by its letters."""
+    """The spoken form of an emoji: its Unicode name in lower case, or the letters of a flag."""
     if "\U0001f1e6" <= emoji[0] <= "\U0001f1ff":
         return "flag " + "".join(chr(ord(c) - 0x1F1E6 + 65) for c in emoji if "\U0001f1e6" <= c <= "\U0001f1ff")
     names = []

@@ -1,4 +1,4 @@
-"""Which symbols of a text's phonemes belong to which of its words."""
+"""Finds the phoneme symbols of each word of a text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .phonemizers import Word
 from .readings import READING
 
-# Between two of these signs a word ends, though no space stands there.
+# A word ends between two of these signs, even without a space.
 _MARKS = frozenset(';:,.!?¡¿—…"«»“”() ')
 _WRITTEN = re.compile(r"\S*\w\S*")
 
@@ -19,9 +19,9 @@ class WordSymbols:
     """A word of a text and its symbols.
 
     Attributes:
-        text: as it is written, with the punctuation that touches it.
+        text: the word as written, with the punctuation that touches it.
         first, last: `symbols[first:last]` of the text's phonemes are the word, without its punctuation.
-        start, end: `text[start:end]` of the text is the word as it is written; both 0 where that is not known.
+        start, end: `text[start:end]` of the text is the word as written; both 0 if the position is unknown.
     """
 
     text: str
@@ -36,24 +36,24 @@ def find_words(
 ) -> list[WordSymbols]:
     """Find the symbols of each word.
 
-    What was written as one and is said as several words ("$5") is one word.
+    Text that is written as one word and spoken as several ("$5") is one word.
 
     Args:
-        text: that was read.
-        read: how each word was read, in order; none where the backend does not tell.
-        symbols: of the whole text.
-        symbols_of: makes phonemes to the symbols that they have among `symbols`.
+        text: the text that was read.
+        read: how each word was read, in order; none if the backend does not report it.
+        symbols: phoneme symbols of the whole text.
+        symbols_of: converts phonemes to symbols as they occur in `symbols`.
         is_pause: whether a symbol is punctuation or a space.
 
-    Returns: the words in order. Where a backend does not tell how it read, and the words of the text are not as many
-        as those of its phonemes, one word that stands for the whole text.
+    Returns: the words in order. If the backend does not report how it reads, and the numbers of words in the text and
+        in its phonemes differ, one word that stands for the whole text.
     """
     found = _match(text, _join(read), symbols, symbols_of, is_pause) if read else None
     return found if found is not None else _by_spaces(text, symbols, is_pause)
 
 
 def _join(read: Sequence[Word]) -> list[tuple[int, int, str]]:
-    """Start, end and phonemes of what is written as one word."""
+    """Start, end and phonemes of each group of words that is written as one."""
     joined: list[tuple[int, int, str]] = []
     touches = False
     for word in read:
@@ -73,7 +73,7 @@ def _join(read: Sequence[Word]) -> list[tuple[int, int, str]]:
 
 
 def _match(text, words, symbols, symbols_of, is_pause):
-    """None where the sounds are not those of the words, one after the other."""
+    """The words with their symbols; None if the sounds of the words do not match the symbols."""
     sounds = [index for index, symbol in enumerate(symbols) if not is_pause(symbol)]
     found, position, previous = [], 0, 0
     for index, (start, end, phonemes) in enumerate(words):
@@ -82,7 +82,7 @@ def _match(text, words, symbols, symbols_of, is_pause):
         if [symbols[each] for each in own] != wanted:
             return None
         if not wanted:
-            continue  # left out, as the vocabulary has none of its symbols
+            continue  # the vocabulary has none of its symbols, so the word was left out
         following = words[index + 1][0] if index + 1 < len(words) else len(text)
         first, last = _with_punctuation(text, start, end, previous, following)
         written = " ".join(READING.sub(r"\1", text[first:last]).split())
@@ -111,7 +111,7 @@ def _by_spaces(text, symbols, is_pause):
     plain = READING.sub(r"\1", text)
     written = list(_WRITTEN.finditer(plain))
     if len(written) == len(groups):
-        # Marks of readings move what is behind them.
+        # With marked readings the positions in `plain` are not those in `text`.
         spans = [word.span() if plain == text else (0, 0) for word in written]
         pairs = zip(written, groups, spans, strict=True)
         return [WordSymbols(word[0], *group, *span) for word, group, span in pairs]

@@ -1,8 +1,8 @@
-"""Classes of written things that are said in other words, each a module of rules.
+"""Classes of written forms that are spoken in other words; each module holds the rules of one class.
 
-A text is read once from left to right. Where a word, a number or a sign begins, the rules for it are tried in order;
-the first that applies is an edit, and reading goes on behind it. So no rule sees what another has written, each edit
-has one rule, and time grows with the length of the text.
+A text is read once, from left to right. At the start of each word, number or sign, its rules are tried in order. The
+first one that applies makes an edit, and reading continues after it. So no rule sees the output of another, each edit
+has one rule, and the time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from . import (
 )
 from .common import Context, Rule
 
-# Raised digits and Greek letters count as letters in `\\w`; here they are signs.
+# `\\w` matches raised digits and Greek letters; here they are signs.
 _SIGNS = "".join(symbols.GREEK) + "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _LETTER = rf"[^\W\d_{_SIGNS}]"
 _TOKEN = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|\d+|[^\s\w]|[_{_SIGNS}]")
 
-# Classes that begin with a digit, a sign or a currency, the more specific first.
+# Classes that begin with a digit, a sign or a currency, the most specific first.
 NUMBER_RULES: tuple[Rule, ...] = (
     *addresses.RULES[1:2],
     *telephones.RULES,
@@ -58,7 +58,7 @@ SYMBOL_RULES: tuple[Rule, ...] = (
     *mathematics.SYMBOL_RULES,
     *symbols.RULES,
 )
-# Words by their first letters in lower case.
+# Rules for words, by word in lower case.
 WORD_RULES: dict[str, tuple[Rule, ...]] = {}
 for _table in (
     romans.WORD_RULES,
@@ -72,7 +72,7 @@ for _table in (
 ):
     for _word, _rules in _table.items():
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), *_rules)
-# Words that a sign or digit follows without a space.
+# Words that a sign or digit may follow without a space.
 JOINED_RULES: tuple[Rule, ...] = (
     addresses.url,
     addresses.email,
@@ -91,11 +91,11 @@ _NUMBER_STARTS = frozenset("0123456789.-–−+±~'$£€¥₹₩₽₺₪₫₱
 
 
 def read_classes(text: str, context: Context) -> list[Edit]:
-    """Edits that write a text as it is said.
+    """Edits that rewrite a text as it is spoken.
 
     Args:
-        text: text after typography and structure.
-        context: the same text with language and lexicon.
+        text: text after the steps `typography` and `structure`.
+        context: the same text, with its language and lexicon.
     """
     edits: list[Edit] = []
     position = 0
@@ -104,7 +104,7 @@ def read_classes(text: str, context: Context) -> list[Edit]:
         token = match[0]
         first = token[0]
         if first.isalpha() and first not in _SIGNS:
-            # Most words are in lower case and have no rules; they are done with here.
+            # Most words are in lower case and have no rules; they are skipped here.
             following = text[position : position + 1]
             lower = token.lower()
             rules = WORD_RULES.get(lower, ())
@@ -126,7 +126,7 @@ def read_classes(text: str, context: Context) -> list[Edit]:
                 if not following[:1].isdigit() and following[:1] not in _NUMBER_STARTS - {"'", "("}:
                     rules = SYMBOL_RULES
         elif token.isdigit() and first not in _SIGNS:
-            continue  # a digit of another script that typography left
+            continue  # a digit of another script that `typography` left unchanged
         else:
             rules = SYMBOL_RULES
         start = match.start()

@@ -1,4 +1,4 @@
-"""Abbreviations: what they stand for, and whether their full stop ends the sentence too."""
+"""Abbreviations: their expansions, and whether their full stop also ends the sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from .common import rule
 
-# Before a name that begins with a capital.
+# Titles that stand before a capitalised name.
 _TITLES = {
     "mr": "Mister",
     "mrs": "Misses",
@@ -52,9 +52,9 @@ _TITLES = {
     "insp": "Inspector",
     "sr": "Senior",
 }
-# Written without a stop these are other words or names.
+# Without a full stop these are other words or names.
 _NEED_STOP = frozenset("gen gov rep col hon pres maj fr rev sen ft adm cong det sr amb mix st mt ste ms mts".split())
-# With a stop, whatever follows; those of the second table only before a number.
+# Expanded with a full stop, whatever follows; those of the second table only before a number.
 _WORDS = {
     "jr": "Junior",
     "sr": "Senior",
@@ -122,7 +122,7 @@ _WORDS = {
     "pkgs": "packages",
     "yds": "yards",
 }
-# Without a stop, in any case but capitals: what nobody could pronounce.
+# Expanded without a full stop too, except in capitals: none of these can be pronounced.
 _BARE = {
     **{
         word: _WORDS[word]
@@ -139,7 +139,7 @@ _BARE = {
     "tmrw": "tomorrow",
     "wknd": "weekend",
 }
-# Initials that are written in lower case.
+# Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
     "afk brb faq fwiw fyi idk iirc ikr irl jk lmk nvm omg pdf rsvp smh tbd tbh tldr ttyl url wtf".split()
 )
@@ -193,7 +193,7 @@ _NUMBERED = {
     "rev": "revision",
 }
 _NUMBERED_WITHOUT_STOP = frozenset("fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols".split())
-# Written in the middle of a sentence, in capitals, and said in words.
+# Written in capitals in the middle of a sentence, and spoken as words.
 _PHRASES = {
     "AKA": "also known as",
     "BTW": "by the way",
@@ -224,7 +224,7 @@ _NOT_A_STREET = re.compile(
 
 
 def is_street(context, start: int, end: int) -> bool:
-    """Is "St." or "Dr." a street: after a name or ordinal, with no name of a person or saint to follow?"""
+    """Whether "St." or "Dr." is a street: after a name or ordinal, and not before the name of a person or saint."""
     before = context.before(start, 30)
     if not _STREET_BEFORE.search(before) or _NOT_A_STREET.search(before):
         return False
@@ -309,7 +309,7 @@ def word_with_stop(match, context):
         if (
             lower == "v"
             and (
-                word == "V"  # of Rocky V
+                word == "V"  # as in Rocky V
                 or not following[:1].isupper()
                 or not re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
             )
@@ -323,7 +323,7 @@ def word_with_stop(match, context):
     return _like(word, spoken) + context.stop(match, is_strong)
 
 
-# "Est. 1920" is when it was established.
+# "Est." before a year is "established".
 _ESTIMATE = re.compile(
     r"[ ](?:delivery|time|arrival|cost|value|wait|completion|price|total|reading|[~$£€]|(?!1[5-9]\d\d|20\d\d)\d)"
 )

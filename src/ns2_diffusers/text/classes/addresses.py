@@ -38,7 +38,7 @@ _FILES = frozenset(
     "sh bat exe dll zip tar gz tgz rar iso jpg jpeg png gif svg bmp tiff webp mp3 mp4 wav flac ogg avi mov mkv md tex "
     "log ini cfg conf yml yaml toml sql db bak tmp apk dmg deb rpm jar war env lock".split()
 )
-# Readings of the last parts of names that are not spelled.
+# Readings of top-level domains and suffixes that are not spelled.
 _SAID = {
     "com": "com",
     "org": "org",
@@ -73,13 +73,13 @@ _SAID = {
     "www": "W W W",
     "py": "pie",
 }
-# Parts that a lexicon may know and that are letters in an address.
+# Parts that may be in the lexicon but are spelled in an address.
 _LETTERS = frozenset("uk us de fr it es eu ca au tv ai io co js ts md gg cc pdf html htm css xml php sql".split())
 _VOWELS = re.compile("[aeiouy]", re.IGNORECASE)
 
 
 def _word(word, context: Context):
-    """A run of letters of an address: a word where it can be one, else letters."""
+    """A run of letters of an address: a word if it can be one, otherwise letters."""
     lower = word.lower()
     if lower in _LETTERS or len(word) == 1:
         return word.upper()
@@ -100,7 +100,7 @@ def _digits(number):
 
 
 def spell_address(address: str, context: Context) -> str:
-    """An address part by part: words, letters, digits, and the names of signs."""
+    """An address, part by part: words, letters, digits, and the names of signs."""
     words = []
     for part in re.findall(r"[^\W\d_]+|\d+|[^\w\s]|_", address):
         if part[0].isdigit():
@@ -113,7 +113,7 @@ def spell_address(address: str, context: Context) -> str:
 
 
 def _strip(text):
-    """Without the punctuation that belongs to the sentence."""
+    """The address without the punctuation of the sentence around it."""
     stripped = text.rstrip(".,;:!?'\")]>*")
     if "(" not in stripped:
         return stripped
@@ -130,7 +130,7 @@ def url(match, context):
     end = match.start("rest") + len(rest)
     scheme = match["scheme"].lower()
     if scheme in ("http", "https", "mailto"):
-        # Nobody says "H T T P S colon slash slash".
+        # The scheme is left out: nobody says "H T T P S colon slash slash".
         return spell_address(rest.rstrip("/"), context), end
     scheme = "file" if scheme == "file" else scheme.upper()
     return join(scheme, "colon slash slash", spell_address(rest, context)), end
@@ -159,7 +159,7 @@ def domain(match, context):
     labels = host.split(".")
     if labels[0].lower() != "www":
         last = labels[-1]
-        # "e.g", "U.S", "3.5", "p.m" are no addresses, nor is "sentence.Another".
+        # "e.g", "U.S", "3.5", "p.m" and "sentence.Another" are not addresses.
         if len(labels) < 2 or any(not label for label in labels) or all(len(label) == 1 for label in labels):
             return None
         if not any(c.isalpha() for c in last) or not any(c.isalpha() for c in host.replace(last, "", 1)):

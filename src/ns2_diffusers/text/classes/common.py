@@ -1,4 +1,4 @@
-"""What the rules of all classes share: the text around a match, numbers in it, and how a rule is written."""
+"""Code that all classes share: the text around a match, numbers in it, and the form of a rule."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from ..numbers import cardinal, digits, number, ordinal, pairs, year
 
-# A whole number, a decimal, or one that begins with the point; "1914." is 1914 and a full stop.
+# A whole number, a decimal, or a decimal without its zero. "1914." is 1914 and a full stop.
 NUM = r"(?:\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 INT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
-# A sign belongs to a number where nothing stands before it that it could join to.
+# A sign belongs to a number if nothing before it can be joined to it.
 SIGN = r"(?:(?<![\w)\]%°])(?P<sign>[-–−+±])[ ]?(?=[\d.$£€¥₹]))"
-# Within a range: hyphens and dashes without spaces or with one on both sides.
+# The separator of a range: a hyphen or dash without spaces or with one on both sides.
 TO = r"(?:[ ]?[–−][ ]?|-|[ ]-[ ])"
 SIGNS = {"-": "minus", "–": "minus", "−": "minus", "+": "plus", "±": "plus or minus", None: ""}
 NOT_IN_WORD = r"(?![^\W_])"
@@ -22,7 +22,7 @@ MONTHS = "January February March April May June July August September October No
 DETERMINERS = frozenset(
     "a an the this that these those my your his her its our their every each per another any one some no".split()
 )
-# Words after a quantity that are not the noun it measures: "5 km of road", "a 5 km or so".
+# Words that may follow a quantity but are not the noun it measures: "5 km of road", "a 5 km or so".
 FUNCTION_WORDS = frozenset(
     "a an the of and or to in on at by for from with than as is are was were be been has "
     "have had will would can could "
@@ -31,7 +31,7 @@ FUNCTION_WORDS = frozenset(
     "total deep wide long high tall thick there here then because about around through across along until since "
     "between north south east west today tomorrow yesterday tonight now plus minus times equals".split()
 )
-# Nouns that are counted, after which four digits are a count rather than a year.
+# Nouns that are counted: four digits before them are a count, not a year.
 _COUNTED = (
     r"(?:people|men|women|children|persons?|students?|soldiers|troops|workers|employees|members|times|points|votes|"
     r"copies|miles|meters|metres|feet|inches|yards|kilometers|kilometres|pounds|dollars|euros|tons|tonnes|calories|"
@@ -73,10 +73,10 @@ _CLOSES = re.compile(r"[\"')\]]*\s*\Z")
 
 @dataclass
 class Context:
-    """One text while it is read.
+    """A text while it is read.
 
     Args:
-        text: the text, after typography and structure.
+        text: the text after the steps `typography` and `structure`.
         british: British English: day before month, "and" within numbers.
         known: tells whether a lower-case word is in the lexicon.
     """
@@ -90,17 +90,17 @@ class Context:
         return self.text[max(0, position - length) : position]
 
     def word_before(self, position: int) -> str:
-        """The word before a position with one space between, in lower case; "" if there is none."""
+        """The word one space before a position, in lower case; "" if there is none."""
         match = _BEFORE_WORD.search(self.before(position))
         return match[1].lower() if match else ""
 
     def word_after(self, position: int) -> str:
-        """The word after a position with a space or hyphen between; "" if there is none."""
+        """The word after a position and one space or hyphen; "" if there is none."""
         match = _AFTER_WORD.match(self.text, position)
         return match[1] if match else ""
 
     def is_attributive(self, start: int, end: int) -> bool:
-        """Is a quantity an adjective, as in "a $5 bill" and "10-kg weights"?"""
+        """Whether a quantity is an adjective, as in "a $5 bill" and "10-kg weights"."""
         following = self.word_after(end)
         if not following or following.lower() in FUNCTION_WORDS:
             return False
@@ -110,11 +110,11 @@ class Context:
         return before in ("a", "an") or before in DETERMINERS and not following.endswith("ed") and following.islower()
 
     def ends_sentence(self, end: int, is_strong: bool = False) -> bool:
-        """Does a sentence end at the full stop before `end`, which an abbreviation has too?
+        """Whether the full stop of an abbreviation, before `end`, also ends the sentence.
 
         Args:
-            end: position after the stop.
-            is_strong: whether any capital after it begins a sentence, not only words that often do.
+            end: position after the full stop.
+            is_strong: whether any capital after it begins a sentence; otherwise only words that often do.
         """
         if _CLOSES.match(self.text, end):
             return True
@@ -123,7 +123,7 @@ class Context:
         return self.text[end : end + 1].isspace() and bool(_STARTER.match(self.text, end))
 
     def stop(self, match: re.Match, is_strong: bool = False) -> str:
-        """The full stop that an abbreviation leaves to its sentence."""
+        """A full stop if the abbreviation ends its sentence, otherwise ""."""
         return "." if match[0].endswith(".") and self.ends_sentence(match.end(), is_strong) else ""
 
     # ------------------------------------------------------------------------------------------- numbers
@@ -141,7 +141,7 @@ class Context:
         return year(text, self.british)
 
     def bare_number(self, text: str, start: int, end: int) -> str:
-        """A number without a unit, by what stands around it: a year, a count, a room, an identifier."""
+        """A number without a unit, read by its context: a year, a count, a room or an identifier."""
         if "," in text or "." in text:
             return self.number(text)
         before = self.before(start, 60)
@@ -164,14 +164,14 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One way to read something.
+    """One rule for one written form.
 
     Args:
         name: the class that it belongs to, as `explain` shows it.
-        pattern: what it reads, matched where a word, number or sign begins; every repetition in it is bounded, so
-            that reading stays linear.
-        read: gives the words, or None where the rule does not apply; a tuple of words and the position up to
-            which they were read where that is not the end of the match. A run of capitals in them is spelled.
+        pattern: the written form. It is matched at the start of a word, number or sign. Every repetition in it is
+            bounded, so that reading stays linear.
+        read: returns the words, or None if the rule does not apply; a tuple of words and end position if the rule
+            read only part of the match. A run of capitals in the words is spelled.
     """
 
     name: str
@@ -180,7 +180,7 @@ class Rule:
 
 
 def rule(name: str, pattern: str, flags: int = 0):
-    """Decorator: makes a reading function a Rule."""
+    """Decorator that makes a Rule of a reading function, whose docstring gives examples of what it reads."""
 
     def make(read):
         return Rule(name, re.compile(pattern, flags), read)
@@ -193,7 +193,7 @@ def any_of(words) -> str:
 
 
 def join(*words: str) -> str:
-    """Words with one space between, empty ones left out."""
+    """Words with one space between them; empty ones are left out."""
     return " ".join(word for word in words if word)
 
 

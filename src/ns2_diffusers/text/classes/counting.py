@@ -1,4 +1,4 @@
-"""Numbers by themselves: ordinals, ranges, scores, "No. 5", and what no other rule reads."""
+"""Numbers by themselves: ordinals, ranges, scores, "No. 5", and numbers that no other rule reads."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def short_scale(match, context):
     return f"{context.number(number, match['sign'])} {word}"
 
 
-# "Apt. 4B" has a letter, "4B users" billions.
+# "Apt. 4B" is a letter, "4B users" is billions.
 _LETTERED_BEFORE = re.compile(
     r"\b(?:apt|apartment|room|unit|suite|gate|seat|row|flat|section|no|number|building|level|platform|terminal|exit|"
     r"door|house|class|form|page|question|route|bus)\.?[ ]\Z",
@@ -155,7 +155,7 @@ def spaced(match, context):
 
 @rule("number", r"(?P<whole>\d{1,3}(?:\.\d{3})+),(?P<fraction>\d{1,9})(?![\d,.]\d|\d)")
 def continental(match, context):
-    """1.234,56 can only be a decimal with a comma"""
+    """1.234,56, which can only be a decimal with a comma"""
     return context.number(f"{match['whole'].replace('.', '')}.{match['fraction']}")
 
 

@@ -13,7 +13,7 @@ MONTH_OF = {
     "sept": "September",
 }
 _MONTH = rf"(?P<month>{any_of(MONTH_OF)})"
-# "may", "march", "mar" and "dec" are words and names too; a day beside them settles it.
+# "may", "march", "mar" and "dec" are also words and names; a day next to them decides.
 _DAY = r"(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>1\d{3}|20\d\d|21\d\d)"
 _DAYS = {
@@ -39,12 +39,12 @@ def month_name(text: str) -> str:
 
 
 def _day_of(day, month, context, has_the=False):
-    """Day before month: "the fifth of May", without a second "the"."""
+    """A day before its month: "the fifth of May"; a "the" in the text is not repeated."""
     return f"{'' if has_the else 'the '}{context.ordinal(int(day))} of {month}"
 
 
 def spoken_date(context: Context, month: str, day: str, year: str = "", day_first: bool = False, has_the=False) -> str:
-    """A date in words; `year` of two digits is read as two."""
+    """A date in words; a `year` of two digits is read as two digits."""
     words = _day_of(day, month, context, has_the) if day_first else f"{month} {context.ordinal(int(day))}"
     if not year:
         return words
@@ -188,7 +188,7 @@ def iso(match, context):
     r"(?P<a>0?[1-9]|[12]\d|3[01])(?P<sep>[-/.])(?P<b>0?[1-9]|[12]\d|3[01])(?P=sep)(?P<year>1\d{3}|20\d\d|21\d\d|(?<=/)\d\d|(?<=\.)\d\d(?=\.?(?:\s|$)))(?![\w%])(?![./-]\d)",
 )
 def numeric(match, context):
-    """11/17/05, 15.01.2020, 15-01-2020; the order of two small numbers goes by the language."""
+    """11/17/05, 15.01.2020, 15-01-2020; if both could be the month, the language decides the order."""
     a, b = int(match["a"]), int(match["b"])
     day_first = a > 12 or b <= 12 and context.british
     day, month = (a, b) if day_first else (b, a)
@@ -207,7 +207,7 @@ _DATE_BEFORE = re.compile(
 
 @rule("date", r"(?P<a>0?[1-9]|[12]\d|3[01])/(?P<b>0?[1-9]|[12]\d|3[01])(?![\w%])(?![./-]\d)")
 def month_slash_day(match, context):
-    """12/25, "on 5/16"; otherwise two numbers with a slash are a fraction."""
+    """12/25, "on 5/16"; other pairs of numbers with a slash are fractions."""
     a, b = int(match["a"]), int(match["b"])
     if (a, b) in ((9, 11), (7, 11), (24, 7), (50, 50)):
         return f"{context.cardinal(a)} {context.cardinal(b)}"
@@ -216,7 +216,7 @@ def month_slash_day(match, context):
     if month > 12 or day > (29 if month == 2 else 31):
         return None
     is_date = bool(_DATE_BEFORE.search(context.before(match.start(), 14)))
-    # Halves, quarters, eighths and the like are fractions; nobody measures in twenty-fourths.
+    # Halves, quarters, eighths and the like are fractions; twenty-fourths are not, so they are days.
     if not is_date and (a >= b or b in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 20) or day_first):
         return None
     if re.compile(r"[ ](?:of|inch|inches|cup|cups|mile|miles|full|teaspoons?|tablespoons?)\b").match(
@@ -232,7 +232,7 @@ def month_slash_day(match, context):
     r"(?P<m2>0?[1-9]|1[0-2])/(?P<d2>0?[1-9]|[12]\d|3[01])(?![\w%])(?![./-]\d)",
 )
 def slash_days(match, context):
-    """12/24-1/2, where one of the days cannot be what is measured in"""
+    """12/24-1/2, where at least one part cannot be a fraction"""
     if context.british or not any(int(day) > 12 and day not in ("16", "20") for day in match.group("d1", "d2")):
         return None
     first, second = (spoken_date(context, MONTHS[int(match[f"m{n}"]) - 1], match[f"d{n}"], "", False) for n in "12")
@@ -243,7 +243,7 @@ def slash_days(match, context):
 
 
 def _decade(text, context):
-    """1990 is "nineteen ninety", to be made plural; 2000 "two thousand"."""
+    """The words that `plural` makes a decade of: 1990 is "nineteen ninety", 2000 "two thousand"."""
     return context.year(text) if len(text) == 4 else TENS[int(text[0])] if text[0] > "1" else context.cardinal(text)
 
 
@@ -346,7 +346,7 @@ def weekdays(match, context):
 
 @rule("date", rf"(?P<day>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
 def weekday(match, context):
-    """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are words."""
+    """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are also words."""
     text, name = match["day"], _DAYS[match["day"].lower()]
     if not text[0].isupper():
         return None
@@ -378,7 +378,7 @@ def months(match, context):
     return f"{month_name(match['month'])} to {month_name(match['to'])}"
 
 
-# Rules that begin with a digit or apostrophe, and those that begin with a word.
+# Rules that begin with a digit or apostrophe, and rules that begin with a word.
 RULES = (
     iso,
     numeric,

@@ -7,7 +7,7 @@ import re
 from ..numbers import plural
 from .common import SIGN, SIGNS, Context, join, rule
 
-# Said as two numbers.
+# Fractions that are read as two numbers.
 _PAIRS = {
     ("24", "7"): "twenty four seven",
     ("50", "50"): "fifty fifty",

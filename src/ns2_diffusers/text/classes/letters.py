@@ -1,4 +1,4 @@
-"""Letters: initials, words in capitals, codes of letters and digits, letters by themselves."""
+"""Letters: initials, words in capitals, codes of letters and digits, single letters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from ..numbers import cardinal, digits, pairs
 from .common import NUM, Context, join, rule
 
-# Written in capitals these words of the lexicon are spelled, where not the whole sentence is in capitals.
+# Words of the lexicon that are spelled if they are in capitals, unless the whole sentence is.
 _SPELLED = frozenset(
     "us led sec eta est doe ups acl als sos ira mit add act rip coo pow vat ata ama dna rna "
     "cia fbi irs nsa dvd cpu gpu "
@@ -55,7 +55,7 @@ _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
 def spell(letters: str) -> str:
-    """A run of letters, to be spelled: capitals."""
+    """A run of letters in capitals, which marks it to be spelled."""
     return letters.upper()
 
 
@@ -63,14 +63,14 @@ def spell(letters: str) -> str:
 
 
 def is_shouted(context: Context, position: int) -> bool:
-    """Is the sentence around a position written in capitals?"""
+    """Whether the sentence around a position is in capitals."""
     if "shouted" not in context.cache:
         context.cache["shouted"] = [
             (m.end(), _is_shouted_segment(m[0], context)) for m in _SEGMENT.finditer(context.text)
         ]
         context.cache["segment"] = 0
     segments = context.cache["shouted"]
-    index = context.cache["segment"]  # positions only grow, so the search goes on from the last
+    index = context.cache["segment"]  # positions only grow, so the search continues from the last one
     while index < len(segments) - 1 and segments[index][0] <= position:
         index += 1
     context.cache["segment"] = index
@@ -88,7 +88,7 @@ def _is_shouted_segment(segment, context):
 
 @rule("capitals", r"(?P<word>[^\W\d_a-z]{2,40}(?:'[A-Z]{1,2})?)(?P<s>s|'s)?(?![\w])")
 def capitals(match, context):
-    """A word of the lexicon in capitals is a word, unless it is known to be spelled."""
+    """A word of the lexicon in capitals is read as a word, unless it is one of those that are spelled."""
     word = match["word"]
     lower, suffix = word.lower(), match["s"] or ""
     if not word.replace("'", "").isupper():
@@ -285,7 +285,7 @@ FUNCTION = frozenset(
 
 
 def _letters(run, context):
-    """Letters of a code: a word where it is one in lower case, else spelled."""
+    """Letters of a code: read as a word if they are one in lower case, otherwise spelled."""
     if len(run) == 1:
         return run.upper()
     lower = run.lower()

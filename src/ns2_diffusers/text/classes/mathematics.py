@@ -70,7 +70,7 @@ def equation(match, context):
     if operators == ["±"] and UNIT_FOLLOWS.match(context.text, match.end()):
         return None  # "3.0 ± 0.2 mm"
     if not _RELATION.search("".join(operators)):
-        # Without a relation hyphens are ranges, slashes fractions, and letters are words.
+        # Without a relation, hyphens are ranges, slashes are fractions, and letters are words.
         if any(op in "-–/x" for op in operators) and not any(op in "+*×÷^±" for op in operators):
             return None
         if any(is_operand and part[0].isalpha() for is_operand, part in parts) and not all(

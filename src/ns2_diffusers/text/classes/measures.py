@@ -23,7 +23,7 @@ def _with_prefixes(unit, one, prefixes, many=None):
 
 
 _FOOT, _INCH = ("foot", "feet"), ("inch", "inches")
-# One and many of each unit, by how it is written. Lower-case ones may also be written in capitals.
+# Singular and plural of each unit, by its written form. Lower-case units may also be written in capitals.
 UNITS: dict[str, tuple[str, str]] = {
     # length, area, volume
     **_with_prefixes("m", "meter", "kmµnc"),
@@ -226,7 +226,7 @@ _LOWER = [u for u in UNITS if u.islower() and u.upper() not in UNITS and len(u) 
 UNITS |= {u.upper(): UNITS[u] for u in _LOWER} | {
     u.capitalize(): UNITS[u] for u in _LOWER if u.capitalize() not in UNITS
 }
-# After "/": also what is counted or lasts.
+# Words after "/": these include counted things and durations.
 _PER = UNITS | {
     "s": _s("second"),
     "h": _s("hour"),
@@ -242,7 +242,7 @@ _POWERS = {"²": "square ", "2": "square ", "^2": "square ", "³": "cubic ", "3"
 _LENGTHS = frozenset("m km cm mm dm µm nm ft in yd mi".split())
 _UNIT = any_of(UNITS)
 _POWER = r"(?:\^?[23](?!\w|\.\w)|[²³])"
-# Units that are also words or letters, and need something beside the number.
+# Units that are also words or letters, and need more evidence than a number.
 _ENDS = re.compile(
     r"(?:[.,;:!?)\"']|[ ]?$|[ ][x×]|[ ](?:long|wide|tall|high|deep|thick|by|of|and|in|from|at|for|to)\b)"
 )
@@ -260,7 +260,7 @@ _MANY = re.compile(
 
 
 def _is_doubtful(unit, number, space, match, context):
-    """Is the unit rather a word or a letter here?"""
+    """Whether the unit is more likely a word or a letter here."""
     text, end = context.text, match.end()
     if unit.lower() == "in":
         if match["stop"]:
@@ -429,7 +429,7 @@ def feet_and_inches(match, context):
     rf"(?P<lone>\d{{1,2}})/(?P<den>\d{{1,2}})(?P<mark2>\")(?!\w)",
 )
 def inches(match, context):
-    """27" where no quotation is open, so that the sign closes none"""
+    """27" where no quotation is open that the sign could close"""
     from .fractions import spoken_fraction
 
     is_quoted = context.text.count('"', max(0, match.start() - 300), match.start()) % 2
@@ -512,7 +512,7 @@ _NOT_AFTER_PER = frozenset(
     r"(?P<per>s|h|hr|sec|L|dL|ml|mL|kg|day|min)(?P<power>²|\^2)?(?![\w/'])",
 )
 def rate(match, context):
-    """m/s without a number of its own"""
+    """m/s without a number"""
     power = " squared" if match["power"] else ""
     return f"{UNITS[match['unit']][1]} per {_PER[match['per']][0]}{power}"
 

@@ -7,7 +7,7 @@ import re
 from ..numbers import cardinal
 from .common import NUM, SIGNS, Context, any_of, join, rule
 
-# one, many, one hundredth, many hundredths
+# Singular, plural, singular of the hundredth, plural of the hundredth.
 _DOLLAR = ("dollar", "dollars", "cent", "cents")
 CURRENCIES = {
     "$": _DOLLAR,
@@ -108,13 +108,13 @@ _NATION = r"(?P<nation>US|CA|CDN|AU|NZ|HK|SG|NT|[ACSR]|U\.S\.[ ]?)"
 
 
 def _normal(text):
-    """1,50 is 1.50: a comma before two digits groups no thousands."""
+    """Replace a decimal comma by a point: 1,50 is 1.50, because thousands are not grouped by two digits."""
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{3})*|\d+),(\d{1,2})", text)
     return f"{match[1].replace('.', '')}.{match[2]}" if match else text
 
 
 def amount(context: Context, number: str, names, nation: str = "", singular: bool = False) -> str:
-    """ "42.50" of dollars: "forty two dollars and fifty cents"."""
+    """An amount in words: "42.50" in dollars is "forty two dollars and fifty cents"."""
     one, many, coin, coins = names
     number = _normal(number)
     whole, _, fraction = number.partition(".")
@@ -160,7 +160,7 @@ def _spoken(match, context, names, nation):
     number, to, scale = match["number"], match["to"], match["scale"]
     sign = match["sign"] or match["minus"] or None
     sign = "about" if sign == "~" else SIGNS[sign]
-    # With a scale, "a $5 million deal" too is an adjective.
+    # A price with a scale is an adjective too: "a $5 million deal".
     singular = context.is_attributive(match.start(), match.end()) and not match["per"] and match["plus"] != "+"
     singular = singular or not match["per"] and not to and bool(_PRICED.match(context.text, match.end()))
     unit = names[0] if singular else names[1]
@@ -170,7 +170,7 @@ def _spoken(match, context, names, nation):
             span = f"{span} to {context.number(to)}"
         words = join(span, SCALES[scale.lower()], nation, unit)
     elif to:
-        # "five to ten dollars", but "five dollars and fifty cents to ..." once there are cents.
+        # "five to ten dollars", but "five dollars and fifty cents to ..." if the first amount has cents.
         start = amount(context, number, names, nation) if "." in number else context.number(number)
         words = f"{start} to {amount(context, to, names, nation)}"
     else:

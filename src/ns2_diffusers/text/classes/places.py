@@ -135,10 +135,10 @@ _HOUSE = re.compile(
 
 @rule("address", _HOUSE.pattern, re.IGNORECASE)
 def house(match, context):
-    """The number of "1630 Elm St." in pairs"""
+    """The number of "1630 Elm St.", in pairs of digits"""
     number = match["number"]
     text = context.text
-    # A number before a long name may count something: a capital, an ordinal or the street's suffix must follow.
+    # A number before a long name may be a count, so a capital, an ordinal or the street's suffix must follow.
     if not re.compile(r"[A-Za-z]?[ ](?:[A-Z]|\d)").match(text, match.end("number")):
         return None
     words = text[match.end() : match.end() + 60].split()

@@ -1,4 +1,4 @@
-"""Roman numerals: whole, valid tokens in capitals beside a word that takes a number."""
+"""Roman numerals: valid tokens in capitals next to a word that takes a number."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _PRONOUN_VERBS = frozenset(
     "just once must may might should shall ever live lived work worked use used wrote read bought came cannot can't "
     "won't couldn't".split()
 )
-# Letters, sizes and abbreviations that happen to be valid numerals.
+# Letters, sizes and abbreviations that are also valid numerals.
 _NOT_NUMERALS = frozenset(
     "CD MD DC MC DI MI LI CV MM DM CM XL XXL XXXL DL DIM MIX CIVIC MILD LCD DIV CC MMM ML DD CI LC MV DV MX LV".split()
 )
 
 
 def value(text: str) -> int | None:
-    """The number that a numeral in capitals stands for, None where it is not a valid one."""
+    """The value of a Roman numeral in capitals; None if it is not valid."""
     if not text or not _VALID.fullmatch(text):
         return None
     numbers = [_VALUES[c] for c in text]

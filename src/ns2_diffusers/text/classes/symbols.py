@@ -1,4 +1,4 @@
-"""Signs that no other rule has read: those with a name, and those that are a pause or nothing."""
+"""Signs that no other rule reads: named signs, and signs that become a pause or nothing."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _GREEK_LETTERS = "".join(GREEK)
 
 @rule("symbol", rf"(?P<letter>[{_GREEK_LETTERS}])(?![{_GREEK_LETTERS}\u0370-\u03ff])")
 def greek(match, context):
-    """A Greek letter by itself has a name; a word of them is another language."""
+    """A single Greek letter is read by its name; a word of them is another language."""
     if match.start() and "\u0370" <= context.text[match.start() - 1] <= "\u03ff":
         return None
     return GREEK[match["letter"]]
@@ -97,7 +97,7 @@ def greek(match, context):
 
 @rule("symbol", r"(?P<mark>[-_*=~#.·•–—^|+<>/\\]{3,200})(?![\w])")
 def line(match, context):
-    """A row of signs is an ornament or an ellipsis."""
+    """A row of equal signs is an ornament or an ellipsis."""
     text = match["mark"]
     if set(text) == {"."}:
         return "…"
@@ -106,7 +106,7 @@ def line(match, context):
 
 @rule("symbol", r"(?P<marks>[.!?,;:…]{4,200})")
 def marks(match, context):
-    """A row of stops is one."""
+    """A row of full stops counts as one."""
     text = match["marks"]
     return next((mark for mark in "?!…;:," if mark in text), "…")
 
@@ -151,7 +151,7 @@ def and_sign(match, context):
 
 @rule("symbol", r"[\"]|(?<![\w.])'(?=[\W]|$)|(?<=\w)'(?!\w)|(?<=[.,;:!?…)])'|''|(?<![\w'])'(?=\w)")
 def quote(match, context):
-    """Nothing is heard of a quotation mark."""
+    """Quotation marks are silent."""
     text, start = context.text, match.start()
     if (
         match[0] == "'"
@@ -160,7 +160,7 @@ def quote(match, context):
         and text[start + 1 : start + 2] == " "
         and not _opened(text, start)
     ):
-        # dogs' and rockin' keep the apostrophe's sound, which is none
+        # The apostrophe of dogs' and rockin' stays; it is silent.
         return ""
     if match[0] == "'" and _ELIDED.match(text, start):
         return None
@@ -188,14 +188,14 @@ def slash(match, context):
 
 @rule("symbol", r"(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,4})")
 def raised(match, context):
-    """x² is squared; after a word a raised number is a note's"""
+    """x² is squared; a raised number after a word is the mark of a note"""
     from .counting import SUPERSCRIPTS, spoken_power
 
     before = re.search(r"[^\W\d_]+\Z", context.before(match.start(), 20))
     if before and len(before[0]) > 2:
         return ""
     if not match.start() or context.text[match.start() - 1].isspace() or context.text[match.start() - 1] in '.,;:!?"(':
-        # The mass of an isotope, ¹⁴C, else a note's mark.
+        # The mass number of an isotope, ¹⁴C; otherwise the mark of a note.
         is_mass = context.text[match.end() : match.end() + 1].isupper()
         return context.cardinal(match["raised"].translate(SUPERSCRIPTS)) if is_mass else ""
     return spoken_power(match["raised"].translate(SUPERSCRIPTS), context)

@@ -1,4 +1,4 @@
-"""Telephone numbers, and other numbers that are read digit by digit in groups."""
+"""Telephone numbers, and other numbers that are read as digits in groups."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _END = r"(?![\w])(?![-.]\d)"
 
 
 def groups(text: str) -> str:
-    """Digits group by group with a comma between, letters in capitals as they are."""
+    """Digits in groups with commas between them; letters in capitals stay."""
     words = []
     for group in re.findall(r"\d+|[A-Za-z]+", text):
         words.append(digits(group) if group.isdigit() else group.upper())
@@ -44,7 +44,7 @@ def international(match, context):
 
 @rule("telephone", rf"(?P<number>(?:\(0\d{{1,4}}\)|0\d{{1,4}})(?:[ .-]\d{{2,8}}){{1,5}}){_EXT}{_END}", re.I)
 def national(match, context):
-    """Of countries where numbers begin with a zero: 020 7946 0958, 01 23 45 67 89."""
+    """Numbers of countries where they begin with zero: 020 7946 0958, 01 23 45 67 89."""
     parts = re.findall(r"\d+", match["number"])
     if sum(map(len, parts)) < 8 or len(parts) == 3 and all(len(p) <= 2 for p in parts[:2]) and len(parts[2]) == 4:
         return None  # 01-02-2020 is a date
@@ -74,7 +74,7 @@ def local(match, context):
     rf"\d{{4}}[ -]\d{{6}}[ -]\d{{5}}{_END}|\d{{3}}(?P<gap>[ -])\d{{4}}(?P=gap)\d{{4}}{_END}",
 )
 def identity(match, context):
-    """Social security and card numbers, meetings."""
+    """Social security numbers, card numbers and meeting numbers"""
     return groups(match[0])
 
 

@@ -1,4 +1,4 @@
-"""Times of day, and how long something takes."""
+"""Times of day and durations."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def span(match, context):
 
 
 def _finish(words, match, context):
-    """With the time zone, and the full stop that p.m. leaves to its sentence."""
+    """Add the time zone, and the full stop if p.m. ends its sentence."""
     zone = _zone(match["zone"]) if match["zone"] else ""
     if zone is None:
-        # Capitals that are no time zone are left for whoever reads them.
+        # Capitals that are not a time zone are left to other rules.
         end = match.start("zone")
         while context.text[end - 1] in " (":
             end -= 1
@@ -198,7 +198,7 @@ def duration(match, context):
 
 @rule("time", r"(?P<number>\d{1,4}(?:\.\d{1,3})?)[ ]?(?P<unit>s|h)(?![\w/^'])")
 def short_duration(match, context):
-    """30s, 5h; decades come before."""
+    """30s, 5h; decades ("the 30s") have an earlier rule."""
     number = match["number"]
     unit = "second" if match["unit"] == "s" else "hour"
     if unit == "second" and " " not in match[0] and len(number) == 4:
