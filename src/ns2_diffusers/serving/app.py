@@ -1,4 +1,4 @@
-"""The HTTP application: speech as OpenAI's API has it, voices, metrics and a page."""
+"""The HTTP application: speech in the form of OpenAI's API, voices, metrics and a web page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PAGE = Path(__file__).parent / "page"
 PAGE_POLICY = (
     "default-src 'self'; connect-src 'self' blob:; media-src blob:; img-src 'self' data:; frame-ancestors 'none'"
 )
-# What clients of OpenAI ask for where nobody tells them otherwise.
+# Model names that clients of OpenAI send by default; the server accepts them.
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 _TIMES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0)
 
@@ -50,19 +50,19 @@ class ServerSettings:
     """Limits and names of a server.
 
     Args:
-        model: the name of the model in answers.
-        voices: a folder of voices; None keeps none.
-        api_key: wanted of requests under `/v1` and of `/metrics`; None asks for none.
-        is_local: whether only this machine is answered, by a local name.
-        max_characters: of a text.
-        max_pause_seconds: of all pauses of a text together.
-        max_upload_bytes: of a recording.
-        max_prompt_seconds: of a recording.
-        max_steps: of the sampler.
-        request_timeout: seconds from the arrival of a request to its last sound.
-        max_requests: that are answered at once; more get 503.
-        max_batch_size: sentences that are made at once.
-        batch_wait: seconds that a batch waits to be filled.
+        model: the name of the model in responses.
+        voices: a folder of voices; None: no voices can be added.
+        api_key: key that requests under `/v1` and to `/metrics` must have; None: no key is needed.
+        is_local: whether to accept only requests that address this machine by a local name.
+        max_characters: maximum number of characters of a text.
+        max_pause_seconds: maximum of all pauses of a text together.
+        max_upload_bytes: maximum size of a recording.
+        max_prompt_seconds: maximum duration of a recording.
+        max_steps: maximum number of steps of the sampler.
+        request_timeout: maximum seconds from the arrival of a request to its last sound.
+        max_requests: maximum number of requests at once; further requests get 503.
+        max_batch_size: maximum number of sentences in a batch.
+        batch_wait: seconds that a batch waits for more sentences.
     """
 
     model: str = "naturalspeech2"
@@ -81,25 +81,25 @@ class ServerSettings:
 
 
 class Metrics:
-    """What `/metrics` tells, in a registry of its own."""
+    """The metrics of `/metrics`, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         one: dict[str, Any] = {"registry": self.registry}
-        self.requests = Counter("ns2_requests", "Speech requests by how they ended", ["outcome"], **one)
+        self.requests = Counter("ns2_requests", "Speech requests by outcome", ["outcome"], **one)
         self.characters = Counter("ns2_characters", "Characters of accepted texts", **one)
-        self.audio_seconds = Counter("ns2_audio_seconds", "Seconds of speech made", **one)
+        self.audio_seconds = Counter("ns2_audio_seconds", "Seconds of generated speech", **one)
         self.first_sound = Histogram(
-            "ns2_first_sound_seconds", "From a request to its first sound", buckets=_TIMES, **one
+            "ns2_first_sound_seconds", "Seconds from a request to its first sound", buckets=_TIMES, **one
         )
-        self.duration = Histogram("ns2_request_seconds", "From a request to its end", buckets=_TIMES, **one)
-        self.batch = Histogram("ns2_batch_sentences", "Sentences of a batch", buckets=(1, 2, 4, 8, 16, 32), **one)
-        self.places = Gauge("ns2_requests_in_progress", "Requests that hold a place", **one)
+        self.duration = Histogram("ns2_request_seconds", "Seconds from a request to its end", buckets=_TIMES, **one)
+        self.batch = Histogram("ns2_batch_sentences", "Sentences per batch", buckets=(1, 2, 4, 8, 16, 32), **one)
+        self.places = Gauge("ns2_requests_in_progress", "Requests in progress", **one)
         self.waiting = Gauge("ns2_sentences_waiting", "Sentences that wait for a batch", **one)
 
 
 class LiveSpeech:
-    """The pieces of one request as they are made, and its place, from `enter` to `close`."""
+    """The pieces of audio of one request, as they are made. It holds a place in the engine until `close`."""
 
     def __init__(self, server: Server):
         self.server, self.begun = server, time.monotonic()
@@ -112,7 +112,7 @@ class LiveSpeech:
         def deliver(piece: Any) -> None:
             try:
                 loop.call_soon_threadsafe(self.queue.put_nowait, piece)
-            except RuntimeError:  # the loop has ended
+            except RuntimeError:  # the event loop has ended
                 pass
 
         try:
@@ -124,10 +124,10 @@ class LiveSpeech:
             ) from None
 
     async def next(self) -> Any:
-        """The next piece, or None behind the last.
+        """The next piece, or None after the last.
 
         Raises:
-            APIError: it took too long, or could not be made.
+            APIError: the piece took too long, or could not be made.
         """
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + self.deadline - time.monotonic()):
@@ -159,7 +159,7 @@ class LiveSpeech:
 
 
 class Server:
-    """What the application's routes share."""
+    """State that the routes of the application share."""
 
     def __init__(self, pipe: Any, settings: ServerSettings):
         self.pipe, self.settings = pipe, settings
@@ -177,14 +177,14 @@ class Server:
         return [self.settings.model, *OPENAI_MODELS]
 
     def retry_after(self) -> int:
-        """Seconds after which a place may be free."""
+        """Seconds after which a place is likely to be free."""
         return max(1, round(self.settings.request_timeout / 60))
 
     def prepare(self, body: SpeechBody, seed: int) -> tuple[Any, Any, float]:
-        """Sentences, settings and voice matching of a request; runs in a thread of its own.
+        """The sentences, settings and voice matching of a request; runs in a worker thread.
 
         Raises:
-            APIError: bad input.
+            APIError: the input is invalid.
         """
         limits = self.settings
         if body.model not in self.models:
@@ -255,7 +255,7 @@ class Server:
 
 
 class SpeechResponse(Response):
-    """Bytes as they are made. When the client goes, or at the end, the place is given back."""
+    """Sends bytes as they are made. When the client disconnects, or at the end, it gives the place back."""
 
     def __init__(self, live: LiveSpeech, content: AsyncIterator[bytes], media_type: str, headers: dict[str, str]):
         self.live, self.content, self.status_code, self.background = live, content, 200, None
@@ -276,7 +276,7 @@ class SpeechResponse(Response):
 
         watching, writing = asyncio.create_task(watch()), asyncio.create_task(write())
         try:
-            # The place is free when all is made; a client that reads slowly has some time more.
+            # The place is free once all audio is made; a client that reads slowly gets more time.
             patience = self.live.server.settings.request_timeout * 10
             await asyncio.wait({watching, writing}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
@@ -289,14 +289,14 @@ class SpeechResponse(Response):
 
 
 def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
-    """An ASGI application that speaks with a pipeline.
+    """Make an ASGI application that speaks with a pipeline.
 
     Args:
-        pipe: `NaturalSpeech2Pipeline`, on its device.
-        settings: the defaults where None.
+        pipe: a `NaturalSpeech2Pipeline`, on its device.
+        settings: the settings; the defaults if None.
 
     Raises:
-        ValueError: the folder of voices is none.
+        ValueError: the folder of voices does not exist.
     """
     settings = settings or ServerSettings()
     if settings.voices is not None and not Path(settings.voices).is_dir():
@@ -310,7 +310,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     app = FastAPI(title="ns2_diffusers", version=__version__, lifespan=lifespan)
     app.state.server = server
-    # Base64 takes a third more.
+    # Base64 is a third larger than the bytes.
     app.add_middleware(Gate, max_bytes=settings.max_upload_bytes * 4 // 3 + 2**20, is_local=settings.is_local)
     add_handlers(app)
 
@@ -327,7 +327,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     @app.post("/v1/audio/speech", tags=["speech"], response_class=Response, **with_key)
     async def speak(request: Request, body: SpeechBody) -> Response:
-        """Speak a text. The audio flows as it is made."""
+        """Speak a text. The audio is sent as it is made."""
         live = LiveSpeech(server)
         try:
             return await _unless_gone(request, answer(live, body))
@@ -342,7 +342,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
         utterances, sampling, matching = await run_in_threadpool(server.prepare, body, seed)
         server.metrics.characters.inc(len(body.input))
         live.speech.begin(utterances, sampling, matching)
-        # Errors of the first piece still have a status of their own.
+        # An error in the first piece still has an HTTP status of its own, because no header was sent yet.
         first = await live.next()
         rate = COMMON_RATE if body.response_format == "pcm" else None
         headers = {"x-seed": str(seed), "cache-control": "no-store"}
@@ -373,7 +373,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     @app.get("/v1/audio/voices", tags=["voices"], **with_key)
     def list_voices() -> dict[str, Any]:
-        """The voices by name; OpenAI's names stand for some of them."""
+        """The voices by name; OpenAI's names are aliases of some of them."""
         own = server.voices.own()
         data = [
             {"id": name, "name": name, "object": "audio.voice", "is_own": name in own}
@@ -383,7 +383,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     @app.post("/v1/audio/voices", tags=["voices"], status_code=201, **with_key)
     async def add_voice(audio_sample: UploadFile, name: str = Form(min_length=1, max_length=64)) -> dict[str, Any]:
-        """Keep a voice, from a recording of a few seconds. Ask its owner first."""
+        """Add a voice from a recording of a few seconds. Ask its owner for consent first."""
         recording = await audio_sample.read()
         if len(recording) > settings.max_upload_bytes:
             raise APIError(413, f"the recording is larger than {settings.max_upload_bytes} bytes.", "audio_sample")
@@ -398,7 +398,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     @app.delete("/v1/audio/voices/{name}", tags=["voices"], **with_key)
     def delete_voice(name: str) -> dict[str, Any]:
-        """Remove a voice that was added."""
+        """Delete a voice that was added."""
         try:
             server.voices.delete(name)
         except UnknownVoiceError:
@@ -422,14 +422,14 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
     @app.get("/health", tags=["operation"])
     def health() -> JSONResponse:
-        """200 while speech can be made."""
+        """200 while the server can make speech."""
         engine = server.engine
         state = {"status": "ok" if engine.is_alive else "stopped", "requests": engine.places_taken}
         return JSONResponse(state | {"places": settings.max_requests}, 200 if engine.is_alive else 503)
 
     @app.get("/metrics", tags=["operation"], response_class=Response, **with_key)
     def metrics() -> Response:
-        """For Prometheus."""
+        """Metrics for Prometheus."""
         return Response(generate_latest(server.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
     @app.get("/", include_in_schema=False)
@@ -441,7 +441,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
 
 
 async def _unless_gone(request: Request, answer: Any) -> Response:
-    """Wait for an answer, and drop it where the client goes before."""
+    """Wait for a response; cancel it if the client disconnects first."""
 
     async def gone() -> None:
         while not await request.is_disconnected():
@@ -462,7 +462,7 @@ async def _unless_gone(request: Request, answer: Any) -> Response:
 async def _audio(live: LiveSpeech, piece: Any, encoder: AudioEncoder) -> AsyncIterator[bytes]:
     try:
         while piece is not None:
-            # To encode a sentence takes longer than the loop should be held.
+            # Encoding takes too long to run in the event loop.
             if data := await run_in_threadpool(encoder.encode, piece.audios[0]):
                 yield data
             piece = await live.next()
@@ -472,7 +472,7 @@ async def _audio(live: LiveSpeech, piece: Any, encoder: AudioEncoder) -> AsyncIt
 
 
 async def _events(live: LiveSpeech, piece: Any, body: SpeechBody, rate: int | None) -> AsyncIterator[bytes]:
-    """Server-sent events as OpenAI has them; errors behind the first piece are events too."""
+    """Server-sent events in OpenAI's form; errors after the first piece are events too."""
     encoder, begins, tokens = AudioEncoder(body.response_format, live.server.pipe.sampling_rate, rate), 0.0, 0
     try:
         while piece is not None:

@@ -1,4 +1,4 @@
-"""Sentences of many requests, spoken together in batches by one thread."""
+"""Speaks sentences of many requests together, in batches, in one thread."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
-    """All places are taken."""
+    """The engine has no free place."""
 
 
 class Speech:
-    """A text that is being spoken. It holds a place of the engine until its last sentence is made, or `close`.
+    """A text that is being spoken. It holds a place of the engine until its last sentence is made, or until `close`.
 
     Args:
-        deliver: called in the engine's thread with each sentence in order; with an exception where one failed, and
-            then no more; with None behind the last sentence.
+        deliver: called in the engine's thread: with each sentence in order; with an exception if a sentence fails,
+            which ends the calls; with None after the last sentence.
     """
 
     def __init__(self, engine: Engine, deliver: Callable[[Any], None]):
@@ -37,7 +37,7 @@ class Speech:
         self.made = 0
 
     def begin(self, utterances: Sequence[Utterance], settings: SamplingSettings, voice_matching: float) -> None:
-        """Queue the sentences; those of all requests with equal settings share batches."""
+        """Queue the sentences; sentences of all requests with equal settings share batches."""
         self.settings, self.voice_matching = settings, voice_matching
         scheduler = id(self._engine.pipe.scheduler)
         self.key = (
@@ -53,20 +53,21 @@ class Speech:
         self._engine._add(self)
 
     def close(self) -> None:
-        """Give the place back. Sentences that are not made yet are dropped; one in the making is broken off."""
+        """Give the place back. Sentences that wait are dropped; a sentence in progress is interrupted."""
         self._engine._close(self)
 
 
 class Engine:
-    """Speaks sentences of several requests in one batch, a sentence of each in turn.
+    """Speaks sentences of several requests in one batch, and takes a sentence from each request in turn.
 
-    A sentence sounds the same whatever shares its batch, so the audio of a request is what the pipeline makes alone.
+    The other sentences of a batch do not change how a sentence sounds, so the audio of a request equals that of the
+    pipeline alone.
 
     Args:
         pipe: the pipeline.
-        max_requests: places; `enter` refuses more.
-        max_batch_size: sentences in a batch.
-        batch_wait: seconds that a batch waits for more sentences after the first.
+        max_requests: number of places; `enter` refuses more requests.
+        max_batch_size: maximum number of sentences in a batch.
+        batch_wait: seconds that a batch waits for more sentences after its first.
         on_batch: called with the number of sentences of each batch.
     """
 
@@ -109,7 +110,7 @@ class Engine:
         """Take a place.
 
         Raises:
-            BusyError: there is none.
+            BusyError: no place is free.
         """
         with self._changed:
             if self._stopped or len(self._places) >= self.max_requests:
@@ -119,7 +120,7 @@ class Engine:
             return speech
 
     def stop(self) -> None:
-        """End the thread; what is being made is broken off."""
+        """End the thread and interrupt the current batch."""
         with self._changed:
             self._stopped = True
             open_ones = list(self._places)
@@ -143,7 +144,7 @@ class Engine:
             if speech in self._waiting:
                 self._waiting.remove(speech)
 
-    # The thread
+    # Methods of the engine's thread
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -156,7 +157,7 @@ class Engine:
                 if len(batch) == 1:
                     self._fail(batch[0][0], error)
                     continue
-                # One sentence must not end the others.
+                # A sentence that fails must not end the others, so each is spoken alone.
                 for single in batch:
                     try:
                         self._speak([single])
@@ -164,7 +165,7 @@ class Engine:
                         self._fail(single[0], error)
 
     def _next_batch(self) -> list[tuple[Speech, Utterance, bool]] | None:
-        """Sentences with their requests, and whether each is the last of its request."""
+        """The next sentences with their requests, and whether each is the last of its request."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopped)
             if not self._stopped and len(self._waiting) < self.max_batch_size:
@@ -174,12 +175,12 @@ class Engine:
             if self._stopped:
                 return None
             batch: list[tuple[Speech, Utterance, bool]] = []
-            # Whoever waits longest is first, and who had a turn goes to the end.
+            # Requests are served in order of waiting; a request that had its turn goes to the end of the queue.
             key = self._waiting[0].key if self._waiting else ()
             others, served = [], []
             while self._waiting and len(batch) < self.max_batch_size:
                 speech = self._waiting.popleft()
-                # The first sentence comes by itself, so that it comes soon; then more and more at once.
+                # A request's first batch has one of its sentences, so that it is heard early; later ones have more.
                 share = sum(each is speech for each, _, _ in batch)
                 if speech.key != key:
                     others.append(speech)

@@ -22,7 +22,7 @@ _TYPES = {
 
 
 class APIError(HTTPException):
-    """An error of a request, with the field that it is about and a word for programs."""
+    """An error of a request, with the field that caused it and a code for programs."""
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None, **headers: str):
         super().__init__(status, message, {name.replace("_", "-"): value for name, value in headers.items()} or None)
@@ -39,7 +39,7 @@ def error_response(status: int, message: str, *about: str | None, headers: Any =
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Let every error of an application have this form."""
+    """Give every error of an application this form."""
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""What is turned away before a request is read: too large bodies, and web pages of elsewhere."""
+"""Refuses requests before their body is read: bodies that are too large, and web pages of other sites."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
 class Gate:
-    """ASGI middleware.
+    """ASGI middleware that refuses requests.
 
     Args:
-        app: what comes after.
-        max_bytes: of a body.
-        is_local: requests must name this machine by a local name, so that no web page can reach the server by a name
-            of its own that points here.
+        app: the application behind it.
+        max_bytes: maximum size of a body.
+        is_local: whether requests must address this machine by a local name. Otherwise a web page could reach the
+            server under a domain name of its own that resolves to this machine.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, is_local: bool):

@@ -1,4 +1,4 @@
-"""What requests hold, as OpenAI has it, and some fields more."""
+"""The fields of requests: OpenAI's, and some additional ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = Literal["wav", "mp3", "flac", "opus", "pcm"]
 
 
 class VoiceId(BaseModel):
-    """A voice by id, another of OpenAI's ways to name one."""
+    """A voice by its id, which OpenAI's API allows in place of a name."""
 
     model_config = ConfigDict(extra="forbid")
     id: str
@@ -23,28 +23,26 @@ class SpeechBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    input: str = Field(min_length=1, description="The text. It may hold `[pause 0.5s]`, `[word](/phonemes/)` or SSML.")
+    input: str = Field(min_length=1, description="The text; `[pause 0.5s]`, `[word](/phonemes/)` or SSML are allowed.")
     model: str = Field("tts-1", description="One of `/v1/models`.")
     voice: str | VoiceId = Field("emma", description="A name of `/v1/audio/voices`.")
     response_format: KINDS = Field("mp3", description="pcm: 24 kHz, 16 bits, little-endian, mono.")
     speed: Annotated[float, Field(strict=False, ge=0.25, le=4.0)] = 1.0
-    stream: bool = Field(True, description="False: one whole file, whose header says how long it is.")
+    stream: bool = Field(True, description="False: one complete file with its length in the header.")
     stream_format: Literal["audio", "sse"] = Field(
-        "audio", description="sse: server-sent events with pieces in base64."
+        "audio", description="sse: server-sent events with pieces of audio in base64."
     )
     instructions: str | None = Field(None, description="Ignored: the voice's recording sets the manner of speaking.")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="The same seed gives the same audio; drawn if missing.")
-    num_inference_steps: int | None = Field(None, ge=1, description="The model's own number if missing.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Equal seeds give equal audio; random by default.")
+    num_inference_steps: int | None = Field(None, ge=1, description="The model's default if missing.")
     guidance_scale: Annotated[float, Field(strict=False, ge=0.0, le=100.0)] | None = None
     pitch_shift: Annotated[float, Field(strict=False, ge=-24.0, le=24.0, description="In semitones.")] = 0.0
     loudness: Annotated[float, Field(strict=False, ge=LEAST_LOUDNESS, le=MOST_LOUDNESS)] | None = Field(
-        None, description="LUFS of each sentence (EBU R128), such as -16; as it comes if missing."
+        None, description="Loudness of each sentence in LUFS (EBU R128), such as -16; unchanged if missing."
     )
     watermark: bool = Field(False, description="Mark the audio inaudibly as synthetic.")
-    timestamps: bool = Field(
-        False, description="Times of words: in the events of sse, or with `stream: false` in JSON."
-    )
-    prompt_audio: str | None = Field(None, description="In place of `voice`: a recording, a file in base64. Not kept.")
+    timestamps: bool = Field(False, description="Word times: in the events of sse, or in JSON with `stream: false`.")
+    prompt_audio: str | None = Field(None, description="A recording in place of `voice`: a base64 file. Not stored.")
 
     @field_validator("input")
     @classmethod

@@ -1,4 +1,4 @@
-"""Voices by name: those that ship, and those of a folder, which can be added to and taken from."""
+"""Voices by name: those of the package, and those of a folder, where voices can be added and deleted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..pipelines.voice import Voice
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 SUFFIXES = (".safetensors", ".wav", ".flac", ".ogg", ".mp3")
-# What clients that know OpenAI's voices alone may ask for.
+# The names of OpenAI's voices, for clients that know no others.
 OPENAI_VOICES = {
     "alloy": "emma",
     "ash": "michael",
@@ -35,11 +35,11 @@ MAX_VOICES = 1000
 
 
 class UnknownVoiceError(KeyError):
-    """There is no voice of that name."""
+    """No voice has that name."""
 
 
 class VoiceError(Exception):
-    """A voice cannot be kept or removed. `status` is that of HTTP."""
+    """A voice cannot be added or deleted. `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str):
         super().__init__(message)
@@ -50,9 +50,9 @@ class VoiceStore:
     """Voices by name.
 
     Args:
-        pipe: the pipeline that encodes them.
-        folder: of voices, `NAME.safetensors` or recordings; None keeps none but those that ship.
-        max_prompt_seconds: longer recordings are refused.
+        pipe: the pipeline that encodes the recordings.
+        folder: folder of voices, `NAME.safetensors` or recordings; None: only the voices of the package.
+        max_prompt_seconds: maximum duration of a recording; longer ones are refused.
     """
 
     def __init__(self, pipe: Any, folder: str | os.PathLike | None = None, max_prompt_seconds: float = 60.0):
@@ -75,11 +75,11 @@ class VoiceStore:
         return list(named_voices() | self.own())
 
     def get(self, name: str) -> Voice:
-        """A voice, encoded when it is first asked for.
+        """A voice; it is encoded at its first use.
 
         Raises:
-            UnknownVoiceError: there is none of that name.
-            ValueError: its file holds none, or one of another codec.
+            UnknownVoiceError: no voice has that name.
+            ValueError: its file holds no voice, or a voice of another codec.
         """
         known = named_voices() | self.own()
         path = known.get(name) or known.get(OPENAI_VOICES.get(name, ""))
@@ -93,10 +93,10 @@ class VoiceStore:
             return kept[1]
 
     def encode(self, recording: bytes, file_name: str = "the recording") -> Voice:
-        """A voice of the bytes of an audio file, which are not kept.
+        """Make a voice from the bytes of an audio file, which are not stored.
 
         Raises:
-            ValueError: it is no audio, or NaN, silent, too short or too long.
+            ValueError: the file is not audio; or the audio contains NaN, or is silent, too short or too long.
         """
         seconds = seconds_in_header(io.BytesIO(recording))
         if seconds > self.max_prompt_seconds:
@@ -107,10 +107,10 @@ class VoiceStore:
         return self.pipe.encode_voice({"bytes": recording, "path": file_name})
 
     def add(self, name: str, recording: bytes, file_name: str = "the recording") -> None:
-        """Keep a voice under a new name.
+        """Store a voice under a new name.
 
         Raises:
-            VoiceError: there is no folder, the name is bad or taken, or the folder is full.
+            VoiceError: there is no folder, the name is invalid or taken, or the folder is full.
             ValueError: as `encode`.
         """
         if self.folder is None:
@@ -129,11 +129,11 @@ class VoiceStore:
             voice.save(self.folder / f"{name}.safetensors")
 
     def delete(self, name: str) -> None:
-        """Remove a voice of the folder.
+        """Delete a voice of the folder.
 
         Raises:
-            UnknownVoiceError: there is none of that name.
-            VoiceError: it is one that ships.
+            UnknownVoiceError: no voice has that name.
+            VoiceError: the voice belongs to the package.
         """
         with self._lock:
             path = self.own().get(name)
