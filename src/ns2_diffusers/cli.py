@@ -1,6 +1,6 @@
-"""`ns2-diffusers`: the pipeline from a shell.
+"""`ns2-diffusers`: the command line of the pipeline.
 
-Libraries are imported where they are used, so that `--help` and a mistyped option answer at once.
+Libraries are imported where they are used, so that `--help` and errors in options are fast.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from . import __version__
 MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
 TRACEBACK_VARIABLE = "NS2_DIFFUSERS_TRACEBACK"
 LONGEST_ERROR = 1000
-REVISION_HELP = "commit of the hub repository (the newest, which is warned of)"
-# A class of this package, or one of diffusers'.
+REVISION_HELP = "commit of the hub repository (the newest, with a warning)"
+# Schedulers of this package, or of diffusers, by name.
 SCHEDULERS = {
     "ddim": "NaturalSpeech2DDIMScheduler",
     "ddpm": "NaturalSpeech2DDPMScheduler",
@@ -49,17 +49,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: the arguments; those of the process when None, which then ends at once on Ctrl-C, with status 130.
+        argv: the arguments; None: those of the process, which Ctrl-C then ends at once, with status 130.
 
-    Returns: the exit status: 0, 2 for bad input and other errors, with one line on standard error, or 130 for Ctrl-C.
-        Where the environment variable of `TRACEBACK_VARIABLE` is set, an error is raised instead.
+    Returns: the exit status: 0; 2 for bad input and other errors, with one line on standard error; or 130 for Ctrl-C.
+        If the environment variable `TRACEBACK_VARIABLE` is set, errors are raised instead.
     """
     if argv is None:
         end_on_interrupt()
     try:
         args = make_parser().parse_args(argv)
         args.run(args)
-        if sys.stdout is not None:  # closed by the shell
+        if sys.stdout is not None:  # None if the shell closed it
             sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def describe(error: Exception) -> str:
-    """An error in one line that is not too long to read; errors that do not explain themselves have their class."""
+    """An error as one line of limited length; an error without a clear message is named by its class."""
     message = " ".join(str(error).split())
     if not isinstance(error, (ValueError, TypeError, OSError, ImportError)) or not message:
         message = f"{type(error).__name__}: {message} ({TRACEBACK_VARIABLE}=1 shows where)"
@@ -84,7 +84,7 @@ def describe(error: Exception) -> str:
 def end_on_interrupt() -> None:
     """Let Ctrl-C end the process at once.
 
-    A KeyboardInterrupt would become some other error in the middle of an import, or be lost in a destructor.
+    A KeyboardInterrupt could become another error during an import, or be lost in a destructor.
     """
     import signal
 
@@ -94,12 +94,12 @@ def end_on_interrupt() -> None:
         remove_unfinished()
         os._exit(130)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell ignores it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise the shell ignores it
         signal.signal(signal.SIGINT, end)
 
 
 def drop_unwritable_output() -> None:
-    """Where standard output is closed or full, let Python not try it again at its end and complain once more."""
+    """If standard output is closed or full, drop it, so that Python does not report the error again at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError, AttributeError):
@@ -107,7 +107,7 @@ def drop_unwritable_output() -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what is wrong with the arguments, so that all errors look the same."""
+    """Raises argument errors as exceptions, so that all errors look the same."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -171,9 +171,9 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         help="loudness of each sentence in LUFS, such as -16; needs pyloudnorm (as generated)",
     )
-    generate.add_argument("--no-limiter", action="store_true", help="do not limit what would clip")
+    generate.add_argument("--no-limiter", action="store_true", help="do not limit samples that would clip")
     generate.add_argument("--watermark", action="store_true", help="add an inaudible watermark; needs Perth")
-    generate.add_argument("--seed", type=seed, help="seed; the same seed gives the same audio (random)")
+    generate.add_argument("--seed", type=seed, help="seed; equal seeds give equal audio (random)")
     kinds = "wav, flac, ogg, opus, mp3, m4a (by ffmpeg)"
     generate.add_argument(
         "-o",
@@ -200,7 +200,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--srt", action="store_true", help="write subtitles beside the audio")
     generate.add_argument("--vtt", action="store_true", help="write WebVTT subtitles beside the audio")
-    generate.add_argument("--json", action="store_true", help="write the times of words as JSON beside the audio")
+    generate.add_argument("--json", action="store_true", help="write word times as JSON beside the audio")
     add_model(generate)
 
     phonemes = commands.add_parser("phonemes", help="show the phonemes of a text")
@@ -219,7 +219,7 @@ def make_parser() -> argparse.ArgumentParser:
     completion.set_defaults(run=run_completion)
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="shell")
 
-    voice = commands.add_parser("voice", help="make a voice file from recordings, or of a mix of voices")
+    voice = commands.add_parser("voice", help="make a voice file from recordings or a mix of voices")
     voice.set_defaults(run=run_voice)
     voice.add_argument(
         "audio",
@@ -240,18 +240,18 @@ def make_parser() -> argparse.ArgumentParser:
     voices.add_argument("--text", default="Hello. This is my voice.", help="text of the samples (%(default)s)")
     add_model(voices)
 
-    converted = commands.add_parser("convert-voice", help="say what a recording says in another voice")
+    converted = commands.add_parser("convert-voice", help="convert a recording to another voice")
     converted.set_defaults(run=run_convert_voice)
     add_recording(converted, "the voice to convert to: name, voice file, recording or mix")
-    converted.add_argument("--keep-f0", action="store_true", help="leave the pitch where it is")
-    enhanced = commands.add_parser("enhance", help="take noise, room and clipping out of a recording of speech")
+    converted.add_argument("--keep-f0", action="store_true", help="keep the pitch")
+    enhanced = commands.add_parser("enhance", help="remove noise, reverberation and clipping from recorded speech")
     enhanced.set_defaults(run=run_enhance)
     add_recording(enhanced, "a clean voice of the same speaker: voice file or recording (the recording itself)")
     edited = commands.add_parser("edit", help="change words of a recording, or continue it")
     edited.set_defaults(run=run_edit)
     edited.add_argument("audio", type=Path, help="recording")
-    edited.add_argument("--text", required=True, help="what is said in the recording")
-    edited.add_argument("--new-text", required=True, help="what is to be said")
+    edited.add_argument("--text", required=True, help="text that is spoken in the recording")
+    edited.add_argument("--new-text", required=True, help="text that the edited recording will have")
     edited.add_argument("--voice", help="voice of the new words (the recording itself)")
     add_steps(edited)
     add_common(edited, "audio file")
@@ -264,15 +264,15 @@ def make_parser() -> argparse.ArgumentParser:
 def add_recording(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("audio", type=Path, help="recording, of any length")
     parser.add_argument("--voice", help=whose)
-    parser.add_argument("--text", help="what is said in the recording; the result is better with it")
-    parser.add_argument("--transcribe", action="store_true", help="find the text by whisper; needs faster-whisper")
+    parser.add_argument("--text", help="text that is spoken in the recording; it improves the result")
+    parser.add_argument("--transcribe", action="store_true", help="find the text with whisper; needs faster-whisper")
     parser.add_argument(
         "--method",
         choices=("resynthesis", "ode", "matching"),
-        help="how (with a text resynthesis, or ode to enhance; else matching)",
+        help="method (with a text resynthesis, or ode to enhance; otherwise matching)",
     )
     parser.add_argument("--matching", type=float, help="voice matching, 0 to 1 (that of the model; 1 without a text)")
-    parser.add_argument("--loudness", type=float, help="loudness in LUFS, such as -16; needs pyloudnorm (as it comes)")
+    parser.add_argument("--loudness", type=float, help="loudness in LUFS, such as -16; needs pyloudnorm (unchanged)")
     parser.add_argument("--watermark", action="store_true", help="add an inaudible watermark; needs Perth")
     add_steps(parser)
     add_common(parser, "audio file")
@@ -283,7 +283,7 @@ def add_steps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (that of the model)")
     parser.add_argument("--guidance", type=float, help="guidance scale (that of the model)")
     parser.add_argument("--temperature", type=float, help="temperature (that of the scheduler)")
-    parser.add_argument("--seed", type=seed, help="seed; the same seed gives the same audio (random)")
+    parser.add_argument("--seed", type=seed, help="seed; equal seeds give equal audio (random)")
 
 
 def add_text(parser: argparse.ArgumentParser) -> None:
@@ -295,7 +295,7 @@ def add_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unknown",
         choices=("error", "drop"),
-        help="characters that cannot be read: an error, or left out with a note (that of the model)",
+        help="treatment of unreadable characters: an error, or left out with a note (that of the model)",
     )
 
 
@@ -304,7 +304,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (%(default)s)")
     parser.add_argument(
-        "--voices", type=Path, metavar="DIR", help="folder of voices, to which requests can add (none)"
+        "--voices", type=Path, metavar="DIR", help="folder of voices, to which requests can add voices (none)"
     )
     parser.add_argument(
         "--max-requests",
@@ -322,7 +322,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def seed(text: str) -> int:
-    """A seed of torch's generators."""
+    """Parse a seed of torch's generators."""
     number = int(text)
     if not 0 <= number < 2**64:
         raise argparse.ArgumentTypeError("wanted a whole number from 0 to 2**64 - 1")
@@ -363,7 +363,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        help="output directory (a cache, where other commands find it for the same --model and use it)",
+        help="output directory (a cache; other commands use it for the same --model)",
     )
     onnx.add_argument("--int8", action="store_true", help="store the weights of matrix products in 8 bits")
     onnx.add_argument("--lora", help="LoRA weights to add, as for generate")
@@ -399,7 +399,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         choices=["auto", "torch", "onnx"],
         default="auto",
-        help="runtime; auto is onnx for a model of export onnx, or one that was exported to the cache (%(default)s)",
+        help="runtime; auto is onnx for an exported model, or a model with an export in the cache (%(default)s)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no report")
 
@@ -459,10 +459,10 @@ def run_edit(args: argparse.Namespace) -> None:
 
 
 def torch_only(args: argparse.Namespace) -> argparse.Namespace:
-    """The arguments, for a command that onnxruntime does not have.
+    """The arguments of a command that onnxruntime does not support.
 
     Raises:
-        ValueError: it is asked for.
+        ValueError: --runtime is onnx.
     """
     if args.runtime == "onnx":
         raise ValueError("recordings are changed with torch alone: leave --runtime onnx out.")
@@ -547,7 +547,7 @@ def run_convert_vocos(args: argparse.Namespace) -> None:
 
 
 def convert(make: Callable[[], Any], args: argparse.Namespace) -> None:
-    """Make something of weights from elsewhere and write it to a new directory."""
+    """Convert foreign weights and write the result to a new directory."""
     import diffusers
 
     from .conversion.weights import check_new_directory, save_whole
@@ -562,7 +562,7 @@ def convert(make: Callable[[], Any], args: argparse.Namespace) -> None:
 
 
 def check_output(path: Path, suffixes: Any, *inputs: str | Path | None) -> None:
-    """Find out before the work is done whether its result can be written, and to none of the files that are read."""
+    """Check before the work that its result can be written, and that the output is none of the input files."""
     from .files import check_writable
 
     if path.suffix.lower() not in suffixes:
@@ -607,7 +607,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:
-        # Behind the first sentence torch lists what its developers want to know.
+        # After the first sentence torch appends details for its developers.
         reason = str(error).splitlines()[0].split(". ")[0]
         raise ValueError(f"the device {device!r} cannot be used here ({reason}).") from error
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model)
@@ -616,28 +616,28 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         from .pipelines.lora import choose_lora
 
         pipe.load_lora_weights(choose_lora(lora, model))
-        # Added to the weights for good, they cost no time.
+        # Fused adapters cost no time.
         pipe.fuse_lora()
         pipe.unload_lora_weights()
     name = SCHEDULERS.get(getattr(args, "scheduler", None) or "")
     if name is not None:
         scheduler = getattr(ns2_diffusers if name in ns2_diffusers.__all__ else diffusers, name)
         pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
-    # None: where standard error is no terminal.
+    # None disables the progress bar where standard error is not a terminal.
     pipe.set_progress_bar_config(disable=args.quiet or None)
     return pipe.to(device, getattr(torch, args.dtype))
 
 
 def model_of(args: argparse.Namespace) -> str:
-    """The model that was asked for, that of the environment, or the bundled one."""
+    """The model of --model, that of the environment variable, or the bundled one."""
     return args.model if args.model is not None else os.environ.get(MODEL_VARIABLE) or bundled_voice()
 
 
 def exported_model(args: argparse.Namespace, model: str) -> str | None:
-    """The ONNX model to run, which is `model` or its export in the cache; None where torch runs `model`.
+    """The ONNX model to run: `model` or its export in the cache; None if torch runs `model`.
 
     Raises:
-        ValueError: there is none of the runtime that was asked for.
+        ValueError: there is no model for the runtime that was asked for.
     """
     from .onnx.settings import cached_export, is_exported
 
@@ -661,20 +661,20 @@ def exported_model(args: argparse.Namespace, model: str) -> str | None:
     )
 
 
-# Options of a model, and their values that an exported one has.
+# Options of a model, and their values that an exported model supports.
 ONNX_OPTIONS = {"device": ("auto", "cpu"), "dtype": ("float32",), "lora": (None,), "scheduler": (None,)}
 
 
 def wanted_of_torch(args: argparse.Namespace) -> list[str]:
-    """Names of the options that only torch has."""
+    """Names of the given options that only torch supports."""
     return [name for name, known in ONNX_OPTIONS.items() if getattr(args, name, None) not in (*known, None)]
 
 
 def load_onnx_pipeline(args: argparse.Namespace, model: str) -> Any:
-    """An exported pipeline, whose scheduler and LoRA are those of the export.
+    """An exported pipeline, with the scheduler and LoRA weights of the export.
 
     Raises:
-        ValueError: an option that only torch has.
+        ValueError: an option that only torch supports.
     """
     for name in wanted_of_torch(args):
         raise ValueError(
@@ -689,7 +689,7 @@ def load_onnx_pipeline(args: argparse.Namespace, model: str) -> Any:
 
 
 def best_device() -> str:
-    """CUDA before Apple's MPS before the processor."""
+    """CUDA if available, else Apple's MPS, else the CPU."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Long texts, written as they are spoken: a process that is killed loses a sentence, and goes on where it was."""
+"""Writes long texts to disk sentence by sentence; an interrupted process loses one sentence and can be resumed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BLOCK = 1 << 16
 class UnfinishedSpeech:
     """Speech on disk while it is made: `NAME.unfinished.wav`, which can be played, and `NAME.unfinished.jsonl`.
 
-    The second has what was asked, and then a line for each sentence that is whole in the first: its samples and words.
+    The second file holds the request, and one line per sentence that the first file holds in full: samples and words.
 
     Args:
-        path: of the file that is wanted.
-        asked: everything that the speech depends on; speech of something else is begun anew.
+        path: path of the finished file.
+        asked: everything that the speech depends on; unfinished speech of another request is discarded.
         sampling_rate: Hz.
     """
 
@@ -41,7 +41,7 @@ class UnfinishedSpeech:
         self._log: BinaryIO | None = None
 
     def find(self) -> bool:
-        """Whether there is speech of the same request to go on with; reads how far it came."""
+        """Whether there is unfinished speech of the same request; reads how far it got."""
         try:
             lines = self.log_path.read_bytes().split(b"\n")
             first = json.loads(lines[0])
@@ -51,7 +51,7 @@ class UnfinishedSpeech:
         if not isinstance(first, dict) or first.get("fingerprint") != self.fingerprint:
             return False
         self.seed, self._log_bytes = first["seed"], len(lines[0]) + 1
-        # What stands behind the last newline was cut off.
+        # A line without a newline at its end is incomplete.
         for line in lines[1:-1]:
             entry = json.loads(line)
             if HEADER_BYTES + 4 * (self.samples + entry["samples"]) > length:
@@ -63,7 +63,7 @@ class UnfinishedSpeech:
         return True
 
     def open(self, seed: int) -> None:
-        """Begin, or go on behind what `find` found."""
+        """Begin new speech, or continue after what `find` found."""
         if self.seed is None:
             self.seed = seed
             self._audio, self._log = open(self.audio_path, "wb"), open(self.log_path, "wb")
@@ -76,7 +76,7 @@ class UnfinishedSpeech:
             file.seek(0, 2)
 
     def add(self, audio: np.ndarray, words: Sequence[SpokenWord]) -> None:
-        """A sentence more: (samples,) floating, and its words from its beginning."""
+        """Add a sentence: floating (samples,), and its words with times from the start of the sentence."""
         assert self._audio is not None
         self._audio.write(np.asarray(audio, "<f4").tobytes())
         self._audio.flush()
@@ -98,7 +98,7 @@ class UnfinishedSpeech:
         return [SpokenWord(**word) for line in lines for word in json.loads(line)["words"]]
 
     def finish(self) -> None:
-        """Write the file that is wanted. `remove` then takes the unfinished ones away."""
+        """Write the finished file. `remove` then deletes the unfinished ones."""
         self.close()
         write_blocks(self.path, self._blocks(), self.sampling_rate)
 
@@ -129,13 +129,13 @@ def speak_to_disk(
     max_batch_size: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Speak sentence by sentence into `unfinished`, behind what is there.
+    """Speak sentence by sentence into `unfinished`, after what it holds.
 
     Args:
-        plan: makes the sentences of a seed.
-        settings: of `pipe.check_sampling`.
-        seed: for speech that is begun anew.
-        progress: called with the sentences made and all.
+        plan: returns the sentences for a seed.
+        settings: settings from `pipe.check_sampling`.
+        seed: seed of new speech; resumed speech keeps its own.
+        progress: called with the number of finished sentences and of all sentences.
     """
     unfinished.find()
     utterances = plan(seed if unfinished.seed is None else unfinished.seed)
@@ -153,6 +153,6 @@ def speak_to_disk(
 
 
 def _float_header(sampling_rate: int) -> bytes:
-    """The header of mono 32-bit floating WAV of a length that is not known yet."""
+    """The header of a mono 32-bit floating-point WAV file whose length is unknown yet."""
     layout = struct.pack("<IHHIIHH", 16, 3, 1, sampling_rate, 4 * sampling_rate, 4, 32)
     return b"RIFF\xff\xff\xff\xffWAVEfmt " + layout + b"data\xff\xff\xff\xff"

@@ -1,4 +1,4 @@
-"""Word times as subtitles (SRT, WebVTT) and JSON."""
+"""Converts word times to subtitles (SRT, WebVTT) and JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-# A caption ends where it would be longer than this, where the speaker pauses, and at the end of a sentence.
+# A caption ends before this length is exceeded, where the speaker pauses, and at the end of a sentence.
 MAX_CHARACTERS = 42
 MAX_SECONDS = 6.0
 PAUSE_SECONDS = 0.5
@@ -14,7 +14,7 @@ _ENDS = (".", "!", "?", "…", '."', '!"', '?"')
 
 
 def captions(words: Sequence[Any]) -> list[tuple[float, float, str]]:
-    """Start, end and text of each caption, of words with `text`, `start` and `end`."""
+    """Start, end and text of each caption, from words with `text`, `start` and `end`."""
     lines: list[list[Any]] = []
     for word in words:
         line = lines[-1] if lines else None

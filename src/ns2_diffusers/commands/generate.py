@@ -1,4 +1,4 @@
-"""`ns2-diffusers generate`: to a file, to a pipe, to the loudspeakers, or many texts to a folder."""
+"""`ns2-diffusers generate`: writes speech to a file, a pipe, the loudspeakers, or many texts to a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from ..audio.writing import SUFFIXES, check_suffix, write_blocks
 
-# Texts of more sentences are written as they are made.
+# Texts of more sentences are written to disk while they are made.
 LONG = 16
 LIST_BATCH = 8
 # Settings of audio that goes to a pipe or the loudspeakers while it is made.
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Show what is left out of a text as notes, a line each."""
+    """Print warnings about parts of a text that are left out as notes, one line each."""
 
     def show(message: Any, category: type[Warning], *rest: Any) -> None:
         if issubclass(category, UserWarning):
@@ -49,7 +49,7 @@ def notes() -> Iterator[None]:
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Raise a ValueError where options do not go together; before anything is loaded."""
+    """Raise a ValueError for options that exclude each other, before anything is loaded."""
     wanted = [f"--{name}" for name in CAPTIONS if getattr(args, name)]
     to_pipe = args.output == Path("-")
     if args.output_dir is not None:
@@ -75,10 +75,10 @@ def check_options(args: argparse.Namespace) -> None:
 
 
 def sounddevice() -> Any:
-    """The library that plays.
+    """The module that plays audio.
 
     Raises:
-        ImportError: it is not installed, or finds no PortAudio.
+        ImportError: it is not installed, or does not find PortAudio.
     """
     try:
         import sounddevice
@@ -91,7 +91,7 @@ def sounddevice() -> Any:
 
 
 def load(args: argparse.Namespace) -> Any:
-    """The pipeline, with the options that change how it reads."""
+    """The pipeline, with the options that change how it reads text applied."""
     from ..cli import load_pipeline
 
     pipe = load_pipeline(args)
@@ -208,10 +208,10 @@ def write_captions(args: argparse.Namespace, output: Path, words: Sequence[Any],
 
 
 def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
-    """Write `path` whole or not at all; audio (samples,) or (channels, samples) that would clip is scaled down.
+    """Write `path` completely or not at all; audio (samples,) or (channels, samples) that would clip is scaled down.
 
     Raises:
-        OSError: it cannot be written, or the format does not hold such audio.
+        OSError: the file cannot be written, or its format does not support such audio.
     """
     peak = abs(audio).max()
     if peak > 1:
@@ -221,7 +221,7 @@ def write_audio(audio: Any, sampling_rate: int, path: Path) -> None:
 
 
 def speak_book(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespace, output: Path) -> float:
-    """A long text to a file, as it is made; returns its seconds."""
+    """Write a long text to a file while it is spoken; returns its duration in seconds."""
     from .books import UnfinishedSpeech, speak_to_disk
 
     settings = pipe.check_sampling(**sampling_options(args))
@@ -234,7 +234,7 @@ def speak_book(pipe: Any, text: str, options: dict[str, Any], args: argparse.Nam
     with progress_bar(args, output.name) as progress:
         pipe.set_progress_bar_config(disable=True)
         seed = secrets.randbits(62) if args.seed is None else args.seed
-        # Batches make no processor faster.
+        # Batches are no faster on a CPU.
         size = 1 if str(pipe.device) == "cpu" else pipe.config.max_batch_size
         speak_to_disk(pipe, plan, settings, matching, unfinished, seed, size, progress)
     if unfinished.peak > 1:
@@ -247,7 +247,7 @@ def speak_book(pipe: Any, text: str, options: dict[str, Any], args: argparse.Nam
 
 
 def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """All that the speech depends on, for speech that was begun to go on only where this is the same."""
+    """Everything that the speech depends on; unfinished speech is only resumed if all of it is the same."""
 
     def voice(given: Any) -> Any:
         if isinstance(given, dict):
@@ -265,7 +265,7 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
 
 @contextmanager
 def progress_bar(args: argparse.Namespace, name: str) -> Iterator[Callable[[int, int], None]]:
-    """Sentences made and time left, on standard error where that is a terminal."""
+    """Progress in sentences and time left, on standard error if it is a terminal."""
     from tqdm import tqdm
 
     with tqdm(desc=name, unit="sentence", disable=args.quiet or None) as bar:
@@ -281,11 +281,11 @@ def progress_bar(args: argparse.Namespace, name: str) -> Iterator[Callable[[int,
         yield progress
 
 
-# To a pipe or the loudspeakers
+# Output to a pipe or the loudspeakers
 
 
 def stream(args: argparse.Namespace) -> None:
-    """Speech as it is made."""
+    """Write or play speech while it is made."""
     import numpy as np
 
     from ..audio.encoding import AudioEncoder
@@ -313,7 +313,7 @@ def stream(args: argparse.Namespace) -> None:
         **sampling_options(args),
     }
     if to_pipe or args.output is None:
-        # Loudness and watermark need whole sentences.
+        # Loudness and watermark need complete sentences.
         seconds = None if args.loudness is not None or args.watermark else PIECE_SECONDS
         audios = pipe.stream(text, chunk_seconds=seconds, **options)
         pieces: Iterator[tuple[Any, Any]] = ((audio, ()) for audio in audios)
@@ -336,7 +336,7 @@ def stream(args: argparse.Namespace) -> None:
         if encoder is not None:
             write_out(encoder.finish())
     except BrokenPipeError:
-        # The listener has gone: what it did not take need not be made.
+        # The reader of the pipe has closed it, so the rest need not be made.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if kept:
@@ -355,7 +355,7 @@ def write_out(data: bytes) -> None:
 
 @contextmanager
 def player(args: argparse.Namespace, sampling_rate: int) -> Iterator[Callable[[Any], None]]:
-    """What plays samples (n,) float32, or does nothing without --play."""
+    """A function that plays samples (n,) float32; it does nothing without --play."""
     if not args.play:
         yield lambda audio: None
         return
@@ -372,7 +372,7 @@ def player(args: argparse.Namespace, sampling_rate: int) -> Iterator[Callable[[A
 
 
 def speak_list(args: argparse.Namespace) -> None:
-    """A file for each text; those that are there are not made again."""
+    """Write one file per text; existing files are kept."""
     from ..cli import read_text
     from ..pipelines.named_voices import NAMES
     from .lists import read_chapters, read_lines
@@ -430,7 +430,7 @@ def speak_list(args: argparse.Namespace) -> None:
             continue
         except (ValueError, TypeError):
             pass
-        # One text that cannot be spoken does not hold up the others.
+        # A text that cannot be spoken does not stop the others.
         for item in batch:
             try:
                 speak([item])

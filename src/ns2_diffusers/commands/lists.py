@@ -1,4 +1,4 @@
-"""Many texts of one file, each to a file of its own."""
+"""Reads many texts from one file; each becomes an audio file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADING = re.compile(
 
 @dataclass(frozen=True)
 class Item:
-    """A text, the name of its file without a suffix, and its voice, None where it names none."""
+    """A text, the name of its file without a suffix, and its voice, or None if the file gives none."""
 
     id: str
     text: str
@@ -23,12 +23,12 @@ class Item:
 
 
 def read_lines(path: Path, text: str) -> list[Item]:
-    """The texts of a file, one a line, numbered from 1; blank lines have numbers and are passed over.
+    """The texts of a file, one per line, numbered from 1; blank lines are counted and skipped.
 
-    A CSV has a header with `text` and perhaps `id` and `voice`.
+    A CSV file has a header with `text` and optionally `id` and `voice`.
 
     Raises:
-        ValueError: there is no text, an id is no name of a file or is there twice, or a column is missing.
+        ValueError: there is no text; an id is not a valid file name or occurs twice; or a column is missing.
     """
     if path.suffix.lower() != ".csv":
         lines = text.splitlines()
@@ -66,9 +66,9 @@ def _read_csv(path: Path, text: str) -> list[Item]:
 
 
 def read_chapters(text: str) -> list[Item]:
-    """A book by chapters: what stands before the first heading is one too.
+    """Split a book into chapters; the text before the first heading is one too.
 
-    Headings are lines `# Title`, `## Title` and `Chapter 1 …`, which are read aloud.
+    Headings are lines `# Title`, `## Title` and `Chapter 1 …`; they are read aloud.
     """
     starts = [match.start() for match in _HEADING.finditer(text)]
     bounds = [0, *starts, len(text)]

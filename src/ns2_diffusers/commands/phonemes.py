@@ -1,4 +1,4 @@
-"""`ns2-diffusers phonemes`: how a text will be read, before anything is spoken."""
+"""`ns2-diffusers phonemes`: shows how a text will be read, without speaking it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .generate import notes, prepare_tokenizer
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print each sentence, its phonemes, and each word with its phonemes and how they were found."""
+    """Print each sentence with its phonemes, and each word with its phonemes and their source."""
     from ..cli import MODEL_VARIABLE, bundled_voice, read_text
     from ..text.tokenizer import NaturalSpeech2Tokenizer
 
@@ -41,7 +41,7 @@ def print_sentence(tokenizer: Any, sentence: str) -> None:
 
 
 def print_guesses(tokenizer: Any, sentence: str, seen: set[str]) -> None:
-    """The words that no lexicon has, each once, as lines of a lexicon file."""
+    """Print the words that are in no lexicon, each once, as lines of a lexicon file."""
     if tokenizer.backend not in ("english", "arpabet"):
         raise ValueError(f"the backend {tokenizer.backend} does not tell which words it guesses; English ones do.")
     for word in explained(tokenizer, sentence):

@@ -1,4 +1,4 @@
-"""`ns2-diffusers convert-voice`, `enhance` and `edit`: from a recording to a recording."""
+"""`ns2-diffusers convert-voice`, `enhance` and `edit`: change a recording."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# A long recording is worked on in pieces of at most this long.
+# A long recording is processed in pieces of at most this many seconds.
 PIECE_SECONDS = 15.0
 
 
@@ -46,7 +46,7 @@ def edit(args: argparse.Namespace) -> None:
 
 
 def check_files(args: argparse.Namespace) -> None:
-    """Raise what is wrong with the recording and the output before anything is loaded."""
+    """Raise an error for an invalid recording or output before anything is loaded."""
     from ..audio.loading import load_samples
     from ..audio.writing import SUFFIXES, check_suffix
     from ..cli import check_output
@@ -57,14 +57,14 @@ def check_files(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise what is wrong with the arguments of `convert-voice` and `enhance`."""
+    """Raise an error for invalid arguments of `convert-voice` and `enhance`."""
     check_files(args)
     if args.text is not None and args.transcribe:
         raise ValueError("--text says what is said and --transcribe finds it out: give one of them.")
 
 
 def load(args: argparse.Namespace) -> tuple[Any, Any]:
-    """The pipeline, and the recogniser where one is wanted."""
+    """The pipeline, and the speech recogniser if --transcribe asks for it."""
     from ..cli import load_pipeline
 
     reader = None
@@ -72,7 +72,7 @@ def load(args: argparse.Namespace) -> tuple[Any, Any]:
         from ..evaluation.words import WordReader
 
         reader = WordReader()
-        reader.model  # noqa: B018  # says what is missing
+        reader.model  # noqa: B018  # raises early if something is missing
     pipe = load_pipeline(args)
     pipe.set_progress_bar_config(disable=True)
     return pipe, reader
@@ -91,7 +91,7 @@ def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def work(args: argparse.Namespace, pipe: Any, reader: Any, make: Callable[..., Any]) -> None:
-    """Write what is made of a recording, in pieces if it is long and no text is given for it."""
+    """Write the result for a recording; a long one without a given text is processed in pieces."""
     from ..audio.loading import seconds_in_header
     from ..audio.pieces import read_pieces
     from ..audio.writing import write_blocks
@@ -117,7 +117,7 @@ def work(args: argparse.Namespace, pipe: Any, reader: Any, make: Callable[..., A
                     )
                 seconds += len(piece) / rate
                 if len(piece) < least or np.sqrt(np.square(piece).mean()) < 1e-4:
-                    yield silence(len(piece), pipe.codec.channels)  # there is nobody
+                    yield silence(len(piece), pipe.codec.channels)  # nobody speaks in this piece
                 else:
                     text = args.text if reader is None else reader.read((rate, piece)) or None
                     yield fade(make((rate, piece), text, generator).audios[0], rate)
@@ -134,7 +134,7 @@ def silence(samples: int, channels: int) -> np.ndarray:
 
 @contextmanager
 def progress_bar(args: argparse.Namespace, total: float) -> Iterator[Callable[[float], Any]]:
-    """Seconds of the recording that are done, on standard error where that is a terminal."""
+    """Progress in seconds of the recording, on standard error if it is a terminal."""
     from tqdm import tqdm
 
     bar_format = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]" if total else None

@@ -1,4 +1,4 @@
-"""`ns2-diffusers serve`: the pipeline as an HTTP server."""
+"""`ns2-diffusers serve`: serves the pipeline over HTTP."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         max_batch_size=args.max_batch_size,
     )
     app = create_app(pipe, settings)
-    # The first request should not wait for what is done once.
+    # Speak once now, so that the first request does not wait for one-time initialisation.
     pipe("Hello.", num_inference_steps=1 if not pipe.scheduler.config.get("student_steps") else None)
     uvicorn.run(
         app,
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         port=args.port,
         log_level="warning" if args.quiet else "info",
         timeout_graceful_shutdown=5,
-        # Listeners that read slowly hold a connection and no place.
+        # A listener that reads slowly holds a connection but no place, so there are more connections than places.
         limit_concurrency=16 * args.max_requests,
     )
 
