@@ -1,8 +1,8 @@
-"""When each phoneme of a recording is spoken, given its text, without a trained aligner: alignment by synthesis.
+"""Alignment by synthesis: finds the frames of each phoneme of a recording from its text, without a trained aligner.
 
-The pipeline speaks the text with the voice of the recording, by durations that it knows, and the path through what it
-said that is nearest to the recording gives each phoneme its frames. A `PhonemeAligner` does the same where one was
-trained, and word times of a recogniser bound both.
+The pipeline speaks the text with the voice of the recording; the durations of that speech are known. The path through
+it that is nearest to the recording gives each phoneme its frames. A trained `PhonemeAligner` can replace this step.
+Word times of a speech recogniser constrain both.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .sampling import SamplingSettings
 from .utterances import SpokenUtterance, Utterance, read_symbols
 from .voice import Voice, VoiceMix
 
-# A phoneme is at most so many states in a row, each the mean of some frames of it.
+# Maximum number of consecutive states of a phoneme; each state is the mean of some of its frames.
 STATES = 2
-# Symbols per piece of reference speech; the next word begins another piece.
+# Symbols per piece of reference speech; a piece ends between words.
 PIECE_SYMBOLS = 120
 # Added to the squared distance (per channel, in standard deviations) of frames outside a word's given times.
 OUTSIDE = 25.0
@@ -33,15 +33,15 @@ OUTSIDE = 25.0
 
 @dataclass
 class AlignedSpeech:
-    """A recording with its phonemes.
+    """A recording with its phonemes and their durations.
 
     Args:
         waveform: (samples,) float32 at the pipeline's sampling rate, and at the level of the training data.
-        latents: (C, T) of it, standardised and quantised.
+        latents: (C, T) latents of the recording, standardised and quantised.
         input_ids: (N,) int64.
         durations: (N,) latent frames, which sum to T.
-        words: by the positions of their symbols.
-        gain: by which the recording was scaled to that level.
+        words: the words, with the positions of their symbols.
+        gain: factor by which the recording was scaled to that level.
     """
 
     waveform: torch.Tensor
@@ -53,7 +53,7 @@ class AlignedSpeech:
 
 
 class AlignmentMixin:
-    """For a text-to-speech pipeline: `align`, and `encode_speech`, the latents of a recording."""
+    """Adds to a text-to-speech pipeline: `align`, and `encode_speech`, which returns the latents of a recording."""
 
     # Attributes of the pipeline that uses this mixin.
     codec: Any
@@ -73,13 +73,13 @@ class AlignmentMixin:
         """A recording at the pipeline's sampling rate, its latents, and the gain to the level of the training data.
 
         Args:
-            audio, sampling_rate: what `load_audio` takes.
-            what: the recording is called in errors.
+            audio, sampling_rate: as for `load_audio`.
+            what: name of the recording in errors.
 
-        Returns: waveform (samples,) and quantised latents (C, T), both with the gain, on the CPU.
+        Returns: waveform (samples,) and quantised latents (C, T), both with the gain, on the CPU; and the gain.
 
         Raises:
-            TypeError, ValueError: it is no audio, or NaN, silent, too short or longer than `max_utterance_seconds`.
+            TypeError, ValueError: not audio; NaN, silent, too short or longer than `max_utterance_seconds`.
         """
         most = self.config.max_utterance_seconds
         waveform, rate = load_audio(audio, sampling_rate, self.sampling_rate, most + 1)
@@ -108,16 +108,16 @@ class AlignmentMixin:
         """Find the latent frames of each phoneme of a recording.
 
         Args:
-            audio: the recording, anything that `load_audio` takes.
-            text: what is said in it, without directions.
-            sampling_rate: Hz, of a bare array.
-            voice: the recording's; made of it when None.
-            aligner: a `PhonemeAligner` over the latents of this pipeline's codec; the pipeline itself when None.
-            word_times: start and end of each word of the text in seconds, as a recogniser found them.
-            num_inference_steps: of the speech that the recording is compared with.
+            audio: the recording, in any form that `load_audio` takes.
+            text: text that is spoken in it, without directions.
+            sampling_rate: Hz; only for a bare array.
+            voice: voice of the recording; encoded from the recording if None.
+            aligner: a `PhonemeAligner` for latents of this pipeline's codec; the pipeline itself if None.
+            word_times: start and end of each word of the text in seconds, such as those of a speech recogniser.
+            num_inference_steps: number of steps for the speech that the recording is compared with.
 
         Raises:
-            TypeError, ValueError: bad audio or text, more phonemes than frames, or not one pair of times per word.
+            TypeError, ValueError: invalid audio or text; more phonemes than frames; word times that do not match.
         """
         waveform, latents, gain = self.encode_speech(audio, sampling_rate)
         input_ids, words = read_symbols(self.tokenizer, text)
@@ -148,7 +148,7 @@ class AlignmentMixin:
     def _spoken_states(
         self, input_ids: np.ndarray, words: Sequence[WordSymbols], voice: Any, steps: int | None, most: int
     ) -> tuple[torch.Tensor, np.ndarray]:
-        """Reference states (S, C) of the phonemes, standardised, and the position of each one's symbol (S,)."""
+        """Reference states (S, C) of the phonemes, standardised, and the position of the symbol of each (S,)."""
         settings = self.check_sampling(steps, None, None, None, None, 0.0, "latent")
         pieces = pieces_of_text(input_ids, words, PIECE_SYMBOLS)
         start, end = input_ids[:1], input_ids[-1:]
@@ -177,7 +177,7 @@ class AlignmentMixin:
     def _outside(
         self, words: Sequence[WordSymbols], times: Sequence[tuple[float, float]], owners: np.ndarray, frames: int
     ) -> torch.Tensor:
-        """(T, S) 1 where a state of a word lies outside the word's times, by more than 0.1 s; 0 elsewhere."""
+        """(T, S) 1 where a state lies more than 0.1 s outside the given times of its word, otherwise 0."""
         middle = (np.arange(frames) + 0.5) / self.codec.frame_rate
         outside = np.zeros((frames, len(owners)), np.float32)
         for word, (start, end) in zip(words, times, strict=True):
@@ -187,7 +187,7 @@ class AlignmentMixin:
 
 
 def pieces_of_text(input_ids: np.ndarray, words: Sequence[WordSymbols], most: int) -> list[tuple[int, int]]:
-    """Split symbols into pieces that begin with words: (first, last) each, about `most` symbols long."""
+    """Split symbols into pieces (first, last) of about `most` symbols that begin with words."""
     bounds = [0]
     for word in words[1:]:
         if word.first - bounds[-1] >= most:

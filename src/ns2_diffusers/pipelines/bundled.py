@@ -1,4 +1,4 @@
-"""The pipeline that comes with the package."""
+"""The pipeline that ships with the package."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ FOLDER = Path(__file__).parents[1] / "bundled_model"
 
 
 def bundled() -> Path:
-    """The pipeline directory that comes with the package: English, zero-shot, speaks offline.
+    """The directory of the pipeline that ships with the package: English, zero-shot, works offline.
 
         NaturalSpeech2Pipeline.from_pretrained(ns2_diffusers.bundled())
 
-    It guides itself, with any sampler and number of steps. The folder `few_steps` in it has LoRA weights that make it
-    a student of 4, 2 and 1 steps: `pipe.load_lora_weights(ns2_diffusers.bundled() / "few_steps")`.
+    Its denoiser has guidance built in; it works with any sampler and number of steps. Its folder `few_steps` has LoRA
+    weights of a student of 4, 2 and 1 steps: `pipe.load_lora_weights(ns2_diffusers.bundled() / "few_steps")`.
 
-    What it was trained on and how well it speaks is in the README.md in it.
+    Its README.md describes the training data and the quality.
 
     Raises:
-        FileNotFoundError: this copy of the package has no weights in it.
+        FileNotFoundError: this installation has no weights.
     """
     if not (FOLDER / "model_index.json").exists():
         raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""A pipeline's components do not change while it speaks."""
+"""Prevents changes to the components of a pipeline while it speaks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 
 class ChangeGuard:
-    """Counts the calls that run, and refuses changes of components meanwhile, in whatever thread.
+    """Counts running calls and refuses changes of components while there are any, in all threads.
 
-    A call that begins while something is changed waits until that is done. A stream makes nothing between two
-    sentences, so its components can change there; it notices by `changes` and goes no further.
+    A call that begins during a change waits until the change is done. Between two sentences a stream runs no call, so
+    its components can change there; the stream detects this with `changes` and raises an error.
     """
 
     def __init__(self) -> None:
-        # Held while something is changed, and by calls only to begin and end: changes and calls may be nested.
+        # Held during a change; calls hold it only at their beginning and end. Changes and calls may be nested.
         self._lock = threading.RLock()
         self._running = 0
         self.changes = 0
 
     def __reduce__(self) -> tuple:
-        # A copy of a pipeline runs nothing yet.
+        # A copy of a pipeline has no running calls.
         return type(self), ()
 
     @contextmanager
@@ -39,7 +39,7 @@ class ChangeGuard:
     @contextmanager
     def changing(self, what: str) -> Iterator[None]:
         """Raises:
-        RuntimeError: a call runs.
+        RuntimeError: a call is running.
         """
         with self._lock:
             if self._running:
@@ -51,7 +51,7 @@ class ChangeGuard:
             yield
 
     def check_unchanged(self, changes: int) -> None:
-        """Raise a RuntimeError where components changed since `changes` was read."""
+        """Raise a RuntimeError if components have changed since `changes` was read."""
         if self.changes != changes:
             raise RuntimeError(
                 "the pipeline's adapters or components were changed while this stream was open, and the rest would "
@@ -60,7 +60,7 @@ class ChangeGuard:
 
 
 def changes_weights(method: Callable) -> Callable:
-    """Lets a method of a pipeline with `change_guard` change its components: not while it speaks."""
+    """Mark a method that changes components of a pipeline with `change_guard`: it raises while the pipeline speaks."""
 
     @functools.wraps(method)
     def changing(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -71,7 +71,7 @@ def changes_weights(method: Callable) -> Callable:
 
 
 def speaks(method: Callable) -> Callable:
-    """Lets a method of a pipeline with `change_guard` speak: what it speaks with does not change meanwhile."""
+    """Mark a method that speaks, of a pipeline with `change_guard`: components cannot change while it runs."""
 
     @functools.wraps(method)
     def speaking(self: Any, *args: Any, **kwargs: Any) -> Any:

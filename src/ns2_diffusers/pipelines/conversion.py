@@ -1,9 +1,9 @@
-"""Conversion and enhancement: what was said, as it was said, in another voice or without its noise.
+"""Voice conversion and enhancement: the same speech in another voice, or without noise.
 
-Both keep the timing of a recording. With a text, the phonemes are aligned to it, and the model speaks them anew by the
-durations and the F0 of the recording (`resynthesis`), or from the noise that the recording becomes on the
-probability-flow ODE under its own condition (`ode`, NaturalSpeech 2, section 5, voice conversion and speech
-enhancement). Without one, the latents themselves are moved to the voice (`matching`).
+Both keep the timing of a recording. With a text, the phonemes are aligned to the recording. The model then speaks them
+again, either from new noise with the durations and the F0 of the recording (`resynthesis`), or from the noise to which
+the probability-flow ODE takes the recording (`ode`; NaturalSpeech 2, section 5, voice conversion and speech
+enhancement). Without a text, the latents are moved towards the voice (`matching`).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from .voice_matching import match_voices, presence
 from .word_times import time_words
 
 METHODS = ("resynthesis", "ode", "matching")
-# Steps of the ODE in each direction.
+# Default number of steps of the ODE in each direction.
 ODE_STEPS = 16
-# Frames below this presence are left out of the mean F0 of a voice.
+# Frames with less presence than this do not count for the mean F0 of a voice.
 AUDIBLE = 0.5
 
 
 class ConversionMixin(EditingMixin):
-    """For a text-to-speech pipeline: `convert` and `enhance`."""
+    """Adds `convert` and `enhance` to a text-to-speech pipeline."""
 
     finish_audio: Callable[..., Any]
     _silent_latents: Callable[[], torch.Tensor]
@@ -67,29 +67,29 @@ class ConversionMixin(EditingMixin):
         loudness: float | None = None,
         watermark: bool = False,
     ) -> NaturalSpeech2PipelineOutput:
-        """Say what a recording says in another voice, with the timing and the melody of the recording.
+        """Convert a recording to another voice, and keep its timing and melody.
 
             >>> output = pipe.convert("voice.wav", "What is said in it.", voice="george")
 
         Args:
-            audio: the recording, anything that `load_audio` takes.
-            text: what is said in it. Without it the words are kept less well and the voice is changed less far.
-            sampling_rate: Hz, of a bare array.
-            voice: what `load_voice` takes: a voice, a name, a file or a recording.
-            move_f0: move the F0 to the voice's median; False keeps it where it is.
+            audio: the recording, in any form that `load_audio` takes.
+            text: text that is spoken in it. Without it the words are less clear and the voice changes less.
+            sampling_rate: Hz; only for a bare array.
+            voice: the target voice, in any form that `load_voice` takes: a voice, a name, a file or a recording.
+            move_f0: whether to move the F0 to the median of the target voice.
             method: "resynthesis" (with a text), "ode" (the paper's; with a text) or "matching"; when None,
                 "resynthesis" with a text and "matching" without.
             voice_matching: 0 to 1; when None, the pipeline's default with a text and 1 without.
             aligner, word_times: see `align`.
             num_inference_steps: the pipeline's default when None; 16 in each direction for "ode".
             guidance_scale, temperature, limiter, loudness, watermark: as in `__call__`.
-            generator: of the noise.
+            generator: generator of the noise.
 
-        Returns: one waveform as long as the recording, with durations and words where there is a text.
+        Returns: one waveform as long as the recording; with a text also durations and words.
 
         Raises:
-            TypeError, ValueError: bad input, or a recording longer than `max_utterance_seconds`.
-            ImportError: the codec's decoder predicts no F0, and pyworld, which finds it, is not installed.
+            TypeError, ValueError: invalid input, or a recording longer than `max_utterance_seconds`.
+            ImportError: the codec's decoder predicts no F0, and pyworld, which would estimate it, is not installed.
         """
         method = check_method(method, text)
         ode_steps = ODE_STEPS if method == "ode" and num_inference_steps is None else num_inference_steps
@@ -116,7 +116,7 @@ class ConversionMixin(EditingMixin):
             latents = speech.latents.to(self._execution_device)
         else:
             latents = self._speak_again(speech, f0, wanted, target, settings, method, generator)
-        # Generated speech has the wanted F0 already.
+        # Generated speech already has the target F0.
         told = wanted if method == "matching" and ratio != 1 and self.codec.takes_f0 else None
         output = self._finished(speech, latents, wanted, told, target, share, settings)
         self.maybe_free_model_hooks()
@@ -133,20 +133,20 @@ class ConversionMixin(EditingMixin):
         voice: Any = None,
         **options: Any,
     ) -> NaturalSpeech2PipelineOutput:
-        """Take noise, reverberation and clipping out of a recording of speech.
+        """Remove noise, reverberation and clipping from a recording of speech.
 
             >>> output = pipe.enhance("noisy.wav", "What is said in it.", voice="clean.wav")
 
-        It is a conversion (section 5) to the voice of the same speaker as it sounds in a clean recording, with the F0
-        where it is. How far that goes depends on the model: docs/enhancement.md has measurements.
+        This is a conversion (section 5) to the voice of the same speaker in a clean recording, with unchanged F0. The
+        effect depends on the model: docs/enhancement.md has measurements.
 
         Args:
-            audio: the recording, anything that `load_audio` takes.
-            text: what is said in it; see `convert`.
-            sampling_rate: Hz, of a bare array.
-            voice: clean speech of the same speaker, what `load_voice` takes; the recording itself when None.
-            options: of `convert`, but for `move_f0`. `method` is "ode" with a text when None, or "resynthesis" if the
-                denoiser is a distilled student.
+            audio: the recording, in any form that `load_audio` takes.
+            text: text that is spoken in it; see `convert`.
+            sampling_rate: Hz; only for a bare array.
+            voice: clean speech of the same speaker, in any form that `load_voice` takes; the recording itself if None.
+            options: arguments of `convert` except `move_f0`. `method` defaults to "ode" with a text, or to
+                "resynthesis" if the denoiser is a distilled student.
 
         Returns, and raises: as `convert`.
         """
@@ -166,7 +166,7 @@ class ConversionMixin(EditingMixin):
         method: str,
         generator: torch.Generator | None,
     ) -> torch.Tensor:
-        """Latents (C, T) of the recording's phonemes, by its durations and the wanted F0 (T,), in a voice."""
+        """Latents (C, T) of the recording's phonemes in a voice, with the recording's durations and target F0 (T,)."""
         frames = [speech.latents.shape[1]]
         to = self._condition(speech, wanted, target)
         if method == "ode":
@@ -181,7 +181,7 @@ class ConversionMixin(EditingMixin):
         return self.denoise(noise, scheduler, settings, generators, frames, *to)[0]
 
     def _condition(self, speech: AlignedSpeech, f0: np.ndarray, voice: Voice | VoiceMix) -> tuple[Any, Any, Any]:
-        """Condition, prompt states and their mask, of a recording's phonemes in a voice."""
+        """Condition, prompt states and prompt mask for a recording's phonemes in a voice."""
         prompt, prompt_mask = self.encode_prompt([voice])
         pitch = [frame_pitch(f0, speech.durations)]
         adapted = self.encode_text([speech.input_ids], prompt, prompt_mask, durations=[speech.durations], pitch=pitch)
@@ -214,7 +214,7 @@ class ConversionMixin(EditingMixin):
         share: float,
         settings: SamplingSettings,
     ) -> NaturalSpeech2PipelineOutput:
-        """Latents (C, T) matched to a voice and decoded, by the F0 that the decoder is told (none: by its own)."""
+        """Match latents (C, T) to a voice and decode them, with the F0 that the decoder follows (None: its own)."""
         enough = MATCHING_SECONDS * self.codec.frame_rate
         (latents,) = match_voices([latents], [voice], self._silent_latents()[:, 0], [share], enough)
         (waveform,) = self.decode_latents([latents], None if told is None else [torch.from_numpy(told)])
@@ -226,7 +226,7 @@ class ConversionMixin(EditingMixin):
 
     @torch.no_grad()
     def _f0_of(self, latents: torch.Tensor) -> np.ndarray:
-        """F0 (T,) in Hz of latents (C, T): what the decoder takes from them, else WORLD's, 0 where unvoiced."""
+        """F0 (T,) in Hz of latents (C, T), 0 where unvoiced: the decoder's prediction, or WORLD's estimate."""
         f0 = self.codec.predict_f0(latents[None].to(self._execution_device))
         if f0 is not None:
             return f0[0].float().cpu().numpy()
@@ -235,7 +235,7 @@ class ConversionMixin(EditingMixin):
         return estimate_f0(mono, self.sampling_rate, self.codec.hop_length).numpy()[: latents.shape[1]]
 
     def _f0_ratio(self, latents: torch.Tensor, f0: np.ndarray, voice: Voice | VoiceMix) -> np.float32:
-        """The ratio of median F0s: of a voice over that of latents (C, T) with F0 (T,); 1 where none is voiced."""
+        """Median F0 of a voice over that of latents (C, T) with F0 (T,); 1 if either is unvoiced."""
         silence = self._silent_latents()[:, 0].cpu()
         medians = [log_median(self._f0_of(part.latents), presence(part.latents, silence)) for _, part in voice.parts]
         ratio = np.exp(np.dot(voice.weights, medians) - log_median(f0, presence(latents, silence)))
@@ -243,10 +243,10 @@ class ConversionMixin(EditingMixin):
 
 
 def check_method(method: str | None, text: str | None) -> str:
-    """Which way to convert.
+    """Choose the method of conversion.
 
     Raises:
-        ValueError: there is none of that name, or it needs a text.
+        ValueError: the method is unknown, or needs a text.
     """
     if method is None:
         return "matching" if text is None else "resynthesis"
@@ -258,10 +258,10 @@ def check_method(method: str | None, text: str | None) -> str:
 
 
 def ode_schedulers(scheduler: Any) -> tuple[Any, Any]:
-    """The sampler towards noise and the one back, of the kind of a pipeline's scheduler: Euler, else DDIM.
+    """The schedulers towards noise and back, of the kind of the pipeline's scheduler: Euler, otherwise DDIM.
 
     Raises:
-        ValueError: the denoiser is a distilled student, whose steps are jumps and follow no ODE.
+        ValueError: the denoiser is a distilled student, whose steps are jumps and do not follow an ODE.
     """
     if scheduler.config.get("student_steps"):
         raise ValueError(
@@ -277,6 +277,6 @@ def ode_schedulers(scheduler: Any) -> tuple[Any, Any]:
 
 
 def log_median(f0: np.ndarray, level: torch.Tensor) -> float:
-    """Median of log F0 (T,) where there is a voice, given the presence of each frame (T,); NaN where there is none."""
+    """Median of log F0 (T,) over the voiced frames with enough presence (T,); NaN if there are none."""
     voiced = f0[(f0 > 0) & (level.numpy() > AUDIBLE)]
     return float(np.median(np.log(voiced))) if len(voiced) else float("nan")

@@ -1,8 +1,8 @@
-"""Editing: words of a recording replaced, inserted or removed, and a recording continued.
+"""Editing: replaces, inserts or removes words of a recording, or continues it.
 
-What is kept is known at every step of sampling: after each, its latents are those of the recording with the noise of
-the next timestep (RePaint, arXiv 2201.09865, without its resampling), so that the new frames fit to both sides. The
-result is spliced into the recording itself, whose other samples stay as they are.
+The kept frames are known at every step of sampling: after each step, their latents are replaced by those of the
+recording with the noise of the next timestep (RePaint, arXiv 2201.09865, without its resampling). So the new frames
+fit their surroundings on both sides. The result is spliced into the recording, whose other samples do not change.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .changes import speaks
 from .inputs import check_seconds, draw_seeds
 from .utterances import read_symbols
 
-# Seconds: of the recording that is heard on both sides of an edit; of each neighbouring word that is made anew; and of
-# the cross-fade within that.
+# Seconds: context from the recording on both sides of an edit; part of each neighbouring word that is generated again;
+# cross-fade within that part.
 CONTEXT_SECONDS, MARGIN_SECONDS, FADE_SECONDS = 4.0, 0.08, 0.02
-# How much slower or faster than predicted new words may be, to be as fast as the recording.
+# Limits of the factor by which new words are slower or faster than predicted, to match the pace of the recording.
 LEAST_PACE, MOST_PACE = 0.5, 2.0
 
 
@@ -37,9 +37,9 @@ class NaturalSpeech2EditOutput(BaseOutput):
 
     Args:
         audio: (samples,) float32.
-        sampling_rate: Hz, that of the recording.
-        regions: (start, end) in samples of `audio` of what was made anew, cross-fades included. All other samples are
-            the recording's.
+        sampling_rate: Hz; that of the recording.
+        regions: (start, end) of the generated parts in samples of `audio`, cross-fades included. All other samples are
+            those of the recording.
     """
 
     audio: np.ndarray
@@ -49,7 +49,7 @@ class NaturalSpeech2EditOutput(BaseOutput):
 
 @dataclass
 class Edit:
-    """A stretch of words that is replaced: `old[i:j]` by `new[k:l]`."""
+    """Replacement of a range of words: `old[i:j]` by `new[k:l]`."""
 
     i: int
     j: int
@@ -58,7 +58,7 @@ class Edit:
 
 
 class EditingMixin(AlignmentMixin):
-    """For a text-to-speech pipeline: `edit`."""
+    """Adds `edit` to a text-to-speech pipeline."""
 
     scheduler: Any
     load_voice: Callable[..., Any]
@@ -86,27 +86,27 @@ class EditingMixin(AlignmentMixin):
         temperature: float | None = None,
         generator: torch.Generator | None = None,
     ) -> NaturalSpeech2EditOutput:
-        """Change what is said in a recording; the rest of it stays as it is, to the sample.
+        """Change words of a recording; its other samples do not change.
 
             >>> edited = pipe.edit("voice.wav", "I like tea.", "I like coffee.")
             >>> longer = pipe.edit("voice.wav", "I like tea.", "I like tea. You don't.")
 
-        Words that both texts have in the same order are kept. A recording of several channels is mixed down first.
+        Words that occur in both texts in the same order are kept. A recording of several channels is mixed to mono.
 
         Args:
-            audio: the recording, anything that `load_audio` takes.
-            text: what is said in it.
-            new_text: what is to be said.
-            sampling_rate: Hz, of a bare array.
-            voice: what `load_voice` takes, for the new words; the recording itself when None.
+            audio: the recording, in any form that `load_audio` takes.
+            text: text that is spoken in it.
+            new_text: text that the edited recording will have.
+            sampling_rate: Hz; only for a bare array.
+            voice: voice of the new words, in any form that `load_voice` takes; the recording itself if None.
             aligner, word_times: see `align`.
             num_inference_steps, guidance_scale, temperature: as in `__call__`.
-            generator: of the noise.
+            generator: generator of the noise.
 
-        Returns: the edited recording at its own sampling rate. What is new in it has the pipeline's bandwidth.
+        Returns: the edited recording at its own sampling rate. The new parts have the pipeline's bandwidth.
 
         Raises:
-            TypeError, ValueError: bad audio or text; the texts have no word in common, or are the same; the recording
+            TypeError, ValueError: invalid audio or text; the texts have no word in common, or are equal; the recording
                 is longer than `max_utterance_seconds`.
         """
         settings = self.check_sampling(num_inference_steps, None, None, guidance_scale, temperature, 0.0)
@@ -147,7 +147,7 @@ class EditingMixin(AlignmentMixin):
         settings: Any,
         seed: int,
     ) -> list[NewPiece]:
-        """The audio of some edits that lie near to one another, in one run of the denoiser."""
+        """Generate the audio of adjacent edits in one run of the denoiser."""
         context = round(CONTEXT_SECONDS * self.codec.frame_rate)
         window = lay_out(edits, speech, new_ids, new_words, context, round(MARGIN_SECONDS * self.codec.frame_rate))
         prompt, prompt_mask = self.encode_prompt([voice])
@@ -178,12 +178,12 @@ class EditingMixin(AlignmentMixin):
 
 
 class KnownLatents:
-    """Replaces known latents at every step by those of the recording with the noise of the next timestep.
+    """Replaces known latents after each step by those of the recording, with the noise of the next timestep.
 
     Args:
-        known: (1, C, T); what stands where `mask` is False is not used.
+        known: (1, C, T) known latents; values where `mask` is False are not used.
         mask: (T,) boolean, True where latents are known.
-        generators: one, of the noise.
+        generators: list of one generator, for the noise.
     """
 
     def __init__(self, known: torch.Tensor, mask: torch.Tensor, generators: list[torch.Generator]):
@@ -209,7 +209,7 @@ class NewPiece:
 
     Args:
         waveform: (samples,) at the pipeline's rate.
-        start, end: latent frames of the recording that it replaces.
+        start, end: range of latent frames of the recording that it replaces.
     """
 
     waveform: torch.Tensor
@@ -219,16 +219,16 @@ class NewPiece:
 
 @dataclass
 class Window:
-    """Symbols of an edited stretch of text, and what is known of their frames.
+    """Symbols of an edited part of a text, and the known frames of each.
 
     Args:
         input_ids: (N,) with start and end symbols.
         old_durations: (N,) latent frames in the recording; 0 for new symbols.
         starts: (N,) first latent frame in the recording; -1 for new symbols.
-        gaps: of each edit, the positions (first, last) in `input_ids` of its new symbols, and the latent frames of the
-            recording (start, end) that they replace.
-        margin: latent frames of neighbouring symbols that are made anew.
-        sounds: (N,) whether a symbol is of a word, rather than punctuation or silence.
+        gaps: per edit: positions (first, last) of its new symbols in `input_ids`, and the range of latent frames
+            (start, end) of the recording that they replace.
+        margin: latent frames of neighbouring symbols that are generated again.
+        sounds: (N,) whether a symbol belongs to a word; False for punctuation and silence.
     """
 
     input_ids: np.ndarray
@@ -239,7 +239,7 @@ class Window:
     sounds: np.ndarray
 
     def durations_with(self, predicted: np.ndarray) -> np.ndarray:
-        """Durations (N,): the recording's, and predicted ones at the pace of the recording."""
+        """Durations (N,): known ones from the recording, and predicted ones scaled to the pace of the recording."""
         new = np.zeros(len(self.input_ids), bool)
         for first, last, _, _ in self.gaps:
             new[first:last] = True
@@ -251,11 +251,11 @@ class Window:
     def known(
         self, latents: torch.Tensor, durations: np.ndarray
     ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[tuple[int, int], tuple[int, int]]]]:
-        """Known latents (C, T) of the window, where they are known (T,), and of each edit its new frames and old ones.
+        """Known latents (C, T) of the window, their mask (T,), and the new and the old frames of each edit.
 
         Args:
-            latents: (C, frames) of the recording.
-            durations: of `durations_with`.
+            latents: (C, frames) latents of the recording.
+            durations: durations from `durations_with`.
         """
         bounds = np.cumsum([0, *durations])
         frames = int(bounds[-1])
@@ -266,7 +266,7 @@ class Window:
         spans = []
         for first, last, start, end in self.gaps:
             a, b = int(bounds[first]), int(bounds[last])
-            # The margins, unless the recording begins or ends there.
+            # The margins are generated again, unless the recording begins or ends there.
             before = min(self.margin, start, a)
             after = min(self.margin, latents.shape[1] - end, frames - b)
             sources[a - before : b + after] = -1
@@ -277,18 +277,18 @@ class Window:
 
 
 def keys_of(input_ids: np.ndarray, words: Sequence[WordSymbols]) -> list[tuple[int, ...]]:
-    """The symbols of each word, by which words are compared."""
+    """The symbols of each word; words are compared by these."""
     return [tuple(input_ids[word.first : word.last].tolist()) for word in words]
 
 
 def find_edits(old: Sequence[Any], new: Sequence[Any]) -> list[Edit]:
-    """Stretches of words that differ, in order."""
+    """Ranges of words that differ, in order."""
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     return [Edit(*span) for kind, *span in matcher.get_opcodes() if kind != "equal"]
 
 
 def group_edits(edits: list[Edit], speech: AlignedSpeech, frames: int) -> list[list[Edit]]:
-    """Edits that are at most so many latent frames apart, together."""
+    """Group edits that are at most `frames` latent frames apart."""
     bounds = np.cumsum([0, *speech.durations])
     groups: list[list[Edit]] = []
     for edit in edits:
@@ -302,7 +302,7 @@ def group_edits(edits: list[Edit], speech: AlignedSpeech, frames: int) -> list[l
 
 
 def word_edge(words: Sequence[WordSymbols], index: int, symbols: int) -> int:
-    """The first symbol of a word; that behind the last word where there is none."""
+    """The first symbol of a word; after the last word, the symbol after it."""
     return words[index].first if index < len(words) else (words[-1].last if words else symbols)
 
 
@@ -314,14 +314,14 @@ def lay_out(
     context: int,
     margin: int,
 ) -> Window:
-    """The symbols around some edits: kept words of the recording within `context` latent frames, and the new words.
+    """Lay out the symbols around some edits: kept words within `context` latent frames, and the new words.
 
-    What stands between two words, such as a space or a comma, is new where a word beside it is. The start symbol and
-    what stands behind the last word are always the recording's.
+    Symbols between two words, such as a space or a comma, are new if a word next to them is new. The start symbol and
+    the symbols after the last word are always those of the recording.
     """
     old_ids, words, count = speech.input_ids, speech.words, len(speech.input_ids)
     bounds = np.cumsum([0, *speech.durations])
-    # Edges of the edits in the recording's symbols: behind the word before, and at the word after.
+    # Edges of the edits in the recording's symbols: after the word before, and at the word after.
     before = [words[edit.i - 1].last if edit.i else words[0].first for edit in edits]
     after = [words[edit.j].first if edit.j < len(words) else words[-1].last for edit in edits]
     first_frame, last_frame = bounds[before[0]] - context, bounds[after[-1]] + context
@@ -365,7 +365,7 @@ def lay_out(
 def splice(
     original: torch.Tensor, rate: int, pieces: Sequence[NewPiece], made_rate: int, hop_length: int
 ) -> NaturalSpeech2EditOutput:
-    """Put pieces into a recording (samples,) at its own rate, with cross-fades within the pieces."""
+    """Insert pieces into a recording (samples,) at its own rate, with cross-fades within the pieces."""
     samples = original.numpy().astype(np.float32)
     fade = max(1, round(FADE_SECONDS * rate))
     parts: list[np.ndarray] = []

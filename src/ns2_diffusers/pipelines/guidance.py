@@ -1,4 +1,4 @@
-"""A denoiser with the condition of a batch, under classifier-free guidance."""
+"""Classifier-free guidance: a denoiser with the condition of a batch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..models.denoiser import DenoiserConditioning
 
 
 class GuidedDenoiser:
-    """Predict with a guidance scale that may change from step to step.
+    """Predicts with a guidance scale that may change from step to step.
 
-    What does not depend on the noisy latents is encoded once, when a step first needs it.
+    Inputs that do not depend on the noisy latents are encoded once, at the first step that needs them.
 
     Args:
         denoiser: `WaveNetDenoiser` or `TransformerDenoiser`.
-        noise_levels: a scheduler of this package, for the ẑ_0 of a denoiser with self-conditioning; None for others.
+        noise_levels: a scheduler of this package, for the ẑ_0 of a denoiser with self-conditioning; otherwise None.
         condition: (B, T, D), or None for unconditional generation.
         prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean, or None.
-        sample_mask: (B, T) boolean, or None where nothing is padded.
-        batch_size: B, where condition and prompt are None.
+        sample_mask: (B, T) boolean, or None if nothing is padded.
+        batch_size: B; only needed if condition and prompt are None.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class GuidedDenoiser:
     def __call__(
         self, sample: torch.Tensor, timestep: torch.Tensor | float, guidance_scale: float = 1.0
     ) -> torch.Tensor:
-        """What the denoiser predicts for z_t (B, C, T) at one timestep: (B, C, T), float32.
+        """The prediction of the denoiser for z_t (B, C, T) at one timestep: (B, C, T), float32.
 
         A scale other than 1 runs a doubled batch, with and without the condition (arXiv 2207.12598); a denoiser that
         was distilled for guidance takes the scale as an input instead.

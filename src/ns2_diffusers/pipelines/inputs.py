@@ -1,6 +1,6 @@
-"""What the pipeline is given, checked and brought into one form: one list entry per text.
+"""Checks the inputs of the pipeline and converts them to one form: lists with one entry per text.
 
-Arrays are NumPy's here, so that a runtime without torch takes the same.
+Arrays are NumPy arrays here, so that runtimes without torch can use this module.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ..audio.contour import bridge_unvoiced
 # Limits of one call: symbols per sentence, and sentences or recordings per batch.
 MOST_SYMBOLS = 4096
 MOST_ITEMS = 1024
-# Hz: above it nobody sings, and below 0.5 samples a period there is no sound.
+# Upper limit of F0 in Hz: nobody sings higher, and a period of less than 2 samples is no sound.
 HIGHEST_PITCH = 10_000.0
 
 
 def check_components_fit(codec: Any, denoiser: Any, **readers: Any) -> None:
-    """Raise a ValueError where sizes that must agree between components do not.
+    """Raise a ValueError if sizes that must agree between components do not.
 
     Args:
         readers: `tokenizer`, `phoneme_encoder`, `prompt_encoder` and `variance_adaptor` of a pipeline that reads text.
@@ -46,18 +46,18 @@ def check_components_fit(codec: Any, denoiser: Any, **readers: Any) -> None:
 
 
 def steps_to_take(scheduler, wanted: int | None, usual: int) -> int:
-    """The number of steps of a generation: `wanted`, else the most that a student knows, else `usual`.
+    """The number of steps of a generation: `wanted`; if None, the largest that a student supports, or `usual`.
 
-    That the denoiser is a distilled student, and of which steps, is in the scheduler's config, as is what it predicts.
-    Other schedulers made from that config keep it.
+    The scheduler's config says whether the denoiser is a distilled student, of which steps, and what it predicts.
+    Schedulers made from that config keep these entries.
 
     Raises:
-        ValueError: the denoiser is a student, and the scheduler or the number of steps is not its own.
+        ValueError: the denoiser is a student, and it does not support the scheduler or the number of steps.
     """
     trained = scheduler.config.get("student_steps")
     if not trained:
         return wanted or usual
-    # By name: there are schedulers of it with and without torch.
+    # Compared by name: the scheduler exists with and without torch.
     if not any(each.__name__.endswith("DistilledScheduler") for each in type(scheduler).__mro__):
         raise ValueError(
             f"this denoiser is a student distilled for {list(trained)} steps: each of its answers is a jump over one "
@@ -81,10 +81,10 @@ def check_number(
     above: float | None = None,
     whole: bool = False,
 ) -> None:
-    """Raise where a value is no finite number in its range.
+    """Check that a value is a finite number in its range.
 
     Raises:
-        TypeError: it is no number (or a bool), or not whole where that is wanted.
+        TypeError: it is not a number, or a bool, or not whole although it must be.
         ValueError: it is out of range, NaN or infinite.
     """
     kind = numbers.Integral if whole else numbers.Real
@@ -101,7 +101,7 @@ def check_number(
 
 
 def check_steps(num_inference_steps: Any, timesteps: Any, sigmas: Any, most: int = 1000) -> None:
-    """Raise where the steps of a generation are not said in one way, not with numbers, or are more than `most`."""
+    """Raise if the steps are given in more than one way, are not numbers, or are more than `most`."""
     given = {"num_inference_steps": num_inference_steps, "timesteps": timesteps, "sigmas": sigmas}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
@@ -124,7 +124,7 @@ def check_steps(num_inference_steps: Any, timesteps: Any, sigmas: Any, most: int
 
 
 def as_texts(given: Any, name: str) -> list[str]:
-    """One text or a list of them, as a list."""
+    """Convert one text or a list of texts to a list."""
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{name} is a {type(given).__name__}; wanted a str or a list of str.")
@@ -137,7 +137,7 @@ def as_texts(given: Any, name: str) -> list[str]:
 
 
 def per_text(value: Any, count: int, name: str) -> list[float]:
-    """A number for all texts, or one each, as a list."""
+    """Convert one number for all texts, or one number per text, to a list."""
     values = list(value) if isinstance(value, (list, tuple)) else [value] * count
     if len(values) != count or not all(np.isscalar(each) and np.isfinite(each) for each in values):
         raise ValueError(f"{name} is {value!r}; wanted a number, or one for each of {count} texts.")
@@ -145,7 +145,7 @@ def per_text(value: Any, count: int, name: str) -> list[float]:
 
 
 def per_text_array(value: Any, count: int, name: str) -> Sequence[np.ndarray | None]:
-    """None, or one sequence of numbers per text, as a list of float32 arrays (L,)."""
+    """Convert None, or one sequence of numbers per text, to a list of None or float32 arrays (L,)."""
     if value is None:
         return [None] * count
     nested = isinstance(value, (list, tuple)) and not any(np.isscalar(each) for each in value)
@@ -159,7 +159,7 @@ def per_text_array(value: Any, count: int, name: str) -> Sequence[np.ndarray | N
 
 
 def per_text_latents(value: Any, count: int) -> Sequence[np.ndarray | None]:
-    """None, or unit noise (B, C, T) or a list of (C, T), as a list of arrays."""
+    """Convert None, or unit noise (B, C, T) or a list of (C, T), to a list of None or arrays."""
     if value is None:
         return [None] * count
     if not isinstance(value, (np.ndarray, list, tuple)) and not is_tensor(value):
@@ -177,7 +177,7 @@ def per_text_latents(value: Any, count: int) -> Sequence[np.ndarray | None]:
 
 
 def check_durations(durations: np.ndarray, symbols: int, frame_rate: float, max_seconds: float) -> None:
-    """Raise a ValueError where durations (N,) are not whole latent frames of so many symbols, or too many."""
+    """Raise a ValueError if durations (N,) are not one whole number of latent frames per symbol, or too long."""
     if len(durations) != symbols:
         raise ValueError(
             f"{len(durations)} durations were given and {symbols} are wanted: one for each symbol that the "
@@ -189,7 +189,7 @@ def check_durations(durations: np.ndarray, symbols: int, frame_rate: float, max_
 
 
 def check_seconds(what: str, seconds: float, max_seconds: float) -> None:
-    """Raise a ValueError where something lasts longer than what is spoken at once."""
+    """Raise a ValueError if something is longer than the maximum of one utterance."""
     if seconds > max_seconds:
         raise ValueError(
             f"{what} last {seconds:.6g} s, and at most {max_seconds:g} s are made at once: shorten or split it, or "
@@ -198,8 +198,8 @@ def check_seconds(what: str, seconds: float, max_seconds: float) -> None:
 
 
 def check_rate(speaking_rate: float, pitch_shift: float) -> None:
-    """Raise a ValueError where a sentence would be spoken too fast, too slowly, too high or too low."""
-    # Faster, most phonemes would last less than half a latent frame and be left out.
+    """Raise a ValueError if the rate or the pitch shift of a sentence is out of range."""
+    # At higher rates most phonemes would last less than half a latent frame and be left out.
     if not 0.1 <= speaking_rate <= 4:
         raise ValueError(f"speaking_rate is {speaking_rate!r}; wanted numbers between 0.1 and 4.")
     if not abs(pitch_shift) <= 60:
@@ -207,7 +207,7 @@ def check_rate(speaking_rate: float, pitch_shift: float) -> None:
 
 
 def check_style(pitch_range: float, energy: float) -> None:
-    """Raise a ValueError where a sentence would be spoken with a melody or an energy that no voice has."""
+    """Raise a ValueError if the range of the pitch or the energy of a sentence is out of range."""
     if not 0 <= pitch_range <= 4:
         raise ValueError(f"pitch_range is {pitch_range!r}; wanted numbers between 0 (monotone) and 4.")
     if not 0.01 <= energy <= 10:
@@ -215,7 +215,7 @@ def check_style(pitch_range: float, energy: float) -> None:
 
 
 def check_symbols(input_ids: np.ndarray) -> None:
-    """Raise a ValueError where a sentence (N,) has more symbols than are spoken at once."""
+    """Raise a ValueError if a sentence (N,) has more symbols than the maximum."""
     if len(input_ids) > MOST_SYMBOLS:
         raise ValueError(
             f"one sentence has {len(input_ids)} symbols, and at most {MOST_SYMBOLS} are spoken at once: split it, or "
@@ -224,9 +224,9 @@ def check_symbols(input_ids: np.ndarray) -> None:
 
 
 def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
-    """One seed per sentence of every text, from one generator for all, one per text, or torch's global one.
+    """One seed per sentence of every text, from one generator for all texts, one per text, or torch's global one.
 
-    Sentences have generators of their own, so that neither the batch nor streaming changes how they sound.
+    Each sentence has its own generator, so neither the batch nor streaming changes how it sounds.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The right half of figure 1, which both pipelines share: noise to latents to a waveform."""
+"""The part that both pipelines share, the right half of figure 1: from noise to latents to a waveform."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LatentDiffusionMixin(SamplingMixin):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Raises:
-        RuntimeError: a component is replaced while the pipeline speaks; a scheduler may be, as calls have a copy.
+        RuntimeError: a component is replaced while the pipeline speaks. Schedulers may be: calls use a copy.
         """
         is_component = (
             name in self.__dict__ and name != "scheduler" and name in self.__dict__.get("_internal_dict", ())
@@ -43,11 +43,11 @@ class LatentDiffusionMixin(SamplingMixin):
     # Sampling
 
     def prepare_scheduler(self, settings: SamplingSettings) -> Any:
-        """A scheduler for one batch, with its timesteps laid out: solvers of several steps keep state between steps.
+        """A scheduler for one batch, with its timesteps set; it is a copy because multistep solvers keep state.
 
         Raises:
-            ValueError: the scheduler is for another kind of model, takes no such timesteps, or they end where no
-                denoiser was trained.
+            ValueError: the scheduler belongs to another kind of model or does not accept these timesteps, or the
+                timesteps end where no denoiser was trained.
         """
         scheduler = copy_for_sampling(settings.scheduler)
         given: dict[str, Any] = {}
@@ -75,21 +75,21 @@ class LatentDiffusionMixin(SamplingMixin):
         temperature: float,
         latents: Sequence[Any] | None = None,
     ) -> torch.Tensor:
-        """z_T ~ N(0, I / temperature) (section 3.2), scaled to where the scheduler starts.
+        """z_T ~ N(0, I / temperature) (section 3.2), scaled to the scheduler's initial noise level.
 
-        Each item's noise is drawn by itself, so that an item does not depend on its batch.
+        The noise of each item is drawn separately, so an item does not depend on its batch.
 
         Args:
-            frames: the length T of each item, in latent frames.
+            frames: length T of each item in latent frames.
             generators: one per item.
-            scheduler: of `prepare_scheduler`.
-            temperature: above 0; higher is calmer.
-            latents: unit noise (C, T) per item in place of drawn noise, or None.
+            scheduler: scheduler from `prepare_scheduler`.
+            temperature: above 0; higher values give calmer speech.
+            latents: unit noise (C, T) per item, or None to draw it.
 
         Returns: (B, C, longest T), float32, zero where an item is padded.
 
         Raises:
-            ValueError: given latents of another shape.
+            ValueError: given latents have the wrong shape.
         """
         noise = self._draw_noise(frames, generators)
         for item, given in enumerate(latents or []):
@@ -104,7 +104,7 @@ class LatentDiffusionMixin(SamplingMixin):
             noise[item, :, : frames[item]] = torch.as_tensor(given).to(noise)
         if isinstance(scheduler, VariancePreservingMixin):
             return noise * temperature**-0.5
-        # diffusers' schedulers know no temperature.
+        # Schedulers of diffusers have no temperature.
         return noise * scheduler.init_noise_sigma / temperature**0.5
 
     def _draw_noise(self, frames: list[int], generators: list[torch.Generator]) -> torch.Tensor:
@@ -130,22 +130,22 @@ class LatentDiffusionMixin(SamplingMixin):
         """Solve the reverse process (section 3.2): noise (B, C, T) to latents (B, C, T), both float32.
 
         Args:
-            latents: of `prepare_latents`.
-            scheduler: of `prepare_scheduler`.
-            settings: of `check_sampling`.
+            latents: latents from `prepare_latents`.
+            scheduler: scheduler from `prepare_scheduler`.
+            settings: settings from `check_sampling`.
             generators: one per item, for samplers that add noise.
-            frames: the length of each item.
-            condition: (B, T, D) of `encode_text`; None generates unconditionally.
-            prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) of `encode_prompt`.
-            after_step: replaces the latents after each step, given the scheduler, the step and the latents.
+            frames: length of each item.
+            condition: (B, T, D) from `encode_text`; None generates unconditionally.
+            prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) from `encode_prompt`.
+            after_step: function of the scheduler, the step and the latents that returns the latents to go on with.
 
-        Returns: zero where an item is padded; unfinished if a callback interrupted the call.
+        Returns: latents, zero where an item is padded; incomplete if a callback interrupted the call.
         """
         sample_mask = padding_mask(frames, latents.device)
         prediction_type = settings.scheduler.config.get("prediction_type", "epsilon")
         noise_levels = None
         if self.denoiser.config.self_conditioning:
-            # Not all of diffusers' schedulers say which ẑ_0 they found; one of ours with their config does.
+            # Not all schedulers of diffusers return ẑ_0; one of this package with their config does.
             noise_levels = NaturalSpeech2DDIMScheduler.from_config(settings.scheduler.config)
         denoiser = GuidedDenoiser(
             self.denoiser, noise_levels, condition, prompt_hidden_states, prompt_mask, sample_mask, len(latents)
@@ -178,10 +178,10 @@ class LatentDiffusionMixin(SamplingMixin):
     def decode_latents(
         self, latents: Sequence[torch.Tensor], f0: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
-        """Latents (C, T) per item to waveforms (samples,), or (channels, samples) of a stereo codec (section 3.1).
+        """Latents (C, T) per item to waveforms (samples,), or (channels, samples) for a stereo codec (section 3.1).
 
         Args:
-            f0: (T,) Hz per item that the decoder follows, 0 where the latents decide; for codecs with `takes_f0`.
+            f0: (T,) Hz per item that the decoder follows; where it is 0, latents decide. For codecs with `takes_f0`.
 
         Returns: float32 on the CPU.
 
@@ -202,7 +202,7 @@ class LatentDiffusionMixin(SamplingMixin):
     def decode_in_pieces(
         self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None
     ) -> Iterator[np.ndarray]:
-        """Latents (C, T) to waveforms (samples,) of `frames` latent frames each, which joined are `decode_latents`'.
+        """Latents (C, T) to waveforms of `frames` latent frames each; together they equal `decode_latents`.
 
         Args:
             f0: (T,) Hz that the decoder follows, as for `decode_latents`.
@@ -214,7 +214,7 @@ class LatentDiffusionMixin(SamplingMixin):
         melody = {} if f0 is None else {"f0": f0[None].to(batch.device)}
         pieces = self.codec.decode_in_pieces(batch, frames, **melody)
         while True:
-            # A yield inside `no_grad` would switch off gradients in the caller's loop.
+            # A yield inside `no_grad` would disable gradients in the caller's loop.
             with torch.no_grad():
                 piece = next(pieces, None)
             if piece is None:
@@ -234,12 +234,12 @@ class LatentDiffusionMixin(SamplingMixin):
 
     @property
     def sampling_rate(self) -> int:
-        """Hz of what comes out."""
+        """Sampling rate of the output in Hz."""
         return self.codec.sampling_rate
 
 
 def check_finite(waveform: torch.Tensor) -> None:
-    """Raise a ValueError where a waveform has NaN or infinity."""
+    """Raise a ValueError if a waveform contains NaN or infinity."""
     if not waveform.isfinite().all():
         raise ValueError(
             "the model produced NaN or infinite samples: load it in float32 or bfloat16 rather than float16, "

@@ -1,4 +1,4 @@
-"""Loading a pipeline that may be a stranger's: what it is made of is checked before weights are touched."""
+"""Safe loading of untrusted pipelines: the classes of the components are checked before weights are read."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ OURS = __name__.partition(".")[0]
 
 
 class CheckedLoadingMixin:
-    """Gives a pipeline a `from_pretrained` that loads components of this package alone, and diffusers' schedulers."""
+    """Adds a `from_pretrained` that loads only components of this package and schedulers of diffusers."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
         """Load a pipeline.
 
         Args:
-            pretrained_model_name_or_path: a folder, or a hub repository `owner/name`. What looks like a path (it
-                begins with a dot, a slash or ~, or its first part is there) is never asked of the hub.
-            kwargs: of `diffusers.DiffusionPipeline.from_pretrained`. `revision`, the commit of a repository, pins what
-                is downloaded.
+            pretrained_model_name_or_path: a folder, or a hub repository `owner/name`. A name that looks like a path
+                (it begins with a dot, a slash or ~, or its first part exists) is never looked up on the hub.
+            kwargs: arguments of `diffusers.DiffusionPipeline.from_pretrained`. `revision`, a commit of the repository,
+                fixes the version that is downloaded.
 
         Raises:
-            ValueError: there is no such folder; it has components of other libraries, or sizes that no model has;
-                weights are missing, unexpected or of another shape; or the tokenizer has no vocabulary.
-            OSError: the hub does not have it, or cannot be reached.
+            ValueError: the folder does not exist; it has components of other libraries, or sizes beyond those of any
+                model; weights are missing, unexpected or of the wrong shape; or the tokenizer has no vocabulary.
+            OSError: the hub does not have the repository, or cannot be reached.
         """
         check_source(pretrained_model_name_or_path)
         if os.path.isdir(pretrained_model_name_or_path):
@@ -41,14 +41,14 @@ class CheckedLoadingMixin:
 
     @classmethod
     def download(cls, pretrained_model_name: str, **kwargs: Any) -> str:
-        """diffusers calls this for what is on the hub."""
+        """Called by diffusers for pipelines on the hub."""
         folder: str = super().download(pretrained_model_name, **kwargs)  # type: ignore[misc]
         check_configs(folder)
         return folder
 
     @classmethod
     def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """diffusers calls this between reading `model_index.json` and loading what it names."""
+        """Called by diffusers after it has read `model_index.json` and before it loads the components."""
         check_config(
             {name: value for name, value in config_dict.items() if not isinstance(value, list)}, "the pipeline"
         )
@@ -59,14 +59,14 @@ class CheckedLoadingMixin:
         """Write the pipeline into a folder, as `DiffusionPipeline.save_pretrained`.
 
         Raises:
-            OSError: it cannot be written; the message has the path and the reason.
+            OSError: the folder cannot be written; the message has the path and the reason.
         """
         with explained(args[0] if args else kwargs["save_directory"]):
             super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
 
 
 def check_configs(folder: str | os.PathLike) -> None:
-    """Raise a ValueError where a config in a pipeline's folder is none, or has sizes that no model has."""
+    """Raise a ValueError if a config in a pipeline's folder is invalid, or has sizes beyond those of any model."""
     names = ("model_index.json", "*/config.json", "*/scheduler_config.json")
     for path in sorted(path for name in names for path in Path(folder).glob(name)):
         check_config_file(path)
@@ -78,11 +78,11 @@ def check_configs(folder: str | os.PathLike) -> None:
 
 
 def check_components(config: Mapping[str, Any], expected: Collection[str]) -> None:
-    """Raise a ValueError where `model_index.json` names components that the pipeline does not have, or classes that
-    are none of this package's or, for the scheduler, of diffusers'.
+    """Raise a ValueError if `model_index.json` names components that the pipeline does not have, or classes that
+    belong neither to this package nor, for the scheduler, to diffusers.
 
     Args:
-        config: of the file.
+        config: contents of `model_index.json`.
         expected: names of the components that the pipeline takes.
     """
     import diffusers

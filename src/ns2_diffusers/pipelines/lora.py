@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) of a pipeline, as diffusers' pipelines have them."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685) for a pipeline, with the interface of diffusers' pipelines."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from .changes import ChangeGuard, changes_weights
 COMPONENTS = ("denoiser", "phoneme_encoder", "prompt_encoder", "variance_adaptor")
 # `<component>.<layer>.lora_A.weight`
 TENSOR_NAME = re.compile(r"(\w+)\.(.+)\.lora_(A|B)\.weight")
-# Arguments about the hub.
+# Arguments for downloads from the hub.
 DOWNLOAD = ("subfolder", "revision", "token", "cache_dir", "local_files_only", "force_download")
-# Settings of `peft.LoraConfig` that change what the tensors mean, and that are followed.
+# Settings of `peft.LoraConfig` that change the meaning of the tensors, and are supported.
 FOLLOWED = ("lora_alpha", "alpha_pattern", "use_rslora")
-# Settings that would change it, and that are refused unless they are off.
+# Settings that would change it too, and are refused unless they are off.
 REFUSED = (
     "use_dora",
     "lora_bias",
@@ -48,16 +48,16 @@ NO_SWAP = "To replace an adapter, delete it with `delete_adapters` and load the 
 
 
 class LoraMixin(LoraBaseMixin):
-    """Gives a pipeline diffusers' methods for adapters.
+    """Adds the methods of diffusers for adapters to a pipeline.
 
-    Adapters are added to the output of their layers, and the weights stay as they are. The first one that is loaded
-    is active; `set_adapters` says which others are, and how strongly. `fuse_lora` adds the active ones to the weights,
-    which is as fast as without; `unfuse_lora` puts back the very same weights.
+    Adapters are added to the output of their layers; the weights do not change. The first adapter that is loaded is
+    active; `set_adapters` selects others and their weights. `fuse_lora` adds the active ones to the weights, so that
+    they cost no time; `unfuse_lora` restores the original weights exactly.
 
-    The adapters of a distilled student are marked with the numbers of steps that it knows. While they are active the
-    pipeline has the student's scheduler, and afterwards the scheduler that was there. They have no strength but 1.
+    The adapters of a distilled student are marked with the numbers of steps that it supports. While they are active,
+    the pipeline has the student's scheduler; afterwards it has its previous scheduler again. Their weight is always 1.
 
-    A method that raises has changed nothing. While the pipeline speaks, all of them raise a RuntimeError.
+    A method that raises an error changes nothing. While the pipeline speaks, all methods raise a RuntimeError.
     """
 
     # Attributes of the pipeline that uses this mixin.
@@ -65,11 +65,11 @@ class LoraMixin(LoraBaseMixin):
     change_guard: ChangeGuard
 
     _lora_loadable_modules = list(COMPONENTS)
-    # Numbers of steps by name, of adapters that make a student.
+    # Supported numbers of steps, by name of the adapters that make a student.
     _student_steps: Mapping[str, list[int]] = {}
     _active_student: str | None = None
     _scheduler_before_student = None
-    # By component, what `unfuse_lora` puts back: layers with their weights, scales and active adapters.
+    # What `unfuse_lora` restores, by component: layers with their weights, scales and active adapters.
     _before_fusing: Mapping[str, list] = {}
 
     # Files
@@ -88,8 +88,8 @@ class LoraMixin(LoraBaseMixin):
         Args:
             pretrained_model_name_or_path_or_dict: a file, a folder, a repository `owner/name` on the hub, or the
                 tensors themselves.
-            weight_name: of the file in a folder or repository; `pytorch_lora_weights.safetensors` when None.
-            return_lora_metadata: return what the file says of them too: settings of `peft.LoraConfig` as
+            weight_name: name of the file in a folder or repository; `pytorch_lora_weights.safetensors` if None.
+            return_lora_metadata: also return the metadata of the file: settings of `peft.LoraConfig` as
                 `<component>.<setting>`, and `student_steps` of a student.
             download: `subfolder`, `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`, as for
                 `huggingface_hub.hf_hub_download`.
@@ -97,8 +97,8 @@ class LoraMixin(LoraBaseMixin):
         Returns: tensors `<component>.<layer>.lora_A.weight` (r, in[, kernel]) and `….lora_B.weight` (out, r[, 1]).
 
         Raises:
-            TypeError: another argument, such as diffusers' `hotswap`.
-            ValueError: there is no such file, or it is no safetensors file.
+            TypeError: an unknown argument, such as diffusers' `hotswap`.
+            ValueError: the file does not exist, or is not a safetensors file.
         """
         if unknown := sorted(download.keys() - set(DOWNLOAD)):
             known = ", ".join(("weight_name", *DOWNLOAD))
@@ -132,11 +132,11 @@ class LoraMixin(LoraBaseMixin):
         """Write adapters of some components into one file, for `load_lora_weights`.
 
         Args:
-            save_directory: made if it is not there.
-            denoiser_lora_layers, …: what `peft.utils.get_peft_model_state_dict(pipe.denoiser)` returns.
+            save_directory: folder of the file; it is created if necessary.
+            denoiser_lora_layers, …: result of `peft.utils.get_peft_model_state_dict(pipe.denoiser)`.
             denoiser_lora_adapter_metadata, …: `pipe.denoiser.peft_config["default"].to_dict()`. Without it, alpha is
                 the rank.
-            student_steps: of adapters that make a distilled student of the denoiser, the numbers of steps it knows.
+            student_steps: numbers of steps that the student supports, if the adapters make one of the denoiser.
 
         Raises:
             ValueError: no layers are given.
@@ -179,21 +179,21 @@ class LoraMixin(LoraBaseMixin):
     ) -> None:
         """Load adapters into the components that they belong to.
 
-        They are active if no others are; else `set_adapters` makes them so.
+        They become active if no others are; otherwise `set_adapters` activates them.
 
         Args:
             pretrained_model_name_or_path_or_dict: a file, a folder, a repository `owner/name` on the hub, or the
                 tensors themselves, as in `lora_state_dict`.
-            adapter_name: what to call them; `default_0`, `default_1` and so on when None.
-            metadata: of bare tensors, what `lora_state_dict` returns as such; alpha is the rank without.
+            adapter_name: name of the adapters; `default_0`, `default_1` and so on if None.
+            metadata: metadata of bare tensors, as `lora_state_dict` returns it; without it, alpha is the rank.
             kwargs: `weight_name`, `subfolder`, `revision`, `token`, `cache_dir`, `local_files_only`,
                 `force_download`, as in `lora_state_dict`.
 
         Raises:
             ImportError: `peft` is not installed.
-            TypeError: another argument, such as diffusers' `hotswap`.
-            ValueError: there is no such file; it has no adapters, or one of them has no layer here or another shape;
-                the name is in use; or adapters are fused.
+            TypeError: an unknown argument, such as diffusers' `hotswap`.
+            ValueError: the file does not exist; it has no adapters, or one of them has no layer in this pipeline or
+                the wrong shape; the name is in use; or adapters are fused.
         """
         require_peft()
         source = pretrained_model_name_or_path_or_dict
@@ -234,7 +234,7 @@ class LoraMixin(LoraBaseMixin):
             self._remove_adapters([name], active)
             raise
         finally:
-            # peft freezes what is not an adapter.
+            # peft freezes all other parameters.
             for parameter, flag in learning:
                 parameter.requires_grad_(flag)
         for layer in self._adapted_layers():
@@ -254,10 +254,10 @@ class LoraMixin(LoraBaseMixin):
 
     @changes_weights
     def unload_lora_weights(self) -> None:
-        """Take all adapters away; those that are fused stay in the weights for good."""
+        """Remove all adapters; fused ones stay in the weights permanently."""
         require_peft()
         if "denoiser" in self._before_fusing:
-            # A student that is in the weights keeps its scheduler.
+            # A student that is fused keeps its scheduler.
             self._active_student = self._scheduler_before_student = None
         for component in self._adapted_components():
             getattr(self, component).unload_lora()
@@ -280,7 +280,7 @@ class LoraMixin(LoraBaseMixin):
         self._student_steps = {name: steps for name, steps in self._student_steps.items() if name not in names}
         self._follow_student()
 
-    # Which are active, and how strongly
+    # Active adapters and their weights
 
     @changes_weights
     def set_adapters(
@@ -291,13 +291,13 @@ class LoraMixin(LoraBaseMixin):
         """Make these adapters active and no others.
 
         Args:
-            adapter_names: one or several.
-            adapter_weights: factors of alpha / r, one for all or one for each: a number, or numbers by component. 1
-                when None.
+            adapter_names: one name or several.
+            adapter_weights: factors of alpha / r; one for all adapters or one for each; each is a number, or numbers
+                by component. 1 if None.
 
         Raises:
-            ValueError: an adapter is not loaded; a weight is no finite number, or for a component without that
-                adapter; a student's is not 1, or there are two students; or adapters are fused.
+            ValueError: an adapter is not loaded; a weight is not a finite number, or is for a component without that
+                adapter; the weight of a student is not 1, or there are two students; or adapters are fused.
         """
         require_peft()
         self._check_not_fused("set_adapters")
@@ -350,7 +350,7 @@ class LoraMixin(LoraBaseMixin):
         super().enable_lora()
         self._follow_student()
 
-    # Adding to the weights
+    # Fusing
 
     @changes_weights
     def fuse_lora(
@@ -362,17 +362,17 @@ class LoraMixin(LoraBaseMixin):
     ) -> None:
         """Add adapters to the weights, so that they cost no time.
 
-        The weights as they were are kept on the CPU for `unfuse_lora`, until `unload_lora_weights`.
+        The original weights are kept on the CPU for `unfuse_lora`, until `unload_lora_weights`.
 
         Args:
-            components: whose; all that have adapters when None.
-            lora_scale: a factor of all, beside that of `set_adapters`.
-            safe_fusing: refuse adapters that make a weight NaN or infinite.
-            adapter_names: which; the active ones when None.
+            components: components to fuse; all that have adapters if None.
+            lora_scale: factor for all adapters, in addition to their weights.
+            safe_fusing: whether to refuse adapters that make a weight NaN or infinite.
+            adapter_names: adapters to fuse; the active ones if None.
 
         Raises:
             ValueError: there are no adapters, or none of that name; a component has none; they are fused already, or
-                disabled; `lora_scale` is no finite number, or not 1 for a student; a weight would not be finite.
+                disabled; `lora_scale` is not finite, or not 1 for a student; a weight would not be finite.
         """
         require_peft()
         self._check_not_fused("fuse_lora")
@@ -404,10 +404,10 @@ class LoraMixin(LoraBaseMixin):
 
     @changes_weights
     def unfuse_lora(self, components: Sequence[str] | None = None) -> None:
-        """Put back the weights as they were before `fuse_lora`, to the last bit, with the adapters beside them.
+        """Restore the weights from before `fuse_lora` exactly; the adapters are added to the outputs again.
 
         Args:
-            components: whose; all that are fused when None.
+            components: components to restore; all that are fused if None.
 
         Raises:
             ValueError: a component is not fused.
@@ -429,7 +429,7 @@ class LoraMixin(LoraBaseMixin):
             check_no_adapters(getattr(self, component, None), f"the pipeline's {component}")
         super().save_pretrained(*args, **kwargs)
 
-    # Within
+    # Internals
 
     def _has_model(self, component: str) -> bool:
         return isinstance(getattr(self, component, None), nn.Module)
@@ -482,7 +482,7 @@ class LoraMixin(LoraBaseMixin):
         )
 
     def _remove_adapters(self, names: Sequence[str], active: Sequence[str]) -> None:
-        # First, as peft would choose another one in the place of each that is active.
+        # Called first: peft would otherwise replace each active adapter by another one.
         for layer in self._adapted_layers():
             layer.set_adapter(list(active))
         for model in (getattr(self, component, None) for component in COMPONENTS):
@@ -503,7 +503,7 @@ class LoraMixin(LoraBaseMixin):
         ]
 
     def _follow_student(self) -> None:
-        """Give the pipeline the scheduler of the student that its denoiser is, if it is one."""
+        """Give the pipeline the scheduler of its student, if its denoiser is one."""
         student = next((name for name in _effective_adapters(self.denoiser) if name in self._student_steps), None)
         if student == self._active_student:
             return
@@ -519,9 +519,9 @@ class LoraMixin(LoraBaseMixin):
 
 
 def choose_lora(name: str, model: str | os.PathLike) -> str | Path:
-    """What `load_lora_weights` is to load of a name on a command line.
+    """The path of LoRA weights that are named on a command line.
 
-    A path that is there is the user's own and goes first; else a folder of that name in the model's directory.
+    An existing path takes precedence over a folder of that name in the model's directory.
     """
     beside = Path(model) / name
     inside = not Path(name).is_absolute() and ".." not in Path(name).parts
@@ -529,12 +529,12 @@ def choose_lora(name: str, model: str | os.PathLike) -> str | Path:
 
 
 def find_lora_file(source: str | os.PathLike, weight_name: str | None = None, **download: Any) -> Path:
-    """The safetensors file of adapters: a file, in a folder, or in a repository of the hub.
+    """Find the safetensors file of adapters: a file, a file in a folder, or a file in a repository of the hub.
 
-    A name that looks like a path (it begins with a dot, or its first part is there) is not looked for on the hub.
+    A name that looks like a path (it begins with a dot, or its first part exists) is not looked up on the hub.
 
     Raises:
-        ValueError: it is not there, or no safetensors file.
+        ValueError: the file does not exist, or is not a safetensors file.
     """
     path, file_name = Path(source), weight_name or LORA_WEIGHT_NAME_SAFE
     if not path.is_file() and not file_name.endswith(".safetensors"):
@@ -571,10 +571,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
 
 
 def _parse_header(header: Mapping[str, str], tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, Any]:
-    """A file's metadata as `<component>.<setting>`, with `student_steps` beside."""
+    """The metadata of a file as `<component>.<setting>`, and `student_steps`."""
     try:
         metadata = dict(json.loads(header.get(LORA_ADAPTER_METADATA_KEY, "{}")))
-        # Files of the first releases, such as the bundled one, have one alpha for all.
+        # Files of the first releases, such as the bundled one, have one alpha for all layers.
         if "lora_alpha" in header:
             alpha = float(header["lora_alpha"])
             metadata |= {f"{component}.lora_alpha": alpha for component in {name.split(".")[0] for name in tensors}}
@@ -591,7 +591,7 @@ def _parse_header(header: Mapping[str, str], tensors: Mapping[str, torch.Tensor]
 def _plan(
     models: Mapping[str, nn.Module], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any], what: str
 ) -> dict[str, tuple[dict[str, Any], dict[str, torch.Tensor]]]:
-    """Check adapters against the layers that they belong to: settings for `peft` and tensors, by component."""
+    """Check adapters against the layers of the pipeline. Returns settings for `peft` and tensors, by component."""
     matches = {name: TENSOR_NAME.fullmatch(name) for name in tensors}
     if not any(matches.values()):
         raise ValueError(
@@ -605,7 +605,7 @@ def _plan(
         )
     layers: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
     for name, found in matches.items():
-        assert found is not None  # none is unexpected
+        assert found is not None  # unexpected names have raised already
         component, layer, part = found.groups()
         layers.setdefault(component, {}).setdefault(layer, {})[part] = tensors[name]
     if absent := sorted(set(layers) - set(models)):
@@ -663,7 +663,7 @@ def _check_layer(model: nn.Module, component: str, layer: str, pair: Mapping[str
 
 
 def _lora_config(ranks: Mapping[str, int], metadata: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Settings of `peft.LoraConfig` for exactly these layers and ranks."""
+    """Settings of `peft.LoraConfig` for exactly these layers with these ranks."""
     if refused := [key for key in REFUSED if metadata.get(key)]:
         raise ValueError(
             f"{what} was made with {', '.join(refused)} of peft, which are not supported: only plain LoRA is."
@@ -672,7 +672,7 @@ def _lora_config(ranks: Mapping[str, int], metadata: Mapping[str, Any], what: st
     config = {
         "r": rank,
         "rank_pattern": {f"^{re.escape(layer)}": r for layer, r in ranks.items() if r != rank},
-        # A pattern rather than a list, whose names would be taken for ends of names too.
+        # A pattern, because peft also matches the names of a list as suffixes.
         "target_modules": "|".join(re.escape(layer) for layer in ranks),
         **{key: metadata[key] for key in FOLLOWED if key in metadata},
     }
@@ -689,7 +689,7 @@ def _adapted_layers_of(model: nn.Module) -> list[Any]:
 
 
 def _effective_adapters(model: nn.Module) -> set[str]:
-    """Names of the adapters that change what a model says."""
+    """Names of the adapters that change the output of a model."""
     effective: set[str] = set()
     for layer in _adapted_layers_of(model):
         if not layer.disable_adapters:

@@ -1,4 +1,4 @@
-"""Pushing a pipeline to the hub with a card that says what it is."""
+"""Uploads a pipeline to the hub with a model card."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def component_rows(components: dict[str, Any]) -> str:
 def write_loader(folder: str | Path, class_name: str) -> None:
     """Let `DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)` find the class of a saved pipeline.
 
-    diffusers runs `pipeline.py` where `model_index.json` has the class as `["pipeline", name]`.
+    diffusers runs `pipeline.py` if `model_index.json` has the class as `["pipeline", name]`.
     """
     folder = Path(folder)
     (folder / "pipeline.py").write_text(LOADER.format(name=class_name), encoding="utf-8")
@@ -66,13 +66,13 @@ def write_loader(folder: str | Path, class_name: str) -> None:
 
 
 class ModelCardMixin:
-    """Gives a pipeline `model_card` and a `push_to_hub` that brings it along."""
+    """Adds `model_card`, and a `push_to_hub` that uploads the card, to a pipeline."""
 
     # Attributes of the pipeline that uses this mixin.
     components: dict[str, Any]
     codec: Any
     save_pretrained: Any
-    # What the card says of it: what comes out, how to call it, and the hub's name of the task, if it has one.
+    # For the card: a summary of the output, an example call, and the hub's name of the task, if it has one.
     _card_summary: str
     _card_example: str
     _card_task: str | None = None
@@ -84,7 +84,7 @@ class ModelCardMixin:
 
     @classmethod
     def _dict_from_json_file(cls, json_file):
-        # Whoever names the class needs no code of the repository to find it.
+        # A caller that names the class needs no code of the repository to find it.
         config = super()._dict_from_json_file(json_file)  # type: ignore[misc]
         if isinstance(name := config.get("_class_name"), list):
             config["_class_name"] = name[-1]
@@ -93,13 +93,13 @@ class ModelCardMixin:
     def model_card(
         self, repo_id: str, license: str | None = None, training: dict[str, str | None] | None = None
     ) -> ModelCard:
-        """The card of this pipeline in a repository: components, sizes, how to use it.
+        """The model card for a repository: components, sizes and usage.
 
         Args:
             repo_id: `user/name` on the hub.
-            license: of the weights, one of the hub's names; the card has none when None, as only who trained the
+            license: license of the weights, one of the hub's names; None leaves it out, because only the owner of the
                 weights can license them.
-            training: what they were trained on and how, facts by name; those that are None are left out.
+            training: facts about the training data and method, by name; None values are left out.
         """
         data = ModelCardData(
             license=license,
@@ -140,7 +140,7 @@ class ModelCardMixin:
         this package is installed. Arguments are those of diffusers' `push_to_hub`, and:
 
         Args:
-            card: for the repository; when None, one that it has already is kept, or `model_card` makes one.
+            card: the model card; if None, an existing one is kept, otherwise `model_card` makes one.
         """
         repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
         with tempfile.TemporaryDirectory() as folder:

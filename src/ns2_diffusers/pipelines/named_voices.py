@@ -1,4 +1,4 @@
-"""The voices that ship with the package, by name: speech without a recording of one's own."""
+"""The named voices that ship with the package, for speech without a recording of one's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ NAMES = ("emma", "george", "bella", "michael", "puck")
 
 
 def named_voices() -> dict[str, Path]:
-    """The recordings of the voices that ship, by name; the first is the default.
+    """The recordings of the named voices, by name; the first is the default.
 
-    All are synthetic (Kokoro-82M, Apache-2.0), and none was in the training data of the bundled model.
+    All are synthetic (Kokoro-82M, Apache-2.0). None was in the training data of the bundled model.
     """
     return {name: FOLDER / f"{name}.ogg" for name in NAMES}

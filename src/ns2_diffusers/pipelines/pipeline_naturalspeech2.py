@@ -1,4 +1,4 @@
-"""Text and a voice in, speech out (NaturalSpeech 2, figure 1)."""
+"""Text to speech with the voice of a recording (NaturalSpeech 2, figure 1)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EncodedUtterances(NamedTuple):
     """The conditioning of the denoiser for one batch.
 
     Args:
-        prompt, prompt_mask: (B, Tp, D) and (B, Tp), None where no prompt is padded.
+        prompt, prompt_mask: (B, Tp, D) and (B, Tp); the mask is None if no prompt is padded.
         durations: (B, N) latent frames.
         pitch: (B, T) Hz.
         condition: (B, T, D).
@@ -72,23 +72,23 @@ class NaturalSpeech2Pipeline(
 ):
     """Zero-shot text to speech by latent diffusion (NaturalSpeech 2, arXiv 2304.09116).
 
-    The methods stand in the order of figure 1: `encode_voice` (the codec's encoder, 3.1), `encode_prompt` (3.3),
+    The methods follow the order of figure 1: `encode_voice` (the codec's encoder, 3.1), `encode_prompt` (3.3),
     `encode_text` (phonemes to durations to pitch to frames, 3.2), `prepare_latents`, `denoise` (the reverse process,
     3.2) and `decode_latents` (the codec's decoder, 3.1); the last three are those of `LatentDiffusionMixin`.
 
     Args:
-        codec: waveforms to latents and back, e.g. `VocosCodec` or `EncodecCodec`.
+        codec: converts waveforms to latents and back, e.g. `VocosCodec` or `EncodecCodec`.
         denoiser: `WaveNetDenoiser` or `TransformerDenoiser`.
-        scheduler: any of this package's, or any of diffusers' made from its config.
-        tokenizer, phoneme_encoder, prompt_encoder, variance_adaptor: what reads the text and the prompt.
-        max_prompt_seconds: the encoders hear this much of a prompt, from its beginning.
-        max_voice_seconds: a voice keeps this much of a recording, if that is more, for `voice_matching`.
-        min_prompt_seconds: shorter recordings are refused.
+        scheduler: a scheduler of this package, or one of diffusers made from its config.
+        tokenizer, phoneme_encoder, prompt_encoder, variance_adaptor: components that read the text and the prompt.
+        max_prompt_seconds: duration of a prompt that the encoders use, from its beginning.
+        max_voice_seconds: duration of a recording that a voice keeps for `voice_matching`, if that is longer.
+        min_prompt_seconds: minimum duration of a recording; shorter ones are refused.
         default_num_inference_steps, default_guidance_scale, default_voice_matching: used where a call gives None.
-        max_batch_size: sentences that run in one batch. More run in several, which changes only the memory they take.
-        max_utterance_seconds: what one sentence, or a song, may last; more is an error before memory is taken for it.
-        word_delay_seconds: how much later a word begins by the durations that the model learned than it is heard; word
-            times are as much earlier.
+        max_batch_size: sentences per batch. Further batches follow; the size only affects memory and speed.
+        max_utterance_seconds: maximum duration of a sentence or song; longer ones raise an error at once.
+        word_delay_seconds: how much later words begin in the learned durations than in the audio; word times are
+            corrected by it.
     """
 
     _card_summary = "zero-shot speech from a few seconds of a voice"
@@ -128,7 +128,7 @@ class NaturalSpeech2Pipeline(
                 "without text, use NaturalSpeech2UnconditionalPipeline."
             )
         check_components_fit(codec, denoiser, **readers)
-        # They may come from a stranger's file.
+        # The values may come from an untrusted file.
         for name, value in (
             ("max_prompt_seconds", max_prompt_seconds),
             ("max_voice_seconds", max_voice_seconds),
@@ -168,18 +168,18 @@ class NaturalSpeech2Pipeline(
         weights = [*self.codec.parameters(), *self.codec.buffers()]
         if any(each.is_meta or each.is_inference() for each in weights):
             return None
-        # Torch counts changes in place; those through `.data` make other tensors, but for changes of `.data` itself.
+        # `_version` counts in-place changes. Changes through `.data` make new tensors, except in-place ones of it.
         return tuple((each.data_ptr(), each._version, each.dtype) for each in weights), id(self.codec)
 
     def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Prompt states of voices (the speech prompt encoder, section 3.3).
+        """Encode voices to prompt states (the speech prompt encoder, section 3.3).
 
-        Each recording of a voice is encoded by itself; its states stand one after the other.
+        Each recording of a voice is encoded separately; the states are concatenated.
 
         Args:
-            voices: B of them; `max_prompt_seconds` of each recording are heard.
+            voices: B voices; `max_prompt_seconds` of each recording are used.
 
-        Returns: (B, Tp, D), and their mask (B, Tp), None where all are equally long.
+        Returns: (B, Tp, D), and their mask (B, Tp), which is None if all have the same length.
         """
         if len(voices) > 1 and all(voice is voices[0] for voice in voices):
             states, mask = self.encode_prompt(voices[:1])
@@ -210,20 +210,20 @@ class NaturalSpeech2Pipeline(
         pitch_shift: Any = 0.0,
         pitch_range: Any = 1.0,
     ) -> VarianceAdaptorOutput:
-        """Phonemes to durations to pitch to frames (section 3.2).
+        """Convert phonemes to durations, pitch and the per-frame condition (section 3.2).
 
         Args:
-            input_ids: (N,) int64 per item, of the tokenizer; arrays or tensors, as all sequences here.
-            prompt_hidden_states, prompt_mask: of `encode_prompt`.
-            durations: (N,) latent frames per item; predicted when None.
-            pitch: F0 in Hz per item, (N,) per phoneme or (T,) per frame; predicted when None.
+            input_ids: (N,) int64 per item, from the tokenizer; arrays or tensors, like all sequences here.
+            prompt_hidden_states, prompt_mask: prompt states from `encode_prompt`.
+            durations: (N,) latent frames per item; predicted if None.
+            pitch: F0 in Hz per item, (N,) per phoneme or (T,) per frame; predicted if None.
             speaking_rate: divides predicted durations; one number, one per item, or (B, N) per symbol.
-            pitch_shift: semitones added to predicted pitch; likewise.
-            pitch_range: times the distance of predicted pitch from its mean, in log F0; one number, or one per item.
+            pitch_shift: semitones added to predicted pitch; same forms.
+            pitch_range: factor of the distance of predicted log F0 from its mean; one number, or one per item.
 
         Raises:
-            ValueError: pitch of another length than phonemes or frames, or negative; more than
-                `max_utterance_seconds`.
+            ValueError: the length of pitch fits neither phonemes nor frames, or pitch is negative; the result is
+                longer than `max_utterance_seconds`.
         """
         device, lengths = self._execution_device, [len(ids) for ids in input_ids]
 
@@ -254,7 +254,7 @@ class NaturalSpeech2Pipeline(
     @speaks
     @torch.no_grad()
     def encode_utterances(self, utterances: Sequence[Utterance]) -> EncodedUtterances:
-        """The left half of figure 1 for one batch: prompts, phonemes, durations and pitch."""
+        """Encode one batch, the left half of figure 1: prompts, phonemes, durations and pitch."""
         prompt, prompt_mask = self.encode_prompt([each.voice for each in utterances])
         has_durations, has_pitch = (getattr(utterances[0], name) is not None for name in ("durations", "pitch"))
         adapted = self.encode_text(
@@ -267,7 +267,7 @@ class NaturalSpeech2Pipeline(
             pitch_shift=style.shifts(utterances),
             pitch_range=style.ranges(utterances),
         )
-        assert adapted.durations is not None and adapted.pitch is not None  # predicted where they are not given
+        assert adapted.durations is not None and adapted.pitch is not None  # predicted if not given
         return EncodedUtterances(prompt, prompt_mask, adapted.durations, adapted.pitch, adapted.condition)
 
     @torch.no_grad()
@@ -279,14 +279,14 @@ class NaturalSpeech2Pipeline(
         output_type: str = "np",
         part: Part | None = None,
     ) -> list[SpokenUtterance]:
-        """Figure 1 for one batch of utterances, from prompt and phonemes to waveforms.
+        """Speak one batch of utterances: all of figure 1, from prompt and phonemes to waveforms.
 
         Args:
-            utterances: of `plan_utterances`, with their voices.
-            settings: of `check_sampling`.
+            utterances: utterances from `plan_utterances`, with their voices.
+            settings: settings from `check_sampling`.
             voice_matching: 0 to 1.
-            output_type: "latent" decodes nothing.
-            part: frames of a single utterance to make, instead of all; its durations stay those of the whole.
+            output_type: "latent" skips the decoder.
+            part: range of frames of a single utterance to generate; its durations remain those of the whole.
         """
         encoded = self.encode_utterances(utterances) if part is None else part.encoded
         prompt, prompt_mask, durations, pitch, condition = encoded
@@ -302,7 +302,7 @@ class NaturalSpeech2Pipeline(
         batch = self.denoise(noise, scheduler, settings, generators, frames, condition, prompt, prompt_mask)
         latents = [item[:, :length] for item, length in zip(batch, frames, strict=True)]
         if voice_matching:
-            # A given melody has other statistics than the voice's speech.
+            # A given melody has other statistics than the speech of the voice, so it is not matched.
             shares = [0.0 if each.has_melody else voice_matching for each in utterances]
             voices, enough = [each.voice for each in utterances], MATCHING_SECONDS * self.codec.frame_rate
             latents = match_voices(latents, voices, self._silent_latents()[:, 0], shares, enough)
@@ -310,7 +310,7 @@ class NaturalSpeech2Pipeline(
         rows = [row[: len(each.input_ids)] for row, each in zip(durations.cpu(), utterances, strict=True)]
         waveforms: Sequence[torch.Tensor | None] = [None] * len(latents)
         if output_type != "latent":
-            # Latents carry a sung melody less exactly than the given F0; predicted F0 is best left to them.
+            # The decoder follows a given melody more exactly than latents do. It does not follow predicted F0.
             has_melody = utterances[0].pitch is not None and self.codec.takes_f0
             decoded = self.decode_latents(latents, f0 if has_melody else None)
             waveforms = [
@@ -321,7 +321,7 @@ class NaturalSpeech2Pipeline(
 
     @staticmethod
     def make_generator(seed: int) -> torch.Generator:
-        """What `generator` takes, of a seed."""
+        """A generator with a seed, as the argument `generator` takes it."""
         return torch.Generator().manual_seed(seed)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Audio from noise alone: the codec and the denoiser, without text and prompt."""
+"""Generates audio from noise with the codec and the denoiser, without text and prompt."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ register_components()
 class NaturalSpeech2UnconditionalPipeline(
     LatentDiffusionMixin, ModelCardMixin, CheckedLoadingMixin, DiffusionPipeline
 ):
-    """Unconditional generation by latent diffusion: the right half of figure 1 alone.
+    """Unconditional generation by latent diffusion: the right half of figure 1.
 
-    A pipeline that reads text becomes one with `NaturalSpeech2UnconditionalPipeline.from_pipe(pipe)`, if its denoiser
-    was trained to go without condition.
+    `NaturalSpeech2UnconditionalPipeline.from_pipe(pipe)` makes one of a text-to-speech pipeline, if its denoiser was
+    also trained without condition.
 
     Args:
-        codec: waveforms to latents and back, e.g. `VocosCodec` or `EncodecCodec`.
+        codec: converts waveforms to latents and back, e.g. `VocosCodec` or `EncodecCodec`.
         denoiser: `WaveNetDenoiser` or `TransformerDenoiser`.
-        scheduler: any of this package's, or any of diffusers' made from its config.
+        scheduler: a scheduler of this package, or one of diffusers made from its config.
         default_num_inference_steps: used where a call gives None.
-        max_utterance_seconds: what the items of a call may last together; more is an error before memory is taken
-            for it.
+        max_utterance_seconds: maximum duration of all items of a call together; more raises an error before memory is
+            used.
     """
 
     _card_summary = "audio from noise alone, without text and prompt"
@@ -87,10 +87,10 @@ class NaturalSpeech2UnconditionalPipeline(
         """Generate audio from noise.
 
         Args:
-            batch_size: how many.
-            num_inference_steps: steps of the scheduler; the pipeline's default when None.
-            generator: one for all, or one per item; an item then sounds the same whatever shares its batch.
-            audio_length_in_s: seconds of each; rounded up to whole latent frames while sampling, then cut.
+            batch_size: number of items.
+            num_inference_steps: number of steps of the scheduler; the pipeline's default if None.
+            generator: one for all items, or one per item; an item then does not depend on its batch.
+            audio_length_in_s: seconds of each item; sampling uses whole latent frames, the audio is then cut.
             latents: unit noise (B, C, T) to start from.
 
         All other arguments are those of `NaturalSpeech2Pipeline.__call__`.
@@ -99,7 +99,7 @@ class NaturalSpeech2UnconditionalPipeline(
             `NaturalSpeech2PipelineOutput` with `audios` and `sampling_rate`, or a tuple if `return_dict` is False.
 
         Raises:
-            TypeError, ValueError: bad input; the message says what is wanted.
+            TypeError, ValueError: invalid input; the message says what is expected.
         """
         settings = self.check_sampling(
             num_inference_steps,

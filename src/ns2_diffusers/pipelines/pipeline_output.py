@@ -1,4 +1,4 @@
-"""What the pipeline returns."""
+"""The output of the pipelines."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class NaturalSpeech2PipelineOutput(BaseOutput):
     Args:
         audios: waveforms (samples,), NumPy arrays or tensors; latents (C, T) for `output_type="latent"`.
         sampling_rate: Hz.
-        durations: latent frames of start, each phoneme and end, sentence after sentence; a pause counts for the last
-            symbol before it, one before all text for the first symbol. None for unconditional generation.
+        durations: latent frames of start, each phoneme and end, sentence after sentence. A pause is part of the last
+            symbol before it; a pause before all text is part of the first symbol. None for unconditional generation.
         f0: Hz, one value per latent frame, 0 where unvoiced and in pauses. None for unconditional generation.
-        words: what is said when, in order. None for unconditional generation.
+        words: the words with their times, in order. None for unconditional generation.
     """
 
     audios: list[np.ndarray] | list[torch.Tensor]

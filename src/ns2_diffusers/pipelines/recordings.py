@@ -12,23 +12,23 @@ import numpy as np
 
 from ..arrays import as_array, is_tensor
 
-# Larger files are encoded each time, as reading them takes as long.
+# Larger files are not cached, because reading them takes as long as encoding them.
 MOST_BYTES = 2**25
 
 
 class Recent:
-    """Results by key, the most recently used so many of them. Threads may share it."""
+    """A cache of the `size` most recently used results, which threads may share."""
 
     def __init__(self, size: int):
         self.size = size
         self._results: dict[Hashable, Any] = {}
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The result of a key, made where it is not known."""
+        """The result for a key; `make` computes it if it is not cached."""
         result = self._results.pop(key, None)
         result = make() if result is None else result
         self._results[key] = result
-        # Another thread may change it meanwhile.
+        # Another thread may change the dictionary meanwhile.
         with suppress(RuntimeError, StopIteration):
             while len(self._results) > self.size:
                 self._results.pop(next(iter(self._results)), None)
@@ -36,7 +36,7 @@ class Recent:
 
 
 def content_key(audio: Any, sampling_rate: int | None) -> bytes | None:
-    """A digest of a recording by its samples or the bytes of its file; None of what is neither, or too large."""
+    """A digest of the samples of a recording or the bytes of its file; None for other types and large files."""
     rate = sampling_rate
     if isinstance(audio, tuple) and len(audio) == 2:
         rate, audio = audio

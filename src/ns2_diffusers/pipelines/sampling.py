@@ -1,4 +1,4 @@
-"""Arguments of sampling, checked, and the state of a running call. Nothing here imports torch."""
+"""Checks the arguments of sampling and keeps the state of a running call. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ OUTPUT_TYPES = ("np", "pt", "latent")
 
 @dataclass
 class SamplingSettings:
-    """How latents are drawn: what a call asked for, with the pipeline's defaults filled in.
+    """The sampling arguments of a call, with the pipeline's defaults filled in.
 
-    The scheduler is a copy, so that neither another call nor a scheduler that is swapped later changes this one.
+    The scheduler is a copy, so neither another call nor a later change of the pipeline's scheduler affects it.
     """
 
     scheduler: Any
@@ -42,14 +42,14 @@ class SamplingSettings:
     eta: float
     callback: Callable | None
     callback_inputs: Sequence[str]
-    interrupted: bool = False  # set where a callback ended the call
+    interrupted: bool = False  # True once a callback has ended the call
     frames_left: float = math.inf  # latent frames that the call may still make
     limiter: bool = True
     loudness: float | None = None
     watermark: bool = False
 
     def count(self, frames: int) -> None:
-        """Raise a ValueError where a batch of so many latent frames is more than the call may make."""
+        """Raise a ValueError if a batch of `frames` latent frames is more than the call may still generate."""
         self.frames_left -= frames
         if self.frames_left < 0:
             raise ValueError("the text lasts longer than max_seconds: shorten it, or raise the limit.")
@@ -57,24 +57,24 @@ class SamplingSettings:
 
 @dataclass
 class CallState:
-    """What a callback can read and change while a batch is denoised."""
+    """State that a callback can read and change while a batch is denoised."""
 
     guidance_scale: float
     num_timesteps: int = 0
     interrupt: bool = False
 
 
-# The calls that run in this context (thread or task), the innermost last. diffusers keeps this state on the pipeline,
-# where two threads that share a pipeline would overwrite each other's.
+# The running calls of this context (thread or task), the innermost last. diffusers keeps this state in the pipeline,
+# where two threads that share a pipeline would overwrite each other's state.
 _calls: contextvars.ContextVar[tuple[tuple[int, CallState], ...]] = contextvars.ContextVar("calls", default=())
-# The same of all threads, for an interruption that comes from outside.
+# The running calls of all threads, for an interruption from outside.
 _all_calls: list[tuple[int, CallState]] = []
 
 
 class SamplingMixin:
-    """For a pipeline with `denoiser` and `scheduler`, each of which has a `config`.
+    """Adds sampling to a pipeline with `denoiser` and `scheduler`, each of which has a `config`.
 
-    `guidance_scale`, `num_timesteps` and `interrupt` are those of the running call; a callback changes them by
+    `guidance_scale`, `num_timesteps` and `interrupt` are those of the running call. A callback changes them with
     `pipe._guidance_scale = 1.0` or `pipe._interrupt = True`, as in diffusers.
     """
 
@@ -96,24 +96,24 @@ class SamplingMixin:
 
     @property
     def guidance_scale(self) -> float:
-        """The guidance scale of the running call; outside a call the pipeline's default."""
+        """The guidance scale of the running call; outside a call, the pipeline's default."""
         state = self._call_state()
         return self._default_guidance_scale if state is None else state.guidance_scale
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        """Whether the next step runs the denoiser with and without condition, as a doubled batch."""
+        """Whether the next step runs the denoiser with and without condition, in a doubled batch."""
         return self.guidance_scale != 1 and not self.denoiser.config.guidance_embeds
 
     @property
     def num_timesteps(self) -> int:
-        """Calls of the denoiser in the running call, 0 outside one."""
+        """Number of denoiser calls in the running call; 0 outside a call."""
         state = self._call_state()
         return 0 if state is None else state.num_timesteps
 
     @property
     def interrupt(self) -> bool:
-        """Whether the running call was told to stop."""
+        """Whether the running call is to be interrupted."""
         state = self._call_state()
         return False if state is None else state.interrupt
 
@@ -155,7 +155,7 @@ class SamplingMixin:
             yield entry[1]
         finally:
             _calls.reset(token)
-            # By identity: two calls may have equal states.
+            # Compared by identity, because two calls may have equal states.
             _all_calls[:] = [each for each in _all_calls if each is not entry]
 
     def check_sampling(
@@ -176,7 +176,7 @@ class SamplingMixin:
         """Check the arguments of sampling and fill in the pipeline's defaults.
 
         Raises:
-            TypeError, ValueError: bad input; the message says what is wanted.
+            TypeError, ValueError: invalid input; the message says what is expected.
         """
         if output_type not in self._output_types:
             raise ValueError(f"output_type is {output_type!r}; wanted one of {self._output_types}.")
@@ -187,7 +187,7 @@ class SamplingMixin:
             default = self.config.default_num_inference_steps
             num_inference_steps = steps_to_take(scheduler, num_inference_steps, default)
         else:
-            # A last sigma of 0 is where the last step arrives.
+            # A last sigma of 0 is the end of the last step, not a step.
             steps = len(custom) if sigmas is None else len(sigmas) - (float(sigmas[-1]) == 0)
             steps_to_take(scheduler, steps, 1)
             num_inference_steps = None
@@ -199,7 +199,7 @@ class SamplingMixin:
         check_number("temperature", temperature, wanted, least=1e-3, most=1e3)
         check_number("eta", eta, "0 (deterministic) to 1 (as much noise as DDPM)", least=0.0, most=1.0)
         callback, inputs = callback_on_step_end, callback_on_step_end_tensor_inputs
-        # diffusers' callback objects say what they take.
+        # Callback objects of diffusers list the tensors that they take.
         inputs = getattr(callback, "tensor_inputs", inputs)
         if callback is not None and not callable(callback):
             raise TypeError(f"callback_on_step_end is a {type(callback).__name__}; wanted a function.")
@@ -215,7 +215,7 @@ class SamplingMixin:
         if loudness is not None:
             wanted = f"LUFS from {LEAST_LOUDNESS:g} to {MOST_LOUDNESS:g}, or None"
             check_number("loudness", loudness, wanted, least=LEAST_LOUDNESS, most=MOST_LOUDNESS)
-            loudness_meter(self.codec.sampling_rate)  # is it installed?
+            loudness_meter(self.codec.sampling_rate)  # raises if pyloudnorm is not installed
         if watermark:
             watermarker()
         return SamplingSettings(
@@ -256,10 +256,10 @@ class SamplingMixin:
     def finish_audio(
         self, waveform: Any, settings: SamplingSettings, energy: Callable[[Any], Any] | None = None
     ) -> Any:
-        """Loudness, watermark and limiter for one waveform (samples,) or (channels, samples), as a call asked for.
+        """Apply the loudness, watermark and limiter of a call to one waveform (samples,) or (channels, samples).
 
-        An array or a tensor; where none of these is needed the waveform is returned as it is. `energy` scales it when
-        the loudness is set. Silence is warned of.
+        The waveform is an array or a tensor; it is returned unchanged if none of these is needed. `energy` scales it
+        after the loudness is set. Silence causes a warning.
         """
         level = float(np.sqrt(np.square(as_array(waveform)).mean())) if len(waveform) else 0.0
         if level < SILENCE:
@@ -287,7 +287,7 @@ class SamplingMixin:
 
 
 def check_guidance(denoiser: Any, guidance_scale: Any) -> None:
-    """Raise a ValueError or TypeError where a denoiser cannot be guided by a scale."""
+    """Raise a ValueError or TypeError if a denoiser does not support a guidance scale."""
     check_number("guidance_scale", guidance_scale, "1 (no guidance) or more", least=0.0)
     config = denoiser.config
     if guidance_scale != 1 and not (config.learned_nulls or config.guidance_embeds):

@@ -1,4 +1,4 @@
-"""Singing: a text on notes, by given durations and pitch (NaturalSpeech 2, section 5, zero-shot singing)."""
+"""Singing: sets a text to notes with given durations and pitch (NaturalSpeech 2, section 5, zero-shot singing)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .pipeline_naturalspeech2 import NaturalSpeech2Pipeline
 
 Notes = Sequence[tuple[float, float]]
-# Speech lets a last vowel die away, and so do models that learned from it, however long the note. So a song is sung
-# with one syllable more, with so many seconds for each symbol, which is cut off.
+# In speech the last vowel fades early, and models learn this, so they fade in a long last note too. Therefore a song
+# is sung with one more syllable, with this many seconds per symbol, which is cut off.
 EXTRA_SYLLABLE, EXTRA_SECONDS = "la.", 0.1
 
 
@@ -32,30 +32,30 @@ def sing(
     tempo: float = 100.0,
     **options: Any,
 ) -> tuple[NaturalSpeech2PipelineOutput, np.ndarray]:
-    """Sing a text, one note for each vowel. Consonants are as long as the pipeline would speak them.
+    """Sing a text, one note per vowel. Consonants are as long as the pipeline would speak them.
 
         song, _ = sing(pipe, "La la la.", pipe.encode_voice("voice.wav"), "C4 D4 E4:2")
 
     Args:
-        pipe: with a tokenizer; the voice is one of its codec.
-        text: of one sentence.
-        voice: from `pipe.encode_voice`.
-        notes: as `ns2_diffusers.text.notes.read_notes` reads them (`C4 F#4:2`), or pairs of Hz and beats. The nearer
-            they are to how high the voice speaks, the better: see `transpose`.
-        tempo: beats a minute.
-        options: of the pipeline's call, such as `num_inference_steps` and `generator`.
+        pipe: a pipeline with a tokenizer; the voice must be from its codec.
+        text: text of one sentence.
+        voice: voice from `pipe.encode_voice`.
+        notes: notes in the format of `ns2_diffusers.text.notes.read_notes` (`C4 F#4:2`), or pairs of Hz and beats.
+            Notes close to the pitch of the voice give the best result: see `transpose`.
+        tempo: beats per minute.
+        options: arguments of the pipeline's call, such as `num_inference_steps` and `generator`.
 
-    Returns: the pipeline's output, whose audio lasts as long as its durations; and the pitch that was asked for, in Hz
-        (frames,) float64.
+    Returns: the pipeline's output, whose audio is as long as its durations; and the requested pitch in Hz, (frames,)
+        float64.
 
     Raises:
-        TypeError, ValueError: a tempo that is not above zero, or so slow that the song is longer than the pipeline's
-            `max_utterance_seconds`; notes that are no pairs of numbers in range; not one note for each vowel; a note
-            of less than two frames; a note that cannot be read.
+        TypeError, ValueError: the tempo is not above zero, or so slow that the song is longer than the pipeline's
+            `max_utterance_seconds`; notes are not pairs of numbers in range; the numbers of notes and vowels differ; a
+            note has less than two frames; a note cannot be read.
     """
     check_number("tempo", tempo, "beats a minute: give a number above zero, at most 1000", above=0.0, most=1000.0)
     notes = check_notes(read_notes(notes) if isinstance(notes, str) else notes)
-    # As they are, they could be too large to be counted in frames.
+    # Beats may be too large to be counted in frames, so the duration is checked first.
     beats = sum(beats for _, beats in notes)
     check_seconds("the notes", beats * 60 / tempo, pipe.config.max_utterance_seconds)
     words, extra = sung_phonemes(pipe.tokenizer, text), pipe.tokenizer.phonemize(EXTRA_SYLLABLE)
@@ -75,15 +75,15 @@ def sing(
 
 
 def _call(pipe: NaturalSpeech2Pipeline, **call: Any) -> Any:
-    """The pipeline's output, which is a tuple only where that is asked for."""
+    """The pipeline's output; a tuple only if that is asked for."""
     return pipe(**call)
 
 
 def check_notes(notes: Any) -> Notes:
-    """Notes, if they are pairs of Hz and beats.
+    """Check that notes are pairs of Hz and beats.
 
     Raises:
-        TypeError, ValueError: they are not, or not in range.
+        TypeError, ValueError: they are not, or they are out of range.
     """
     pairs = isinstance(notes, (list, tuple, np.ndarray)) and all(
         isinstance(note, (list, tuple, np.ndarray)) and len(note) == 2 for note in notes
@@ -99,16 +99,16 @@ def check_notes(notes: Any) -> Notes:
 
 
 def transpose(notes: Notes, semitones: float) -> list[tuple[float, float]]:
-    """Notes, pairs of Hz and beats, so many semitones higher."""
+    """Shift notes, pairs of Hz and beats, by semitones."""
     return [(hz * 2 ** (semitones / 12), beats) for hz, beats in notes]
 
 
 def sung_phonemes(tokenizer: Any, text: str) -> str:
-    """Phonemes of a text without its last stop, after which nothing is sung."""
+    """Phonemes of a text without its last full stop, because nothing is sung after the last note."""
     return tokenizer.phonemize(text.rstrip(" .,;:!?…"))
 
 
 def sung_symbols(tokenizer: Any, text: str) -> list[str]:
-    """Symbols of `sung_phonemes`, with a start and without an end, which is the extra syllable's."""
+    """Symbols of `sung_phonemes` with a start symbol; the end symbol comes after the extra syllable."""
     symbols = tokenizer.convert_ids_to_tokens(tokenizer(sung_phonemes(tokenizer, text), is_phonemes=True)["input_ids"])
     return symbols[: len(symbols) - (tokenizer.eos_token is not None)]

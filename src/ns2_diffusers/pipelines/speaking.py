@@ -34,20 +34,20 @@ from .utterances import (
 )
 from .voice import MOST_RECORDINGS, Voice, VoiceMix, read_mix
 
-# Utterances shorter than this are matched to the voice less far.
+# Shorter utterances are matched less to the voice.
 MATCHING_SECONDS = 2.0
-# Latents of so many recordings are kept.
+# Maximum number of recordings whose latents are cached.
 RECENT_RECORDINGS = 16
 
 
 class SpeakingMixin(StreamingMixin, SamplingMixin):
-    """For a pipeline with `tokenizer`, `codec` and a method `speak` for batches of utterances."""
+    """Adds speech methods to a pipeline with `tokenizer`, `codec` and a method `speak` for batches of utterances."""
 
     # Attributes of the pipeline that uses this mixin.
     codec: Any
     tokenizer: Any
     sampling_rate: Any
-    # Framework of the latents of a voice, by its name in safetensors.
+    # Framework of a voice's latents, by its name in safetensors.
     _framework = "pt"
     speak: Callable[..., list[SpokenUtterance]]
     _encode_recording: Callable[[Any, int | None], Any]
@@ -66,12 +66,12 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         max_batch_size: int | None,
         max_seconds: float | None = None,
     ) -> None:
-        """Check what no other step checks: which voice, how near to it, how many at once.
+        """Check the arguments that no other step checks: voice, voice matching, batch size and limits.
 
         `plan_utterances` checks what to speak and `check_sampling` how it is sampled.
 
         Raises:
-            TypeError, ValueError: bad input; the message says what is wanted.
+            TypeError, ValueError: invalid input; the message says what is expected.
         """
         if prompt_audio is not None and voice is not None:
             raise ValueError(
@@ -136,57 +136,57 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
             >>> output.audios[0], output.sampling_rate
 
         Args:
-            text: one text or a list. A long text is spoken sentence by sentence, in batches, joined with pauses. It
-                may say how it is spoken: `[pause 0.5s]`, `[word](/phonemes/)`, SSML (`text.directions`).
-            prompt_audio: a recording of the voice for all texts, or a list with one for each: a path, array or
+            text: one text or a list. A long text is split into sentences, which are spoken in batches and joined with
+                pauses. It may contain directions: `[pause 0.5s]`, `[word](/phonemes/)`, SSML (`text.directions`).
+            prompt_audio: a recording of the voice for all texts, or a list with one per text: a path, array or
                 tensor, `(rate, array)`, or a dict of `datasets`' Audio.
-            prompt_sampling_rate: Hz, where the prompt is a bare array.
-            voice: in place of `prompt_audio`: from `encode_voice`, the path of its file, the name of a voice that
-                ships (`named_voices`), or a recording; a list gives one per text. A dict gives one per speaker of a
-                script, by the names that begin their lines (`Anna: …`). The first named voice speaks where nothing
-                is given.
-            phonemes: in place of `text`, in the tokenizer's symbols.
+            prompt_sampling_rate: Hz; only for a bare array.
+            voice: in place of `prompt_audio`: a voice from `encode_voice`, the path of its file, a named voice
+                (`named_voices`), or a recording; a list has one per text. A dict has one per speaker of a script, by
+                the names that begin their lines (`Anna: …`). The default is the first named voice.
+            phonemes: in place of `text`: phonemes in the tokenizer's symbols.
             durations: latent frames of start, each phoneme and end: `len(phonemes) + 2` whole numbers per text;
-                predicted when None. A text with given durations, pitch or latents is not split.
+                predicted if None. A text with given durations, pitch or latents is not split.
             pitch: F0 in Hz, one value per frame or one per phoneme (start and end included), 0 where unvoiced;
-                predicted when None.
-            speaking_rate: 2 is twice as fast; 0.1 to 4, where durations are predicted.
-            pitch_shift: in semitones, -60 to 60; where pitch is predicted.
-            pitch_range: 0 is monotone, 2 twice the range of F0 (in semitones around the mean of the sentence); 0 to 4,
-                where pitch is predicted.
-            energy: factor of the amplitude, 0.01 to 10; after `loudness`. Single words: `<emphasis>` of SSML.
-            num_inference_steps: steps of the scheduler; when None, the most that a distilled denoiser was trained
-                for, or `default_num_inference_steps` of the pipeline's config.
-            timesteps, sigmas: in place of `num_inference_steps`, the scheduler's own steps, the most noise first.
+                predicted if None.
+            speaking_rate: factor of the speed, 0.1 to 4; 2 is twice as fast. Only for predicted durations.
+            pitch_shift: semitones, -60 to 60. Only for predicted pitch.
+            pitch_range: factor of the range of F0 (in semitones around the mean of the sentence), 0 to 4; 0 is
+                monotone. Only for predicted pitch.
+            energy: factor of the amplitude, 0.01 to 10; applied after `loudness`. For single words, see `<emphasis>`
+                of SSML.
+            num_inference_steps: number of steps of the scheduler. Default: the largest number that a distilled
+                denoiser was trained for, or `default_num_inference_steps` of the pipeline's config.
+            timesteps, sigmas: in place of `num_inference_steps`: the scheduler's steps, the most noise first.
             guidance_scale: above 1, each step runs a doubled batch with and without condition and prompt
                 (a distilled denoiser takes the scale itself, within its `guidance_range`, in one call);
-                `default_guidance_scale` of the pipeline's config when None.
-            temperature: the latents start from N(0, 1/temperature); the scheduler's config when None.
-            eta: of DDIM: 0 deterministic, 1 as much noise as DDPM.
-            voice_matching: 0 to 1, how far latents are moved towards the statistics and the frames of the prompt
-                (`match_voice`), for likeness at some cost of smoothness; `default_voice_matching` of the pipeline's
-                config when None. Less than 2 s are moved less far, and what has a melody of its own (`pitch` or
-                `pitch_shift`) not at all.
-            generator: one for all, or one per text; a text then sounds the same whatever shares its batch.
+                `default_guidance_scale` of the pipeline's config if None.
+            temperature: the latents start from N(0, 1/temperature); the scheduler's config if None.
+            eta: noise of DDIM: 0 is deterministic, 1 adds as much noise as DDPM.
+            voice_matching: 0 to 1: how far latents are moved towards the statistics and the frames of the prompt
+                (`match_voice`), which increases likeness and costs some smoothness; `default_voice_matching` of the
+                pipeline's config if None. Speech of less than 2 s is moved less, and speech with a given melody
+                (`pitch` or `pitch_shift`) is not moved.
+            generator: one for all texts, or one per text; a text then does not depend on its batch.
             latents: unit noise (B, C, T) to start from, where T is the sum of the durations.
-            max_sentence_length: characters that a sentence may have before it is split further.
+            max_sentence_length: maximum number of characters of a sentence; longer ones are split.
             turn_pause: seconds of silence between the lines of two speakers.
-            max_batch_size: sentences that run in one batch; `max_batch_size` of the pipeline's config when None.
-            max_characters: longer texts, all together, are refused.
-            max_seconds: of speech in this call, without pauses; where it is reached, the call ends with an error.
-            limiter: turn sentences down for the few milliseconds in which they would clip.
-            loudness: LUFS of each sentence (EBU R128), such as -16; as it comes when None. Needs pyloudnorm.
-            watermark: mark the audio inaudibly as synthetic, for `ns2-diffusers detect`. Needs resemble-perth.
+            max_batch_size: sentences per batch; `max_batch_size` of the pipeline's config if None.
+            max_characters: maximum number of characters of all texts together.
+            max_seconds: maximum duration of the speech of this call, without pauses; exceeding it is an error.
+            limiter: whether to reduce the gain for the few milliseconds in which samples would clip.
+            loudness: loudness of each sentence in LUFS (EBU R128), such as -16; unchanged if None. Needs pyloudnorm.
+            watermark: whether to mark the audio inaudibly as synthetic, for `ns2-diffusers detect`. Needs
+                resemble-perth.
             output_type: "np", "pt" or "latent".
             callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": …})` after each step of each
-                batch; what it returns replaces the latents. It may set `pipe._guidance_scale`, and `pipe._interrupt`
-                to end the call: sentences that were not begun are then left out.
-
+                batch; latents in its result replace the latents. It may set `pipe._guidance_scale`, and
+                `pipe._interrupt` to end the call; sentences that have not begun are then left out.
         Returns:
             `NaturalSpeech2PipelineOutput`, or a tuple of its fields if `return_dict` is False.
 
         Raises:
-            TypeError, ValueError: bad input; the message says what is wanted.
+            TypeError, ValueError: invalid input; the message says what is expected.
         """
         # 1. Check the inputs
         settings = self.check_sampling(
@@ -216,7 +216,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         # 2. Encode the voices
         utterances = self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
 
-        # 3. Speak batches of sentences of like length
+        # 3. Speak batches of sentences of similar length
         spoken: list[SpokenUtterance | None] = [None] * len(utterances)
         for batch in batches_of_like_length(utterances, max_batch_size or self.config.max_batch_size):
             if settings.interrupted:
@@ -247,12 +247,12 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         turn_pause: float = TURN_PAUSE,
         max_characters: int | None = None,
     ) -> list[Utterance]:
-        """The sentences of one text, checked, with their voices and seeds: what `speak` speaks.
+        """The sentences of one text, checked, with their voices and seeds, as `speak` takes them.
 
         The arguments are those of `__call__`.
 
         Raises:
-            TypeError, ValueError: bad input; the message says what is wanted.
+            TypeError, ValueError: invalid input; the message says what is expected.
         """
         if not isinstance(text, str):
             raise TypeError(f"one text is wanted, a str; got a {type(text).__name__}.")
@@ -265,7 +265,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         return self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
 
     def finish(self, utterance: Utterance, spoken: SpokenUtterance) -> Any:
-        """One sentence of `speak`, faded and with the silence around it; its words count from its beginning."""
+        """Fade one sentence of `speak` and add its silence; word times count from the start of the sentence."""
         form = (*self._form, "np", self.config.get("word_delay_seconds", 0.0))
         return self._output(join_utterances([replace(utterance, text_index=0)], [spoken], *form), "np")
 
@@ -288,19 +288,18 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         watermark: bool = False,
         **plan: Any,
     ) -> Iterator[Any]:
-        """Speak one text sentence by sentence; the pieces put together are what `__call__` returns.
+        """Speak one text sentence by sentence; the sentences together equal the output of `__call__`.
 
-        What is wrong with the arguments is raised at once, not with the first sentence. The scheduler is that of this
-        moment, whatever the pipeline's becomes while the sentences are read. Where adapters or other components
-        change meanwhile, the next sentence is a RuntimeError.
+        Invalid arguments raise at once, not with the first sentence. Later changes of the pipeline's scheduler have no
+        effect. If adapters or other components change meanwhile, the next sentence raises a RuntimeError.
 
         Args:
-            max_batch_size: sentences that are made together; 1 gives the first as soon as possible.
-            plan: of `plan`.
+            max_batch_size: sentences per batch; 1 returns the first sentence soonest.
+            plan: sentences from `plan`.
 
         All other arguments are those of `__call__`.
 
-        Yields: one sentence each, with the silence around it. Its words count from its beginning.
+        Yields: one sentence each, with its silence. Word times count from the start of the sentence.
         """
         finish = {"limiter": limiter, "loudness": loudness, "watermark": watermark}
         steps = (num_inference_steps, timesteps, sigmas)
@@ -320,7 +319,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
                         self.change_guard.check_unchanged(changes)
                         results = self.speak(batch, settings, matching)
                         finished = [self.finish(*each) for each in zip(batch, results, strict=True)]
-                    # Nothing is yielded inside `no_grad`, which would reach into the caller's loop.
+                    # A yield inside `no_grad` would affect the caller's loop.
                     yield from finished
             finally:
                 self.maybe_free_model_hooks()
@@ -332,14 +331,14 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         return self.sampling_rate, self.codec.hop_length, self._silent_latents()
 
     def _energy(self, utterance: Utterance, durations: Any) -> Callable[[Any], Any]:
-        """Gain of the waveform of an utterance, given the latent frames of its symbols (N,)."""
+        """A function that scales the waveform of an utterance, given the latent frames of its symbols (N,)."""
         form = {"hop_length": self.codec.hop_length, "sampling_rate": self.sampling_rate}
         return partial(set_energy, utterance=utterance, durations=durations, **form)
 
     def _with_voices(
         self, texts: list[list[Utterance]], prompt_audio: Any, prompt_sampling_rate: int | None, voice: Any
     ) -> list[Utterance]:
-        """Fill in the voice of each utterance: one for all texts, one for each, or one for each speaker."""
+        """Fill in the voice of each utterance: one for all texts, one per text, or one per speaker."""
         if isinstance(voice, dict):
             speakers = {name: self.load_voice(each, prompt_sampling_rate) for name, each in voice.items()}
             for utterance in (each for utterances in texts for each in utterances):
@@ -360,16 +359,16 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
     def encode_voice(
         self, prompt_audio: AudioInput | list[AudioInput], prompt_sampling_rate: int | None = None
     ) -> Voice:
-        """Make a reusable voice from a recording, or from several of one person (the codec's encoder, section 3.1).
+        """Encode a voice from one or several recordings of one person (the codec's encoder, section 3.1).
 
         Args:
-            prompt_audio: anything `audio.loading.load_audio` reads, or a list of such; each is resampled, made mono,
-                cut to `max_voice_seconds`, then without silence and at the level of the training data
+            prompt_audio: a recording in any form that `audio.loading.load_audio` takes, or a list. Each is resampled,
+                mixed to mono, cut to `max_voice_seconds`, freed of silence and set to the level of the training data
                 (`prepare_prompt`).
-            prompt_sampling_rate: Hz, of bare arrays.
+            prompt_sampling_rate: Hz; only for bare arrays.
 
         Raises:
-            TypeError, ValueError: it is no audio, or NaN, silent or too short; an empty list, or a long one.
+            TypeError, ValueError: not audio; NaN, silent or too short; an empty list, or one that is too long.
         """
         given = prompt_audio if isinstance(prompt_audio, list) else [prompt_audio]
         if not 0 < len(given) <= MOST_RECORDINGS:
@@ -382,14 +381,14 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         return Voice(like(joined, latents[0]), self.codec.fingerprint, lengths)
 
     def _latents_of(self, audio: AudioInput, sampling_rate: int | None) -> Any:
-        """Quantised latents (C, T) of a recording; of one that was encoded lately, those of then."""
+        """Quantised latents (C, T) of a recording, from the cache if it was encoded recently."""
         state, content = self._codec_state(), content_key(audio, sampling_rate)
         if state is None or content is None:
             return self._encode_recording(audio, sampling_rate)
         recent = self.__dict__.setdefault("_recent_recordings", Recent(RECENT_RECORDINGS))
         limits = (self.config.max_voice_seconds, self.config.max_prompt_seconds, self.config.min_prompt_seconds)
         latents = recent.get((content, state, limits), lambda: self._encode_recording(audio, sampling_rate))
-        # A copy, which its owner may change.
+        # A copy, because the caller may change it.
         return like(as_array(latents).copy(), latents)
 
     def _codec_state(self) -> Any:
@@ -397,12 +396,12 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         return ()
 
     def load_voice(self, voice: Any, prompt_sampling_rate: int | None = None) -> Voice | VoiceMix:
-        """A voice by whatever names it: itself, its file, a name (a file of that name comes first), a recording.
+        """A voice from a voice, a voice file, a name or a recording; a file takes precedence over a name.
 
-        "0.7 * emma + 0.3 * george" is a mix of what can be named so.
+        "0.7 * emma + 0.3 * george" is a mix of named voices or files.
 
         Raises:
-            TypeError, ValueError: there is no such voice, or it is of another codec.
+            TypeError, ValueError: the voice does not exist, or belongs to another codec.
         """
         if isinstance(voice, (str, os.PathLike)):
             path, named = os.fspath(voice), named_voices()

@@ -1,4 +1,4 @@
-"""Speech that is heard while it is made: pieces of sentences, and texts that are still being written.
+"""Streaming: speech in pieces while it is made, also from texts that are still being written.
 
 Nothing here imports torch.
 """
@@ -22,7 +22,7 @@ from .inputs import check_number
 from .sampling import SamplingSettings
 from .utterances import SpokenUtterance, Utterance, fade_samples
 
-# A first clause and what follows it last at least this long, and are parted by a pause of this long.
+# Minimum seconds of a first clause and of the rest, and of the pause between them.
 LEAST_CLAUSE, LEAST_PAUSE = 0.7, 0.06
 SAMPLING = ("num_inference_steps", "timesteps", "sigmas", "guidance_scale", "temperature", "eta")
 FINISHING = ("limiter", "loudness", "watermark")
@@ -31,11 +31,11 @@ LIMITS = ("voice_matching", "max_batch_size", "max_seconds")
 
 @dataclass
 class Part:
-    """Some latent frames of one sentence, whose prosody was planned for all of it.
+    """A range of latent frames of one sentence, whose prosody is planned for the whole sentence.
 
     Args:
-        encoded: of `encode_utterances`, for the whole sentence.
-        start, stop: frames.
+        encoded: result of `encode_utterances` for the whole sentence.
+        start, stop: range of frames.
     """
 
     encoded: Any
@@ -44,7 +44,7 @@ class Part:
 
 
 class StreamingMixin:
-    """`stream` for a pipeline with the methods of `SpeakingMixin`."""
+    """Adds `stream` to a pipeline with the methods of `SpeakingMixin`."""
 
     # Attributes of the pipeline that uses this mixin.
     codec: Any
@@ -71,23 +71,23 @@ class StreamingMixin:
         first_clause: bool = False,
         **options: Any,
     ) -> Iterator[np.ndarray]:
-        """Speak one text while it is made; the pieces put together are what `__call__` returns.
+        """Speak one text while it is made; without `first_clause` the pieces together equal the output of `__call__`.
 
         Args:
-            text: a text, or an iterable of its pieces, such as the words of a language model as they come: a sentence
-                is spoken once it is certain where it ends. SSML is spoken when all of it is there.
-            chunk_seconds: seconds of audio in a piece; a sentence each when None. A sentence is generated as a whole
-                and its samples are made piece by piece. Not with `loudness` and `watermark`, which need whole
-                sentences; sentences with `energy` or emphasis come as a whole.
-            first_clause: speak the first sentence up to a pause within it by itself, with prosody planned for the
-                whole sentence, so that the first sound comes sooner. The speech is then another than that of
+            text: a text, or an iterable of its pieces, such as the output of a language model. A sentence is spoken
+                once its end is certain. SSML is spoken once it is complete.
+            chunk_seconds: seconds of audio per piece; None gives one piece per sentence. The latents of a sentence are
+                generated at once and decoded piece by piece. Not with `loudness` and `watermark`, which need complete
+                sentences; sentences with `energy` or emphasis are one piece.
+            first_clause: whether to speak the first sentence up to a pause within it separately, with prosody planned
+                for the whole sentence, so that the first sound comes sooner. The speech then differs from that of
                 `__call__`.
-            options: of `sentences`.
+            options: arguments of `sentences`.
 
         Yields: (samples,) float32 arrays, each with the pause that follows it.
 
         Raises:
-            TypeError, ValueError: bad input, at once; of a text in pieces, when the piece is reached.
+            TypeError, ValueError: invalid input; raised at once, or when an invalid piece of a text is reached.
         """
         if isinstance(text, str) and chunk_seconds is None and not first_clause:
             pieces = self.sentences(text, prompt_audio, **options)
@@ -124,7 +124,7 @@ class StreamingMixin:
         try:
             for utterance in utterances:
                 self.change_guard.check_unchanged(changes)
-                # Energy and emphasis need whole sentences.
+                # Energy and emphasis need complete sentences.
                 is_plain = utterance.energy == 1 and utterance.emphasis is None
                 seconds = chunk_seconds if is_plain else None
                 for whose, part in self._parts(utterance) if first_clause and is_plain else [(utterance, None)]:
@@ -138,7 +138,7 @@ class StreamingMixin:
             self.maybe_free_model_hooks()
 
     def _parts(self, utterance: Utterance) -> Iterator[tuple[Utterance, Part | None]]:
-        """An utterance as its first clause and the rest, or whole."""
+        """Split an utterance into its first clause and the rest, or return it whole."""
         encoded = self.encode_utterances([utterance])
         durations = as_array(encoded.durations)[0, : len(utterance.input_ids)]
         total = int(durations.sum())
@@ -157,7 +157,7 @@ class StreamingMixin:
         matching: float,
         chunk_seconds: float | None,
     ) -> Iterator[np.ndarray]:
-        """Waveform of an utterance, or of a part of it, with the silence around it."""
+        """The waveform of an utterance, or of a part of it, in pieces, with its silence."""
         hop = self.codec.hop_length
         if chunk_seconds is None:
             waveform = as_array(self.speak([utterance], settings, matching, part=part)[0].waveform)
@@ -187,10 +187,10 @@ class StreamingMixin:
     def _plan_as_it_comes(
         self, pieces: Iterable[str], prompt_audio: AudioInput | None, **options: Any
     ) -> Iterator[Utterance]:
-        """The utterances of a text in pieces, each as soon as its sentence is certain."""
+        """The utterances of a text in pieces, each as soon as the end of its sentence is certain."""
         if isinstance(pieces, (bytes, bytearray)) or not isinstance(pieces, Iterable):
             raise TypeError(f"text is a {type(pieces).__name__}; wanted a str, or an iterable of str.")
-        inspect.signature(self.plan).bind("", **options)  # an unknown option is a TypeError
+        inspect.signature(self.plan).bind("", **options)  # raises a TypeError for an unknown option
         voice = options.pop("voice", None)
         if isinstance(voice, dict):
             raise ValueError("a script of several speakers is one text: join its pieces before it is spoken.")
@@ -218,7 +218,7 @@ class StreamingMixin:
                 continue
             utterances = self.plan(certain, **options)
             waiting, spoken = waiting[len(certain) :], True
-            # A pause that is asked for is the lead of what follows.
+            # A given pause becomes silence before the next sentence.
             if not waiting.lstrip().startswith("["):
                 utterances[-1].pause += round(pause_after(certain) * self.codec.frame_rate)
             yield from utterances
@@ -227,12 +227,12 @@ class StreamingMixin:
 
 
 def certain_sentences(text: str, longest: int) -> str:
-    """The beginning of a text whose sentences stay as they are whatever follows; nothing of SSML."""
+    """The beginning of a text whose sentences no longer change, whatever follows; empty for SSML."""
     if text.lstrip().startswith("<"):
         return ""
-    # A word may go on.
+    # The last word may be incomplete.
     known = text[: max(text.rfind(" "), text.rfind("\n")) + 1]
-    # A sentence that is too long is cut by its length, of which more may come.
+    # A sentence that is too long is cut by its length, so it is only cut once enough of it is known.
     sentences = split_sentences(known, len(known) + 1)
     if len(sentences) == 1 and len(known) > 2 * longest:
         sentences = split_sentences(known, longest)
@@ -241,7 +241,7 @@ def certain_sentences(text: str, longest: int) -> str:
 
 
 def first_pause(utterance: Utterance, durations: np.ndarray, frame_rate: float) -> int | None:
-    """The latent frame amid the first pause between words that parts a sentence into two clauses, or None."""
+    """The middle frame of the first pause that splits a sentence into two clauses; None if there is none."""
     ends = durations.cumsum()
     for word, following in zip(utterance.words, utterance.words[1:], strict=False):
         begin, end = int(ends[word.last - 1]), int(ends[following.first - 1])
@@ -253,7 +253,7 @@ def first_pause(utterance: Utterance, durations: np.ndarray, frame_rate: float) 
 
 
 def fade_piece(piece: np.ndarray, start: int, samples: int, ramp: np.ndarray) -> np.ndarray:
-    """Fade what a piece (n,) has of the two ends of a waveform of so many samples, of which it begins at `start`."""
+    """Fade a piece (n,) where it overlaps the ends of its waveform; `start` is its position in `samples` samples."""
     places = np.arange(start, start + piece.shape[-1])
     if len(ramp):
         rising, falling = places < len(ramp), places >= samples - len(ramp)

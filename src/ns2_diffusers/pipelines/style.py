@@ -1,4 +1,4 @@
-"""Style without training: what emphasis and energy do to the durations, the F0 and the amplitude of a sentence."""
+"""Style without training: effects of emphasis and energy on the durations, F0 and amplitude of a sentence."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..text.words import WordSymbols
 if TYPE_CHECKING:
     from .utterances import Utterance
 
-# Change of a word by one step of emphasis: slower, higher, louder. `moderate` of SSML is a step, `strong` two,
-# `reduced` one in the other direction.
+# Effect of one step of emphasis on a word: slower, higher, louder. `moderate` of SSML is one step, `strong` two,
+# `reduced` one step in the other direction.
 STEP_RATE, STEP_SEMITONES, STEP_ENERGY = 1 / 1.15, 1.0, 1.2
-# The amplitude changes over this long, so that no edge clicks.
+# Seconds over which the amplitude changes, so that edges do not click.
 SMOOTHING_SECONDS = 0.03
 
 
 def emphasis_of_symbols(
     spans: Sequence[tuple[int, int, float]], words: Sequence[WordSymbols], symbols: int
 ) -> np.ndarray | None:
-    """How strongly each symbol (N,) is emphasised, given the emphasised parts of a text: (start, end, level).
+    """The emphasis of each symbol (N,), given the emphasised parts of a text: (start, end, level).
 
-    A word is emphasised if a part of it is; None where no word is.
+    A word is emphasised if any part of it is; None if no word is.
     """
     levels = np.zeros(symbols, np.float32)
     for start, end, level in spans:
@@ -36,17 +36,17 @@ def emphasis_of_symbols(
 
 
 def rates(utterances: Sequence[Utterance]) -> np.ndarray:
-    """Speaking rates (B,), or (B, N) where a word is emphasised."""
+    """Speaking rates (B,), or (B, N) if a word is emphasised."""
     return _per_symbol(utterances, "speaking_rate", lambda rate, levels: rate * STEP_RATE**levels)
 
 
 def shifts(utterances: Sequence[Utterance]) -> np.ndarray:
-    """Semitones (B,), or (B, N) where a word is emphasised."""
+    """Pitch shifts in semitones (B,), or (B, N) if a word is emphasised."""
     return _per_symbol(utterances, "pitch_shift", lambda shift, levels: shift + STEP_SEMITONES * levels)
 
 
 def ranges(utterances: Sequence[Utterance]) -> np.ndarray | float:
-    """Factors of the range of F0 (B,); 1 where no utterance has another."""
+    """Factors of the range of F0 (B,), or 1 if all are 1."""
     given = np.asarray([each.pitch_range for each in utterances], np.float32)
     return given if (given != 1).any() else 1.0
 
@@ -66,7 +66,7 @@ def set_energy(waveform: Any, utterance: Utterance, durations: Any, hop_length: 
     """Scale a waveform (samples,) or (channels, samples) by the energy of its utterance and of its words.
 
     Args:
-        waveform: an array or a tensor; returned as it is where nothing changes.
+        waveform: an array or a tensor; returned unchanged if nothing changes.
         durations: (N,) latent frames.
         hop_length: samples per latent frame.
     """

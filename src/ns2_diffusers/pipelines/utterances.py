@@ -1,4 +1,4 @@
-"""Texts as utterances, each one sentence to speak, and utterances joined to texts again."""
+"""Splits texts into utterances of one sentence each, and joins the spoken utterances again."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from .style import emphasis_of_symbols
 from .voice import Voice, VoiceMix
 from .word_times import SpokenWord, find_sound, time_words
 
-# Sentences that are joined fade in and out over this long, so that no edge clicks.
+# Seconds over which sentences fade in and out, so that edges do not click.
 FADE_SECONDS = 0.005
 
 
 @dataclass
 class Utterance:
-    """One sentence to speak: an item of a batch.
+    """One sentence to speak: one item of a batch.
 
     Args:
         input_ids: (N,) int64.
-        voice: whose voice.
-        seed: of the item's noise.
-        text_index: which text it belongs to.
-        pause: latent frames of silence behind it.
-        lead: latent frames of silence before it, where a text begins with a pause.
-        words: its words, by the positions of their symbols in `input_ids`.
-        speaker: whose line it is, in a text of several speakers.
+        voice: the voice that speaks it.
+        seed: seed of the item's noise.
+        text_index: index of the text that it belongs to.
+        pause: latent frames of silence after it.
+        lead: latent frames of silence before it, if a text begins with a pause.
+        words: its words, with the positions of their symbols in `input_ids`.
+        speaker: name of the speaker, in a text of several speakers.
         speaking_rate: divides predicted durations.
-        pitch_shift: semitones, added to predicted pitch.
-        pitch_range: times the distance of predicted pitch from its mean, in log F0.
-        energy: times the amplitude.
-        emphasis: (N,) how strongly each symbol is emphasised, in steps of `style`; None where none is.
+        pitch_shift: semitones added to predicted pitch.
+        pitch_range: factor of the distance of predicted log F0 from its mean.
+        energy: factor of the amplitude.
+        emphasis: (N,) emphasis of each symbol, in steps of `style`; None if no symbol is emphasised.
         durations: (N,) latent frames, or None to predict them.
         pitch: F0 in Hz, (N,) per phoneme or (T,) per frame, or None to predict it.
         latents: unit noise (C, T) to start from, or None to draw it.
@@ -77,19 +77,19 @@ class Utterance:
 
     @property
     def has_melody(self) -> bool:
-        """Whether its pitch is the caller's rather than the voice's."""
+        """Whether its pitch is given by the caller and is not that of the voice."""
         return self.pitch is not None or bool(self.pitch_shift)
 
 
 @dataclass
 class SpokenUtterance:
-    """An utterance as sound: arrays, or tensors.
+    """A spoken utterance, as arrays or tensors.
 
     Args:
         latents: (C, T).
         durations: (N,) latent frames.
         f0: (T,) Hz.
-        waveform: (samples,) or (channels, samples); None where only latents are wanted.
+        waveform: (samples,) or (channels, samples); None if only latents are wanted.
     """
 
     latents: Any
@@ -127,25 +127,25 @@ def plan_utterances(
     pitch_range: float | list[float] = 1.0,
     energy: float | list[float] = 1.0,
 ) -> list[list[Utterance]]:
-    """Check what to speak and split it into sentences: all that can fail before a model runs.
+    """Check the texts and split them into sentences. Every check that needs no model is done here.
 
-    A text with durations, pitch or latents of its own is not split, and no directions are read in it (`[pause 0.5s]`,
-    SSML). The voice is filled in later.
+    A text with given durations, pitch or latents is not split, and directions in it (`[pause 0.5s]`, SSML) are not
+    read. The voice is filled in later.
 
     Args:
-        tokenizer: of the pipeline.
+        tokenizer: tokenizer of the pipeline.
         frame_rate: latent frames per second.
-        draw_seeds: takes the number of sentences of each text and returns a seed for each of them.
-        speakers: names, where the texts are scripts.
+        draw_seeds: function that takes the number of sentences of each text and returns one seed per sentence.
+        speakers: names of the speakers, if the texts are scripts.
         turn_pause: seconds of silence where the speaker changes.
-        max_utterance_seconds: of the pipeline's config.
+        max_utterance_seconds: value of the pipeline's config.
 
     All other arguments are those of the pipeline's call.
 
     Returns: the utterances of each text.
 
     Raises:
-        TypeError, ValueError: bad input; the message says what is wanted.
+        TypeError, ValueError: invalid input; the message says what is expected.
     """
     if (text is None) == (phonemes is None):
         raise ValueError("give either text or phonemes" + (", not both." if text is not None else "."))
@@ -188,7 +188,7 @@ def plan_utterances(
             except NothingToSpeakError:
                 if tokenizer.unknown == "error" or len(parts) == 1:
                     raise
-                # All of it was dropped, but for the silence behind it.
+                # All of the sentence was dropped; only the silence after it remains.
                 if utterances:
                     utterances[-1].pause += pause
                 else:
@@ -233,9 +233,9 @@ def plan_utterances(
 def _sentences(
     text: str, max_length: int, speakers: Collection[str], turn_pause: float
 ) -> tuple[float, list[Passage]]:
-    """Seconds of silence before a text, and its sentences, each with the seconds behind it.
+    """Seconds of silence before a text, and its sentences, each with the seconds of silence after it.
 
-    What has no letter or digit (a line of dashes, say) is left out.
+    Parts without a letter or digit (such as a line of dashes) are left out.
     """
     lead, parts = 0.0, []
     passages = read_directions(text, speakers, turn_pause)
@@ -259,18 +259,18 @@ def _sentences(
     for index, part in enumerate(parts):
         if part.pause is None:
             parts[index] = replace(part, pause=pause_after(part.text) if index + 1 < len(parts) else 0.0)
-    # Without a word, the tokenizer says so.
+    # If no part has a word, the tokenizer raises the error.
     return lead, parts or [Passage(" ".join(passage.text for passage in passages))]
 
 
 def _within(emphasis: Sequence[tuple[int, int, float]], begin: int, length: int) -> tuple[tuple[int, int, float], ...]:
-    """Spans of a text as those of a part of it."""
+    """Convert spans of a text to spans of a part of it."""
     moved = ((max(0, start - begin), min(length, end - begin), level) for start, end, level in emphasis)
     return tuple((start, end, level) for start, end, level in moved if start < end)
 
 
 def read_symbols(tokenizer: Any, text: str, is_phonemes: bool = False) -> tuple[np.ndarray, list[WordSymbols]]:
-    """The symbols of a text, (N,) int64, and its words by their positions among these."""
+    """The symbols of a text, (N,) int64, and its words with their positions among the symbols."""
     phonemes, words = tokenizer.read(text, is_phonemes)
     first = int(tokenizer.bos_token is not None)
     words = [replace(word, first=word.first + first, last=word.last + first) for word in words]
@@ -278,7 +278,7 @@ def read_symbols(tokenizer: Any, text: str, is_phonemes: bool = False) -> tuple[
 
 
 def batches_of_like_length(utterances: Sequence[Utterance], max_batch_size: int) -> Iterator[list[int]]:
-    """Indices of utterances, `max_batch_size` at a time, the shortest first, so that little is padded."""
+    """Indices of utterances in batches of `max_batch_size`, sorted by length to minimise padding."""
     order = sorted(range(len(utterances)), key=lambda index: len(utterances[index].input_ids))
     for start in range(0, len(order), max_batch_size):
         yield order[start : start + max_batch_size]
@@ -293,17 +293,19 @@ def join_utterances(
     output_type: str,
     word_delay: float = 0.0,
 ) -> JoinedUtterances:
-    """Put the sentences of each text together, with their pauses.
+    """Join the sentences of each text, with their pauses.
 
-    A pause counts as frames of the sentence's last symbol, so that durations times the hop length are the samples.
+    A pause counts as frames of the last symbol before it, so the sum of the durations times the hop length is the
+    number of samples.
 
     Args:
-        utterances: in order; `spoken`: what was made of each, None where the call was interrupted before it.
+        utterances: all utterances in order.
+        spoken: the result of each; None if the call was interrupted before it.
         sampling_rate: Hz.
         hop_length: samples per latent frame.
         silence: (C, 1), a latent frame of silence.
-        output_type: of the pipeline's call.
-        word_delay: seconds, of the pipeline's config.
+        output_type: output type of the pipeline's call.
+        word_delay: seconds, from the pipeline's config.
     """
     count = utterances[-1].text_index + 1
     lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(4)]
@@ -345,7 +347,7 @@ def join_utterances(
 
 
 def fade(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Fade the two ends of a waveform (..., samples)."""
+    """Fade both ends of a waveform (..., samples)."""
     ramp = fade_samples(waveform.shape[-1], sampling_rate).astype(waveform.dtype)
     samples = len(ramp)
     faded = waveform.copy()
@@ -355,5 +357,5 @@ def fade(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def fade_samples(samples: int, sampling_rate: int) -> np.ndarray:
-    """Factors of the first samples of a waveform of so many, and in reverse of its last."""
+    """Factors of the first samples of a waveform of `samples` samples; the last samples use them in reverse."""
     return np.linspace(0, 1, min(round(FADE_SECONDS * sampling_rate), samples // 2), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A voice: encoded prompts, to be used again, mixed with others and kept in a file."""
+"""Voices: encoded prompts that can be reused, mixed and saved to a file."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ..files import whole_file
 from ..untrusted import check_safetensors_header
 
 FORMAT = "ns2_diffusers.voice"
-# An hour at 100 frames per second; standardised latents are around 1.
+# One hour at 100 frames per second; values of standardised latents are around 1.
 MOST_FRAMES, MOST_CHANNELS, MOST_LATENT = 360_000, 4_096, 1e4
 MOST_HEADER_BYTES = 64 * 2**10
 MOST_FINGERPRINT = 64
 _TERM = r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*\*\s*(\S.*)"
-# Voices of a mix, and recordings of a voice.
+# Maximum number of voices in a mix, and of recordings in a voice.
 MOST_PARTS, MOST_RECORDINGS = 64, 1024
 
 
 class VoiceArithmetic:
-    """`0.7 * emma + 0.3 * george`: voices with weights, which together are a mix."""
+    """Weighted sums of voices, such as `0.7 * emma + 0.3 * george`; the result is a mix."""
 
     # Attributes of the classes that use this mixin.
     parts: tuple[tuple[float, Voice], ...]
@@ -50,19 +50,19 @@ class VoiceArithmetic:
 
     @property
     def weights(self) -> list[float]:
-        """Those of the parts, which sum to 1."""
+        """The weights of the parts, normalised to a sum of 1."""
         total = sum(weight for weight, _ in self.parts)
         return [weight / total for weight, _ in self.parts]
 
     def heard(self, frames: int) -> list[Any]:
-        """The latents (C, n) that the encoders hear: of each recording of each voice, at most its first `frames`."""
+        """The latents (C, n) that the encoders use: at most the first `frames` of each recording of each voice."""
         return [recording[:, :frames] for _, voice in self.parts for recording in voice.recordings]
 
     def kept(self, frames: int) -> np.ndarray:
-        """Which of the frames of `heard`, one recording after the other, represent the voice: indices, int64.
+        """Indices (int64) of the frames that represent the voice, among the concatenated frames of `heard`.
 
-        Attention takes each frame for one vote, so each voice of a mix keeps a number of frames that is in proportion
-        to its weight, evenly spaced.
+        Attention gives every frame the same weight, so each voice of a mix keeps a number of evenly spaced frames in
+        proportion to its weight.
         """
         lengths = [sum(recording[:, :frames].shape[1] for recording in voice.recordings) for _, voice in self.parts]
         weights = [weight for weight, _ in self.parts]
@@ -78,7 +78,7 @@ class VoiceArithmetic:
 
     @property
     def digest(self) -> str:
-        """A name for what the voice consists of."""
+        """A digest of the contents of the voice."""
         found = hashlib.sha256()
         for weight, (_, voice) in zip(self.weights, self.parts, strict=True):
             found.update(repr((round(weight, 9), voice.lengths)).encode())
@@ -86,13 +86,13 @@ class VoiceArithmetic:
         return found.hexdigest()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one safetensors file, whole or not at all.
+        """Write the voice to a safetensors file, completely or not at all.
 
         Raises:
-            OSError: it cannot be written; the message says why.
+            OSError: the file cannot be written; the message has the reason.
         """
         for _, voice in self.parts:
-            voice.__post_init__()  # it may have been changed
+            voice.__post_init__()  # checks again, because the voice may have been changed
         metadata = {"format": FORMAT, "codec_fingerprint": self.parts[0][1].codec_fingerprint}
         if len(self.parts) == 1:
             names = ["latents"]
@@ -111,19 +111,19 @@ class VoiceArithmetic:
 
 @dataclass(eq=False)
 class Voice(VoiceArithmetic):
-    """Latents of some seconds of somebody's speech, in one recording or several.
+    """Latents of some seconds of speech of one person, from one recording or several.
 
-    `0.7 * emma + 0.3 * george` mixes two of them to a `VoiceMix`, which goes wherever a voice goes.
+    `0.7 * emma + 0.3 * george` mixes two voices to a `VoiceMix`, which can be used like a voice.
 
     Args:
         latents: (C, Tp) float32, standardised, quantised; an array in pipelines without torch. Several recordings
-            stand one after the other.
-        codec_fingerprint: of the codec that made them; another codec's pipeline refuses them.
-        lengths: latent frames of each recording, which sum to Tp; all are one recording where none is given.
+            are concatenated.
+        codec_fingerprint: fingerprint of the codec that made them; pipelines with another codec refuse the voice.
+        lengths: latent frames of each recording, which sum to Tp; one recording if not given.
 
     Raises:
-        TypeError, ValueError: latents that are no finite floating-point numbers of that shape within ±10,000, or more
-            than an hour of them; no fingerprint; lengths that do not fit.
+        TypeError, ValueError: latents are not finite floating-point numbers of that shape within ±10,000, or exceed
+            an hour; the fingerprint is missing; lengths do not fit.
     """
 
     latents: Any
@@ -144,7 +144,7 @@ class Voice(VoiceArithmetic):
 
     @property
     def parts(self) -> tuple[tuple[float, Voice], ...]:  # type: ignore[override]
-        """Weights and voices of a mix: itself alone."""
+        """Weights and voices of the mix: only this voice."""
         return ((1.0, self),)
 
     @property
@@ -161,7 +161,7 @@ class Voice(VoiceArithmetic):
             framework: "pt" for a tensor, "np" for an array.
 
         Raises:
-            ValueError: there is no such file, or it holds no voice.
+            ValueError: the file does not exist, or holds no voice.
         """
         if not os.path.isfile(path):
             raise ValueError(
@@ -175,7 +175,7 @@ class Voice(VoiceArithmetic):
                 wanted = [["latents"], [f"latents.{index}" for index in range(len(names))]]
                 is_voice = metadata.get("format") == FORMAT and 0 < len(names) <= MOST_PARTS and names in wanted
                 if is_voice:
-                    # Before they are read.
+                    # Checked before the tensors are read.
                     for name in names:
                         check_shape(tuple(file.get_slice(name).get_shape()))
                 latents = [file.get_tensor(name) for name in names] if is_voice else None
@@ -200,16 +200,15 @@ class Voice(VoiceArithmetic):
 
 @dataclass(eq=False)
 class VoiceMix(VoiceArithmetic):
-    """Several voices in one, by weights; `0.7 * emma + 0.3 * george` makes it.
+    """A weighted mix of voices, such as `0.7 * emma + 0.3 * george`.
 
-    Voices that are there twice count once, with the sum of their weights, so that a mix of a voice with itself is that
-    voice.
+    A voice that occurs twice counts once, with the sum of its weights, so a mix of a voice with itself is that voice.
 
     Args:
         parts: pairs of a weight above 0 and a `Voice`. Only the ratios of weights matter.
 
     Raises:
-        TypeError, ValueError: other weights or voices, none, more than 64, or of different codecs.
+        TypeError, ValueError: invalid weights or voices; no voice; more than 64; voices of different codecs.
     """
 
     parts: tuple[tuple[float, Voice], ...]
@@ -247,7 +246,7 @@ class VoiceMix(VoiceArithmetic):
 
 
 def check_latents(latents: Any) -> None:
-    """Raise where latents are none of a voice."""
+    """Raise an error if latents are not valid for a voice."""
     if not isinstance(latents, np.ndarray) and not is_tensor(latents):
         raise TypeError(f"the latents of a voice are a {type(latents).__name__}; wanted a tensor or an array (C, Tp).")
     check_shape(tuple(latents.shape))
@@ -266,7 +265,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
 
 
 def check_lengths(lengths: Sequence[int], frames: int) -> tuple[int, ...]:
-    """Latent frames of each recording, or a ValueError or TypeError where they are not those of so many frames."""
+    """Latent frames of each recording; a ValueError or TypeError if they do not sum to `frames`."""
     lengths = tuple(lengths) or (frames,)
     if any(isinstance(length, bool) or not isinstance(length, numbers.Integral) for length in lengths):
         raise TypeError(f"the lengths of a voice's recordings are {lengths!r:.80}; wanted whole latent frames.")
@@ -279,10 +278,10 @@ def check_lengths(lengths: Sequence[int], frames: int) -> tuple[int, ...]:
 
 
 def read_mix(text: str) -> list[tuple[float, str]]:
-    """Weights and names of a mix that is written "0.7 * emma + 0.3 * george".
+    """Parse a mix such as "0.7 * emma + 0.3 * george" to weights and names.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a mix.
     """
     terms = [re.fullmatch(_TERM, term.strip()) for term in text.split("+")]
     if not all(terms):
@@ -291,7 +290,7 @@ def read_mix(text: str) -> list[tuple[float, str]]:
 
 
 def _read_list(metadata: dict[str, str], name: str, otherwise: list[Any]) -> list[Any]:
-    """A list of as many entries as `otherwise` from the metadata of a file; that where there is none."""
+    """A list from the metadata of a file, with the length of `otherwise`, which is returned if it is missing."""
     if name not in metadata:
         return otherwise
     try:

@@ -1,10 +1,10 @@
-"""Voice matching: move latents towards those of a prompt, to add what the denoiser missed of its timbre.
+"""Voice matching: moves latents towards those of a prompt, to restore timbre that the denoiser missed.
 
-A denoiser that has heard few voices draws an unknown one towards those. Its latents then have another mean and other
-covariances than the prompt's, and both can be set right without knowing what is said (whitening and colouring, arXiv
-1705.08086, there of pictures). What is left is taken in part from the prompt's own frames that are most like it (as
-kNN-VC does, arXiv 2305.18975, there in whole). Pauses stay nearly as they are: a prompt's are full of its noise, and
-to its statistics they would hum.
+A denoiser that was trained on few voices moves an unknown voice towards them. The mean and the covariance of its
+latents then differ from those of the prompt. Both can be corrected without knowledge of the text (whitening and
+colouring, arXiv 1705.08086, there for images). Part of the remaining difference is corrected with the most similar
+frames of the prompt (as in kNN-VC, arXiv 2305.18975, which uses only such frames). Pauses change little: those of a
+prompt contain its noise, and pauses that matched its statistics would hum.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from .voice import VoiceArithmetic
 
-# Shrinkage of the off-diagonal covariances, which a few seconds estimate poorly.
+# Shrinkage of the off-diagonal covariances, which a few seconds of speech estimate poorly.
 SHRINKAGE = 0.5
 # Number of nearest prompt frames per frame, and the weight of their mean.
 NEAREST, NEAREST_SHARE = 4, 0.3
@@ -30,10 +30,10 @@ def match_voice(
     """Move latents towards the statistics and the frames of a prompt.
 
     Args:
-        latents: (C, T) of what was generated.
-        prompt: (C, Tp) of the voice.
-        silence: (C,) what a frame of silence is; the further a frame is from it, the more it counts and moves.
-        share: of the way, 0 to 1.
+        latents: (C, T) generated latents.
+        prompt: (C, Tp) latents of the voice.
+        silence: (C,) latent frame of silence; frames count and move more, the further they are from it.
+        share: how far latents are moved, 0 to 1.
 
     Returns: (C, T) float32.
     """
@@ -51,16 +51,17 @@ def match_voices(
     shares: list[float],
     enough: float,
 ) -> list[torch.Tensor]:
-    """`match_voice` of each item, by its own share.
+    """`match_voice` for each item, with its own share.
 
-    An item in a mix of voices is matched to each of them; the result is the mean of these by the weights of the mix.
+    An item with a mix of voices is matched to each voice; the result is the mean weighted by the mix.
 
     Args:
-        latents: (C, T) per item; an item of fewer than `enough` frames is moved less far: a word has few statistics.
-        voices: of each item.
+        latents: (C, T) per item; items with fewer than `enough` frames are moved less, because their statistics are
+            uncertain.
+        voices: voice of each item.
         silence: (C,).
-        shares: 0 leaves an item as it is.
-        enough: frames.
+        shares: share of each item; 0 leaves it unchanged.
+        enough: number of frames.
     """
     shares = [share * min(1.0, item.shape[1] / enough) for share, item in zip(shares, latents, strict=True)]
     return [
@@ -84,7 +85,7 @@ def colour(latents: torch.Tensor, prompt: torch.Tensor, silence: torch.Tensor) -
 
 
 def nearest(latents: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
-    """For each frame (C, T) the mean of those of `prompt` (C, Tp) whose cosine to it is largest."""
+    """For each frame (C, T), the mean of the frames of `prompt` (C, Tp) with the largest cosine to it."""
     directions, candidates = (torch.nn.functional.normalize(frames, dim=0) for frames in (latents, prompt))
     similarity = directions.T @ candidates
     chosen = similarity.topk(min(NEAREST, prompt.shape[1]), dim=1).indices
@@ -92,7 +93,7 @@ def nearest(latents: torch.Tensor, prompt: torch.Tensor) -> torch.Tensor:
 
 
 def presence(latents: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
-    """How much of a voice each frame of `latents` (C, T) has: (T,), 0 of a pause, 1 where it is as loud as most."""
+    """Presence of a voice in each frame of `latents` (C, T): (T,), 0 in pauses, 1 at normal loudness and above."""
     distance = (latents - silence[:, None]).norm(dim=0)
     level = distance / distance.square().mean().sqrt().clamp(min=1e-8)
     return ((level - PAUSE) / (VOICE - PAUSE)).clamp(0, 1)
@@ -109,6 +110,6 @@ def _statistics(latents: torch.Tensor, silence: torch.Tensor) -> tuple[torch.Ten
 
 
 def _power(matrix: torch.Tensor, exponent: float) -> torch.Tensor:
-    """Of a symmetric, positive matrix; on the CPU, as not every device knows eigenvalues."""
+    """Power of a symmetric positive matrix; computed on the CPU, because some devices have no eigenvalues."""
     values, vectors = torch.linalg.eigh(matrix.cpu())
     return ((vectors * values.clamp(min=LEAST_VARIANCE).pow(exponent)) @ vectors.T).to(matrix.device)

@@ -1,4 +1,4 @@
-"""When words are said: by the durations of their symbols, and beside a pause by the sound itself."""
+"""Word times: from the durations of symbols, and next to pauses from the sound."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 from ..text.words import WordSymbols
 
-# A frame sounds if it is at most so many dB below the loudest one.
+# A frame is sound if it is at most this many dB below the loudest frame.
 SOUND_DB = 35.0
-# A silence that is shorter is within a word: the closure of a plosive.
+# Seconds; a shorter silence is within a word, such as the closure of a plosive.
 PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """A word and when it is said.
+    """A word and its time.
 
     Args:
-        text: as it is written, with the punctuation that touches it.
-        start, end: seconds from the beginning of the audio, exact to a latent frame. The pause of a punctuation mark
-            is behind `end`.
+        text: the word as written, with the punctuation that touches it.
+        start, end: seconds from the beginning of the audio, to the nearest latent frame. The pause of a punctuation
+            mark comes after `end`.
     """
 
     text: str
@@ -38,24 +38,24 @@ def time_words(
     delay: int = 0,
     sounding: np.ndarray | None = None,
 ) -> list[SpokenWord]:
-    """When words are said.
+    """The times of words.
 
     Args:
-        words: by the positions of their symbols.
+        words: the words, with the positions of their symbols.
         durations: (N,) latent frames of all symbols.
         begins: latent frames before the first symbol.
-        seconds_per_frame: the hop length by the sampling rate.
+        seconds_per_frame: hop length divided by sampling rate.
         delay: latent frames by which the durations are late.
-        sounding: (T,) of `find_sound`. A predicted duration of a word's last symbol may have the pause behind it, and
-            a pause the first sound of the next word: with it, words beside a pause begin and end where the sound does.
-            Without a pause between them, half of the space is of each word, as nobody is silent there.
+        sounding: (T,) result of `find_sound`. A predicted duration of a word's last symbol may include the pause after
+            it, and a pause may include the first sound of the next word. With `sounding`, words next to a pause begin
+            and end where the sound does. Without a pause between them, each word gets half of the frames between.
     """
     ends = durations.cumsum() - delay
     starts = ends - durations
     spans = [[max(0, int(starts[word.first])), max(1, int(ends[word.last - 1]))] for word in words]
     if sounding is not None and words:
         pauses = _runs(~sounding)
-        # From the last symbol of a word to the first of the next; before the first word and behind the last one.
+        # From the last symbol of a word to the first of the next; also before the first word and after the last.
         edges = [(int(starts[word.last - 1]), int(ends[word.first])) for word in words]
         behind = [low for low, _ in edges]
         ahead = [high for _, high in edges]
@@ -76,10 +76,10 @@ def time_words(
 
 
 def find_sound(waveform: np.ndarray, hop_length: int, sampling_rate: int) -> np.ndarray:
-    """Which latent frames of speech are no pause.
+    """Find the latent frames that are sound and not pause.
 
     Args:
-        waveform: (samples,) or (channels, samples), of whole frames.
+        waveform: (samples,) or (channels, samples), whole frames.
 
     Returns: (T,) bool.
     """
@@ -101,6 +101,6 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _longest(runs: Sequence[tuple[int, int]], low: int, high: int) -> tuple[int, int] | None:
-    """The longest run that has a frame of [low, high)."""
+    """The longest run that overlaps [low, high)."""
     found = [run for run in runs if run[0] < high and run[1] > low]
     return max(found, key=lambda run: run[1] - run[0], default=None)
