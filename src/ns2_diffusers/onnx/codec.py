@@ -1,4 +1,4 @@
-"""The codec by ONNX graphs; the pulses of a harmonic head are computed between two of them."""
+"""The codec as ONNX graphs; the pulses of a harmonic head are computed between two of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from .noise import generator_of, randn
 
-# Latent frames whose samples are made at once: more would only take more memory.
+# Latent frames that are decoded at once; more would only need more memory.
 PIECE_FRAMES = 200
 
 
@@ -20,8 +20,8 @@ class OnnxCodec:
     Args:
         settings: `sampling_rate`, `hop_length`, `latent_channels`, `channels`, `fingerprint`, `silence` (a latent
             frame of silence), `margins` (frames before and after a piece that its samples depend on), and `f0_range`
-            in Hz, None of a decoder without pulses.
-        run: runs a graph by its name, with arrays by the names of its inputs.
+            in Hz (None for a decoder without pulses).
+        run: function that runs a graph, given its name and its inputs by name.
     """
 
     def __init__(self, settings: dict[str, Any], run: Callable[..., list[np.ndarray]]):
@@ -43,11 +43,11 @@ class OnnxCodec:
 
     @property
     def takes_f0(self) -> bool:
-        """Whether `decode` can be told the F0."""
+        """Whether `decode` accepts F0."""
         return self.f0_range is not None
 
     def encode(self, waveform: np.ndarray) -> np.ndarray:
-        """Samples (samples,) float32 → the latents of their codes (C, T), standardised."""
+        """Waveform (samples,) float32 → quantised latents (C, T), standardised."""
         whole = np.pad(waveform, (0, -len(waveform) % self.hop_length))
         return self._run("codec_encoder", waveform=whole.reshape(1, -1, self.hop_length))[0][0]
 
@@ -55,18 +55,18 @@ class OnnxCodec:
         """Latents (B, C, T) and their mask (B, T) → waveforms (B, T * hop_length), zero where the mask is False.
 
         Args:
-            f0: (B, T) Hz to speak at, 0 where the latents shall say it; for codecs with `takes_f0`.
+            f0: (B, T) Hz that the decoder follows; where it is 0, latents decide. For codecs with `takes_f0`.
         """
         return np.concatenate(list(self._pieces(latents, mask, PIECE_FRAMES, f0)), axis=1)
 
     def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """`decode` latents (B, C, T) `frames` at a time: waveforms (B, samples), which joined are the whole."""
+        """`decode` for `frames` frames of latents (B, C, T) at a time; the waveforms together equal the whole."""
         return self._pieces(latents, np.ones((len(latents), latents.shape[2]), bool), frames, f0)
 
     def _pieces(
         self, latents: np.ndarray, mask: np.ndarray, frames: int, f0: np.ndarray | None
     ) -> Iterator[np.ndarray]:
-        # Phase is of the whole, so that it goes on from piece to piece.
+        # The phase is computed for the whole, so that pieces join without a step.
         states = {"latents": latents.transpose(0, 2, 1)} if self.f0_range is None else self._excite(latents, mask, f0)
         before, after = self._margins
         for start in range(0, mask.shape[1], frames):
@@ -80,7 +80,7 @@ class OnnxCodec:
             yield waveform[:, (start - first) * self.hop_length : (end - first) * self.hop_length]
 
     def _excite(self, latents: np.ndarray, mask: np.ndarray, f0: np.ndarray | None) -> dict[str, np.ndarray]:
-        """The inputs of the graph that makes samples, (B, T, …) each but for noise (T, hop_length)."""
+        """The inputs of the graph that makes samples, (B, T, …) each, except noise (T, hop_length)."""
         assert self.f0_range is not None
         hidden_states, raw_latents, log_f0 = self._run("codec_decoder", latents=latents, mask=mask)
         used = np.exp(log_f0)
@@ -95,12 +95,12 @@ class OnnxCodec:
         }
 
     def _white_noise(self, samples: int) -> np.ndarray:
-        """The same (samples,) each time."""
+        """White noise (samples,), the same each time."""
         if samples % 16:
             return randn((samples,), generator_of(0))
         if samples > len(self._noise):
             self._noise = randn((samples,), generator_of(0))
-        # Whole sixteens are the same however many follow.
+        # Complete blocks of 16 numbers are the same, however many follow.
         return self._noise[:samples] if len(self._noise) % 16 == 0 else randn((samples,), generator_of(0))
 
 
@@ -108,7 +108,7 @@ def make_pulses(f0: np.ndarray, mask: np.ndarray, sampling_rate: int, hop_length
     """F0 (B, T) in Hz → (B, samples): `HarmonicHead._pulses`, operation by operation."""
     last = np.take_along_axis(f0, mask.sum(1, keepdims=True).clip(1) - 1, axis=1)
     f0 = interpolate_frames(np.where(mask, f0, last), hop_length)
-    # A float32 from 32 Hz up is a multiple of 2^-18 Hz, and so is the sampling rate: integer sums are exact.
+    # A float32 of at least 32 Hz is a multiple of 2^-18 Hz, and so is the sampling rate: integer sums are exact.
     steps = np.float32(2**18)
     turn = sampling_rate * 2**18
     position = np.round(f0 * steps).astype(np.int64).cumsum(1) % turn

@@ -31,20 +31,20 @@ from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from ..schedulers.scheduling_euler import NaturalSpeech2EulerScheduler
 from .settings import CLASS_NAME, SETTINGS_FILE
 
-# Gelu is one operator from here on.
+# From this version on, Gelu is a single operator.
 OPSET = 20
 INSTALL = 'pip install "ns2-diffusers[onnx]"'
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One file of the export.
+    """One graph of the export.
 
     Args:
-        module: in evaluation mode.
-        inputs: an example of each, by name; a list of tensors for the last of them that are alike.
-        sizes: names of the dimensions of each input that may differ from call to call, by their index.
-        outputs: names.
+        module: the module, in evaluation mode.
+        inputs: an example of each input, by name; the last may be a list of tensors of the same kind.
+        sizes: per input, names of the dimensions that may vary between calls, by their index.
+        outputs: names of the outputs.
     """
 
     module: nn.Module
@@ -56,18 +56,18 @@ class Graph:
 def export_onnx(pipe: Any, directory: str | Path, int8: bool = False) -> None:
     """Write a pipeline as a directory of ONNX graphs.
 
-    LoRA weights that are fused (`pipe.fuse_lora()`) are in them; the scheduler is the pipeline's.
+    LoRA weights are exported if they are fused (`pipe.fuse_lora()`); the scheduler is that of the pipeline.
 
     Args:
         pipe: `NaturalSpeech2Pipeline` with a `VocosCodec` that has a mel encoder, and a DDIM, distilled or Euler
             scheduler of this package.
-        directory: to make.
+        directory: directory to create.
         int8: store the weights of matrix products as 8-bit integers (dynamic quantisation). Convolutions and the codec
-            stay in float32. docs/speed.md has what this costs in quality.
+            stay in float32. docs/speed.md has the loss of quality.
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is missing.
-        ValueError: the pipeline has a part that is not exported; or there is something at `directory` already.
+        ValueError: a part of the pipeline cannot be exported, or `directory` exists.
     """
     check_installed()
     check_exportable(pipe)
@@ -85,7 +85,7 @@ def export_onnx(pipe: Any, directory: str | Path, int8: bool = False) -> None:
 
 
 def check_installed() -> None:
-    """Raise an ImportError where a library of the extra is missing."""
+    """Raise an ImportError if a library for the export is missing."""
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
@@ -96,7 +96,7 @@ def check_installed() -> None:
 
 
 def check_exportable(pipe: Any) -> None:
-    """Raise a ValueError where a pipeline has a part that is not exported."""
+    """Raise a ValueError if a part of a pipeline cannot be exported."""
     codec = pipe.codec
     if not isinstance(codec, VocosCodec) or not isinstance(codec.encoder, MelEncoder):
         kind = type(codec).__name__
@@ -112,7 +112,7 @@ def check_exportable(pipe: Any) -> None:
 
 
 def settings_of(pipe: Any) -> dict[str, Any]:
-    """Settings that the runtime needs beside the graphs."""
+    """Settings that the runtime needs in addition to the graphs."""
     codec, denoiser, scheduler = pipe.codec, pipe.denoiser.config, pipe.scheduler
     head = codec.head
     return {
@@ -143,21 +143,21 @@ def settings_of(pipe: Any) -> dict[str, Any]:
         "scheduler": {
             "_class_name": type(scheduler).__name__,
             **{name: value for name, value in scheduler.config.items() if not name.startswith("_")},
-            # -log ᾱ from timestep -1 on, whatever schedule or table it came from.
+            # -log ᾱ from timestep -1 on, whatever schedule or table defines it.
             "integrated_beta": scheduler._integrated_beta_table.tolist(),
         },
     }
 
 
 def codec_margins(codec: VocosCodec) -> list[int]:
-    """Frames before and after a piece that the graph which makes samples must be given beside it."""
-    # The decoder of an inverse STFT is one graph, with its backbone.
+    """Frames before and after a piece that the graph for samples needs."""
+    # A decoder with an inverse STFT is one graph that includes its backbone.
     head: Any = codec.head
     return [frames + (0 if codec.takes_f0 else codec.backbone.margin) for frames in head.margins]
 
 
 def make_graphs(pipe: Any) -> dict[str, Graph]:
-    """The graphs of a pipeline by name, of copies of its models in float32 on the CPU."""
+    """The graphs of a pipeline by name, made from float32 copies of its models on the CPU."""
 
     def part(name: str) -> Any:
         model = copy.deepcopy(getattr(pipe, name)).cpu().eval()
@@ -227,7 +227,7 @@ def make_graphs(pipe: Any) -> dict[str, Graph]:
 
 
 def codec_graphs(codec: VocosCodec, batch: Any) -> dict[str, Graph]:
-    """Encoder and decoder; a harmonic head is a graph of its own, as its pulses are made between the two."""
+    """Encoder and decoder; a harmonic head has two graphs, because its pulses are computed between them."""
     channels, hop, frames = codec.latent_channels, codec.hop_length, Dim("frames", max=2**20)
     encoder: Any = codec.encoder
     encoder.mel = ExportableMel(encoder.mel)
@@ -237,7 +237,7 @@ def codec_graphs(codec: VocosCodec, batch: Any) -> dict[str, Graph]:
     latents, mask = torch.randn(b, channels, t), lengths_mask([t, t - 5])
     of_latents, of_mask = {0: batch, 2: frames}, {0: batch, 1: frames}
     graphs = {
-        # One recording at a time, its samples by frames.
+        # Input: one recording, with its samples grouped in frames.
         "codec_encoder": Graph(
             EncoderGraph(codec), {"waveform": torch.randn(1, t, hop)}, {"waveform": {1: frames}}, ["latents"]
         )
@@ -316,7 +316,7 @@ def write_graph(graph: Graph, path: Path) -> None:
 
 
 def quantize(path: Path) -> None:
-    """Store the weights of matrix products of a graph in eight bits, a scale for each output channel."""
+    """Store the weights of a graph's matrix products in 8 bits, with one scale per output channel."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     whole = path.with_suffix(".float.onnx")
@@ -336,7 +336,7 @@ def plain_attention(
     keys_values: tuple[torch.Tensor, torch.Tensor] | None = None,
     rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """`AttnProcessor` in operators that every runtime has."""
+    """`AttnProcessor` in operators that every runtime supports."""
     from diffusers.models.embeddings import apply_rotary_emb
 
     query = attn.split_heads(attn.to_q(hidden_states))
@@ -354,7 +354,7 @@ def plain_attention(
 
 
 class PromptEncoderGraph(nn.Module):
-    """Voice latents to prompt states."""
+    """Latents of voices to prompt states."""
 
     def __init__(self, encoder: Any):
         super().__init__()
@@ -365,7 +365,7 @@ class PromptEncoderGraph(nn.Module):
 
 
 class TextEncoderGraph(nn.Module):
-    """Phonemes to their states and log(1 + frames)."""
+    """Phonemes to phoneme states and log(1 + frames)."""
 
     def __init__(self, encoder: Any, adaptor: Any):
         super().__init__()
@@ -377,7 +377,7 @@ class TextEncoderGraph(nn.Module):
 
 
 class PitchGraph(nn.Module):
-    """States of frames to log F0."""
+    """Frame states to log F0."""
 
     def __init__(self, adaptor: Any):
         super().__init__()
@@ -388,9 +388,9 @@ class PitchGraph(nn.Module):
 
 
 class ConditioningGraph(nn.Module):
-    """States and F0 of frames to the tensors that stay the same at every step.
+    """Frame states and F0 to the tensors that are the same at every step.
 
-    `counts` are those of conditions, of tensors of the prompt's keys and values, and of prompt embeddings.
+    `counts`: numbers of condition tensors, of key and value tensors of the prompt, and of prompt embeddings.
     """
 
     def __init__(self, adaptor: Any, denoiser: Any):
@@ -401,7 +401,7 @@ class ConditioningGraph(nn.Module):
         self.counts = (0, 0, 0)
 
     def forward(self, states, pitch, mask, prompt, prompt_mask, without):
-        # The same as `bucketize`, which is not exported: the number of boundaries below.
+        # Equals `bucketize`, which cannot be exported: the number of boundaries below.
         bins = (pitch.unsqueeze(-1) > self.boundaries).sum(-1)
         condition = (states + self.embedding(bins)) * mask.unsqueeze(-1)
         condition, prompt = self.denoiser.replace_with_nulls(condition, prompt, without, without)
@@ -433,7 +433,7 @@ class DenoiserGraph(nn.Module):
 
 
 class EncoderGraph(nn.Module):
-    """A recording (1, T, hop_length) to the latents of its codes (1, C, T)."""
+    """A recording (1, T, hop_length) to its quantised latents (1, C, T)."""
 
     def __init__(self, codec: VocosCodec):
         super().__init__()
@@ -444,14 +444,14 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """Latents (B, C, T) through the backbone of the decoder."""
+    """Latents (B, C, T) through the decoder's backbone."""
 
     def __init__(self, codec: VocosCodec, head: nn.Module):
         super().__init__()
         self.codec, self.head = codec, head
 
     def hidden_states(self, latents: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, dim), and the raw latents (B, T, C)."""
+        """Hidden states (B, T, dim), and the raw latents (B, T, C)."""
         latents = apply_mask(self.codec.denormalize_latents(latents), mask)
         return self.codec.backbone(latents, mask), latents.transpose(1, 2)
 
@@ -475,7 +475,7 @@ class F0Graph(DecoderGraph):
 
 
 class ExportableMel(nn.Module):
-    """`LogMelSpectrogram` with its Fourier transform as a convolution. Takes whole hops."""
+    """`LogMelSpectrogram` with its Fourier transform as a convolution, for whole hops."""
 
     def __init__(self, mel: LogMelSpectrogram):
         super().__init__()
@@ -492,7 +492,7 @@ class ExportableMel(nn.Module):
 
 
 class ExportableISTFTHead(nn.Module):
-    """`ISTFTHead` with transform, window and overlap-add as one transposed convolution."""
+    """`ISTFTHead` with transform, window and overlap-add in one transposed convolution."""
 
     def __init__(self, head: ISTFTHead):
         super().__init__()
@@ -520,7 +520,7 @@ class ExportableISTFTHead(nn.Module):
 
 
 class SynthesisGraph(nn.Module):
-    """The filters of a harmonic head, on pulses (B, T, hop_length) and noise (T, hop_length), as real products."""
+    """The filters of a harmonic head for pulses (B, T, hop_length) and noise (T, hop_length), in real arithmetic."""
 
     def __init__(self, head: HarmonicHead):
         super().__init__()
@@ -569,22 +569,22 @@ class SynthesisGraph(nn.Module):
 
 
 def fourier_basis(length: int, n_fft: int, window: torch.Tensor | None = None) -> torch.Tensor:
-    """Kernels (2 * bins, 1, length) of a convolution that gives real parts, then imaginary ones, of windowed frames
-    filled up with zeros to `n_fft`; Hann's window when None."""
+    """Kernels (2 * bins, 1, length) of a convolution that returns the real and then the imaginary parts of windowed
+    frames, zero-padded to `n_fft`; the window is Hann's if None."""
     window = torch.hann_window(length, dtype=torch.float64) if window is None else window
     spectra = torch.fft.rfft(torch.diag(window), n_fft).T
     return torch.cat([spectra.real, spectra.imag]).unsqueeze(1).float()
 
 
 def inverse_basis(n_fft: int) -> torch.Tensor:
-    """Kernels (2 * bins, 1, n_fft) of a transposed convolution from real parts, then imaginary ones, to samples."""
+    """Kernels (2 * bins, 1, n_fft) of a transposed convolution from real and then imaginary parts to samples."""
     identity = torch.eye(n_fft // 2 + 1, dtype=torch.complex128)
     both = torch.cat([torch.fft.irfft(identity, n_fft), torch.fft.irfft(1j * identity, n_fft)])
     return both.unsqueeze(1).float()
 
 
 def phase_matrix(n_fft: int) -> torch.Tensor:
-    """(bins, bins) from log-magnitudes to the phase of minimum phase; see `minimum_phase`."""
+    """Matrix (bins, bins) from log-magnitudes to minimum phase; see `minimum_phase`."""
     cepstra = torch.fft.irfft(torch.eye(n_fft // 2 + 1, dtype=torch.float64), n_fft)
     fold = torch.full((n_fft,), 2.0, dtype=torch.float64)
     fold[0] = fold[n_fft // 2] = 1.0

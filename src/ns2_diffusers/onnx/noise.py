@@ -1,7 +1,7 @@
 """Random numbers equal to those of torch on the CPU, so that a seed gives the same speech with and without torch.
 
-`numpy.random.RandomState` has torch's generator, MT19937, with the same seeding: `RandomState(7)` is
-`torch.Generator().manual_seed(7)`. This module repeats how torch transforms its numbers.
+`numpy.random.RandomState` uses torch's generator, MT19937, with the same seeding: `RandomState(7)` equals
+`torch.Generator().manual_seed(7)`. This module repeats torch's transformations of its numbers.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 
 
 def generator_of(seed: int) -> np.random.RandomState:
-    """The generator of a seed, of which torch keeps the lowest 32 bits as well."""
+    """The generator for a seed; like torch, it uses the lowest 32 bits."""
     return np.random.RandomState(seed & 0xFFFFFFFF)
 
 
 def draw_seeds(generator: Any, counts: list[int]) -> list[list[int]]:
-    """One seed per sentence of every text, from one generator for all or one per text; None takes fresh ones.
+    """One seed per sentence of every text, from one generator for all texts or one per text; None makes new ones.
 
     Raises:
-        TypeError, ValueError: no generators, or not as many as texts.
+        TypeError, ValueError: not generators, or not as many as texts.
     """
     if isinstance(generator, (list, tuple)) and len(generator) != len(counts):
         raise ValueError(f"{len(generator)} generators for {len(counts)} texts: give one for all, or one each.")
@@ -46,9 +46,9 @@ def _whole_number(generator: np.random.RandomState) -> int:
 
 
 def randn(shape: Sequence[int], generator: np.random.RandomState) -> np.ndarray:
-    """`torch.randn(shape)` of at least 16 numbers, float32; fewer are drawn as the first of 16.
+    """`torch.randn(shape)` of at least 16 numbers, float32; fewer are the first of 16.
 
-    By Box and Muller's transform, sixteen at a time; numbers that are left over are the last of sixteen fresh ones.
+    Uses the Box-Muller transform on blocks of 16; a remainder is the end of a new block of 16.
     """
     count = int(np.prod(shape))
     size = max(count, 16)
@@ -69,7 +69,7 @@ def _box_muller(uniform: np.ndarray) -> np.ndarray:
 
 
 def _uniform(generator: np.random.RandomState, count: int) -> np.ndarray:
-    """Of 24 bits each, in [0, 1)."""
+    """Uniform numbers of 24 bits in [0, 1)."""
     return (_words(generator, count) & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
 
 

@@ -1,4 +1,4 @@
-"""Text and a voice in, speech out, by onnxruntime and NumPy: no torch, so that it starts in about a second."""
+"""Text to speech with onnxruntime and NumPy; without torch it starts in about a second."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .settings import read_settings
 from .tokenizer import OnnxTokenizer
 from .voice_matching import match_voice
 
-# Upper limit of a predicted duration in frames, so that it stays a number: hours.
+# Upper limit of a predicted duration in frames (hours), so that it stays finite.
 MOST_FRAMES = 2**24
 
 
 class Settings(dict):
-    """A config, whose entries are attributes too, as those of diffusers are."""
+    """A config whose entries are also attributes, like a config of diffusers."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -46,7 +46,7 @@ class Settings(dict):
 
 @dataclass
 class OnnxNaturalSpeech2PipelineOutput:
-    """Speech with its durations and F0; the fields are those of `NaturalSpeech2PipelineOutput`, in arrays."""
+    """Speech with its durations and F0; the fields are those of `NaturalSpeech2PipelineOutput`, as arrays."""
 
     audios: list[np.ndarray]
     sampling_rate: int
@@ -60,7 +60,7 @@ class OnnxNaturalSpeech2PipelineOutput:
 
 
 class EncodedUtterances(NamedTuple):
-    """The conditioning of the denoiser for one batch; shapes as with torch, states in place of condition."""
+    """The conditioning of the denoiser for one batch; shapes as with torch, with states in place of condition."""
 
     prompt: np.ndarray
     prompt_mask: np.ndarray
@@ -71,23 +71,23 @@ class EncodedUtterances(NamedTuple):
 
 @dataclass
 class OnnxDenoiser:
-    """The config of the denoiser, which checks of sampling read."""
+    """The config of the denoiser, for the checks of sampling."""
 
     config: Settings
 
 
 class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
-    """`NaturalSpeech2Pipeline` by onnxruntime: the same arguments, voices and results, in arrays.
+    """`NaturalSpeech2Pipeline` with onnxruntime: the same arguments, voices and results, as arrays.
 
         pipe = OnnxNaturalSpeech2Pipeline.from_pretrained("my-onnx-model")
         output = pipe("Any text at all.", prompt_audio="voice.wav")
 
-    Differences: `generator` is a `numpy.random.RandomState`, which with torch's seed makes the same speech;
-    `output_type` is "np" or "latent"; callbacks get arrays; the scheduler is the one of the export.
+    Differences: `generator` is a `numpy.random.RandomState`, which gives the same speech as torch's generator with the
+    same seed; `output_type` is "np" or "latent"; callbacks receive arrays; the scheduler is that of the export.
 
     Args:
-        sessions: of onnxruntime, by the names of the graphs.
-        settings: of the directory's `model_index.json`.
+        sessions: sessions of onnxruntime, by the names of the graphs.
+        settings: settings from the directory's `model_index.json`.
         tokenizer: see `OnnxTokenizer`.
     """
 
@@ -121,13 +121,13 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         session_options: Any = None,
         **download: Any,
     ) -> OnnxNaturalSpeech2Pipeline:
-        """Load a directory that `export_onnx` or `ns2-diffusers export onnx` made.
+        """Load a directory that `export_onnx` or `ns2-diffusers export onnx` wrote.
 
         Args:
             pretrained_model_name_or_path: the directory, or a hub repository with its files.
-            providers: of onnxruntime, the first that can run a part first.
-            session_options: `onnxruntime.SessionOptions`, such as for the number of threads.
-            download: of `huggingface_hub.snapshot_download`, such as `revision`.
+            providers: execution providers of onnxruntime, in order of preference.
+            session_options: `onnxruntime.SessionOptions`, for example with the number of threads.
+            download: arguments of `huggingface_hub.snapshot_download`, such as `revision`.
 
         Raises:
             ImportError: onnxruntime is not installed.
@@ -145,9 +145,9 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         if options is None:
             options = runtime.SessionOptions()
             options.log_severity_level = 3
-            # Threads of one graph that wait actively keep those of the next from the processor.
+            # Threads that spin after one graph would take the processor from the next graph.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            # An arena keeps what the longest sentence took, for each graph.
+            # An arena would keep the memory of the longest sentence, for each graph.
             options.enable_cpu_mem_arena = False
         sessions = {
             path.parent.name: runtime.InferenceSession(path, options, providers=list(providers))
@@ -157,7 +157,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
 
     @property
     def sampling_rate(self) -> int:
-        """Hz of what comes out."""
+        """Sampling rate of the output in Hz."""
         return self.codec.sampling_rate
 
     def set_progress_bar_config(self, **options: Any) -> None:
@@ -172,7 +172,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return tqdm(total=total, **self._progress)
 
     def maybe_free_model_hooks(self) -> None:
-        """Nothing is offloaded."""
+        """Does nothing: no weights are offloaded."""
 
     def _encode_recording(self, audio: AudioInput, sampling_rate: int | None) -> np.ndarray:
         """Quantised latents (C, T) of a recording."""
@@ -182,7 +182,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return self.codec.encode(waveform)
 
     def encode_utterances(self, utterances: Sequence[Utterance]) -> EncodedUtterances:
-        """The left half of figure 1 for one batch; as `NaturalSpeech2Pipeline.encode_utterances`, in arrays."""
+        """Encode one batch, the left half of figure 1; as `NaturalSpeech2Pipeline.encode_utterances`, with arrays."""
         prompt, prompt_mask = self.encode_prompt([each.voice for each in utterances])
         durations, states = self.encode_text(utterances, prompt, prompt_mask)
         counts = durations.sum(1).tolist()
@@ -192,7 +192,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return EncodedUtterances(prompt, prompt_mask, durations, pitch, states)
 
     def _frame_mask(self, counts: list[int]) -> np.ndarray:
-        """(B, T) of so many frames, whole patches; frames beyond those of an item are masked."""
+        """Mask (B, T) for items of `counts` frames; T is a whole number of patches."""
         patch = self.denoiser.config.patch_size
         return lengths_mask(counts, -(-max(counts) // patch) * patch)
 
@@ -204,7 +204,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         output_type: str = "np",
         part: Part | None = None,
     ) -> list[SpokenUtterance]:
-        """Figure 1 for one batch of utterances; as `NaturalSpeech2Pipeline.speak`, in arrays."""
+        """Speak one batch of utterances; as `NaturalSpeech2Pipeline.speak`, with arrays."""
         encoded = self.encode_utterances(utterances) if part is None else part.encoded
         prompt, prompt_mask, durations, pitch, states = encoded
         counts, skipped = durations.sum(1).tolist(), 0
@@ -232,7 +232,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return [SpokenUtterance(*parts) for parts in zip(items, rows, f0, waveforms, strict=True)]
 
     def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[np.ndarray, np.ndarray]:
-        """Prompt states (B, Tp, D) of voices and their mask (B, Tp); as `NaturalSpeech2Pipeline.encode_prompt`."""
+        """Encode voices to prompt states (B, Tp, D) and their mask (B, Tp); as `NaturalSpeech2Pipeline`."""
         if len(voices) > 1 and all(voice is voices[0] for voice in voices):
             return tuple(each.repeat(len(voices), axis=0) for each in self.encode_prompt(voices[:1]))  # type: ignore
         heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
@@ -251,7 +251,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         """Durations (B, N) int64 in latent frames, given or predicted, and phoneme states (B, N, D).
 
         Raises:
-            ValueError: more than `max_utterance_seconds`.
+            ValueError: the result is longer than `max_utterance_seconds`.
         """
         ids, symbol_mask = pad([each.input_ids for each in utterances])
         states, log_durations = self._run(
@@ -299,7 +299,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return pitch
 
     def prepare_scheduler(self, settings: SamplingSettings) -> OnnxScheduler:
-        """A scheduler for one batch, with its timesteps laid out."""
+        """A scheduler for one batch, with its timesteps set."""
         scheduler = copy.copy(settings.scheduler)
         scheduler.set_timesteps(settings.num_inference_steps, settings.timesteps, settings.sigmas)
         return scheduler
@@ -384,7 +384,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return latents * mask[:, None]
 
     def _draw_noise(self, generators: list[np.random.RandomState], counts: list[int], size: int) -> np.ndarray:
-        """(B, C, size), of which each item draws its own frames."""
+        """Noise (B, C, size); each item draws its own frames."""
         noise = np.zeros((len(counts), self.codec.latent_channels, size), np.float32)
         for row, generator, count in zip(noise, generators, counts, strict=True):
             row[:, :count] = randn((self.codec.latent_channels, count), generator)
@@ -393,7 +393,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
     def _match(self, latents: list[np.ndarray], utterances: Sequence[Utterance], share: float) -> list[np.ndarray]:
         """Latents (C, T) moved towards their voices; see `match_voices`."""
         enough, silence = MATCHING_SECONDS * self.codec.frame_rate, self.codec.silence[:, 0]
-        # A given melody has other statistics than the voice's speech.
+        # A given melody has other statistics than the speech of the voice, so it is not matched.
         items = zip(latents, utterances, strict=True)
         return [
             item if each.has_melody else match_parts(item, each.voice, silence, share, enough) for item, each in items
@@ -402,7 +402,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
     def decode_latents(
         self, latents: Sequence[np.ndarray], f0: Sequence[np.ndarray] | None = None
     ) -> list[np.ndarray]:
-        """Latents (C, T) per item to waveforms (samples,), by F0 (T,) in Hz if that is given.
+        """Latents (C, T) per item to waveforms (samples,), with F0 (T,) in Hz if it is given.
 
         Raises:
             ValueError: the waveform has NaN or infinity.
@@ -414,7 +414,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return [waveform[: item.shape[1] * hop] for waveform, item in zip(decoded, latents, strict=True)]
 
     def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Latents (C, T) to waveforms (samples,) of `frames` latent frames each, which joined are the whole."""
+        """Latents (C, T) to waveforms (samples,) of `frames` latent frames each; together they equal the whole."""
         for piece in self.codec.decode_in_pieces(latents[None], frames, None if f0 is None else f0[None]):
             yield check_finite(piece)[0]
 
@@ -425,7 +425,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return OnnxNaturalSpeech2PipelineOutput(*joined)
 
     def _run(self, graph: str, **arrays: np.ndarray) -> list[np.ndarray]:
-        """The outputs of a graph, of those arrays that are its inputs."""
+        """The outputs of a graph; arrays that are not its inputs are ignored."""
         taken = self._inputs[graph]
         return self.sessions[graph].run(None, {name: each for name, each in arrays.items() if name in taken})
 
@@ -433,7 +433,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
 def match_parts(
     latents: np.ndarray, voice: Voice | VoiceMix, silence: np.ndarray, share: float, enough: float
 ) -> np.ndarray:
-    """`match_voice` to each voice of a mix, and their mean by weight."""
+    """Apply `match_voice` for each voice of a mix; the result is the mean by weight."""
     share *= min(1.0, latents.shape[1] / enough)
     matched = [match_voice(latents, np.asarray(part.latents), silence, share) for _, part in voice.parts]
     weights = np.asarray(voice.weights, np.float32)
@@ -441,7 +441,7 @@ def match_parts(
 
 
 def check_finite(waveform: np.ndarray) -> np.ndarray:
-    """The waveform; a ValueError where it has NaN or infinity."""
+    """Return the waveform; raise a ValueError if it contains NaN or infinity."""
     if not np.isfinite(waveform).all():
         raise ValueError(
             "the model produced NaN or infinite samples: lower the guidance scale, and check that the checkpoint was "
@@ -451,7 +451,7 @@ def check_finite(waveform: np.ndarray) -> np.ndarray:
 
 
 def import_onnxruntime() -> Any:
-    """onnxruntime, imported when it is needed.
+    """Import onnxruntime at its first use.
 
     Raises:
         ImportError: it is not installed.
@@ -464,7 +464,7 @@ def import_onnxruntime() -> Any:
 
 
 def pad(items: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays (L, ...) as one (B, longest, ...), zero behind the shorter ones, and their mask (B, longest)."""
+    """Pad arrays (L, ...) with zeros to one array (B, longest, ...), with their mask (B, longest)."""
     lengths = [len(item) for item in items]
     padded = np.zeros((len(items), max(lengths), *items[0].shape[1:]), items[0].dtype)
     for row, item in zip(padded, items, strict=True):
@@ -473,7 +473,7 @@ def pad(items: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pad_to(values: np.ndarray, part: Part, mask: np.ndarray) -> np.ndarray:
-    """The frames of a part of (B, T, ...), with zeros behind them where the mask (B, T) is longer."""
+    """The frames of a part of (B, T, ...), padded with zeros to the length of the mask (B, T)."""
     padded = np.zeros((*mask.shape, *values.shape[2:]), values.dtype)
     padded[:, : part.stop - part.start] = values[:, part.start : part.stop]
     return padded
@@ -489,7 +489,7 @@ def round_durations(log_durations: np.ndarray, mask: np.ndarray, rates: np.ndarr
     with np.errstate(over="ignore"):
         frames = np.round(np.expm1(log_durations) / rates)
     frames = np.nan_to_num(frames, nan=MOST_FRAMES, posinf=MOST_FRAMES).clip(0, MOST_FRAMES).astype(np.int64) * mask
-    # An item without frames would leave the denoiser nothing to attend to.
+    # The denoiser cannot attend to an item without frames.
     frames[:, 0] += frames.sum(1) == 0
     return frames
 

@@ -1,7 +1,7 @@
-"""The schedulers of this package in NumPy: DDIM, that of distilled students, and Euler.
+"""The schedulers of this package in NumPy: DDIM, the scheduler of distilled students, and Euler.
 
-They compute the same as those in `schedulers/`, for one timestep per batch; tests compare the two. Noise levels come
-as a table, which the export writes for every schedule.
+They compute the same as those in `schedulers/`, for one timestep per batch; tests compare the two. The export writes
+the noise levels of any schedule as a table.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Step(NamedTuple):
 
 
 class OnnxScheduler(ABC):
-    """Noise levels at any timestep.
+    """Base class: noise levels at any timestep.
 
     Args:
-        config: of the scheduler that was exported.
+        config: config of the exported scheduler.
         integrated_beta: -log ᾱ from timestep -1 (clean data) on.
     """
 
@@ -48,7 +48,7 @@ class OnnxScheduler(ABC):
         timesteps: Sequence[float] | None = None,
         sigmas: Sequence[float] | None = None,
     ) -> None:
-        """Lay out the timesteps of a generation, most noise first; one of the three ways must be given.
+        """Set the timesteps of a generation, most noise first; exactly one of the three arguments must be given.
 
         Raises:
             TypeError, ValueError: as with torch.
@@ -66,10 +66,10 @@ class OnnxScheduler(ABC):
         """One step towards the data.
 
         Args:
-            model_output: (B, C, T), what the denoiser predicts.
-            timestep: that of `timesteps`.
+            model_output: (B, C, T) prediction of the denoiser.
+            timestep: the current one of `timesteps`.
             sample: z (B, C, T).
-            eta: of DDIM; `draw_noise` then gives standard normal noise (B, C, T).
+            eta: noise of DDIM; if it is above 0, `draw_noise` returns standard normal noise (B, C, T).
         """
 
     def alpha_sigma(self, timestep: float) -> tuple[float, float]:
@@ -80,7 +80,7 @@ class OnnxScheduler(ABC):
     def predict_original_sample(
         self, model_output: np.ndarray, timestep: float, sample: np.ndarray, clip: bool = True
     ) -> np.ndarray:
-        """ẑ_0 (B, C, T) under the config's `prediction_type`."""
+        """ẑ_0 (B, C, T) for the config's `prediction_type`."""
         alpha, sigma = self.alpha_sigma(timestep)
         if self.config["prediction_type"] == "epsilon":
             original = (sample - np.float32(sigma) * model_output) / np.float32(alpha)
@@ -140,7 +140,7 @@ class OnnxScheduler(ABC):
 
 
 class OnnxDDIMScheduler(OnnxScheduler):
-    """`NaturalSpeech2DDIMScheduler`."""
+    """`NaturalSpeech2DDIMScheduler` without torch."""
 
     def set_timesteps(self, num_inference_steps=None, timesteps=None, sigmas=None):
         custom = self._custom_timesteps(num_inference_steps, timesteps, sigmas)
@@ -155,7 +155,7 @@ class OnnxDDIMScheduler(OnnxScheduler):
         self.timesteps = custom.astype(np.float32)
 
     def _spaced(self, count: int) -> np.ndarray:
-        """The spacings of diffusers' schedulers."""
+        """Timesteps with the spacings of diffusers' schedulers."""
         spacing = self.config["timestep_spacing"]
         if spacing == "linspace":
             return np.linspace(0, self._train - 1, count).round()[::-1]
@@ -179,7 +179,7 @@ class OnnxDDIMScheduler(OnnxScheduler):
 
 
 class OnnxDistilledScheduler(OnnxDDIMScheduler):
-    """`NaturalSpeech2DistilledScheduler`."""
+    """`NaturalSpeech2DistilledScheduler` without torch."""
 
     def set_timesteps(self, num_inference_steps=None, timesteps=None, sigmas=None):
         known = self.config["student_steps"]
@@ -191,7 +191,7 @@ class OnnxDistilledScheduler(OnnxDDIMScheduler):
                 " its answers are jumps over exactly that far. Take one of these, or the student of another stage."
             )
         grid = (self._train * np.arange(n, 0, -1) / n - 1).astype(np.float32)
-        # Sigmas that were computed in float32 are a few thousandths of a timestep off.
+        # Timesteps from float32 sigmas may differ by a few thousandths.
         if custom is not None and not np.allclose(custom, grid, rtol=0, atol=0.02):
             raise ValueError(
                 f"the timesteps are {custom.tolist()}, and this student was trained on {grid.tolist()}: its answers"
@@ -201,7 +201,7 @@ class OnnxDistilledScheduler(OnnxDDIMScheduler):
 
 
 class OnnxEulerScheduler(OnnxScheduler):
-    """`NaturalSpeech2EulerScheduler`, with both of its solvers."""
+    """`NaturalSpeech2EulerScheduler` without torch, with both of its solvers."""
 
     def __init__(self, config: dict[str, Any], integrated_beta: Sequence[float]):
         super().__init__(config, integrated_beta)
@@ -228,7 +228,7 @@ class OnnxEulerScheduler(OnnxScheduler):
         original = self.predict_original_sample(model_output, timestep, sample)
         alpha, sigma = self.alpha_sigma(timestep)
         step = int(np.abs(self.timesteps[:: self.order] - timestep).argmin())
-        # 1e-8 as in the scheduler with torch.
+        # 1e-8 as in the torch scheduler.
         score = -(sample - np.float32(alpha) * original) / np.float32(sigma**2 + 1e-8)
         slope = np.float32(self._beta(timestep) / 2) * (score + sample)
         if self.order == 1:
@@ -255,7 +255,7 @@ class OnnxEulerScheduler(OnnxScheduler):
         return self._train * time - 1
 
     def _beta(self, timestep: float) -> float:
-        """β(t), the rate at which noise comes in."""
+        """β(t), the rate at which noise is added."""
         if not self._has_closed_form:
             return float(np.interp(timestep, np.arange(len(self._beta_table)) - 1.0, self._beta_table))
         start, end = self._beta_ends()

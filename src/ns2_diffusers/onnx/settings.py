@@ -1,4 +1,4 @@
-"""The settings of an exported pipeline, in its `model_index.json`. This module is quick to import."""
+"""The settings of an exported pipeline, in its `model_index.json`. This module has no slow imports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASS_NAME = "OnnxNaturalSpeech2Pipeline"
 
 
 def is_exported(folder: str | os.PathLike) -> bool:
-    """Whether a directory holds a pipeline that was exported, rather than one of torch's."""
+    """Whether a directory holds an exported pipeline; False for a pipeline of torch."""
     try:
         check_config_file(Path(folder) / SETTINGS_FILE)
         content = json.loads((Path(folder) / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -27,10 +27,10 @@ def is_exported(folder: str | os.PathLike) -> bool:
 
 
 def cached_export(model: str | os.PathLike) -> Path:
-    """The cache folder of `ns2-diffusers export onnx` without `--output` for a directory, where commands look for it.
+    """The cache folder that `ns2-diffusers export onnx` writes for a model directory if `--output` is not given.
 
-    Another version of the package, or of the files, has another place. The cache is `NS2_DIFFUSERS_CACHE`, or
-    `ns2_diffusers` in the user's cache.
+    It depends on the version of the package and on the files. The cache is `NS2_DIFFUSERS_CACHE`, or `ns2_diffusers`
+    in the user's cache directory.
     """
     root = os.environ.get(CACHE_VARIABLE)
     if not root:
@@ -44,10 +44,10 @@ def cached_export(model: str | os.PathLike) -> Path:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """`model_index.json` of an exported pipeline.
+    """Read `model_index.json` of an exported pipeline.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the folder holds no exported pipeline.
     """
     if not is_exported(folder):
         raise ValueError(

@@ -11,11 +11,11 @@ from ..text.reader import PAD, PhonemeReader, check_settings, read_vocabulary
 
 
 class OnnxTokenizer(PhonemeReader):
-    """Reads texts as phonemes and phonemes as ids, from the files that `NaturalSpeech2Tokenizer` saves.
+    """Converts texts to phonemes and phonemes to ids, with the files that `NaturalSpeech2Tokenizer` saves.
 
     Args:
         vocabulary: ids by symbol.
-        added: ids of the symbols that `add_tokens` added and of special ones.
+        added: ids of special symbols and of symbols from `add_tokens`.
         bos_token, eos_token, pad_token: symbols, or None.
         settings: `backend`, `language` and so on of `NaturalSpeech2Tokenizer`.
     """

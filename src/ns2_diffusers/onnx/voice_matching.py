@@ -26,7 +26,7 @@ def colour(latents: np.ndarray, prompt: np.ndarray, silence: np.ndarray) -> np.n
 
 
 def nearest(latents: np.ndarray, prompt: np.ndarray) -> np.ndarray:
-    """For each frame (C, T) the mean of those of `prompt` (C, Tp) whose cosine to it is largest."""
+    """For each frame (C, T), the mean of the frames of `prompt` (C, Tp) with the largest cosine to it."""
     directions, candidates = (
         frames / np.maximum(np.linalg.norm(frames, axis=0), 1e-12) for frames in (latents, prompt)
     )
@@ -36,7 +36,7 @@ def nearest(latents: np.ndarray, prompt: np.ndarray) -> np.ndarray:
 
 
 def presence(latents: np.ndarray, silence: np.ndarray) -> np.ndarray:
-    """How much of a voice each frame of `latents` (C, T) has: (T,), 0 of a pause, 1 where it is as loud as most."""
+    """Presence of a voice in each frame of `latents` (C, T): (T,), 0 in pauses, 1 at normal loudness and above."""
     distance = np.linalg.norm(latents - silence[:, None], axis=0)
     level = distance / max(float(np.sqrt(np.square(distance).mean())), 1e-8)
     return ((level - PAUSE) / (VOICE - PAUSE)).clip(0, 1).astype(np.float32)
