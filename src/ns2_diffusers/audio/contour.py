@@ -8,8 +8,8 @@ import numpy as np
 def bridge_unvoiced(f0: np.ndarray) -> np.ndarray:
     """Interpolate the unvoiced frames (F0 of 0) of `f0` (T,) on a logarithmic scale; all zeros stay zero.
 
-    The pitch embedding is trained on contours without gaps because the predictor makes such ones: it learns
-    from voiced frames alone.
+    The predictor returns contours without gaps, because it is trained on voiced frames only. Therefore the pitch
+    embedding is trained on such contours too.
 
     Returns: (T,) in the dtype of `f0`.
     """

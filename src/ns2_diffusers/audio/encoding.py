@@ -1,4 +1,4 @@
-"""Waveforms as bytes of an audio format, piece by piece, while they are being made."""
+"""Encodes waveforms to an audio format piece by piece, while they are generated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-# Format and coding of libsndfile; None is written here.
+# Format and coding of libsndfile; None is encoded in this module.
 FORMATS = {
     "wav": None,
     "pcm": None,
@@ -27,32 +27,32 @@ MEDIA_TYPES = {
     "opus": "audio/ogg",
     "ogg": "audio/ogg",
 }
-# Hz that a format can have. Other audio is resampled to `COMMON_RATE`, which all of them can have.
+# Sampling rates in Hz that a format supports. Other audio is resampled to `COMMON_RATE`, which all of them support.
 RATES = {
     "opus": (8000, 12000, 16000, 24000, 48000),
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
 }
 COMMON_RATE = 24000
-# The most that a header of WAV can say: for a length that is not known yet.
+# The largest length that a WAV header can hold, for a length that is unknown yet.
 UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
 class AudioEncoder:
-    """Mono audio to bytes, piece by piece.
+    """Encodes mono audio to bytes, piece by piece.
 
         encoder = AudioEncoder("mp3", 24000)
         data = encoder.encode(first) + encoder.encode(second) + encoder.finish()
 
-    The bytes can be sent before the length is known: the headers of WAV, FLAC and MP3 do not say it. `encode_whole`
-    writes headers that do. Samples beyond [-1, 1] are clipped.
+    The bytes can be sent before the length is known: the headers of WAV, FLAC and MP3 then do not contain it.
+    `encode_whole` writes headers with the length. Samples beyond [-1, 1] are clipped.
 
     Args:
         kind: one of `FORMATS`; `pcm` is 16-bit little-endian samples without a header.
         sampling_rate: Hz of the audio.
-        output_rate: Hz wanted; the audio's own when None, or `COMMON_RATE` where the format cannot have that.
+        output_rate: Hz of the output; if None, that of the audio, or `COMMON_RATE` if the format does not support it.
 
     Raises:
-        ValueError: the format is unknown, or cannot have such a rate.
+        ValueError: the format is unknown, or does not support the rate.
     """
 
     def __init__(self, kind: str, sampling_rate: int, output_rate: int | None = None):
@@ -70,25 +70,25 @@ class AudioEncoder:
         self._sink = _Sink()
         self._file = None
         if (coding := FORMATS[kind]) is not None:
-            # Readers tell the length of MP3 from its bit rate, where no header says it.
+            # Without a header, readers estimate the length of MP3 from its bit rate, which is therefore constant.
             rate = {"bitrate_mode": "CONSTANT", "compression_level": 0.5} if kind == "mp3" else {}
             self._file = soundfile.SoundFile(self._sink, "w", output_rate, 1, coding[1], format=coding[0], **rate)
         elif kind == "wav":
             self._sink.write(wav_header(output_rate))
 
     def encode(self, samples: np.ndarray) -> bytes:
-        """The bytes that more samples, (n,) floating, give; some formats keep a part for the next call."""
+        """Encode samples (n,) floating; some formats keep a part for the next call."""
         return self._add(np.asarray(samples, np.float32), last=False)
 
     def finish(self) -> bytes:
-        """What is left. Nothing can be encoded behind it."""
+        """Encode the rest. No more samples can follow."""
         data = self._add(np.zeros(0, np.float32), last=True)
         if self._file is not None:
             self._file.close()
         return data + self._sink.take()
 
     def close(self) -> None:
-        """Leave off without an end."""
+        """End without encoding the rest."""
         if self._file is not None:
             self._file.close()
 
@@ -99,14 +99,14 @@ class AudioEncoder:
         if self._file is None:
             self._sink.write((samples * 32767).round().astype("<i2").tobytes())
         else:
-            # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
+            # libsndfile's Ogg encoder overflows the stack and crashes on minutes of audio at once.
             for start in range(0, len(samples), self.sampling_rate):
                 self._file.write(samples[start : start + self.sampling_rate])
         return self._sink.take()
 
 
 def encode_whole(pieces: Iterable[np.ndarray], kind: str, sampling_rate: int, output_rate: int | None = None) -> bytes:
-    """All of the audio as one file, whose header says how long it is; the arguments are those of `AudioEncoder`."""
+    """Encode audio to one file with its length in the header; the arguments are those of `AudioEncoder`."""
     encoder = AudioEncoder(kind, sampling_rate, output_rate)
     if FORMATS[kind] is None:
         data = b"".join([*(encoder.encode(piece) for piece in pieces), encoder.finish()])
@@ -122,7 +122,7 @@ def encode_whole(pieces: Iterable[np.ndarray], kind: str, sampling_rate: int, ou
 
 
 def wav_header(sampling_rate: int, data_bytes: int | None = None) -> bytes:
-    """44 bytes: the header of mono 16-bit WAV; None is for a length that is not known yet."""
+    """The 44-byte header of mono 16-bit WAV; None stands for an unknown length."""
     length = UNKNOWN_LENGTH if data_bytes is None else data_bytes
     riff = UNKNOWN_LENGTH if data_bytes is None else data_bytes + 36
     layout = struct.pack("<IHHIIHH", 16, 1, 1, sampling_rate, 2 * sampling_rate, 2, 16)
@@ -130,7 +130,7 @@ def wav_header(sampling_rate: int, data_bytes: int | None = None) -> bytes:
 
 
 class _Sink:
-    """A file for libsndfile whose bytes are taken while it is written. What is changed after that is lost."""
+    """A file for libsndfile whose bytes are read while it is written. Later changes to them are lost."""
 
     def __init__(self):
         self.pending, self.sent, self.position = bytearray(), 0, 0

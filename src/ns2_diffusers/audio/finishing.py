@@ -8,22 +8,22 @@ import numpy as np
 
 from ..arrays import as_array, like
 
-# What the limiter leaves: a step of 16 bits below full scale.
+# The limiter's ceiling: one step of 16 bits below full scale.
 CEILING = 1 - 2**-15
-# The limiter's gain falls and rises over this long.
+# Seconds in which the limiter's gain falls and rises.
 LIMITER_SECONDS = 0.005
-# LUFS that can be asked for. EBU R128 says -23 for broadcasts; speech on the web is at -16.
+# Allowed LUFS. EBU R128 sets -23 for broadcasts; speech on the web is at -16.
 LEAST_LOUDNESS, MOST_LOUDNESS = -60.0, -5.0
-# ITU-R BS.1770 measures blocks of this long.
+# Seconds of a block of ITU-R BS.1770.
 BLOCK_SECONDS = 0.4
 
 
 def limit(waveform: Any, sampling_rate: int) -> Any:
-    """Turn a waveform (samples,) or (channels, samples) down where it goes beyond [-1, 1], for a few milliseconds.
+    """Reduce the gain of a waveform (samples,) or (channels, samples) for a few milliseconds where it exceeds [-1, 1].
 
-    An array or a tensor; one that stays within is returned as it is. The gain is the same for all channels, 1 where
-    the peak is 5 ms away, and never higher than what keeps a sample within the ceiling: the least gain that is wanted
-    within 5 ms, averaged over 5 ms.
+    The waveform is an array or a tensor; one within the range is returned unchanged. The gain is the same for all
+    channels, 1 at more than 5 ms from a peak, and low enough to keep every sample below the ceiling: the minimum of
+    the required gain within 5 ms, averaged over 5 ms.
     """
     samples = as_array(waveform)
     peaks = np.abs(samples) if samples.ndim == 1 else np.abs(samples).max(0)
@@ -31,7 +31,7 @@ def limit(waveform: Any, sampling_rate: int) -> Any:
         return waveform
     wanted = (CEILING / np.maximum(peaks, 1e-9)).clip(max=1.0).astype(np.float64)
     reach = max(1, round(LIMITER_SECONDS * sampling_rate))
-    # The lowest of each window of 2 * reach + 1, then the mean of windows that lie within those.
+    # The minimum of each window of 2 * reach + 1 samples, then the mean over windows within those.
     lowest = _sliding_min(np.pad(wanted, reach, constant_values=1.0), 2 * reach + 1)
     half = reach // 2
     sums = np.cumsum(np.pad(lowest, (half + 1, half), mode="edge"))
@@ -40,9 +40,9 @@ def limit(waveform: Any, sampling_rate: int) -> Any:
 
 
 class StreamingLimiter:
-    """`limit` for a waveform (samples,) that comes in pieces; what it returns, joined, is what `limit` returns.
+    """`limit` for a waveform (samples,) in pieces; the results together equal the result of `limit`.
 
-    Each piece comes out 10 ms late, as the gain depends on what follows.
+    The output is 10 ms behind the input, because the gain depends on later samples.
     """
 
     def __init__(self, sampling_rate: int):
@@ -50,10 +50,10 @@ class StreamingLimiter:
         reach = max(1, round(LIMITER_SECONDS * sampling_rate))
         self._context = reach + reach // 2 + 1
         self._kept = np.zeros(0, np.float32)
-        self._done = 0  # samples of what is kept that have come out
+        self._done = 0  # number of buffered samples that were returned
 
     def __call__(self, piece: np.ndarray, is_last: bool = False) -> np.ndarray:
-        """The next samples, with those of a piece."""
+        """Add a piece and return the next samples."""
         whole = np.concatenate([self._kept, piece])
         end = len(whole) if is_last else max(self._done, len(whole) - self._context)
         out = limit(whole, self.sampling_rate)[self._done : end]
@@ -63,7 +63,7 @@ class StreamingLimiter:
 
 
 def _sliding_min(values: np.ndarray, width: int) -> np.ndarray:
-    """The least of each `width` neighbours, (samples - width + 1,)."""
+    """The minimum of each `width` neighbours, (samples - width + 1,)."""
     span = 1
     while 2 * span <= width:
         values = np.minimum(values[:-span], values[span:])
@@ -75,7 +75,7 @@ def _sliding_min(values: np.ndarray, width: int) -> np.ndarray:
 def set_loudness(waveform: Any, sampling_rate: int, loudness: float) -> Any:
     """Scale a waveform (samples,) or (channels, samples) to an integrated loudness in LUFS (EBU R128, ITU-R BS.1770).
 
-    Silence is returned as it is.
+    Silence is returned unchanged.
 
     Raises:
         ImportError: pyloudnorm is not installed.
@@ -87,7 +87,7 @@ def set_loudness(waveform: Any, sampling_rate: int, loudness: float) -> Any:
 def measure_loudness(waveform: Any, sampling_rate: int) -> float | None:
     """Integrated loudness in LUFS of a waveform (samples,) or (channels, samples); None for silence.
 
-    One that is shorter than a block of 0.4 s is repeated until it fills one.
+    Audio shorter than a block of 0.4 s is repeated to fill one.
 
     Raises:
         ImportError: pyloudnorm is not installed.

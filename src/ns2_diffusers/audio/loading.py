@@ -1,4 +1,4 @@
-"""Load audio of any supported form as a mono float waveform at a given sampling rate."""
+"""Loads audio in any supported form as a mono float waveform at a given sampling rate."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ WANTED = (
     "give a path, a NumPy array or torch tensor with its sampling rate, a (rate, array) pair, or a dict with "
     "'array' and 'sampling_rate'"
 )
-# Root mean square below which nothing can be heard: -80 dB of full scale.
+# Root mean square below which audio is inaudible: -80 dB of full scale.
 SILENCE = 1e-4
 MOST_CHANNELS = 8
-# Hz. Beyond these a header is wrong, and resampling would take memory out of proportion to the recording.
+# Hz. Rates outside are errors in a header, and resampling from them would need too much memory.
 LEAST_RATE, MOST_RATE = 1_000, 768_000
-# Above this, "floating-point samples" are integers that nobody divided by 2^15 or the like.
+# Larger floating-point samples are integers that were not divided by 2^15 or the like.
 MOST_PEAK = 32.0
 # libsndfile's frame count for a file of unknown length, such as a piped FLAC.
 UNKNOWN_FRAMES = 2**63 - 1
@@ -44,15 +44,15 @@ WRONG_LENGTH = re.compile(r"(\d+) \(should be (\d+)\)")
 NO_LAST_PAGE = re.compile("Last page lacks an end-of-stream bit|Junk after the last page")
 # Samples that are decoded at a time.
 BLOCK = 2**18
-# Seconds that are read beyond what is wanted, so that the resampler's filter does not meet an end there.
+# Seconds that are read in addition, so that the resampler's filter does not meet the end of the data.
 MARGIN_SECONDS = 0.1
 
 
 class _Reader(soundfile.SoundFile):
     """A file that is read from its beginning only.
 
-    After each read of a file that can seek, soundfile seeks to where it is, which fails where a FLAC header has no
-    length or a wrong one.
+    soundfile seeks to the current position after each read of a seekable file. This fails if the length in a FLAC
+    header is missing or wrong.
     """
 
     def seekable(self) -> bool:
@@ -78,23 +78,22 @@ def load_samples(
     target_sampling_rate: int | None = None,
     max_seconds: float | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Read audio and make it mono, float32 in [-1, 1], at `target_sampling_rate`.
+    """Read audio as mono, float32 in [-1, 1], at `target_sampling_rate`.
 
     Args:
         audio: path; array or tensor (samples,), (channels, samples) or (samples, channels), floating or
-            integer; `(rate, array)`; a dict like those of `datasets`' Audio (`array` and `sampling_rate`, or
-            `bytes` or `path`); or a decoder with `get_all_samples()` (torchcodec's, which `datasets` gives).
-        sampling_rate: Hz, of a bare array; for a path it must agree with the file's, if given.
-        target_sampling_rate: Hz wanted; the audio's own when None.
-        max_seconds: how much is wanted, from the beginning; all of it when None. What follows is neither decoded nor
-            looked at.
+            integer; `(rate, array)`; a dict in the form of `datasets`' Audio (`array` and `sampling_rate`, or
+            `bytes` or `path`); or a decoder with `get_all_samples()` (torchcodec's, which `datasets` returns).
+        sampling_rate: Hz of a bare array; if given for a file, it must equal the rate of the file.
+        target_sampling_rate: Hz of the result; that of the audio if None.
+        max_seconds: maximum duration, from the beginning; no limit if None. The rest is neither decoded nor checked.
 
     Returns: waveform (samples,), and its sampling rate.
 
     Raises:
-        TypeError: `audio` is none of these.
-        ValueError: no such file or not audio, or one that is cut off; no sampling rate, or one that is not between
-            1 kHz and 768 kHz; no samples, or NaN, infinite or far too large ones.
+        TypeError: `audio` has none of these forms.
+        ValueError: the file does not exist, is not audio or is cut off; the sampling rate is missing or not between
+            1 kHz and 768 kHz; there are no samples, or NaN, infinite or far too large ones.
     """
     if target_sampling_rate is not None:
         _check_rate(target_sampling_rate, "the sampling rate wanted")
@@ -118,7 +117,7 @@ def load_samples(
 
 
 def seconds_in_header(file: str | os.PathLike | io.BytesIO) -> float:
-    """Duration by the header of a file; 0 if unknown or unreadable (`load_audio` then raises the error)."""
+    """Duration from the header of a file; 0 if unknown or unreadable (`load_audio` then raises the error)."""
     try:
         header = soundfile.info(file)
     except (OSError, TypeError, soundfile.LibsndfileError):
@@ -145,10 +144,10 @@ def find_speech(
 
     Args:
         waveform: (samples,).
-        threshold_db: a window of 20 ms is silence if it is so many dB below the loudest one; above 0.
-        margin_seconds: of silence that stays on both sides.
+        threshold_db: level of a 20 ms window of silence below the loudest window, in dB; above 0.
+        margin_seconds: silence to keep on both sides.
 
-    Returns: first sample and the one after the last.
+    Returns: index of the first sample, and of the sample after the last.
     """
     import torch
 
@@ -207,7 +206,7 @@ def _read_file(file: Any, name: str, sampling_rate: Any, seconds: float | None) 
             rate, frames = _check_rate(audio.samplerate, f"the sampling rate of {name!r}"), audio.frames
             samples = _read_blocks(audio, None if seconds is None else math.ceil(seconds * rate))
             log = audio.extra_info
-    except (soundfile.LibsndfileError, TypeError) as error:  # a TypeError for what has no header, such as .raw
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a file without a header, such as .raw
         raise ValueError(
             f"{name!r} cannot be read as audio ({error}): give WAV, FLAC, Ogg or MP3, or convert it first "
             f"(ffmpeg -i in out.wav)."
@@ -218,7 +217,7 @@ def _read_file(file: Any, name: str, sampling_rate: Any, seconds: float | None) 
             f"{name!r} is cut off: its header promises more audio than there is. Copy or download it again."
         )
     if is_whole and NO_LAST_PAGE.search(log):
-        # Ogg says nowhere how long it is, and a recording of a broadcast ends like this too.
+        # Ogg does not store its length, and a recorded broadcast ends in the same way, so this is no error.
         logger.warning(
             "%r does not end with a last page and may be cut off: %.2f s of it are read.", name, len(samples) / rate
         )
@@ -230,7 +229,7 @@ def _read_file(file: Any, name: str, sampling_rate: Any, seconds: float | None) 
 
 
 def _read_blocks(audio: soundfile.SoundFile, wanted: int | None) -> np.ndarray:
-    """At most `wanted` samples, float32 mono. Memory is taken for what there is, not for what the header promises."""
+    """At most `wanted` samples, float32 mono. Memory use depends on the audio, not on the length in the header."""
     blocks, count, size = [np.zeros(0, np.float32)], 0, max(1, BLOCK // audio.channels)
     while wanted is None or count < wanted:
         block = audio.read(size if wanted is None else min(size, wanted - count), dtype="float32", always_2d=True)
@@ -257,7 +256,7 @@ def _opened(file: Any) -> Any:
 
 
 def _with_length(file: Any) -> Any:
-    """A WAV file whose writer left its length at 0, with one that says "to the end"; other files as they are."""
+    """A WAV file whose header has the length 0, with one that means "to the end"; other files unchanged."""
     with _opened(file) as opened:
         header = opened.read(4096)
         data = header.find(b"data\0\0\0\0")
@@ -269,9 +268,9 @@ def _with_length(file: Any) -> Any:
 
 
 def _is_cut_off(log: str) -> bool:
-    """Whether a WAV, AIFF, AU, W64 or RF64 file is shorter than its header says, by libsndfile's log of that.
+    """Whether a WAV, AIFF, AU, W64 or RF64 file is shorter than its header says, according to libsndfile's log.
 
-    What was piped has no length in its header, but a placeholder near the largest number of 31, 32 or 63 bits.
+    The header of piped audio has no length, but a placeholder near the largest number of 31, 32 or 63 bits.
     """
     lengths = [(int(promised), int(found)) for promised, found in WRONG_LENGTH.findall(log)]
     return any(
@@ -280,7 +279,7 @@ def _is_cut_off(log: str) -> bool:
 
 
 def _first_samples(audio: Any, wanted: int | None) -> np.ndarray:
-    """At most `wanted` samples of an array or tensor, as they are: (samples,) or (samples, channels)."""
+    """At most `wanted` samples of an array or tensor, unchanged: (samples,) or (samples, channels)."""
     if audio.ndim == 2:
         audio = audio.T if audio.shape[0] <= audio.shape[1] else audio
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and audio.shape[1] > MOST_CHANNELS):
@@ -293,10 +292,10 @@ def _first_samples(audio: Any, wanted: int | None) -> np.ndarray:
 
 def _to_float(samples: np.ndarray) -> np.ndarray:
     if np.issubdtype(samples.dtype, np.floating):
-        with np.errstate(over="ignore"):  # to infinity, which is reported
+        with np.errstate(over="ignore"):  # overflow becomes infinity, which is reported
             return samples.astype(np.float32)
     if samples.dtype == np.uint8:
-        # Eight-bit audio is unsigned around 128.
+        # 8-bit audio is unsigned with a mean of 128.
         return (samples.astype(np.float32) - 128) / 128
     if np.issubdtype(samples.dtype, np.signedinteger):
         return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)

@@ -1,4 +1,4 @@
-"""Log-mel spectrogram as a module, on the device of its input and differentiable."""
+"""Log-mel spectrogram as a differentiable module on the device of its input."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from transformers.audio_utils import mel_filter_bank
 def same_padded_stft(waveform: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
     """Complex Hann-window STFT of (B, samples) with one frame per started hop: (B, n_fft // 2 + 1, T).
 
-    Frame i is centred on the middle of its hop, and outside the audio there are zeros: unlike
-    reflection this makes a padded clip look the same as the clip alone.
+    Frame i is centred on the middle of its hop. The audio is padded with zeros, not by reflection, so that a padded
+    clip has the same frames as the clip alone.
     """
     samples = waveform.shape[-1]
     frames = math.ceil(samples / hop_length)
@@ -28,12 +28,12 @@ class LogMelSpectrogram(nn.Module):
     """Natural log of a magnitude mel spectrogram (Slaney's scale and normalisation).
 
     Args:
-        sampling_rate: of the waveforms, Hz.
-        n_fft: window and transform length, samples; at least `hop_length`.
+        sampling_rate: sampling rate of the waveforms, Hz.
+        n_fft: length of window and transform, samples; at least `hop_length`.
         hop_length: samples between frames.
-        n_mels: bands.
-        f_min, f_max: range of the bands, Hz; `f_max` None is half the sampling rate.
-        floor: magnitudes are not taken below this before the logarithm.
+        n_mels: number of bands.
+        f_min, f_max: range of the bands, Hz; half the sampling rate if `f_max` is None.
+        floor: smaller magnitudes are raised to this before the logarithm.
     """
 
     def __init__(

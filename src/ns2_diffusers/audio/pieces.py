@@ -1,4 +1,4 @@
-"""Long recordings in pieces, cut where it is quiet, without all of them in memory."""
+"""Reads long recordings in pieces that are cut where it is quiet, without loading all of them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import soxr
 
 from .loading import load_samples
 
-# A piece is cut at the quietest window of this long, in its second half.
+# Seconds of the quietest window in the second half of a piece, where it is cut.
 QUIET_SECONDS = 0.04
 # Samples that are read at once.
 BLOCK = 2**16
 
 
 def read_pieces(path: str | os.PathLike, sampling_rate: int, seconds: float) -> Iterator[np.ndarray]:
-    """Read an audio file at a sampling rate, mono, in pieces of at most so many seconds.
+    """Read an audio file at a sampling rate, mono, in pieces of at most `seconds`.
 
-    The pieces, one after the other, are the recording. Each but the last ends in the middle of the quietest 40 ms of
-    its second half.
+    The pieces together are the recording. Each but the last ends in the middle of the quietest 40 ms of its second
+    half.
 
     Args:
-        path: of a file that `load_samples` reads.
-        sampling_rate: Hz wanted.
-        seconds: that a piece lasts at most.
+        path: path of a file that `load_samples` can read.
+        sampling_rate: Hz of the result.
+        seconds: maximum duration of a piece.
 
     Yields: (samples,) float32.
 
     Raises:
-        ValueError: it is no audio file.
+        ValueError: the file is not audio.
     """
-    load_samples(path, max_seconds=0.1)  # says what is wrong with the file
+    load_samples(path, max_seconds=0.1)  # raises the error of an invalid file
     most, held = round(seconds * sampling_rate), np.zeros(0, np.float32)
     for block in _blocks(path, sampling_rate):
         held = np.concatenate([held, block])
@@ -46,7 +46,7 @@ def read_pieces(path: str | os.PathLike, sampling_rate: int, seconds: float) -> 
 
 
 def quietest(samples: np.ndarray, window: int) -> int:
-    """The middle of the quietest `window` samples in the second half of some."""
+    """The middle of the quietest `window` samples in the second half of `samples`."""
     half = len(samples) // 2
     sums = np.cumsum(np.square(samples[half:], dtype=np.float64))
     if len(sums) <= window:

@@ -16,14 +16,14 @@ def estimate_f0(
     f0_min: float = 65.0,
     f0_max: float = 800.0,
 ) -> torch.Tensor:
-    """F0 at the middle of every frame, by WORLD's DIO and StoneMask, as in the paper (section 4).
+    """F0 at the middle of every frame, estimated with WORLD's DIO and StoneMask, as in the paper (section 4).
 
     Args:
         waveform: (samples,).
         hop_length: samples per frame.
-        f0_min, f0_max: Hz between which to look.
+        f0_min, f0_max: range of F0, Hz.
 
-    Returns: (ceil(samples / hop_length),) float32 in Hz, 0 where there is no voice.
+    Returns: (ceil(samples / hop_length),) float32 in Hz, 0 where unvoiced.
 
     Raises:
         ImportError: pyworld is not installed.
@@ -41,5 +41,5 @@ def estimate_f0(
 
 
 def interpolate_unvoiced(f0: torch.Tensor) -> torch.Tensor:
-    """`bridge_unvoiced` of a tensor (T,)."""
+    """`bridge_unvoiced` for a tensor (T,)."""
     return torch.from_numpy(bridge_unvoiced(f0.float().cpu().numpy())).to(f0)

@@ -1,4 +1,4 @@
-"""Prepare a recording of a voice as a prompt: only the speech of it, at the level that models are trained on."""
+"""Prepares a recording of a voice as a prompt: only its speech, at the level of the training data."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from .loading import AudioInput, check_audible, load_samples
 
-# Level of speech that a prompt gets, dB of full scale: the median of the readers that the models learned from.
+# Level of the speech in a prompt, dB of full scale: the median of the readers in the training data.
 LEVEL_DB = -24.0
-# Windows of 20 ms this far below the level of the speech are silence; it is never searched above this level.
+# Windows of 20 ms this far below the level of the speech are silence; windows above this level are not examined.
 WINDOW_SECONDS = 0.02
 SILENCE_DB = 35.0
 # Silence that a prompt keeps before and after the speech, and the longest pause within it.
@@ -40,16 +40,16 @@ def load_prompt(
     min_seconds: float,
     max_seconds: float,
 ) -> tuple[np.ndarray, int]:
-    """Read a recording of a voice as a prompt: `prepare_prompt`, and at most `max_seconds` of it.
+    """Read a recording of a voice, apply `prepare_prompt`, and keep at most `max_seconds`.
 
     Args:
-        audio, sampling_rate, target_sampling_rate: as `load_samples` takes them.
-        min_seconds: the shortest recording that is accepted.
+        audio, sampling_rate, target_sampling_rate: as for `load_samples`.
+        min_seconds: minimum duration of the recording.
 
     Returns: waveform (samples,) float32, and its sampling rate.
 
     Raises:
-        TypeError, ValueError: those of `load_samples`; the recording is silent or too short.
+        TypeError, ValueError: as `load_samples`; the recording is silent or too short.
     """
     waveform, rate = load_samples(audio, sampling_rate, target_sampling_rate, max_seconds + SPARE_SECONDS)
     check_audible(waveform, rate, min_seconds, "the voice prompt")
@@ -57,17 +57,17 @@ def load_prompt(
 
 
 def prepare_prompt(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Cut silence and set the level of a recording of a voice.
+    """Cut the silence of a recording of a voice and set its level.
 
-    A prompt at another level than the training data is not recognised as the same voice, and silence takes the place
-    of speech in the seconds that the encoders hear.
+    A prompt at another level than the training data is not recognised as the same voice, and silence would take the
+    place of speech in the seconds that the encoders use.
 
     Args:
         waveform: (samples,) float32 in [-1, 1].
         sampling_rate: Hz.
 
     Returns: (samples,) float32: the speech with 0.1 s of silence on both sides and pauses of at most 0.5 s, at
-        `LEVEL_DB` unless its peak would leave ±1. Digital silence is returned as it is.
+        `LEVEL_DB`, or lower if its peak would exceed ±1. Digital silence is returned unchanged.
     """
     if not waveform.any():
         return waveform
@@ -92,6 +92,6 @@ def _window(sampling_rate: int) -> int:
 
 
 def _power(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Mean power of each window of 20 ms; the last one is filled with zeros."""
+    """Mean power of each window of 20 ms; the last window is padded with zeros."""
     padded = np.pad(waveform.astype(np.float64), (0, -len(waveform) % _window(sampling_rate)))
     return np.square(padded.reshape(-1, _window(sampling_rate))).mean(axis=1)

@@ -1,4 +1,4 @@
-"""F0 and the filters of a voice, as the vocoder WORLD analyses a recording."""
+"""F0 and the filters of a voice, from an analysis with the vocoder WORLD."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def analyze_voice(
     frames = len(samples) // hop_length
     # CheapTrick needs a signal that varies, so noise 120 dB below full scale is added.
     samples = samples + 1e-6 * np.random.default_rng(0).standard_normal(len(samples))
-    # The middles of fine frames are the odd half hops, those of frames the odd multiples of half as many.
+    # Middles of fine frames are odd multiples of half a fine hop; middles of frames, of half a hop.
     half_hop_ms = 1000 * fine_hop_length / sampling_rate / 2
     coarse, times = world.dio(samples, sampling_rate, f0_floor=f0_min, f0_ceil=f0_max, frame_period=half_hop_ms)
     dense = world.stonemask(samples, coarse, times, sampling_rate)
@@ -89,7 +89,7 @@ def import_world():
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the pkg_resources that it imports
+            warnings.simplefilter("ignore")  # its import of pkg_resources causes warnings
             import pyworld
     except ImportError as error:
         raise ImportError('F0 needs pyworld: pip install "ns2-diffusers[train]".') from error

@@ -1,4 +1,4 @@
-"""An inaudible mark of synthetic speech, by Perth (Resemble AI, MIT), whose weights are in its wheel."""
+"""An inaudible watermark of synthetic speech, by Perth (Resemble AI, MIT), whose weights are in its wheel."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def add_watermark(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
     if not audio.size:
         return audio.astype(np.float32)
     marked = watermarker().apply_watermark(audio.astype(np.float32), sample_rate=sampling_rate)
-    # It works on whole frames of a transform.
+    # Perth works on whole frames of a transform.
     marked = np.pad(marked[: len(audio)], (0, max(0, len(audio) - len(marked))))
     return marked.astype(np.float32)
 
 
 def has_watermark(audio: np.ndarray, sampling_rate: int) -> bool:
-    """Whether audio (samples,) has the mark.
+    """Whether audio (samples,) has the watermark.
 
     Raises:
         ImportError: resemble-perth is not installed.
@@ -44,5 +44,5 @@ def watermarker() -> Any:
     from contextlib import redirect_stdout
     from io import StringIO
 
-    with redirect_stdout(StringIO()):  # it prints what it loads
+    with redirect_stdout(StringIO()):  # it prints a message while it loads
         return perth.PerthImplicitWatermarker()

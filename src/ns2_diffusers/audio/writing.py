@@ -1,4 +1,4 @@
-"""Audio files, written in blocks, whole or not at all."""
+"""Writes audio files in blocks, completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .. import __version__
 from ..files import whole_file
 from .encoding import COMMON_RATE, RATES
 
-# Format and coding of libsndfile by suffix; None is made by ffmpeg.
+# Format and coding of libsndfile by suffix; None is written by ffmpeg.
 SUFFIXES = {
     ".wav": ("WAV", None),
     ".flac": ("FLAC", None),
@@ -28,7 +28,7 @@ SUFFIXES = {
 
 
 def provenance() -> dict[str, str]:
-    """What files say of themselves, by libsndfile's names: software and day, and nothing about who made them."""
+    """Metadata of files under libsndfile's names: software and date; nothing about the person who made them."""
     return {
         "software": f"ns2-diffusers {__version__}",
         "comment": f"Synthetic speech (NaturalSpeech 2), made by ns2-diffusers {__version__}.",
@@ -37,7 +37,7 @@ def provenance() -> dict[str, str]:
 
 
 def check_suffix(path: Path) -> None:
-    """Raise a ValueError where a file of such a name cannot be written."""
+    """Raise a ValueError if a file of this name cannot be written."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"the output {str(path)!r} must end in one of {', '.join(SUFFIXES)}.")
@@ -46,15 +46,15 @@ def check_suffix(path: Path) -> None:
 
 
 def write_blocks(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int, channels: int = 1) -> None:
-    """Write audio to a file, whose suffix says the format.
+    """Write audio to a file; its suffix sets the format.
 
     Args:
         blocks: (samples,) or (channels, samples) floating, within [-1, 1].
-        sampling_rate: Hz; Opus, which has few rates, is resampled.
+        sampling_rate: Hz; Opus supports few rates, so it is resampled.
 
     Raises:
         ValueError: the suffix is none of `SUFFIXES`.
-        OSError: it cannot be written, or the format does not hold such audio.
+        OSError: the file cannot be written, or its format does not support such audio.
     """
     check_suffix(path)
     coding = SUFFIXES[path.suffix.lower()]
@@ -69,7 +69,7 @@ def write_blocks(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int, c
                 for name, value in provenance().items():
                     setattr(file, name, value)
                 for block in blocks:
-                    # Given minutes at once, libsndfile's Ogg encoder runs out of stack and crashes.
+                    # libsndfile's Ogg encoder overflows the stack and crashes on minutes of audio at once.
                     for start in range(0, block.shape[-1], sampling_rate):
                         file.write(block[..., start : start + sampling_rate].T)
     except soundfile.LibsndfileError as error:
