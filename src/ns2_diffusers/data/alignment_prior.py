@@ -11,9 +11,9 @@ import torch
 def elapsed_speech(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
     """Cumulative amount of speech at the end of each frame, (T,), in frames; pauses add almost nothing.
 
-    A pause is a stretch of more than `longest_gap` unvoiced frames, but for half of that next to voiced ones: there
-    are consonants. Phonemes are spread evenly over speech, not over time, so a prior that counts speech alone starts
-    out much nearer the truth where recordings begin or end in silence.
+    A pause is a run of more than `longest_gap` unvoiced frames, without the half of `longest_gap` next to voiced
+    frames, because consonants are there. Phonemes are spread evenly over speech, not over time. A prior that counts
+    only speech is therefore much more accurate where recordings begin or end in silence.
 
     Args:
         f0: (T,) Hz, 0 where unvoiced.
@@ -26,7 +26,7 @@ def elapsed_speech(f0: torch.Tensor, longest_gap: int = 8) -> np.ndarray:
             begin = before + 1 + (longest_gap // 2 if before >= 0 else 0)
             end = after - (longest_gap // 2 if after < len(f0) else 0)
             speech[begin:end] = 0.02
-    # Without voiced frames there is no estimate.
+    # Without voiced frames there is no estimate, so time is used.
     return np.arange(1.0, len(f0) + 1) if len(voiced) == 0 else speech.cumsum()
 
 
@@ -34,7 +34,7 @@ def alignment_priors(num_phonemes: Iterable[int], f0: Iterable[torch.Tensor]) ->
     """Beta-binomial priors over elapsed speech, padded with zeros: (B, T, N) probabilities.
 
     Args:
-        num_phonemes: symbols of each item.
+        num_phonemes: number of symbols of each item.
         f0: (T,) of each item, Hz.
     """
     priors = [beta_binomial_prior(n, elapsed_speech(item)) for n, item in zip(num_phonemes, f0, strict=True)]
@@ -51,7 +51,7 @@ def beta_binomial_prior(num_phonemes: int, frames: int | np.ndarray, scaling: fl
     (arXiv 2108.10447, section 2.2.2); `scaling` is ω.
 
     Args:
-        frames: T, or what to count as t at the end of each frame, (T,) rising; see `elapsed_speech`.
+        frames: T, or the value of t at the end of each frame, (T,) rising; see `elapsed_speech`.
     """
     t = np.arange(1, frames + 1) if isinstance(frames, int) else np.asarray(frames)
     t, total = t[:, None], t[-1]

@@ -1,4 +1,4 @@
-"""Convert given alignments (TextGrids, or seconds per symbol) to latent frames per symbol."""
+"""Converts given alignments (TextGrids, or seconds per symbol) to latent frames per symbol."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..text.arpabet import SILENCES
 from ..text.notes import VOWELS
 from ..text.reader import is_sound
 
-# Labels of silence of the Montreal Forced Aligner. `spn` is not silence, but an unknown word.
+# Labels of silence of the Montreal Forced Aligner. `spn` is an unknown word, not silence.
 _SILENT = ("", "sil", "sp", "<eps>")
 
 
 def check_phones_fit(tokenizer: Any) -> None:
     """Raise a ValueError if the tokenizer's symbols are not the phones of TextGrids.
 
-    The phones themselves become the phonemes, and a model must be given the same symbols when it speaks.
+    The phones themselves become the phonemes, and a model must receive the same symbols when it speaks.
     """
     if tokenizer.backend not in ("arpabet", "none"):
         raise ValueError(
@@ -33,15 +33,15 @@ def check_phones_fit(tokenizer: Any) -> None:
 def read_textgrid(path: str | Path, tokenizer: Any) -> tuple[str, list[float]]:
     """Read the phonemes and the seconds of each symbol from the `phones` tier of a TextGrid.
 
-    Silence at the start and end is that of the tokenizer's start and end symbols, where it has them; silence between
-    phones is `sp`, or a space in a vocabulary without that. A phone of several symbols shares its time among
+    Silence at the start and end belongs to the tokenizer's start and end symbols, if it has them. Silence between
+    phones becomes `sp`, or a space if the vocabulary has no `sp`. A phone of several symbols shares its time among
     them.
 
     Returns: phonemes; seconds of every symbol, start and end included, which sum to the end of the tier.
 
     Raises:
         ImportError: praatio is not installed.
-        ValueError: this is no TextGrid, it has no tier `phones` with something in it, or several.
+        ValueError: the file is not a TextGrid, it has no tier `phones`, an empty one, or several.
     """
     entries, end = _read_phones(path)
     spoken = [(label, start, stop) for start, stop, label in entries if label not in _SILENT]
@@ -75,15 +75,15 @@ def seconds_to_frames(
 ) -> np.ndarray:
     """Round durations in seconds to whole frames of a trimmed recording.
 
-    Boundaries are rounded, not durations, so that errors do not add up: none is off by more than half a frame, the
-    last is the end, and a symbol shorter than a frame may get none.
+    Boundaries are rounded, not durations, so errors do not add up: no boundary is off by more than half a frame, the
+    last boundary is the end, and a symbol shorter than a frame may get no frame.
 
     Args:
         seconds: (N,) of each symbol, from the start of the recording.
-        sampling_rate, hop_length: of the codec, in Hz and samples.
-        start: first sample that is left of the recording; what was before it is ignored.
-        samples: how many are left.
-        n_frames: of the codec for these.
+        sampling_rate, hop_length: values of the codec, in Hz and samples.
+        start: first sample of the recording that is kept; everything before is ignored.
+        samples: number of samples that are kept.
+        n_frames: number of the codec's frames for these samples.
 
     Returns: (N,) int64 that sum to `n_frames`.
     """
@@ -96,18 +96,17 @@ def seconds_to_frames(
 
 
 def end_with_voice(symbols: Sequence[str], durations: np.ndarray, f0: np.ndarray) -> np.ndarray:
-    """Shorten a last vowel to where the voice ends, by F0.
+    """Shorten a last vowel to the end of the voice, according to F0.
 
-    Kokoro and some aligners let the last sound last through the silence after it. A model that learns so falls
-    silent where it is asked to hold a last vowel, as singers do. Of consonants F0 cannot tell where they end: they
-    stay.
+    Kokoro and some aligners extend the last sound over the silence after it. A model that learns this falls silent
+    when it has to hold a last vowel, as in singing. F0 does not show where consonants end, so they do not change.
 
     Args:
         symbols: N of them, start and end included.
         durations: (N,) int64, frames.
-        f0: (T,) in Hz, 0 where there is no voice.
+        f0: (T,) in Hz, 0 where unvoiced.
 
-    Returns: (N,) with the same sum; what was silent is the next symbol's, behind a mark of length.
+    Returns: (N,) with the same sum; the silent part goes to the next symbol, after a length mark if there is one.
     """
     sounds = [index for index, symbol in enumerate(symbols) if is_sound(symbol)]
     if not sounds or symbols[sounds[-1]].rstrip("012") not in VOWELS or not (f0 > 0).any():
@@ -124,14 +123,14 @@ def end_with_voice(symbols: Sequence[str], durations: np.ndarray, f0: np.ndarray
 
 
 def voiced_vowels(symbols: Sequence[str], durations: Sequence[int], f0: np.ndarray) -> float:
-    """Share of a text's vowels that is voiced, each vowel counting alike: a sign of whether an alignment is right.
+    """Mean voiced share of a text's vowels, each vowel with the same weight: an indicator of a correct alignment.
 
-    Vowels of a right alignment are voiced, but for whispers and creaks; those of a wrong one lie anywhere.
+    In a correct alignment vowels are voiced, except in whispered and creaky speech; in a wrong one they lie anywhere.
 
     Args:
         symbols: N of them, start and end included.
         durations: N frames.
-        f0: (T,) in Hz, 0 where there is no voice.
+        f0: (T,) in Hz, 0 where unvoiced.
 
     Returns: 0 to 1; 0 for a text without vowels, and for vowels without a frame.
     """
@@ -145,17 +144,17 @@ def voiced_vowels(symbols: Sequence[str], durations: Sequence[int], f0: np.ndarr
 
 
 def mark_pauses(symbols: Sequence[str], durations: Sequence[int], min_frames: int) -> tuple[list[str], list[int]]:
-    """Put a comma before every space within a text that lasts as long as a pause.
+    """Insert a comma before every space within a text that is as long as a pause.
 
-    Transcripts without punctuation, such as LibriSpeech's, do not say where a reader paused. A model that learns from
-    them would learn that pauses come at random.
+    Transcripts without punctuation, such as LibriSpeech's, do not show where the reader paused. A model that learns
+    from them would learn random pauses.
 
     Args:
         symbols: N of them, start and end included.
         durations: N frames.
-        min_frames: least duration of a pause, at least 2.
+        min_frames: minimum duration of a pause, at least 2.
 
-    Returns: symbols and durations with the commas. The comma takes the pause, but for one frame of the space.
+    Returns: symbols and durations with the commas. The comma takes the duration of the space, except one frame.
 
     Raises:
         ValueError: the lengths differ, or `min_frames` is below 2.
@@ -181,7 +180,7 @@ def mark_pauses(symbols: Sequence[str], durations: Sequence[int], min_frames: in
 
 
 def _after_stress(symbols: Sequence[str], index: int) -> int:
-    """Index of the next symbol that is no stress mark."""
+    """Index of the next symbol that is not a stress mark."""
     index += 1
     while index < len(symbols) - 1 and symbols[index] in "ˈˌ":
         index += 1
@@ -195,9 +194,9 @@ def _read_phones(path: str | Path) -> tuple[list[tuple[float, float, str]], floa
         raise ImportError('TextGrids need praatio: pip install "ns2-diffusers[train]".') from error
     try:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
-    except Exception as error:  # praatio has no common type: a damaged file ends in IndexError, KeyError ...
+    except Exception as error:  # praatio has no common type: a damaged file raises IndexError, KeyError ...
         raise ValueError(f"{path} cannot be read as a TextGrid ({error!r})") from error
-    # With several speakers in a file the aligner names tiers "speaker - phones".
+    # For several speakers in a file the aligner names tiers "speaker - phones".
     tiers = [name for name in grid.tierNames if name.rsplit(" - ", 1)[-1] == "phones"]
     if len(tiers) != 1:
         raise ValueError(f"{path} has the tiers {list(grid.tierNames)}: exactly one of phones is wanted")

@@ -1,4 +1,4 @@
-"""Add noise, reverberation and clipping to recordings, for training that is robust to them or takes them out."""
+"""Adds noise, reverberation and clipping to recordings, to train models that tolerate or remove them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def add_noise(waveform: np.ndarray, snr_db: float, random: np.random.Generator, 
     """Add stationary noise to a waveform.
 
     Args:
-        waveform: (channels, samples) floating point; every channel gets noise of its own.
+        waveform: (channels, samples) floating point; every channel gets different noise.
         snr_db: power of the waveform over power of the noise, in each channel, dB.
         random: source of the noise.
-        slope: the noise has a power of 1 / frequency^slope: 0 is white, 1 pink, 2 brown.
+        slope: the power of the noise is 1 / frequency^slope: 0 is white, 1 pink, 2 brown.
 
     Returns: (channels, samples) of the same dtype. A silent channel stays silent.
 
     Raises:
-        ValueError: the waveform has another number of dimensions.
+        ValueError: the waveform does not have two dimensions.
     """
     _check_waveform(waveform)
     samples = waveform.shape[1]
     spectrum = np.fft.rfft(random.standard_normal(waveform.shape), axis=1)
-    # The lowest frequencies count as the first bin, whose power would else be infinite.
+    # Frequency 0 is treated as the first bin, because its power would be infinite.
     spectrum *= np.maximum(np.arange(spectrum.shape[1]), 1.0) ** (-slope / 2)
     noise = np.fft.irfft(spectrum, samples, axis=1)
     power = np.square(noise).mean(axis=1, keepdims=True)
@@ -47,20 +47,20 @@ def reverberate(
     Args:
         waveform: (channels, samples) floating point.
         sampling_rate: Hz.
-        reverberation_seconds: in which the tail decays by 60 dB (RT60), above 0.
+        reverberation_seconds: time in which the tail decays by 60 dB (RT60), above 0.
         direct_to_reverberant_db: energy of the direct sound over energy of the tail, dB.
         random: source of the tail.
 
     Returns: (channels, samples) of the same dtype; the tail is cut at the end.
 
     Raises:
-        ValueError: the waveform has another number of dimensions, or the reverberation time is not above 0.
+        ValueError: the waveform does not have two dimensions, or the reverberation time is not above 0.
     """
     _check_waveform(waveform)
     if not reverberation_seconds > 0:
         raise ValueError(f"reverberation_seconds must be above 0, got {reverberation_seconds}.")
     samples, length = waveform.shape[1], max(1, round(reverberation_seconds * sampling_rate))
-    # 60 dB are a factor of 1000 in amplitude.
+    # 60 dB is a factor of 1000 in amplitude.
     tail = random.standard_normal(length) * 1000.0 ** (-np.arange(length) / length)
     tail *= 10 ** (-direct_to_reverberant_db / 20) / np.sqrt(np.square(tail).sum())
     # The tail begins one sample after the direct sound.
@@ -73,8 +73,9 @@ def reverberate(
 def degrade(waveform: np.ndarray, sampling_rate: int, random: np.random.Generator) -> np.ndarray:
     """Add random noise and reverberation of an ordinary room to a waveform (channels, samples).
 
-    Noise of 10 to 40 dB below the speech, white to brown; reverberation of 0.1 to 0.6 s, 0 to 15 dB below the direct
-    sound. One waveform in three gets noise alone, one reverberation alone, and one both. Samples stay in [-1, 1].
+    Noise is 10 to 40 dB below the speech, white to brown; reverberation lasts 0.1 to 0.6 s, 0 to 15 dB below the
+    direct sound. A third of the waveforms gets only noise, a third only reverberation, a third both. Samples stay in
+    [-1, 1].
     """
     kind = random.integers(3)
     if kind != 0:
@@ -86,15 +87,15 @@ def degrade(waveform: np.ndarray, sampling_rate: int, random: np.random.Generato
 
 
 def overdrive(waveform: np.ndarray, clipped_share: float) -> np.ndarray:
-    """Clip a waveform (channels, samples) as an input that is set too high does.
+    """Clip a waveform (channels, samples) like an input with too much gain.
 
     Args:
-        clipped_share: of the samples of each channel that are clipped, 0 to 1.
+        clipped_share: share of the samples of each channel that are clipped, 0 to 1.
 
     Returns: (channels, samples) of the same dtype and peak.
 
     Raises:
-        ValueError: the waveform has another number of dimensions, or the share is out of range.
+        ValueError: the waveform does not have two dimensions, or the share is out of range.
     """
     _check_waveform(waveform)
     if not 0 <= clipped_share < 1:
@@ -111,8 +112,8 @@ class Degradation:
 
     Attributes:
         snr_db: power of the speech over that of the noise, dB.
-        slope: of the noise, whose power goes with 1 / frequency^slope.
-        reverberation_seconds, direct_to_reverberant_db: of the room; both None without one.
+        slope: slope of the noise, whose power is proportional to 1 / frequency^slope.
+        reverberation_seconds, direct_to_reverberant_db: values of the room; both None without one.
         clipped_share: share of samples that are clipped.
     """
 
@@ -136,12 +137,12 @@ def make_pair(
     Args:
         waveform: (channels, samples) floating point, clean.
         sampling_rate: Hz.
-        random: source of all that is drawn.
-        snr_db: dB; drawn from 0 to 20 when None.
+        random: source of all random draws.
+        snr_db: dB; drawn from 0 to 20 if None.
         room_share: probability of a room of 0.2 to 0.8 s, 0 to 12 dB below the direct sound.
         clipped_share: probability that 0.1% to 2% of the samples are clipped.
 
-    Returns: (channels, samples) of the same dtype, within [-1, 1]; and what was done.
+    Returns: (channels, samples) of the same dtype, within [-1, 1]; and the degradation.
     """
     _check_waveform(waveform)
     snr_db = float(random.uniform(0, 20) if snr_db is None else snr_db)

@@ -1,4 +1,4 @@
-"""Make padded batches with prompts from rows of a prepared dataset."""
+"""Makes padded batches with prompts from rows of a prepared dataset."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PROMPT_SOURCES = ("other", "same", "mixed")
 class PromptCollator:
     """Pads a batch and gives every item a prompt (NaturalSpeech 2, section 3.3).
 
-    The prompt is a piece of another utterance of the speaker, or of the same utterance, at most half of it, which
-    `loss_mask` then leaves out of the target. What is drawn for an utterance depends on the seed, the epoch and its
-    id alone: not on the order of the batches, nor on how many workers and processes make them.
+    The prompt is a piece of another utterance of the speaker, or at most half of the same utterance, which `loss_mask`
+    then excludes from the target. The random draws of an utterance depend only on the seed, the epoch and its id, and
+    not on the order of the batches or the number of workers and processes.
 
     Args:
-        dataset: the prepared dataset the prompts come from.
-        tokenizer: phonemes to ids.
-        min_prompt_frames, max_prompt_frames: between which the prompt's length is drawn.
-        seed: of all that is drawn.
-        prompt_source: "other", "same" (the paper), or "mixed": either, each half of the time. A speaker with one
-            utterance only is always prompted by a piece of that.
+        dataset: the prepared dataset of the prompts.
+        tokenizer: converts phonemes to ids.
+        min_prompt_frames, max_prompt_frames: range of the random length of the prompt.
+        seed: seed of all random draws.
+        prompt_source: "other", "same" (the paper), or "mixed", which uses either with equal probability. A speaker
+            with only one utterance always gets a piece of it.
 
     Raises:
-        ValueError: another `prompt_source`.
+        ValueError: the `prompt_source` is unknown.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class PromptCollator:
     ):
         if prompt_source not in PROMPT_SOURCES:
             raise ValueError(f"prompt_source is {prompt_source!r}; it must be one of {', '.join(PROMPT_SOURCES)}.")
-        # As Arrow the codes are one buffer; as Python lists they would be ten thousand objects an utterance.
+        # As Arrow data the codes are one buffer; as Python lists they would be ten thousand objects per utterance.
         self.codes, self.tokenizer = dataset.select_columns("codes").with_format("arrow"), tokenizer
         self.prompt_frames = (min_prompt_frames, max_prompt_frames)
         self.seed, self.prompt_source = seed, prompt_source
-        # In shared memory, where the loader's workers see it change too.
+        # In shared memory, so that the loader's workers see changes too.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.of_speaker = defaultdict(list)
         for index, speaker in enumerate(dataset["speaker"]):
@@ -70,10 +70,10 @@ class PromptCollator:
         seed: int = 0,
         prompt_source: str = "other",
     ) -> PromptCollator:
-        """A collator for a pipeline's tokenizer and the frame rate of its codec; lengths of prompts are in seconds.
+        """A collator with a pipeline's tokenizer and the frame rate of its codec; prompt lengths are in seconds.
 
         Raises:
-            ValueError: the least length is not positive, or above the greatest; another `prompt_source`.
+            ValueError: the minimum length is not positive, or above the maximum; or the `prompt_source` is unknown.
         """
         if not 0 < min_prompt_seconds <= max_prompt_seconds:
             raise ValueError(
@@ -89,12 +89,12 @@ class PromptCollator:
         self.epoch.fill_(epoch)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Make a batch of rows, as Python lists or in the dataset's numpy format.
+        """Make a batch from rows, as Python lists or in the dataset's numpy format.
 
         Returns: `input_ids`, `attention_mask` (bool), `durations` (B, N); `codes` (B, Q, T), `frame_mask` (bool),
-        `loss_mask` (the same without the prompt, if that was cut from here), `f0` (Hz, 0 unvoiced), `pitch` (the
-        same without gaps) (B, T); `sung` (B,) bool; `prompt_codes` (B, Q, Tp), `prompt_mask`; `seed`, int64, for
-        whatever the training step draws. While the dataset is not aligned, `alignment_prior` (B, T, N) stands in for
+        `loss_mask` (`frame_mask` without the prompt, if it is a part of the target), `f0` (Hz, 0 where unvoiced),
+        `pitch` (F0 without gaps) (B, T); `sung` (B,) bool; `prompt_codes` (B, Q, Tp), `prompt_mask`; `seed`, int64,
+        for the random draws of the training step. If the dataset is not aligned, `alignment_prior` (B, T, N) replaces
         `durations`.
         """
         text = self.tokenizer([row["phonemes"] for row in rows], is_phonemes=True, padding=True, return_tensors="pt")
@@ -124,7 +124,7 @@ class PromptCollator:
         return batch | {"alignment_prior": alignment_priors(batch["attention_mask"].sum(1).tolist(), f0)}
 
     def _prompt(self, row: dict[str, Any], num_frames: int) -> tuple[np.ndarray, slice]:
-        """Codes (Q, Tp), and which frames of the target they are (none if they are another utterance's)."""
+        """Codes (Q, Tp), and the frames of the target that they are (none if they are from another utterance)."""
         draw = random.Random(f"{self.seed} {int(self.epoch)} {row['id']}")
         own = self.index_of[row["id"]]
         family = self.of_speaker[row["speaker"]]
@@ -132,7 +132,7 @@ class PromptCollator:
         if same or len(family) == 1:
             cut = self._cut(draw, num_frames, max(1, num_frames // 2))
             return np.stack(row["codes"])[:, cut], cut
-        # One of the others: the last stands in for the utterance itself.
+        # One of the other utterances; the last one replaces the utterance itself.
         other = family[draw.randrange(len(family) - 1)]
         codes = self._codes(family[-1] if other == own else other)
         return codes[:, self._cut(draw, codes.shape[1], codes.shape[1])], slice(0)
@@ -154,13 +154,13 @@ class PromptCollator:
 class FrameBudgetSampler(torch.utils.data.Sampler):
     """Batches of utterances of similar length with at most `max_frames` frames, including padding.
 
-    The batches of an epoch depend on the seed and the epoch alone, so processes that take turns share out one and the
-    same order (`training.batches.EndlessBatches`).
+    The batches of an epoch depend only on the seed and the epoch. So processes that take turns share one sequence of
+    batches (`training.batches.EndlessBatches`).
 
     Args:
-        n_frames: frames of every utterance.
-        max_frames: of a batch; an utterance that is longer by itself makes a batch alone.
-        seed: of the batches and their order.
+        n_frames: number of frames of every utterance.
+        max_frames: maximum number of frames of a batch; a longer utterance is a batch of its own.
+        seed: seed of the batches and their order.
     """
 
     def __init__(self, n_frames: Sequence[int], max_frames: int, seed: int = 0):
@@ -183,7 +183,7 @@ class FrameBudgetSampler(torch.utils.data.Sampler):
     def batches(self) -> list[list[int]]:
         """Batches of this epoch, in order."""
         draw = np.random.default_rng([self.seed, self.epoch])
-        # Noise of a tenth mixes neighbours, so that the same utterances do not always meet.
+        # Random noise of 10% on the lengths mixes neighbours, so that batches differ between epochs.
         order = np.argsort(self.n_frames * draw.uniform(0.9, 1.1, len(self.n_frames)), kind="stable")
         batches: list[list[int]] = []
         batch: list[int] = []

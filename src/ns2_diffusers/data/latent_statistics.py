@@ -11,11 +11,11 @@ import torch
 
 @dataclass(frozen=True)
 class LatentSums:
-    """Sums from which mean and standard deviation are computed, as plain numbers for JSON.
+    """Sums for the computation of mean and standard deviation, as plain numbers for JSON.
 
     Args:
-        frames: how many were summed.
-        sums, squares: (C,) of each raw channel the sum and the sum of squares; empty where no frame was summed.
+        frames: number of frames in the sums.
+        sums, squares: (C,) sum and sum of squares of each raw channel; empty if `frames` is 0.
     """
 
     frames: int
@@ -38,10 +38,10 @@ class LatentSums:
         """Mean and standard deviation of each channel, (C,) float64.
 
         Raises:
-            ValueError: no frame was summed.
+            ValueError: there are no frames.
         """
         if not self.frames:
             raise ValueError("there is no latent frame to take a mean of: give recordings that hold speech.")
         mean, square = torch.tensor([self.sums, self.squares], dtype=torch.float64) / self.frames
-        # A channel that never moves is divided by a small number, not by zero.
+        # A constant channel is divided by a small number, not by zero.
         return mean, (square - mean.square()).clamp(min=1e-6).sqrt()

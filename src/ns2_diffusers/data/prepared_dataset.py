@@ -1,4 +1,4 @@
-"""Prepared datasets: Parquet shards, the codec and tokenizer that made them, and a card written last."""
+"""Prepared datasets: Parquet shards, the codec and tokenizer that made them, and a card that is written last."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class PreparedRow:
-    """An utterance of a prepared dataset; numbers as arrays, tensors or lists.
+    """An utterance of a prepared dataset, with numbers as arrays, tensors or lists.
 
     Args:
-        id: unlike all others.
+        id: a unique id.
         speaker, text: strings.
         phonemes: a string.
-        durations: (N,) frames of each symbol that the tokenizer makes of the phonemes, start and end included; empty
-            while nothing is aligned.
+        durations: (N,) frames of each symbol that the tokenizer makes from the phonemes, start and end included;
+            empty if the dataset is not aligned.
         codes: (Q, T).
-        f0: (T,) in Hz, 0 unvoiced.
+        f0: (T,) in Hz, 0 where unvoiced.
         n_frames: T.
-        sung: whether durations and F0 are a song's, which a model that reads text must not learn.
+        sung: whether durations and F0 are those of a song; a model that reads text must not learn them.
     """
 
     id: str
@@ -50,9 +50,9 @@ def write_prepared_dataset(rows: Iterable[PreparedRow], directory: str | Path, c
     """Write a small dataset from memory, completely or not at all.
 
     Args:
-        rows: all with durations, or none.
-        directory: replaced if it holds a prepared dataset already.
-        codec, tokenizer: what made the codes and the phonemes; they are saved with the rows.
+        rows: the rows; either all have durations or none has.
+        directory: directory to write; a prepared dataset in it is replaced.
+        codec, tokenizer: the ones that made the codes and the phonemes; they are saved with the rows.
 
     Raises:
         ValueError: there are no rows; a row's lengths disagree; `directory` is something else.
@@ -75,11 +75,10 @@ def write_prepared_dataset(rows: Iterable[PreparedRow], directory: str | Path, c
 
 
 def load_prepared_datasets(directories: Sequence[str | Path], codec: Any, tokenizer: Any) -> Any:
-    """The `datasets.Dataset` of several directories, one after the other; see `load_prepared_dataset`.
+    """The `datasets.Dataset` of several directories, concatenated; see `load_prepared_dataset`.
 
     Raises:
-        ValueError: one of them cannot be loaded, two have an utterance of the same id, or some have durations and some
-            have none.
+        ValueError: one of them cannot be loaded, an id occurs in two of them, or only some of them have durations.
     """
     aligned = {bool(read_card(directory)["aligned"]) for directory in directories}
     if len(aligned) > 1:
@@ -101,7 +100,7 @@ def load_prepared_datasets(directories: Sequence[str | Path], codec: Any, tokeni
 
 
 def load_prepared_dataset(directory: str | Path, codec: Any, tokenizer: Any) -> Any:
-    """The `datasets.Dataset` in `directory`, memory-mapped, if it was made with this codec and this tokenizer.
+    """The `datasets.Dataset` in `directory`, memory-mapped; it must fit this codec and this tokenizer.
 
     Raises:
         ValueError: there is none, or it was made with others; the message has both fingerprints.
@@ -124,17 +123,18 @@ def update_durations(
 ) -> None:
     """Set the durations of every utterance and mark the dataset as aligned.
 
-    Shards are rewritten one by one, each whole or not at all, and the card says `aligned: false` meanwhile: after
-    a kill, call it again.
+    Shards are rewritten one by one, each completely or not at all. Meanwhile the card says `aligned: false`: if the
+    process is killed, call this again.
 
     Args:
         directory: a prepared dataset.
-        durations: by id, frames of each symbol that the tokenizer makes of the phonemes, start and end included.
-        phonemes: by id, those that the durations are of, where they are not those of the dataset.
-        rejected: why an utterance leaves the dataset, by id; it is listed in `rejected.jsonl`.
+        durations: by id: frames of each symbol that the tokenizer makes from the phonemes, start and end included.
+        phonemes: by id: the phonemes that the durations belong to, if they differ from those of the dataset.
+        rejected: by id: reasons to remove utterances from the dataset; they are listed in `rejected.jsonl`.
 
     Raises:
-        ValueError: an utterance has none, or they do not sum to its frames; none is left. Nothing is changed then.
+        ValueError: an utterance has no durations, or they do not sum to its frames; no utterance would be left.
+            Nothing is changed then.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -177,11 +177,11 @@ def update_durations(
 
 
 def read_card(directory: str | Path) -> dict[str, Any]:
-    """The card of a dataset: `describe`, `aligned`, `utterances`, `frames`, `rejected`; of a large one also
-    the `arguments` that it was prepared with.
+    """The card of a dataset: `describe`, `aligned`, `utterances`, `frames`, `rejected`; for a large one also the
+    `arguments` that it was prepared with.
 
     Raises:
-        ValueError: there is no whole dataset.
+        ValueError: there is no complete dataset.
     """
     card = Path(directory) / CARD_NAME
     if not card.exists():
@@ -201,7 +201,7 @@ def shard_name(number: int) -> str:
 
 
 def describe(codec: Any, tokenizer: Any) -> dict[str, Any]:
-    """The properties that a dataset and a model must share."""
+    """The properties that a dataset and a model must have in common."""
     return {
         "format_version": FORMAT_VERSION,
         "sampling_rate": codec.sampling_rate,
@@ -229,7 +229,7 @@ def write_parts_and_card(directory: Path, codec: Any, tokenizer: Any, contents: 
     """Save codec and tokenizer into `directory`, then the card, which marks the dataset as complete.
 
     Args:
-        contents: of the card, beyond `describe`.
+        contents: entries of the card in addition to `describe`.
     """
     codec.save_pretrained(directory / "codec")
     tokenizer.save_pretrained(directory / "tokenizer")
@@ -249,7 +249,7 @@ def _write_card(directory: str | Path, card: dict[str, Any]) -> None:
 
 
 def _checked(row: PreparedRow, tokenizer: Any) -> PreparedRow:
-    """The row with lists for arrays and tensors, if its lengths agree."""
+    """The row with lists in place of arrays and tensors; raises if its lengths disagree."""
     row = PreparedRow(**{column: _plain(getattr(row, column)) for column in COLUMNS})
     lengths = {"frames of codes": len(row.codes[0]), "frames of f0": len(row.f0)}
     if row.durations:

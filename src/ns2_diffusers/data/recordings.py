@@ -1,4 +1,4 @@
-"""Find recordings without transcripts, and cut random crops from them."""
+"""Finds recordings without transcripts, and cuts random crops from them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"}
 
 
 def find_recordings(place: str | Path) -> list[Path]:
-    """Paths of all audio below a folder, or of the column `file` of a list, relative to the list.
+    """Paths of all audio files below a folder, or from the column `file` of a list, relative to the list.
 
     Args:
         place: a folder, a CSV file with a header, or a JSON Lines file (`.jsonl`) with one object per line.
 
     Raises:
-        ValueError: there is none, or no such column.
+        ValueError: there is no audio, or no such column.
     """
     path = Path(place)
     if path.is_file():
@@ -56,12 +56,12 @@ def read_span(
     seconds: float | None = None,
     speed: float = 1.0,
 ) -> np.ndarray:
-    """(channels, samples) float32 of a part of a recording, at `sampling_rate`; fewer samples where it ends.
+    """A part of a recording, (channels, samples) float32 at `sampling_rate`; shorter if the recording ends.
 
     Args:
-        start: seconds into the recording.
-        seconds: of the result; None is all there is.
-        speed: 1.1 plays it 10 % faster, pitch and all.
+        start: start in seconds.
+        seconds: duration of the result; None reads to the end.
+        speed: playback speed; 1.1 is 10 % faster and higher.
     """
     with soundfile.SoundFile(file) as audio:
         rate = audio.samplerate
@@ -78,29 +78,29 @@ def read_span(
 class RandomCrops(torch.utils.data.Dataset):
     """Endless random crops of recordings; item i is the same in every run with the same seed.
 
-    An item has `waveform` (channels, samples), zeros where a recording is too short, and `sample_mask` (samples,).
-    Longer recordings come up more often, so that every second of audio counts alike.
+    An item has `waveform` (channels, samples), zero-padded if a recording is too short, and `sample_mask` (samples,).
+    Recordings are drawn in proportion to their duration, so that every second of audio has the same weight.
 
     Args:
-        files: the recordings. Those that cannot be read are left out, see `unreadable`.
-        sampling_rate: Hz wanted.
-        channels: wanted.
-        seconds: of a crop.
-        seed: of what is drawn.
-        speed_perturbation: 0.1 plays up to 10 % faster or slower: voices that nobody recorded.
-        f0_hop_length: samples per frame of `f0` (T,) in Hz, which an item then also has; 0 where unvoiced.
-        degraded_share: share of crops with noise and reverberation (see `augmentation.degrade`) in `input` (channels,
-            samples), which an item then also has; of the other crops it is the same as `waveform`. All else stays
-            clean.
-        filters: settings `fine_hop_length` and `n_fft` of `analyze_voice`, whose `log_envelope` an item then also
-            has, float32. Wants `f0_hop_length`.
+        files: the recordings. Unreadable ones are left out, see `unreadable`.
+        sampling_rate: Hz of the crops.
+        channels: number of channels of the crops.
+        seconds: duration of a crop.
+        seed: seed of all random draws.
+        speed_perturbation: 0.1 plays crops up to 10 % faster or slower, which gives additional voices.
+        f0_hop_length: samples per frame of `f0` (T,) in Hz, 0 where unvoiced. If given, items have `f0`.
+        degraded_share: share of crops with noise and reverberation (see `augmentation.degrade`). If given, items have
+            `input` (channels, samples), which is degraded in these crops and equals `waveform` in the others. All
+            other entries are clean.
+        filters: settings `fine_hop_length` and `n_fft` of `analyze_voice`. If given, items have its `log_envelope`,
+            float32. Needs `f0_hop_length`.
 
     Attributes:
-        files, durations: what is left, and how long each is in seconds.
-        unreadable: paths left out.
+        files, durations: the readable recordings, and the duration of each in seconds.
+        unreadable: paths of recordings that were left out.
 
     Raises:
-        ValueError: none can be read.
+        ValueError: no recording can be read.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class RandomCrops(torch.utils.data.Dataset):
         index = random.choice(len(self.files), p=self.durations / self.durations.sum())
         speed = 1 + random.uniform(-1, 1) * self.speed_perturbation
         start = random.uniform(0, max(0.0, self.durations[index] - speed * self.seconds))
-        # Random gain, so that the model does not learn the recording level.
+        # A random gain keeps the model from learning the recording level.
         gain = np.float32(random.uniform(0.5, 1.0))
         audio = read_span(self.files[index], self.sampling_rate, self.channels, start, self.seconds, speed)
         length = round(self.seconds * self.sampling_rate)
@@ -146,11 +146,11 @@ class RandomCrops(torch.utils.data.Dataset):
             crop["f0"] = torch.from_numpy(found.f0.astype(np.float32))
             crop["log_envelope"] = torch.from_numpy(found.log_envelope.astype(np.float32))
         elif self.f0_hop_length:
-            # F0 is estimated on the crop only; on whole recordings it would cost more than the rest of a step.
+            # F0 is estimated on the crop only; on whole recordings it would take longer than the rest of a step.
             crop["f0"] = estimate_f0(crop["waveform"].mean(dim=0), self.sampling_rate, self.f0_hop_length)
         if self.degraded_share:
             crop["input"] = crop["waveform"]
-            # Silence after a recording's end stays silence, as `sample_mask` says.
+            # The silence after the end of a recording stays silent, as `sample_mask` marks it.
             if random.uniform() < self.degraded_share:
                 degraded = waveform.copy()
                 degraded[:, : audio.shape[1]] = degrade(waveform[:, : audio.shape[1]], self.sampling_rate, random)

@@ -1,7 +1,7 @@
 """Sources of utterances; each yields plain rows.
 
-A row that its source cannot read is an `UnreadableRow`: it is reported with the others that turn out to be damaged,
-and the next one is read.
+A row that its source cannot read becomes an `UnreadableRow`. It is reported together with other damaged rows, and
+reading continues with the next row.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 
 from .prepared_dataset import import_datasets
 
-SPEAKER = "speaker"  # who speaks where nobody is named
+SPEAKER = "speaker"  # the speaker of rows without one
 
 
 @dataclass(frozen=True)
 class Row:
-    """An utterance of a source, not checked yet.
+    """An unchecked utterance of a source.
 
     Args:
-        id: of the utterance; anything that a string can be made of.
-        speaker: likewise.
-        text: what is said.
+        id: id of the utterance; anything that can be converted to a string.
+        speaker: name of the speaker; likewise.
+        text: text that is spoken.
         audio: a path, or a dict with `bytes` and `path`.
-        phonemes: of the text, where the source has them.
-        durations: of the symbols, in a unit that whoever reads the rows knows.
+        phonemes: phonemes of the text, if the source has them.
+        durations: durations of the symbols, in a unit that the reader of the rows must know.
         textgrid: path of a TextGrid with phones and their durations.
-        speed: at which to play the recording.
+        speed: playback speed of the recording.
         sung: whether it is a song.
     """
 
@@ -59,12 +59,12 @@ class UnreadableRow:
 
 @dataclass(frozen=True)
 class Source:
-    """Rows in parts that can be read independently.
+    """Rows in parts that can be read independently of each other.
 
     Args:
-        read: number of a part → its rows, the same ones in the same order every time.
-        identity: a text that changes when the list of rows does.
-        num_parts: how many there are.
+        read: function from the index of a part to its rows, the same in the same order each time.
+        identity: a text that changes if the list of rows does.
+        num_parts: number of parts.
     """
 
     read: Callable[[int], Iterator[Row | UnreadableRow]]
@@ -75,15 +75,15 @@ class Source:
 def table_source(path: str | Path, audio_path: str | None = None) -> Source:
     """A CSV, or JSONL (any other suffix), with `audio` or `file`, `text`, and the optional columns of a row.
 
-    Audio paths are relative to the file. `id` is the path of the audio without suffix unless given, `speaker` one and
-    the same; `durations` are a list, or in a CSV numbers with spaces between them; `sung` is true of songs, in a CSV
-    `true` or `false`.
+    Audio paths are relative to the file. `id` defaults to the path of the audio without suffix, and `speaker` to one
+    speaker for all rows; `durations` are a list, or in a CSV numbers with spaces between them; `sung` is true for
+    songs, in a CSV `true` or `false`.
 
     Args:
-        audio_path: where the audio of a row without `audio` and `file` is, such as `audio/{id}.ogg`.
+        audio_path: path of the audio of a row without `audio` and `file`, such as `audio/{id}.ogg`.
 
     Raises:
-        ValueError: there is no such file, or the header of the CSV lacks a column.
+        ValueError: the file does not exist, or the header of the CSV lacks a column.
     """
     path = Path(path)
     if not path.is_file():
@@ -132,11 +132,11 @@ def ljspeech_source(directory: str | Path) -> Source:
 def librispeech_source(directory: str | Path) -> Source:
     """A LibriSpeech folder, such as train-clean-100 or Mini LibriSpeech's train-clean-5.
 
-    Its transcripts, `speaker/chapter/*.trans.txt` with lines `ID TEXT` beside the audio `ID.flac`, are in capitals and
-    without punctuation; they are read in lower case. Missing audio is an unreadable row.
+    Its transcripts, `speaker/chapter/*.trans.txt` with lines `ID TEXT` next to the audio `ID.flac`, are in capitals
+    and without punctuation; they are read in lower case. Missing audio is an unreadable row.
 
     Raises:
-        ValueError: there is no such transcript.
+        ValueError: there is no transcript.
     """
     directory = Path(directory)
     transcripts = sorted(directory.rglob("*.trans.txt"))
@@ -158,10 +158,10 @@ def librispeech_source(directory: str | Path) -> Source:
 
 
 def libritts_source(directory: str | Path) -> Source:
-    """A LibriTTS folder: `speaker/chapter/*.wav` (or flac) beside `.normalized.txt`, at any depth.
+    """A LibriTTS folder: `speaker/chapter/*.wav` (or flac) next to `.normalized.txt`, at any depth.
 
     Raises:
-        ValueError: there is no such text.
+        ValueError: there is no text.
     """
     directory = Path(directory)
     suffixes = (".normalized.txt", ".wav", ".flac")
@@ -201,14 +201,14 @@ def hub_source(
     speaker_column: str | None = None,
     id_column: str | None = None,
 ) -> Source:
-    """A dataset of the hub, or anything else that `datasets.load_dataset` takes.
+    """A dataset on the hub, or anything else that `datasets.load_dataset` accepts.
 
-    Its parts are slices of `rows_per_part` rows; of a stream, its own files.
+    Its parts are slices of `rows_per_part` rows; for a stream they are its files.
 
     Args:
-        revision: commit of the hub's repository; without one it may change within a preparation of days.
-        streaming: read the audio as it is needed, instead of downloading all of it first.
-        id_column: ids are made of part and row if None.
+        revision: commit of the hub's repository; without it the dataset may change during a long preparation.
+        streaming: read the audio when it is needed, instead of downloading all of it first.
+        id_column: column of the ids; if None, ids are made from part and row.
 
     Raises:
         ValueError: a column does not exist.
@@ -221,7 +221,7 @@ def hub_source(
     unknown = sorted(set(columns.values()) - set(known))
     if unknown:
         raise ValueError(f"{name} has the columns {sorted(known)} and no {', '.join(unknown)}: name the right ones.")
-    # Audio stays undecoded: a file that cannot be decoded would end the iteration here.
+    # Audio is not decoded here, because a file that cannot be decoded would end the iteration.
     dataset = dataset.select_columns(list(columns.values())).cast_column(audio_column, datasets.Audio(decode=False))
     num_parts = dataset.num_shards if streaming else max(1, -(-len(dataset) // rows_per_part))
 
@@ -234,7 +234,7 @@ def hub_source(
 
 
 def without_speakers(source: Source, speakers: Collection[str]) -> Source:
-    """Leave out the rows of some speakers, such as those who are kept for evaluation."""
+    """Leave out the rows of some speakers, such as speakers for evaluation."""
     left_out = set(map(str, speakers))
 
     def rows(part: int) -> Iterator[Row | UnreadableRow]:
@@ -246,13 +246,13 @@ def without_speakers(source: Source, speakers: Collection[str]) -> Source:
 
 
 def with_speeds(source: Source, speeds: Sequence[float]) -> Source:
-    """Add every row again at other speeds, with the pitch changed too, as further speakers (Ko et al., 2015).
+    """Add every row again at other speeds, with changed pitch, as additional speakers (Ko et al., 2015).
 
     Args:
-        speeds: 1.1 is 10 % faster and higher.
+        speeds: playback speeds; 1.1 is 10 % faster and higher.
 
     Raises:
-        ValueError: a speed is not between 0.5 and 2, or is 1, or comes twice.
+        ValueError: a speed is not between 0.5 and 2, is 1, or occurs twice.
     """
     if any(not 0.5 <= speed <= 2 or speed == 1 for speed in speeds) or len(set(speeds)) < len(speeds):
         raise ValueError(f"speeds are {list(speeds)}: give different ones between 0.5 and 2, without 1.")
@@ -268,10 +268,10 @@ def with_speeds(source: Source, speeds: Sequence[float]) -> Source:
 
 
 def with_textgrids(source: Source, directory: str | Path) -> Source:
-    """Add to each row the TextGrid in `directory`, at any depth, whose name is the end of its id.
+    """Add to each row the TextGrid below `directory` whose name is the end of the row's id.
 
     Raises:
-        ValueError: there is none at all.
+        ValueError: there is no TextGrid.
     """
     directory = Path(directory)
     found = defaultdict(list)
@@ -304,7 +304,7 @@ def _check_header(path: Path, audio_path: str | None) -> None:
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Number of the line that a row ends on, and its fields; bytes that are not UTF-8 as surrogates."""
+    """Line number at the end of each row, and its fields; bytes that are not UTF-8 become surrogates."""
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
         while True:
@@ -343,7 +343,7 @@ def _table_row(fields: Any, folder: Path, audio_path: str | None) -> Row:
         audio = audio_path.format_map(fields)
     if not audio:
         raise ValueError("it names no audio: wanted a path in `audio` or `file`")
-    # Files in folders of speakers often have the same names.
+    # Files in the folders of different speakers often have the same names.
     name = Path(audio).stem if Path(audio).is_absolute() else Path(audio).with_suffix("").as_posix()
     durations = fields.get("durations") or None
     if isinstance(durations, str):

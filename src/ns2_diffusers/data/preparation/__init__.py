@@ -1,1 +1,1 @@
-"""Preparation of a dataset: rows one by one, codes in batches, shards written completely or not at all."""
+"""Preparation of a dataset: rows are read one by one, encoded in batches, and written in shards."""

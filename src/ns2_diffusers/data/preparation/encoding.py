@@ -1,4 +1,4 @@
-"""Encode utterances to rows of a prepared dataset, in batches of similar length."""
+"""Encodes utterances to rows of a prepared dataset, in batches of similar length."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def encode_utterances(
     """Encode utterances of `RowPreparer` to rows of a prepared dataset.
 
     Args:
-        codec: on the device where it shall run.
-        batch_seconds: of audio in a batch, padding included; batches hold utterances of like length.
+        codec: the codec, on the device that runs it.
+        batch_seconds: seconds of audio in a batch, padding included; the utterances of a batch have similar lengths.
 
-    Returns: rows in the same order, and what the codec could not take, for `rejected.jsonl`.
+    Returns: rows in the same order, and the rows that the codec failed on, for `rejected.jsonl`.
     """
     results = _encode(codec, [utterance.waveform for utterance in utterances], batch_seconds)
     rows, rejections = [], []
@@ -50,12 +50,12 @@ def _finish(codec: Any, utterance: Utterance, codes: np.ndarray) -> PreparedRow:
 
 
 def _encode(codec: Any, waveforms: Sequence[np.ndarray], batch_seconds: float) -> list[np.ndarray | Exception]:
-    """Codes (Q, T) int16 of each waveform, or the exception that came instead."""
+    """Codes (Q, T) int16 of each waveform, or the exception that was raised."""
     results: list[Any] = [None] * len(waveforms)
     budget = batch_seconds * codec.sampling_rate
     order = sorted(range(len(waveforms)), key=lambda index: len(waveforms[index]))
     while order:
-        # The longest first: what does not fit into memory fails at once.
+        # The longest first: a batch that does not fit into memory fails at once.
         size = max(1, int(budget // len(waveforms[order[-1]])))
         batch, order = order[-size:], order[:-size]
         for index, codes in zip(batch, _encode_batch(codec, [waveforms[i] for i in batch]), strict=True):
@@ -71,7 +71,7 @@ def _encode_batch(codec: Any, waveforms: Sequence[np.ndarray]) -> Sequence[np.nd
             return [error]
     results = [_encode_batch(codec, [waveform])[0] for waveform in waveforms]
     failures = [result for result in results if isinstance(result, Exception)]
-    if len(failures) == len(results):  # not the recordings' fault
+    if len(failures) == len(results):  # the recordings are not the cause
         raise failures[0]
     return results
 

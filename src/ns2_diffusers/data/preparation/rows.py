@@ -1,4 +1,4 @@
-"""Read rows of a source, check and phonemize them, and estimate F0, in the workers of a DataLoader."""
+"""Reads rows of a source, checks and phonemizes them, and estimates F0, in the workers of a DataLoader."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class RejectedRow:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A row that was read and checked, ready for the codec.
+    """A row that was read and checked, ready to be encoded.
 
     Args:
         id, speaker, text: as in the row.
-        phonemes: as the tokenizer writes them.
-        symbols: (N,) of the phonemes, start and end included.
+        phonemes: phonemes in the tokenizer's canonical form.
+        symbols: (N,) symbols of the phonemes, start and end included.
         waveform: (samples,) float32 at the codec's sampling rate.
-        f0: (ceil(samples / hop),) float32 in Hz, 0 unvoiced.
-        seconds: (N,) of the symbols, or None where durations are not known.
+        f0: (ceil(samples / hop),) float32 in Hz, 0 where unvoiced.
+        seconds: (N,) durations of the symbols, or None if unknown.
         start: first sample of the resampled recording that was kept.
-        sung: whether durations and F0 are a song's.
+        sung: whether durations and F0 are those of a song.
     """
 
     id: str
@@ -70,10 +70,11 @@ class RowLimits:
     """Limits that a recording must meet.
 
     Args:
-        min_seconds, max_seconds: of speech, after trimming.
-        min_sampling_rate: Hz of the recording; below that it has too little of a voice.
-        max_clipped: share of samples at full scale; distorted recordings have more.
-        trim_db: cut silence before and after the speech, which is so many dB below the loudest; None leaves it.
+        min_seconds, max_seconds: duration of speech, after trimming.
+        min_sampling_rate: Hz of the recording; recordings at lower rates lack a part of the voice.
+        max_clipped: maximum share of samples at full scale; distorted recordings have more.
+        trim_db: level of silence below the loudest window, in dB, for trimming before and after the speech; None does
+            not trim.
     """
 
     min_seconds: float = 0.3
@@ -84,14 +85,14 @@ class RowLimits:
 
 
 class RowPreparer(torch.utils.data.Dataset):
-    """Turns rows of a source into utterances without codes. Unusable rows are returned with a reason.
+    """Converts rows of a source to utterances without codes. Unusable rows are returned with a reason.
 
     Args:
-        tokenizer: makes phonemes of texts, and says which there are.
-        sampling_rate, hop_length: of the codec.
-        limits: what is accepted.
-        durations_hop_seconds: what a given duration counts in; None: durations in rows are ignored. With it, and for
-            rows with a TextGrid, an utterance whose durations do not fit is rejected.
+        tokenizer: converts texts to phonemes and checks phonemes.
+        sampling_rate, hop_length: values of the codec.
+        limits: limits of accepted recordings.
+        durations_hop_seconds: unit of given durations in seconds; None ignores the durations of rows. With it, and for
+            rows with a TextGrid, an utterance is rejected if its durations do not fit.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class RowPreparer(torch.utils.data.Dataset):
     def __getitem__(
         self, item: tuple[str, Row | UnreadableRow | Other]
     ) -> tuple[str, Utterance | RejectedRow | Other]:
-        """(name of a shard, row) → (the same name, utterance or rejected row); the end of a shard passes."""
+        """(name of a shard, row) → (the same name, utterance or rejected row); a `ShardEnd` is returned unchanged."""
         name, row = item
         if not isinstance(row, (Row, UnreadableRow)):
             return name, row
@@ -118,7 +119,7 @@ class RowPreparer(torch.utils.data.Dataset):
             reason, detail = rejection.args
         except ImportError:
             raise
-        except Exception as error:  # one odd row must not end a week's work: it is reported
+        except Exception as error:  # an unexpected row is reported; it must not end a preparation of days
             reason, detail = "unforeseen", repr(error)
         return name, rejected(row, reason, detail)
 
@@ -169,19 +170,19 @@ class RowPreparer(torch.utils.data.Dataset):
             ids = self.tokenizer(phonemes, is_phonemes=True)["input_ids"]
         except (TypeError, ValueError) as error:
             raise Rejection("unspeakable", error) from error
-        # As the tokenizer writes them: some signs have two spellings.
+        # In the tokenizer's form, because some signs have two spellings.
         return self.tokenizer.decode(ids), seconds, self.tokenizer.convert_ids_to_tokens(ids)
 
     def _read_speech(self, audio: Any, speed: float) -> tuple[torch.Tensor, int, int]:
-        """Speech at the codec's rate (samples,), its first sample, and how many there were before trimming."""
+        """Speech at the codec's rate (samples,), its first sample, and the number of samples before trimming."""
         limits = self.limits
-        # A lecture is not read into memory to find that it is one; with silence trimmed it may be no lecture.
+        # A recording that is far too long is not read; one that is slightly too long may fit after trimming.
         longest = limits.max_seconds * (1 if limits.trim_db is None else 10)
         file = io.BytesIO(audio["bytes"]) if isinstance(audio, dict) else audio
         if (seconds := seconds_in_header(file)) > longest:
             raise Rejection("too long", f"{seconds:.2f} s, at most {limits.max_seconds:g} s of speech are wanted")
         try:
-            # More than that is read only of files that do not say how long they are, and is too long.
+            # This only limits files without a length in their header; a longer file is rejected.
             waveform, rate = load_audio(audio, max_seconds=longest + 1)
         except (OSError, TypeError, ValueError) as error:
             raise Rejection("unreadable audio", error) from error
@@ -216,7 +217,7 @@ def rejected(row: Row | UnreadableRow | Utterance, reason: str, detail: Any) -> 
 
 
 def _as_utf8(text: str) -> str:
-    """With question marks for what UTF-8 cannot hold: the bytes of a file or its name in another encoding."""
+    """The text with question marks for bytes of another encoding, which UTF-8 cannot represent."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -234,6 +235,6 @@ def _check_durations(seconds: np.ndarray, symbols: int, total: float) -> None:
     if len(seconds) != symbols:
         detail = f"{len(seconds)} durations for {symbols} symbols, start and end included"
         raise Rejection("durations", detail)
-    # Aligners count in steps of 10 ms and more, and leave out or add one at the end.
+    # Aligners work in steps of 10 ms or more, and may leave out or add one at the end.
     if abs(sum(seconds) - total) > 0.1:
         raise Rejection("durations", f"they sum to {sum(seconds):.2f} s, the recording lasts {total:.2f} s")

@@ -1,7 +1,6 @@
-"""Shards of rows, and the record of which are complete.
+"""Writes shards of rows, and records which are complete.
 
-A shard is there whole or not at all, whichever process made it, so that after a kill only the shards that are missing
-are made.
+A shard exists completely or not at all, whichever process made it. After a kill, only missing shards are made.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ShardEnd:
-    """Marks the end of a shard; `last` marks that of its part of the source."""
+    """Marks the end of a shard; `last` is True for the last shard of its part of the source."""
 
     last: bool
 
@@ -49,12 +48,13 @@ class ShardEnd:
 class Preparation:
     """State of a preparation, kept in `directory/.preparing`.
 
-    A shard is a Parquet file and then, when it is whole, a record: what was rejected, whether it is the last one of
-    its part, and sums for the latent statistics. `finish` joins them; the card comes last.
+    A shard is a Parquet file, followed by a record once it is complete: rejected rows, whether it is the last shard of
+    its part, and sums for the latent statistics. `finish` joins the shards and writes the card last.
 
     Args:
-        directory: where the dataset shall be.
-        arguments: all that decides what will be in it, for JSON; a preparation begun with others is not gone on with.
+        directory: directory of the dataset.
+        arguments: everything that determines the contents, for JSON; a preparation can only be resumed with the same
+            arguments.
     """
 
     def __init__(self, directory: str | Path, arguments: dict[str, Any]):
@@ -99,10 +99,10 @@ class Preparation:
     def pending(
         self, source: Source, shard_size: int, process_index: int = 0, num_processes: int = 1
     ) -> Iterator[tuple[str, Row | UnreadableRow | ShardEnd]]:
-        """Rows of the shards that this process still has to make, each with the shard's name; `ShardEnd`s between.
+        """Rows of the shards that this process still has to make, with the shard's name; a `ShardEnd` ends each.
 
-        Processes share out the parts of a source, or, of one with fewer parts than there are processes, the shards.
-        What a shard holds does not depend on how many they are.
+        Processes share the parts of a source; if there are fewer parts than processes, they share the shards. The
+        contents of a shard do not depend on the number of processes.
         """
         by_part, whole = source.num_parts >= num_processes, self._whole_parts()
         for part in range(source.num_parts):
@@ -134,13 +134,13 @@ class Preparation:
         """Join the shards, drop duplicate ids, and write the card. One process calls this.
 
         Args:
-            codec: gets the latent statistics that the shards have sums for.
+            codec: receives the latent statistics, computed from the sums of the shards.
 
-        Returns: the card, and how many rows were rejected for which reason.
+        Returns: the card, and the number of rejected rows by reason.
 
         Raises:
             RuntimeError: a shard is missing.
-            ValueError: there was not one utterance to keep.
+            ValueError: no utterance is left.
         """
         whole = self._whole_parts()
         if len(whole) < source.num_parts:
@@ -166,7 +166,7 @@ class Preparation:
         return read_card(self.directory), reasons
 
     def _join(self, paths: list[Path]) -> tuple[dict[str, int], list[RejectedRow]]:
-        """Put the shards into `directory`, and what has the id of an earlier utterance among the rejected."""
+        """Move the shards into `directory`, and reject rows with the id of an earlier utterance."""
         import pyarrow.parquet as pq
 
         seen: set[str] = set()
@@ -198,7 +198,7 @@ class Preparation:
         return counts, duplicates
 
     def _whole_parts(self) -> dict[int, list[str]]:
-        """The parts of which every shard is there, and the shards' names."""
+        """The parts whose shards are complete, with the names of the shards."""
         found: dict[int, list[str]] = {}
         for path in sorted(self.work.glob("[0-9]*-*.json")):
             found.setdefault(int(path.stem.split("-")[0]), []).append(path.stem)
@@ -216,7 +216,7 @@ class Preparation:
 
 
 def _cut(rows: Iterable[Item], size: int) -> Iterator[tuple[list[Item], bool]]:
-    """Rows in lists of `size`, each with whether it is the last; of no rows, one empty list."""
+    """Split rows into lists of `size`, each with whether it is the last; no rows give one empty list."""
     rows = iter(rows)
     piece = list(islice(rows, size))
     while following := list(islice(rows, size)):
@@ -226,7 +226,7 @@ def _cut(rows: Iterable[Item], size: int) -> Iterator[tuple[list[Item], bool]]:
 
 
 def _link(path: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the file system has no links."""
+    """Make a hard link, or a copy if the file system has no links."""
     target.unlink(missing_ok=True)
     try:
         os.link(path, target)
@@ -251,16 +251,16 @@ def prepare_shards(
     """Prepare the missing shards of this process.
 
     Args:
-        preparation: begun.
-        preparer: with the sampling rate and the hop of the codec.
-        codec: on the device where it shall run.
-        shard_size: rows in a shard, which are lost by a kill, at most.
-        batch_seconds: of audio in a batch of the codec, padding included.
-        num_workers: processes that read, phonemize and find F0.
+        preparation: a preparation after `begin`.
+        preparer: a preparer with the sampling rate and hop of the codec.
+        codec: the codec, on the device that runs it.
+        shard_size: rows per shard; a kill loses at most so many.
+        batch_seconds: seconds of audio in a batch of the codec, padding included.
+        num_workers: number of processes that read, phonemize and estimate F0.
         measure_latents: whether to sum the latents for the codec's statistics.
-        process_index, num_processes: which of how many processes this is.
+        process_index, num_processes: index of this process and number of processes.
     """
-    # The workers get the rows themselves from the sampler; they come back in the same order.
+    # The sampler passes the rows to the workers; the results come back in the same order.
     loader = torch.utils.data.DataLoader(
         preparer,
         batch_size=None,
