@@ -16,14 +16,14 @@ def align_batch(
 
     Args:
         aligner: a `PhonemeAligner` over the standardised latents.
-        latents: (B, C, T) of the batch; nothing flows back into them.
-        batch: of `PromptCollator`, with an `alignment_prior`.
+        latents: (B, C, T) of the batch; they receive no gradient.
+        batch: a batch from `PromptCollator`, with an `alignment_prior`.
 
     Returns: frames of each phoneme; `alignment` (forward sum) and `binarization`, scalars.
     """
     masks = batch["frame_mask"], batch["attention_mask"]
     inputs = (latents.detach(), batch["input_ids"], *masks, batch["alignment_prior"])
-    # The losses' own pass comes first: autocast would remember the weights as `align` casts them, without gradients.
+    # This pass comes before `align`: autocast would cache the weights that `align` casts, without gradients.
     soft = aligner(*inputs)
     durations = aligner.align(*inputs)
     return durations, {
@@ -33,7 +33,7 @@ def align_batch(
 
 
 class AlignmentObjective(nn.Module):
-    """An aligner with its losses, to be trained by itself.
+    """An aligner with its losses, for training it alone.
 
     Args:
         aligner: a `PhonemeAligner` over the standardised latents.
@@ -47,7 +47,7 @@ class AlignmentObjective(nn.Module):
         self.register_buffer("codebooks", codebooks, persistent=False)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """`alignment` and `binarization` of a batch of `PromptCollator`, scalars."""
+        """`alignment` and `binarization` of a batch from `PromptCollator`, scalars."""
         return align_batch(self.aligner, latents_of(batch["codes"], self.codebooks), batch)[1]
 
     def align(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:

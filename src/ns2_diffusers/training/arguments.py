@@ -1,4 +1,4 @@
-"""Arguments that the training scripts share, and the files of settings (`--config`) that can give them."""
+"""Arguments that the training scripts share, and settings files (`--config`) that can set them."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from .precision import fast_precision
 
 Settings = TypeVar("Settings")
 FLAG: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": False}
-# Not `piecewise_constant`, which needs rules that no argument gives.
+# Without `piecewise_constant`, which needs rules that no argument provides.
 LR_SCHEDULERS = ["inverse_sqrt", *(kind.value for kind in SchedulerType if kind.value != "piecewise_constant")]
 
 
 def option(default: Any, help: str) -> Any:
-    """A field of a dataclass of settings, with the help text of the argument that sets it."""
+    """A field of a dataclass of settings, with the help text of its argument."""
     return field(default=default, metadata={"help": help})
 
 
 def add_options(parser: argparse.ArgumentParser, settings: type) -> None:
-    """An argument for each field of a dataclass whose fields were made by `option`."""
+    """Add an argument for each field of a dataclass whose fields were made with `option`."""
     for each in fields(settings):
         kind: dict[str, Any] = FLAG if isinstance(each.default, bool) else {"type": type(each.default)}
         parser.add_argument(f"--{each.name}", **(kind | {"default": each.default, "help": each.metadata["help"]}))
 
 
 def read_options(settings: type[Settings], args: argparse.Namespace) -> Settings:
-    """The dataclass with the values of its arguments."""
+    """Make the dataclass from the values of its arguments."""
     return settings(**{each.name: getattr(args, each.name) for each in fields(settings)})  # type: ignore[arg-type]
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, and the default of every option that has one."""
+    """Keeps the line breaks of descriptions, and shows the default of every option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.required or action.default is None else super()._get_help_string(action)
 
 
 class TrainingArgumentParser(argparse.ArgumentParser):
-    """Also takes `--config FILE`, a flat JSON object of argument names and values; the command line wins over it."""
+    """Also accepts `--config FILE`, a flat JSON object of arguments and values; the command line takes precedence."""
 
     def __init__(self, description: str | None = None):
         super().__init__(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
@@ -56,11 +56,11 @@ class TrainingArgumentParser(argparse.ArgumentParser):
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--config")
         file = first.parse_known_args(words)[0].config
-        # The last of two values counts.
+        # The last of two values is used.
         return super().parse_known_args([*self._words(file), *words] if file else words, namespace)
 
     def _words(self, file: str) -> list[str]:
-        """The settings of a file as a command line."""
+        """The settings of a file as command-line arguments."""
         try:
             settings = json.loads(Path(file).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -86,7 +86,7 @@ class TrainingArgumentParser(argparse.ArgumentParser):
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object, given as text or as the path of a file: the `type` of an argument."""
+    """Parse a JSON object, given as text or as the path of a file; for `type` of an argument."""
     try:
         value = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -97,7 +97,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that `TrainingRun` reads."""
+    """Add the arguments that `TrainingRun` reads."""
     add = parser.add_argument
     add("--max_train_steps", type=int, default=100_000, help="number of optimizer steps, if they are limited")
     add(
@@ -130,7 +130,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_optimizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that `build_optimizer` reads."""
+    """Add the arguments that `build_optimizer` reads."""
     add = parser.add_argument
     add("--learning_rate", type=float, default=5e-4, help="peak learning rate")
     add(
@@ -146,7 +146,7 @@ def add_optimizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lr_scheduler_argument(parser: argparse.ArgumentParser) -> None:
-    """The argument that `step_schedule` reads besides those of the optimizer."""
+    """Add the argument that `step_schedule` reads in addition to those of the optimizer."""
     parser.add_argument(
         "--lr_scheduler",
         choices=LR_SCHEDULERS,
@@ -156,7 +156,7 @@ def add_lr_scheduler_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ema_argument(parser: argparse.ArgumentParser) -> None:
-    """The decay of the moving average of the weights."""
+    """Add the decay of the moving average of the weights."""
     parser.add_argument(
         "--ema_decay",
         type=float,
@@ -166,7 +166,7 @@ def add_ema_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of a prepared dataset, its batches and prompts."""
+    """Add the arguments of a prepared dataset, its batches and prompts."""
     add = parser.add_argument
     add(
         "--dataset_dir",
@@ -185,7 +185,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, denoisers: Sequence[str]) -> None:
-    """Arguments of an untrained model."""
+    """Add the arguments of an untrained model."""
     add = parser.add_argument
     add("--denoiser", choices=sorted(denoisers), default="transformer", help="denoiser architecture")
     add("--model_config", type=json_object, default={}, help="model sizes: a JSON object, or a file of one")
@@ -199,7 +199,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, denoisers: Sequence[str
 
 
 def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of low-rank adapters."""
+    """Add the arguments of low-rank adapters."""
     parser.add_argument(
         "--lora_rank", type=int, help="train LoRA adapters of this rank; all weights are trained if not given"
     )
@@ -207,12 +207,12 @@ def add_lora_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_validation_argument(parser: argparse.ArgumentParser) -> None:
-    """The validation interval of `TrainingRun`."""
+    """Add the validation interval of `TrainingRun`."""
     parser.add_argument("--validation_steps", type=int, default=1000, help="number of steps between validations")
 
 
 def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of validation texts, which `check_speech` checks."""
+    """Add the arguments of validation texts, which `check_speech` checks."""
     add = parser.add_argument
     add(
         "--validation_texts",
@@ -224,6 +224,6 @@ def add_speech_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_speech(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Check that texts and prompts are given together."""
+    """Check that texts and prompts are either both given or both missing."""
     if bool(args.validation_texts) != bool(args.validation_prompts):
         parser.error("--validation_texts and --validation_prompts go together: what to speak, and whose voice.")

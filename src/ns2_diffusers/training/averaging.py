@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 class WeightAverage:
     """An exponential moving average (diffusers' `EMAModel`) of a prepared model's trainable weights.
 
-    Every process averages the weights that it holds: all of them, or its own shard under FSDP. The average is kept in
-    float32, travels with accelerate's checkpoints, and warms up (power 3/4): it forgets what the run began with.
+    Every process averages the weights that it holds: all of them, or its shard under FSDP. The average is kept in
+    float32, is part of accelerate's checkpoints, and warms up (power 3/4), so that the initial weights lose influence.
 
     Args:
-        accelerator: that prepared the model.
-        model: what `accelerator.prepare` returned.
-        decay: the highest; the share of the old average that a step keeps.
+        accelerator: the accelerator that prepared the model.
+        model: the model that `accelerator.prepare` returned.
+        decay: the highest decay; the share of the old average that a step keeps.
 
     Raises:
-        ValueError: DeepSpeed shards the weights themselves (ZeRO stage 3).
+        ValueError: DeepSpeed shards the weights (ZeRO stage 3).
     """
 
     def __init__(self, accelerator: Accelerator, model: torch.nn.Module, decay: float):
@@ -51,9 +51,9 @@ class WeightAverage:
         self.ema.copy_to(trainable(model))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The whole model's state with averaged weights, on the CPU; empty but on the main process.
+        """The state of the whole model with averaged weights, on the CPU; empty except on the main process.
 
-        All processes call this, for sharded weights are gathered.
+        All processes call this, because sharded weights are gathered.
         """
         self.ema.store(self._parameters())
         self.ema.copy_to(self._parameters())

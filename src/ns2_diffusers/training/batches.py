@@ -11,16 +11,16 @@ import torch
 class EndlessBatches:
     """Batches of this process, over endless epochs.
 
-    The batches of all epochs form one sequence, of which process p of P takes every P-th from the p-th on. So an
-    epoch need not divide by the processes, P processes see in a step what one sees in P micro-batches, and going on
-    in the middle of an epoch loads nothing of what was before.
+    The batches of all epochs form one sequence, from which process p of P takes every P-th batch, starting at the
+    p-th. So the number of batches in an epoch need not be a multiple of P, P processes see in one step what one
+    process sees in P micro-batches, and a resumed run does not load the batches before its position.
 
     Args:
-        dataset: what `batch_sampler` indexes.
-        batch_sampler: a list of batches for each epoch, the same on all processes; has `set_epoch`.
-        collator: makes a batch of rows; None is torch's. Its `set_epoch` is called if it has one.
+        dataset: the dataset that `batch_sampler` indexes.
+        batch_sampler: list of batches for each epoch, the same on all processes; has `set_epoch`.
+        collator: makes a batch from rows; torch's default if None. Its `set_epoch` is called if it has one.
         process_index, num_processes: p and P.
-        num_workers: processes that load.
+        num_workers: number of processes that load data.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class EndlessBatches:
         self.epoch = self.position = 0
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and the position in it, counted in batches of all processes; any process's state serves all."""
+        """The epoch, and the position in it in batches of all processes; the same on all processes."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -51,7 +51,7 @@ class EndlessBatches:
                 if set_epoch is not None:
                     set_epoch(self.epoch)
             batches = list(self.batch_sampler)
-            # Workers start with the epoch, so they know which it is.
+            # Workers start in every epoch with a copy of the collator, so they have its epoch.
             loader = torch.utils.data.DataLoader(
                 self.dataset,
                 batch_sampler=batches[self.position + self.process_index :: self.num_processes],
@@ -67,7 +67,7 @@ class EndlessBatches:
 
 
 class ConsecutiveBatches:
-    """Items of an endless dataset in order, `batch_size` at a time; `epoch_length` batches are called an epoch."""
+    """Items of an endless dataset in order, in batches of `batch_size`; `epoch_length` batches form an epoch."""
 
     def __init__(self, batch_size: int, epoch_length: int = 10_000):
         self.batch_size, self.epoch_length, self.epoch = batch_size, epoch_length, 0

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written completely or not at all, and loaded without running code."""
+"""Checkpoints of a training run: written completely or not at all, and loaded without execution of code."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ INDEX_GLOBALS = {
 class Checkpoints:
     """The checkpoints of a training run, `checkpoint-<step>` folders of accelerate's state.
 
-    Nothing in a checkpoint is ever unpickled freely: weights and averages are safetensors, progress is JSON, and the
-    optimizer's state is loaded with `weights_only=True`.
+    No part of a checkpoint is unpickled without restriction: weights and averages are safetensors, progress is JSON,
+    and the optimizer's state is loaded with `weights_only=True`.
 
     Args:
-        directory: where they lie.
-        total_limit: how many are kept, the newest; 0 keeps all.
+        directory: directory of the checkpoints.
+        total_limit: number of newest checkpoints that are kept; 0 keeps all.
     """
 
     def __init__(self, directory: str | Path, total_limit: int):
@@ -61,14 +61,14 @@ class Checkpoints:
         return sorted(self.directory.glob("checkpoint-*"))
 
     def save(self, accelerator: Accelerator, progress: dict[str, Any]) -> None:
-        """Save the accelerator's state with `progress`, plain JSON with at least a `step`; all processes call this."""
+        """Save the accelerator's state and `progress`, plain JSON with at least a `step`; all processes call this."""
         final = self.directory / f"checkpoint-{progress['step']:08d}"
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Every process writes into one folder, which the main process names and puts in its place.
+        # Every process writes into one folder; the main process creates and renames it.
         with whole_folder(final, replace=True) if accelerator.is_main_process else nullcontext() as partial:
             (folder,) = broadcast_object_list([partial and str(partial)])
             accelerator.save_state(folder)
-            # Nobody may still be writing when the folder gets its name.
+            # All processes must have finished writing before the folder is renamed.
             accelerator.wait_for_everyone()
             if partial is not None:
                 write_text(partial / PROGRESS_NAME, json.dumps(progress))
@@ -78,19 +78,19 @@ class Checkpoints:
         accelerator.wait_for_everyone()
 
     def remove_all(self) -> None:
-        """Remove all checkpoints, once the result is saved. The main process calls this."""
+        """Remove all checkpoints after the result was saved. The main process calls this."""
         for folder in self.all():
             shutil.rmtree(folder)
 
     def find(self, accelerator: Accelerator, which: str | None) -> Path | None:
-        """Find the checkpoint to resume from, and remove half-written ones of a killed run.
+        """Find the checkpoint to resume from, and remove incomplete ones of a killed run.
 
         Args:
             which: `latest` (None is returned if there is no checkpoint yet), the folder of one, or None.
 
         Raises:
-            ValueError: the folder is no checkpoint; None was given and there are checkpoints already, which a run
-                from the beginning would mix with its own.
+            ValueError: the folder is not a checkpoint; or `which` is None and there are checkpoints, with which those
+                of a new run would be mixed.
         """
         if accelerator.is_main_process:
             remove_partial(self.directory)
@@ -110,7 +110,7 @@ class Checkpoints:
 
     @staticmethod
     def progress(folder: Path) -> dict[str, Any]:
-        """The `progress` that `save` was given."""
+        """The `progress` that `save` stored."""
         return json.loads((folder / PROGRESS_NAME).read_text())
 
     @staticmethod
@@ -118,7 +118,7 @@ class Checkpoints:
         """Load a checkpoint into the accelerator's models and optimizers.
 
         Raises:
-            ValueError: a file of it holds more than tensors and numbers; nothing has been loaded or run then.
+            ValueError: a file contains more than tensors and numbers; nothing was loaded or executed then.
         """
         check_contents(folder)
         with weights_only():
@@ -126,10 +126,10 @@ class Checkpoints:
 
 
 def check_contents(folder: Path) -> None:
-    """Check, without running code, that a checkpoint holds only tensors and numbers.
+    """Check that a checkpoint contains only tensors and numbers, without execution of code.
 
     Raises:
-        ValueError: a pickle in it would import something else, or cannot be read as one of torch's files.
+        ValueError: a pickle in it would import something else, or is not readable as a file of torch.
     """
     for path in sorted(folder.rglob("*")):
         try:
@@ -139,7 +139,7 @@ def check_contents(folder: Path) -> None:
                 _IndexUnpickler(io.BytesIO(path.read_bytes())).load()
             elif path.suffix in (".bin", ".pt", ".pth", ".pkl"):
                 with weights_only():
-                    # accelerate lists the array types that the state of numpy's generator consists of.
+                    # accelerate lists the array types in the state of numpy's generator.
                     load(path, map_location="meta")
         except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
             raise ValueError(
@@ -150,7 +150,7 @@ def check_contents(folder: Path) -> None:
 
 @contextmanager
 def weights_only() -> Iterator[None]:
-    """Let every `torch.load` in this block load only tensors and numbers, whatever its caller asks for."""
+    """Restrict every `torch.load` in this block to tensors and numbers, whatever its caller asks for."""
     before = {name: os.environ.pop(name, None) for name in (FORCE, FORCE_NOT)}
     os.environ[FORCE] = "1"
     try:
@@ -161,7 +161,7 @@ def weights_only() -> Iterator[None]:
 
 
 class _IndexUnpickler(pickle.Unpickler):
-    """Reads the index of a sharded checkpoint, of which `torch.distributed.checkpoint` unpickles anything."""
+    """Reads the index of a sharded checkpoint, which `torch.distributed.checkpoint` unpickles without restriction."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name in INDEX_GLOBALS.get(module, ()):

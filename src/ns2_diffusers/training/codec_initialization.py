@@ -1,8 +1,8 @@
-"""Closed-form initialisation of a codec: principal components of WORLD's spectral envelopes, and codebooks by k-means.
+"""Closed-form initialisation of a codec: principal components of WORLD's spectral envelopes, codebooks by k-means.
 
-A network that begins at random needs hours to learn what a linear map says at once. The linear parts of `VocosCodec`
-(`linear_frames` of its encoder, `linear_channels` of its harmonic head) are fitted here to the vocoder WORLD: a latent
-channel is log F0, the others are principal components of the filters of a frame. Training goes on from there.
+A network with random weights needs hours to learn what a linear map can do at once. The linear parts of `VocosCodec`
+(`linear_frames` of its encoder, `linear_channels` of its harmonic head) are fitted here to the vocoder WORLD: one
+latent channel is log F0, the others are principal components of the filters of a frame. Training starts from there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .codec_losses import bin_weights
 F0_SCALE = 80.0
 # Weight of the ratio of noise to pulses, which is less audible than the envelope and estimated less reliably.
 RATIO_SCALE = 0.25
-# The raw latents then have a standard deviation of at most a few units.
+# Scale of the principal components, which gives raw latents a standard deviation of at most a few units.
 LATENT_SCALE = 0.1
 # A frame whose mean natural log of the envelope is above this counts as speech.
 SPEECH_LEVEL = -8.0
@@ -35,20 +35,21 @@ EMPTY = np.zeros(0), np.zeros(0, dtype=bool), np.zeros((0, 2, 1, 1))
 
 
 def fit_linear_parts(codec: VocosCodec, files: Sequence[str | Path], clips: int, seconds: float, seed: int) -> None:
-    """Fit the linear parts of an untrained codec in place; the networks then add nothing until they have learned.
+    """Fit the linear parts of an untrained codec in place; the networks add nothing before training.
 
-    The decoder's is the principal components of log-magnitudes, weighted by what is heard. The encoder's, and the last
-    layer of its network, whose other layers are random features, is the ridge regression from its features to them.
+    The linear part of the decoder is the principal components of log-magnitudes, weighted by audibility. The linear
+    part of the encoder, and the last layer of its network (whose other layers are random features), are fitted by
+    ridge regression from their features to these components.
 
     Args:
-        codec: with a mel encoder that has `linear_frames`, and a harmonic head with `linear_channels`.
+        codec: a codec with a mel encoder that has `linear_frames`, and a harmonic head with `linear_channels`.
         files: recordings.
-        clips: how many clips to take, drawn from the files.
-        seconds: of a clip.
-        seed: of the draw.
+        clips: number of clips that are drawn from the files.
+        seconds: duration of a clip.
+        seed: seed of the random draw of clips.
 
     Raises:
-        ValueError: the codec has no such parts, or no voice is in the clips.
+        ValueError: the codec has no such parts, or the clips contain no voice.
     """
     encoder, head = codec.encoder, codec.head
     if not (
@@ -80,7 +81,7 @@ def fit_linear_parts(codec: VocosCodec, files: Sequence[str | Path], clips: int,
     log_f0 = F0_SCALE * (log_f0 - mean_f0)
     latents = LATENT_SCALE * np.concatenate([log_f0[:, None], (flat - mean) @ components], axis=1)
     counts = np.where(speech, 1.0, QUIET_WEIGHT)
-    # Only voiced frames count for F0.
+    # F0 is fitted to voiced frames only.
     solution = _regress(torch.cat(inputs), latents[:, 1:], counts)
     solution = torch.cat([_regress(torch.cat(inputs), latents[:, :1], counts * voiced), solution], dim=1)
     shape = (2, head.hop_length // head.fine_hop_length, head.n_fft // 2 + 1)
@@ -107,7 +108,7 @@ def fit_linear_parts(codec: VocosCodec, files: Sequence[str | Path], clips: int,
 
 @torch.no_grad()
 def fit_codebooks(codec, files: Sequence[str | Path], clips: int, seconds: float, seed: int) -> None:
-    """Codebooks by k-means over the latents of many clips, in place of those of the first batch.
+    """Fit codebooks by k-means to the latents of many clips; training would only use the first batch.
 
     Args:
         codec: any codec of this package, with a trained encoder.
@@ -123,14 +124,14 @@ def fit_codebooks(codec, files: Sequence[str | Path], clips: int, seconds: float
 
 @torch.no_grad()
 def keep_latent_channels(codec: VocosCodec, count: int) -> VocosCodec:
-    """A copy of a trained codec that has only the latent channels of largest variance, in their order.
+    """Copy a trained codec with only its latent channels of largest variance, in their order.
 
-    The last principal components carry noise that nobody hears, and a diffusion model would learn it at the cost of
-    what is heard. Codes of the old codec stay valid: the vectors of the codebooks lose the same channels.
+    The last principal components contain inaudible noise, and a diffusion model would learn it at the cost of audible
+    parts. Codes of the old codec stay valid: the vectors of the codebooks lose the same channels.
 
     Args:
-        codec: with latent statistics.
-        count: channels to keep.
+        codec: a codec with latent statistics.
+        count: number of channels to keep.
 
     Raises:
         ValueError: the codec has no statistics, or fewer channels.
@@ -156,7 +157,7 @@ def keep_latent_channels(codec: VocosCodec, count: int) -> VocosCodec:
             if (have, want) == (old, count):
                 tensor = tensor.index_select(axis, kept.to(tensor.device))
         state[name] = tensor
-    # The decoder sees the channels that are left out at their means. These become a part of the biases.
+    # For the decoder, the removed channels have their mean values, which are added to the biases.
     gone = torch.ones(old, dtype=torch.bool).index_fill(0, kept, False)
     mean = torch.tensor(codec.config.latents_mean) * gone
     for name, part in codec.named_modules():
@@ -170,14 +171,14 @@ def keep_latent_channels(codec: VocosCodec, count: int) -> VocosCodec:
 
 
 def extend_codec(codec: VocosCodec, changes: dict[str, Any]) -> VocosCodec:
-    """A copy of a codec whose layers have more inputs; what is new starts at zero, where it changes nothing.
+    """Copy a codec, with more inputs of some layers; the new weights are zero, so its output does not change.
 
     Args:
-        codec: trained.
-        changes: to its config; an entry that is a dict changes a part of the config's.
+        codec: a trained codec.
+        changes: changes of its config; a dict changes a part of the config.
 
     Raises:
-        ValueError: they change more than the number of inputs of a layer.
+        ValueError: the changes affect more than the number of inputs of a layer.
     """
     config = {key: value for key, value in codec.config.items() if not key.startswith("_")}
     for name, change in changes.items():
@@ -197,7 +198,7 @@ def extend_codec(codec: VocosCodec, changes: dict[str, Any]) -> VocosCodec:
 
 
 def _draw_clips(files, sampling_rate, clips, seconds, seed, channels=1):
-    """Waveforms (channels, samples) float32 of up to `seconds`, each of another file while there are enough."""
+    """Waveforms (channels, samples) float32 of up to `seconds`, from different files as far as possible."""
     random = np.random.default_rng(seed)
     order = np.concatenate([random.permutation(len(files)) for _ in range(-(-clips // len(files)))])[:clips]
     for index in order:
@@ -207,7 +208,7 @@ def _draw_clips(files, sampling_rate, clips, seconds, seed, channels=1):
 
 
 def _describe_frames(clip, codec):
-    """log F0 (T,) without gaps, where it is voiced (T,), envelope and ratio (T, 2, fine frames, bins) of a clip."""
+    """log F0 (T,) without gaps, voiced flags (T,), envelope and ratio (T, 2, fine frames, bins) of a clip."""
     head = codec.head
     fine_hop, n_fft = head.fine_hop_length, head.n_fft
     found = analyze_voice(clip[0], codec.sampling_rate, head.hop_length, fine_hop, n_fft, ratio=True)
@@ -241,7 +242,7 @@ def _principal_components(rows, count):
 
 
 def _regress(inputs, targets, weights):
-    """(M, N), (M, K) and weights (M,) → (N, K), the ridge regression."""
+    """Ridge regression of (M, N) to (M, K) with weights (M,): returns (N, K)."""
     weighted = inputs * torch.from_numpy(weights)[:, None]
     penalty = RIDGE * float(weights.sum()) * torch.eye(inputs.shape[1], dtype=torch.float64)
     return torch.linalg.solve(weighted.T @ inputs + penalty, weighted.T @ torch.from_numpy(targets).double())

@@ -22,8 +22,8 @@ class MultiResolutionMelLoss(nn.Module):
 
     Args:
         sampling_rate: Hz.
-        n_ffts: windows in samples, each with a hop of a quarter.
-        n_mels: bands for each window; few for short ones, whose low bands would else be empty.
+        n_ffts: window lengths in samples; the hop is a quarter of each.
+        n_mels: number of bands for each window; few for short ones, whose low bands would otherwise be empty.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class MultiResolutionMelLoss(nn.Module):
         )
 
     def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Two waveforms (B, channels, samples) → scalar; channels are compared one by one."""
+        """Two waveforms (B, channels, samples) → scalar; channels are compared separately."""
         prediction, target = prediction.flatten(0, 1), target.flatten(0, 1)
         return torch.stack([(mel(prediction) - mel(target)).abs().mean() for mel in self.mels]).mean()
 
@@ -54,7 +54,7 @@ def multi_resolution_stft_loss(
 
     Args:
         prediction, target: (B, channels, samples).
-        floor: magnitudes are not taken below this, in both terms.
+        floor: smaller magnitudes are raised to this, in both terms.
     """
     losses = []
     for n_fft in n_ffts:
@@ -77,7 +77,7 @@ def bin_weights(n_fft: int, sampling_rate: int) -> torch.Tensor:
 
 
 def envelope_loss(log_magnitudes: torch.Tensor, log_envelope: torch.Tensor, sampling_rate: int) -> torch.Tensor:
-    """Mean |difference| between the envelope that two filters make together and that of the voice, in nats.
+    """Mean |difference| between the envelope of the two filters together and that of the voice, in nats.
 
     A spectrogram of pulses and noise is partly random. The filters are not, so this loss trains them faster.
 
@@ -123,15 +123,15 @@ def feature_matching_loss(
 
 
 class LossBalancer:
-    """Makes weights the shares of the gradient, independent of the size of each loss (EnCodec, section 3.4).
+    """Turns weights into shares of the gradient, independent of the size of each loss (EnCodec, section 3.4).
 
-    A loss l with weight λ is scaled to λ / Σλ · total_norm / E‖∂l/∂output‖ times itself, with E a moving average.
+    A loss l with weight λ is multiplied by λ / Σλ · total_norm / E‖∂l/∂output‖, where E is a moving average.
 
     Args:
         weights: λ of each loss, by name.
-        total_norm: of the gradient, if all losses pulled the same way.
-        decay: of the moving averages, a measurement.
-        interval: calls from one measurement to the next. One costs a backward pass for each loss.
+        total_norm: norm of the gradient if all losses had the same direction.
+        decay: decay of the moving averages, per measurement.
+        interval: number of calls between measurements. A measurement costs one backward pass per loss.
     """
 
     def __init__(self, weights: Mapping[str, float], total_norm: float = 1.0, decay: float = 0.9, interval: int = 10):
@@ -144,14 +144,14 @@ class LossBalancer:
 
         Args:
             losses: scalars that depend on `output`, each with a name in `weights`.
-            output: what they were given, such as a reconstruction.
+            output: the tensor that the losses were computed from, such as a reconstruction.
         """
         if self.calls % self.interval == 0 or any(name not in self.norms for name in losses):
             self._measure(losses, output)
         self.calls += 1
         total = sum(self.weights[name] for name in losses)
         scale = self.total_norm / total
-        # A loss without a norm has never been finite; its step will be skipped.
+        # A loss without a norm has never been finite; this step will be skipped.
         return sum(scale * self.weights[name] / self.norms.get(name, 1.0) * loss for name, loss in losses.items())
 
     def _measure(self, losses, output):

@@ -29,7 +29,7 @@ INNER_LOSSES = ("commitment", "f0", "envelope")
 
 @dataclass
 class CodecObjectiveConfig:
-    """Weights of the losses and when they begin; each field's metadata has a `help` text for scripts."""
+    """Weights of the losses and the steps at which they start; the metadata of each field has a `help` text."""
 
     mel_weight: float = option(1.0, "weight of the log-mel spectrogram loss")
     stft_weight: float = option(0.0, "weight of the STFT loss")
@@ -55,17 +55,17 @@ class CodecObjectiveConfig:
 
 
 class CodecObjective:
-    """The losses of a codec and its discriminators, after their backward passes.
+    """The losses of a codec and its discriminators, including their backward passes.
 
-    Not a module: two models learn against each other, each from its own gradient.
+    This is not a module, because two models are trained against each other, each with its own gradient.
 
     Args:
         accelerator: runs the backward passes.
-        bare_codec: the codec before it was prepared.
-        codec, discriminator: prepared.
+        bare_codec: the codec before `prepare`.
+        codec, discriminator: the prepared models.
         config: weights of the losses.
-        start_codebooks: called before the first latents are quantised, if the codebooks are untrained; None lets the
-            quantiser begin with its first batch.
+        start_codebooks: called before latents are quantised for the first time, if the codebooks are untrained; if
+            None, the quantiser starts from its first batch.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class CodecObjective:
         self.balancer = LossBalancer(self.weights) if config.balance_losses else None
 
     def __call__(self, batch: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
-        """Losses of a batch of `RandomCrops`, each a scalar; the gradients are in both models.
+        """Losses of a batch from `RandomCrops`, each a scalar; the gradients are added to both models.
 
         Args:
-            batch: `waveform`, `input` (what the codec hears, where that is degraded), `sample_mask`; `f0` and
-                `log_envelope` where the codec has a harmonic head.
-            step: how far training is.
+            batch: `waveform`, `input` (the input of the codec, if it is degraded), `sample_mask`; `f0` and
+                `log_envelope` if the codec has a harmonic head.
+            step: current training step.
         """
         config = self.config
         if step < config.discriminator_warmup_steps:
             return self.warm_up_discriminators(batch, step)
         adversarial = config.adversarial_weight > 0 and step >= config.adversarial_start_step
         output = self.reconstruct(batch, step)
-        # The losses see a copy, so that their gradient can be weighed before it goes on to the codec.
+        # The losses use a copy, so that their gradient can be balanced before it is passed on to the codec.
         made, real = output.waveform.detach().float().requires_grad_(), batch["waveform"]
         losses = {"mel": self.mel_loss(made, real)}
         if config.stft_weight:
@@ -121,8 +121,8 @@ class CodecObjective:
         return losses
 
     def warm_up_discriminators(self, batch: dict[str, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
-        """The loss of the discriminators alone: untrained, they would lead the codec away from quality."""
-        # Codebooks do not learn either without gradients.
+        """Train only the discriminators: untrained, they would make the codec worse. Returns their loss."""
+        # Without gradients the codebooks do not learn either.
         with torch.no_grad():
             made = self.reconstruct(batch, step).waveform.float()
         with self.accelerator.autocast():
@@ -139,7 +139,7 @@ class CodecObjective:
         self.codec.train()
         if self.config.freeze_encoder:
             self.bare_codec.quantizer.eval()
-        # Pulses at the true F0 are heard from the first step; the prediction has a loss of its own.
+        # The true F0 drives the pulses from the first step; the predicted F0 has its own loss.
         inputs = {"f0": batch["f0"]} if self.bare_codec.takes_f0 else {}
         with self.accelerator.autocast():
             heard = batch.get("input", batch["waveform"])

@@ -1,4 +1,4 @@
-"""Validation of a codec in training: latent statistics and reconstructed speech."""
+"""Validation of a codec during training: latent statistics and reconstructed speech."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def measure_latents(
     codec: ModelMixin, files: Iterable[str | Path], seconds: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (C,) of the raw quantised latents of recordings, over about so many seconds."""
+    """Mean and standard deviation (C,) of the raw quantised latents of recordings, from about `seconds` of audio."""
     codec.eval()
     sums = LatentSums(0, [], [])
     for file in files:
-        # A minute at a time, so that an hour-long file fits.
+        # Read a minute at a time, so that files of hours fit into memory.
         for start in itertools.count(step=60):
             audio = torch.from_numpy(read_span(file, codec.sampling_rate, codec.channels, start, 60))
             if not audio.shape[1]:
@@ -101,11 +101,11 @@ def reconstruct_samples(
     step: int,
     seconds: float = 5.0,
 ) -> float:
-    """Send recordings through the codec, for the trackers and as `<step>-<number>.wav` and `.png` in `directory`.
+    """Encode and decode recordings, for the trackers and as `<step>-<number>.wav` and `.png` in `directory`.
 
     Args:
-        loss: of a reconstruction and its original, (1, channels, samples) each.
-        seconds: of each recording, from its beginning.
+        loss: loss of a reconstruction and its original, (1, channels, samples) each.
+        seconds: duration of each recording, from its beginning.
 
     Returns: mean loss.
     """

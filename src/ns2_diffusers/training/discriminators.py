@@ -1,4 +1,4 @@
-"""Small discriminators of waveforms, on STFTs and on samples folded at a period."""
+"""Small discriminators of waveforms, on STFTs and on samples folded by a period."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Output = tuple[torch.Tensor, list[torch.Tensor]]  # scores, and the hidden layer
 class STFTDiscriminator(nn.Module):
     """Convolutions over real and imaginary parts of an STFT (EnCodec, arXiv 2210.13438, section 3.4).
 
-    Frequency shrinks by 4, 2, 2 and 2 while time keeps its rate, windows half over each other, and looks ever further.
-    Most of a discriminator's time goes by in its first layer, so that one is narrow and takes long strides.
+    Convolutions reduce frequency by 4, 2, 2 and 2 and keep the rate of time, with growing context; windows overlap by
+    half. The first layer takes most of the time of a discriminator, so it is narrow and has large strides.
     """
 
     def __init__(self, n_fft: int, channels: int = 16):
@@ -41,14 +41,14 @@ class STFTDiscriminator(nn.Module):
         """(N, samples) → scores, and the hidden layers."""
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum = same_padded_stft(waveform, self.n_fft, self.n_fft // 2)
-            # Speech spans 60 dB: the square root of the magnitude keeps quiet parts in sight.
+            # Speech spans 60 dB; the square root of the magnitude raises quiet parts.
             hidden = torch.stack([spectrum.real, spectrum.imag], dim=1)
             hidden = hidden / (spectrum.abs().unsqueeze(1) + 1e-4).sqrt()
         return run_layers(self.layers, self.out, hidden)
 
 
 class PeriodDiscriminator(nn.Module):
-    """The waveform folded to rows of one period (HiFi-GAN, arXiv 2010.05646, section 2.3)."""
+    """Convolutions over the waveform folded to rows of one period (HiFi-GAN, arXiv 2010.05646, section 2.3)."""
 
     def __init__(self, period: int, channels: int = 16):
         super().__init__()
@@ -78,8 +78,8 @@ class CodecDiscriminator(nn.Module):
     """All discriminators in one module.
 
     Args:
-        n_ffts: windows of the STFT discriminators, samples.
-        periods: of the period discriminators, samples; prime, so that they see different things.
+        n_ffts: window lengths of the STFT discriminators, samples.
+        periods: periods of the period discriminators, samples; prime numbers, so that they examine different samples.
         channels: width of the first layer of each.
     """
 
@@ -102,10 +102,10 @@ class CodecDiscriminator(nn.Module):
 
 
 class SideBySide(nn.Module):
-    """A discriminator's outputs for real and made waveforms, in the one call that DistributedDataParallel wants.
+    """A discriminator for real and generated waveforms in one call, which DistributedDataParallel requires.
 
     Args:
-        discriminator: takes waveforms (B, channels, samples) to scores and hidden layers: `CodecDiscriminator`, or
+        discriminator: converts waveforms (B, channels, samples) to scores and hidden layers: `CodecDiscriminator`, or
             `MultiScaleSTFTDiscriminator` of the encodec package.
     """
 
@@ -133,7 +133,7 @@ def load_discriminator(discriminator: nn.Module, file: str | Path) -> None:
     """Load the weights that an earlier run saved.
 
     Raises:
-        ValueError: they are of a discriminator with other options.
+        ValueError: the weights belong to a discriminator with other options.
     """
     state, expected = load_file(file), discriminator.state_dict()
     differing = sorted(

@@ -1,11 +1,12 @@
-"""Training targets of a distilled student, each worth several outputs of the teacher.
+"""Training targets of a distilled student, each from several outputs of the teacher.
 
-Progressive distillation (Salimans & Ho, arXiv 2202.00512), guidance distillation before it (Meng et al., arXiv
-2210.03142), and a shorter way for the last stages, consistency distillation (CoMoSpeech, arXiv 2305.06908).
+The methods are progressive distillation (Salimans & Ho, arXiv 2202.00512), guidance distillation before it (Meng et
+al., arXiv 2210.03142), and a shorter method for the last stages, consistency distillation (CoMoSpeech, arXiv
+2305.06908).
 
-Denoisers come as functions of noisy latents z_t (B, C, T) and timesteps (B,), which answer as the scheduler's
-`prediction_type` says; `answering` makes one of a model. Only `two_step_target` and `ddim_step` know how far a step
-goes; all of it is float32 whatever the denoiser computes in.
+Denoisers are functions of noisy latents z_t (B, C, T) and timesteps (B,) that return the scheduler's
+`prediction_type`; `answering` makes such a function from a model. Only `two_step_target` and `ddim_step` depend on the
+length of a step. All computation is in float32, whatever the dtype of the denoiser.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .objective import sample_times
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 WEIGHTINGS = ("truncated_snr", "snr_plus_one")
-# No error of ẑ_0 weighs more than at this SNR: beyond it, what bfloat16 rounds away would drown the rest.
+# Upper limit of the SNR in the weights: above it, rounding errors of bfloat16 would dominate.
 MOST_SNR = 100.0
 
 
@@ -43,7 +44,7 @@ class Target(NamedTuple):
 
 
 class Utterances(NamedTuple):
-    """Encoded batch: latents (B, C, T), condition (B, T, D), prompt states (B, Tp, D)."""
+    """An encoded batch: latents (B, C, T), condition (B, T, D), prompt states (B, Tp, D)."""
 
     latents: torch.Tensor
     condition: torch.Tensor
@@ -52,9 +53,9 @@ class Utterances(NamedTuple):
 
 @torch.no_grad()
 def read_batch(pipe, batch: dict[str, torch.Tensor]) -> Utterances:
-    """Run a pipeline's encoders, which distillation leaves as they are, on a batch of `PromptCollator`.
+    """Encode a batch of `PromptCollator` with the encoders of a pipeline, which distillation does not train.
 
-    Durations and pitch are the true ones: a student learns to denoise and nothing else.
+    Durations and pitch are the true ones, because a student only learns to denoise.
 
     Raises:
         ValueError: the dataset has no durations.
@@ -80,7 +81,7 @@ def answering(
     sample_mask: torch.Tensor | None = None,
     guidance: torch.Tensor | float | None = None,
 ) -> Denoise:
-    """A denoiser with its condition (of `encode_conditioning`) and guidance scale, as a function."""
+    """A denoiser as a function, with its condition (from `encode_conditioning`) and guidance scale filled in."""
 
     def denoise(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         answer = denoiser(noisy, timesteps, sample_mask=sample_mask, guidance=guidance, conditioning=conditioning)
@@ -90,7 +91,7 @@ def answering(
 
 
 def guided(conditional: Denoise, unconditional: Denoise, scale: torch.Tensor) -> Denoise:
-    """Both put together by classifier-free guidance; `scale` (B,), 1 being none (w + 1 of arXiv 2210.03142)."""
+    """Classifier-free guidance of two denoisers; `scale` (B,), 1 is off (w + 1 of arXiv 2210.03142)."""
     scale = scale.reshape(-1, 1, 1)
 
     def denoise(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
@@ -104,17 +105,17 @@ def make_student(
     teacher: Any,
     guidance_range: tuple[float, float] | None = None,
 ) -> Any:
-    """Copy a denoiser to be trained as a student.
+    """Copy a denoiser for training as a student.
 
-    A new input for guidance begins as no change at all, so the student starts where its teacher is. A teacher that
-    sees its own estimates (self-conditioning) has a student that does not: few steps leave none to see.
+    A new input for guidance has no effect at first, so the student starts as a copy of its teacher. The student of a
+    teacher with self-conditioning has none, because few steps leave no earlier estimates to use.
 
     Args:
         teacher: the denoiser.
-        guidance_range: least and greatest scale that it is going to be taught; None leaves its teacher's.
+        guidance_range: least and greatest scale to train; None keeps that of the teacher.
 
     Raises:
-        ValueError: guidance is wanted of a teacher that never was without its condition.
+        ValueError: guidance is requested from a teacher that was never trained without its condition.
     """
     config = {name: value for name, value in teacher.config.items() if not name.startswith("_")}
     state = teacher.state_dict()
@@ -128,7 +129,7 @@ def make_student(
     if teacher.config.self_conditioning:
         config["self_conditioning"] = False
         weight, channels = state["proj_in.weight"], teacher.config.latent_channels
-        # Each frame of a patch has the noisy latents' channels, then the estimate's.
+        # The channels of each frame in a patch are those of the noisy latents, then those of the estimate.
         state["proj_in.weight"] = weight[:, torch.arange(weight.shape[1]) % (2 * channels) < channels]
     student = type(teacher)(**config)
     if student.load_state_dict(state, strict=False).missing_keys:
@@ -137,28 +138,28 @@ def make_student(
     return student.to(teacher.device).eval()
 
 
-# Steps of the teacher
+# Steps of the teacher.
 
 
 def ddim_step(scheduler, original: torch.Tensor, noisy: torch.Tensor, start, end) -> torch.Tensor:
-    """z at `end` from ẑ_0 and z at `start`, without new noise; all (B, C, T), timesteps (B,), -1 being clean."""
+    """z at `end` from ẑ_0 and z at `start`, without new noise; all (B, C, T), timesteps (B,), where -1 is clean."""
     (alpha, sigma), (alpha_end, sigma_end) = _levels(scheduler, start), _levels(scheduler, end)
     return alpha_end * original + sigma_end / sigma * (noisy - alpha * original)
 
 
 def two_step_target(teacher: Denoise, scheduler, noisy: torch.Tensor, start, middle, end) -> torch.Tensor:
-    """The ẑ_0 that takes a student in one DDIM step where the teacher's two arrive.
+    """The ẑ_0 with which one DDIM step of a student ends where two steps of the teacher end.
 
-    The paper's x̃ = (z'' − (σ''/σ) z) / (α'' − (σ''/σ) α) (arXiv 2202.00512, equation 8 and appendix G), put as what
-    it is, a mean of the teacher's two answers: x̃ = λ x̂ + (1 − λ) x̂', with
-    λ = σ'' (α'σ − ασ') / (σ' (α''σ − ασ'')) between 0 and 1. So nothing is lost to cancellation between levels that
-    lie close, and nothing is divided by what may vanish: at clean data λ is 0, at pure noise all terms are finite.
+    The paper's x̃ = (z'' − (σ''/σ) z) / (α'' − (σ''/σ) α) (arXiv 2202.00512, equation 8 and appendix G) is computed as
+    a mean of the teacher's two predictions: x̃ = λ x̂ + (1 − λ) x̂', with
+    λ = σ'' (α'σ − ασ') / (σ' (α''σ − ασ'')) between 0 and 1. This avoids cancellation between similar levels and
+    division by values that may be zero: at clean data λ is 0, at pure noise all terms are finite.
 
     Args:
         teacher: the denoiser.
-        scheduler: of this package.
+        scheduler: a scheduler of this package.
         noisy: z at `start`, (B, C, T).
-        start, middle, end: timesteps (B,), each less than the one before; the last may be -1, clean data.
+        start, middle, end: decreasing timesteps (B,); the last may be -1, clean data.
 
     Returns: x̃, (B, C, T).
     """
@@ -175,17 +176,17 @@ def _levels(scheduler, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)
 
 
-# Targets of each method
+# Targets of each method.
 
 
 def guidance_target(teacher: Denoise, scheduler, latents: torch.Tensor) -> Target:
     """The output of a guided teacher, at any noise level (arXiv 2210.03142, section 3, stage one).
 
     Args:
-        teacher: from `guided`; the student is told the scale instead.
-        latents: clean ones, (B, C, T).
+        teacher: function from `guided`; the student receives the scale as an input instead.
+        latents: clean latents, (B, C, T).
     """
-    # Spread evenly over a batch, whose items are few.
+    # Stratified over the batch, because it has few items.
     times = sample_times("stratified", len(latents), latents.device)
     timesteps = times * (scheduler.config.num_train_timesteps - 1)
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
@@ -204,23 +205,23 @@ def halving_target(teacher: Denoise, scheduler, latents: torch.Tensor, num_steps
 def consistency_target(
     teacher: Denoise, averaged: Denoise, scheduler, latents: torch.Tensor, num_steps: int
 ) -> Target:
-    """The output of the averaged student one step of the teacher after z_t (arXiv 2305.06908, algorithm 1).
+    """The output of the averaged student after one step of the teacher from z_t (arXiv 2305.06908, algorithm 1).
 
-    The teacher takes `num_steps` steps. Where its step ends at clean data, that is the answer: the boundary
-    condition that consistency models otherwise need a parametrisation for.
+    The teacher takes `num_steps` steps. If its step ends at clean data, the target is that result: the boundary
+    condition for which consistency models otherwise need a parametrisation.
 
     Args:
         teacher: the denoiser that moves along the trajectory.
-        averaged: the student with its moving average for weights.
-        latents: clean ones, (B, C, T).
-        num_steps: of the teacher's grid.
+        averaged: the student with the moving average of its weights.
+        latents: clean latents, (B, C, T).
+        num_steps: number of steps of the teacher's grid.
     """
     index = torch.randint(1, num_steps + 1, (len(latents),), device=latents.device)
     start, end = (_timesteps(scheduler, (index - part) / num_steps) for part in (0.0, 1.0))
     noisy = scheduler.add_noise(latents, torch.randn_like(latents), start)
     original = scheduler.predict_original_sample(teacher(noisy, start), start, noisy)
     arrived = ddim_step(scheduler, original, noisy, start, end)
-    # Asked about clean data too, for the sake of one batch; that answer is not used.
+    # The student is also evaluated at clean data, to keep one batch; this result is not used.
     asked = end.clamp(min=0)
     consistent = scheduler.predict_original_sample(averaged(arrived, asked), asked, arrived)
     original = torch.where((end < 0).reshape(-1, 1, 1), arrived, consistent)
@@ -237,9 +238,9 @@ def _timesteps(scheduler, times: torch.Tensor) -> torch.Tensor:
 def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str = "truncated_snr") -> torch.Tensor:
     """Weights of the squared errors of a prediction (arXiv 2202.00512, section 4).
 
-    On errors of ẑ_0 they are max(SNR, 1), `truncated_snr`, or SNR + 1, and no more than at an SNR of 100; an error of
-    v is √(SNR + 1) times as large, one of ε √SNR times. Both keep pure noise in, where SNR is 0 and where a student of
-    one step is asked.
+    For errors of ẑ_0 the weight is max(SNR, 1), `truncated_snr`, or SNR + 1, at most its value at an SNR of 100. An
+    error of v is √(SNR + 1) times as large as that of ẑ_0, an error of ε √SNR times. Both weightings include pure
+    noise, where SNR is 0 and from where a student of one step starts.
 
     Args:
         snr: (B,).
@@ -247,7 +248,7 @@ def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str
         weighting: one of `WEIGHTINGS`.
 
     Raises:
-        ValueError: for another weighting or prediction type.
+        ValueError: the weighting or the prediction type is unknown.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting is {weighting!r}; it must be one of {', '.join(WEIGHTINGS)}.")
@@ -259,7 +260,7 @@ def distillation_weights(snr: torch.Tensor, prediction_type: str, weighting: str
 def distillation_loss(
     predicted: torch.Tensor, target: Target, scheduler, mask: torch.Tensor, weighting: str = "truncated_snr"
 ) -> torch.Tensor:
-    """Weighted squared error of a student's answers (B, C, T) from a target, over the frames of `mask` (B, T)."""
+    """Weighted squared error of a student's output (B, C, T) from a target, over the frames of `mask` (B, T)."""
     snr = scheduler.signal_to_noise_ratio(target.timesteps)
     weights = distillation_weights(snr, scheduler.config.prediction_type, weighting)
     return data_loss(predicted, target.output, mask, weights)

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) to train in place of a model's weights, with `peft`."""
+"""Training of low-rank adapters (LoRA, arXiv 2106.09685) in place of a model's weights, with `peft`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..models.lora import require_peft
 def add_lora(models: dict[str, Any], components: Iterable[str], rank: int, alpha: float) -> None:
     """Freeze all models, and add trainable adapters to the repeated layers of some of them.
 
-    Adapted are linear layers and convolutions, so attention, feed-forward and (WaveNet) gated convolutions; not
-    depthwise ones, which have too few weights to need it, nor what is there once, as the layers in and out.
+    Linear layers and convolutions get adapters, so attention, feed-forward and (WaveNet) gated convolutions. Depthwise
+    convolutions do not, because they have few weights, nor do layers that occur once, such as input and output layers.
 
     Args:
-        models: by name of their component.
-        components: those that learn.
+        models: models by the names of their components.
+        components: components to train.
         rank: r of the adapters.
-        alpha: their update of a weight is alpha / r · B A.
+        alpha: the adapters change a weight by alpha / r · B A.
 
     Raises:
         ImportError: `peft` is not installed.
-        ValueError: a component that there is not.
+        ValueError: a component does not exist.
     """
     require_peft()
     from peft import LoraConfig
@@ -40,14 +40,14 @@ def add_lora(models: dict[str, Any], components: Iterable[str], rank: int, alpha
 
 
 def split_lora(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The state of models with adapters: that of the models without, and the adapters' as files name them."""
+    """Split the state of models with adapters: the state of the models without, and the adapters as in files."""
     adapters = {name.replace(".default.", "."): tensor for name, tensor in state.items() if ".lora_" in name}
     models = {name.replace(".base_layer.", "."): tensor for name, tensor in state.items() if ".lora_" not in name}
     return models, adapters
 
 
 def merge_lora(models: dict[str, Any], adapters: dict[str, torch.Tensor], alpha: float) -> None:
-    """Add adapters of `split_lora` to the weights of models without, by name of their component."""
+    """Add adapters from `split_lora` to the weights of models without adapters, by component."""
     for component, (layers, metadata) in _by_component(adapters, alpha).items():
         models[component].load_lora_adapter(layers, prefix=None, metadata=metadata)
         models[component].fuse_lora()
@@ -55,7 +55,7 @@ def merge_lora(models: dict[str, Any], adapters: dict[str, torch.Tensor], alpha:
 
 
 def lora_to_save(adapters: dict[str, torch.Tensor], alpha: float) -> dict[str, dict]:
-    """Adapters of `split_lora` as arguments of a pipeline's `save_lora_weights`."""
+    """Convert adapters from `split_lora` to arguments of a pipeline's `save_lora_weights`."""
     arguments = {}
     for component, (layers, metadata) in _by_component(adapters, alpha).items():
         arguments[f"{component}_lora_layers"] = layers

@@ -1,6 +1,6 @@
 """Training losses (NaturalSpeech 2, section 3.2, equations 7 and 8), one function per loss.
 
-Masked means are over the elements that the mask keeps, so padding and batch composition change nothing.
+Masked means are over the elements that the mask keeps, so padding and the composition of batches have no effect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..schedulers.noise_schedules import squared_error_ratio
 def data_loss(
     predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Squared error of latents (B, C, T), over the frames of `mask` (B, T); items weigh `weights` (B,)."""
+    """Squared error of latents (B, C, T), over the frames of `mask` (B, T); `weights` (B,) weight the items."""
     return masked_mean((predicted.float() - target.float()) ** 2, mask.unsqueeze(1), weights)
 
 
@@ -30,13 +30,13 @@ def score_loss(
 ) -> torch.Tensor:
     """Squared error of the score (the second term of equation 8).
 
-    With z = α z₀ + σ ε the score is (α z₀ − z)/σ², so its error is that of ẑ₀ times α²/σ⁴, which grows without
-    bound as t → 0 and is clipped.
+    With z = α z₀ + σ ε the score is (α z₀ − z)/σ². Its error is that of ẑ₀ times α²/σ⁴, which grows without bound as
+    t → 0 and is clipped.
 
     Args:
         predicted_original, original: ẑ₀ and z₀, (B, C, T).
         alpha, sigma: (B,).
-        max_weight: most that α²/σ⁴ may be.
+        max_weight: upper limit of α²/σ⁴.
     """
     weights = (alpha**2 / sigma**4).clamp(max=max_weight)
     return data_loss(predicted_original, original, mask, weights)
@@ -47,9 +47,9 @@ def residual_codebook_loss(
 ) -> torch.Tensor:
     """Cross-entropy of ẑ₀ against the codec's codebooks, layer by layer (CE-RVQ, section 3.2).
 
-    Layer j sees what is left of ẑ₀ after the true vectors of the layers before it; minus its distance to each
-    vector of the codebook are the logits. Each layer is scaled so that its codebook has unit power per channel:
-    the residuals of the last layers are so small that their distances would not tell the vectors apart.
+    Layer j receives the residual of ẑ₀ after the true vectors of the layers before it. The logits are minus the
+    distances of the residual to the vectors of the codebook. Each layer is scaled so that its codebook has unit power
+    per channel: the residuals of the last layers are so small that distances would not distinguish the vectors.
 
     Args:
         predicted_original: (B, C, T) standardised latents.
@@ -65,8 +65,8 @@ def residual_codebook_loss(
 class _CodebookCrossEntropy(torch.autograd.Function):
     """The sum of `residual_codebook_loss` over frames (M, C) with codes (M, Q), and its gradient in the same pass.
 
-    On a CPU in pieces small enough for the cache: with autograd, writing the (M, K) distances of every layer and
-    all that follows from them to memory and back took a third of a training step.
+    On a CPU it works on pieces that fit into the cache: with autograd, writing the (M, K) distances of every layer and
+    everything that follows from them to memory and back took a third of a training step.
     """
 
     @staticmethod
@@ -75,7 +75,7 @@ class _CodebookCrossEntropy(torch.autograd.Function):
         gradient = torch.empty_like(residual)
         total = residual.new_zeros(())
         layers = [(book, book.square().sum(1), book.square().mean().sqrt()) for book in codebooks]
-        # Autocast would round the products that distances are differences of.
+        # Autocast would round the products, and distances are differences of products.
         with torch.autocast(residual.device.type, enabled=False):
             for piece, wanted, out in zip(*(x.split(frames) for x in (residual, codes, gradient)), strict=True):
                 out.zero_()
@@ -84,8 +84,8 @@ class _CodebookCrossEntropy(torch.autograd.Function):
                     distances = squares.clamp_(min=0).sqrt_()
                     log_probs = (distances / -scale).log_softmax(1)
                     total -= log_probs.gather(1, chosen[:, None]).sum()
-                    # ∂/∂r of -d/s is (c - r) / (s d), and each vector's weighs its probability, less 1 if chosen.
-                    # Within rounding of a vector that has no direction: there it fades out.
+                    # ∂/∂r of -d/s is (c - r) / (s d). The weight of each vector is its probability, minus 1 if chosen.
+                    # Near a vector the direction is only rounding error; the clamp makes the gradient fade out there.
                     weights = log_probs.exp_()
                     weights.scatter_add_(1, chosen[:, None], weights.new_full((len(piece), 1), -1.0))
                     weights /= distances.clamp_(min=1e-3).mul_(scale)
@@ -101,9 +101,9 @@ class _CodebookCrossEntropy(torch.autograd.Function):
 
 @torch.no_grad()
 def standardized_codebooks(codec: ModelMixin) -> torch.Tensor:
-    """The codec's codebooks (Q, K, C) in the space of its standardised latents, where they still sum to a latent.
+    """The codec's codebooks (Q, K, C) in the space of standardised latents, where they still sum to a latent.
 
-    Standardising subtracts the mean once, not once a layer: the first codebook carries it.
+    Standardising subtracts the mean once, not once per layer, so only the first codebook includes it.
     """
     vectors = codec.codebooks.transpose(1, 2)
     standardized = codec.normalize_latents(vectors)
@@ -112,7 +112,7 @@ def standardized_codebooks(codec: ModelMixin) -> torch.Tensor:
 
 
 def latents_of(codes: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
-    """Codes (B, Q, T) to standardised latents (B, C, T), by `standardized_codebooks` (Q, K, C)."""
+    """Codes (B, Q, T) to standardised latents (B, C, T), with `standardized_codebooks` (Q, K, C)."""
     vectors = [book[layer] for book, layer in zip(codebooks, codes.unbind(1), strict=True)]
     return torch.stack(vectors).sum(0).transpose(1, 2)
 
@@ -129,7 +129,7 @@ def pitch_loss(log_pitch: torch.Tensor, f0: torch.Tensor, mask: torch.Tensor) ->
 
 
 def min_snr_weights(snr: torch.Tensor, prediction_type: str, gamma: float = 5.0) -> torch.Tensor:
-    """Min-SNR weights (arXiv 2303.09556) of `snr` (B,) for a squared error in what is predicted.
+    """Min-SNR weights (arXiv 2303.09556) of `snr` (B,) for a squared error of the prediction.
 
     Raises:
         ValueError: `prediction_type` is not sample, epsilon or v_prediction.
@@ -145,7 +145,7 @@ def forward_sum_loss(
 ) -> torch.Tensor:
     """Minus the log-likelihood of all monotonic alignments (arXiv 2108.10447, section 2.2), by CTC.
 
-    Phonemes are the labels 1…N of each item, in order; the blank is what lets CTC run.
+    Phonemes are the labels 1…N of each item, in order; CTC also requires a blank.
 
     Args:
         scores: (B, T, N), log-probabilities with the prior, from `PhonemeAligner`.
@@ -156,7 +156,7 @@ def forward_sum_loss(
     scores = scores.masked_fill(~attention_mask.bool().unsqueeze(1), -1e4)
     log_probs = F.pad(scores, (1, 0), value=blank_log_prob).log_softmax(-1)
     labels = torch.arange(1, phonemes + 1, device=scores.device).expand(len(scores), -1)
-    # The reduction divides by each item's phonemes, then averages.
+    # The reduction divides by each item's number of phonemes, then averages.
     return F.ctc_loss(
         log_probs.transpose(0, 1), labels, num_frames, num_phonemes, reduction="mean", zero_infinity=True
     )

@@ -1,4 +1,4 @@
-"""Skipping of training steps with NaN or infinite gradients."""
+"""Skips training steps with NaN or infinite gradients."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 
 
 class NonFiniteGuard:
-    """Decides which steps to skip because their gradient is not finite; raises an error if too many follow each other.
+    """Decides which steps to skip because their gradient is not finite; raises an error after too many in a row.
 
-    Gradients are averaged over processes before their norm is taken, so every process decides alike.
+    Gradients are averaged over processes before their norm is computed, so every process decides alike.
 
     Args:
-        limit: steps in a row that may be skipped. Half precision needs a few at its start, where the scale of the
-            loss is found by trying.
-        skipped: steps skipped so far, of a run that is resumed.
+        limit: maximum number of skipped steps in a row. Half precision skips a few at its start, while it searches for
+            the scale of the loss.
+        skipped: number of steps that a resumed run has skipped so far.
 
     Attributes:
-        skipped: steps skipped in total.
-        in_a_row: those since the last good one.
+        skipped: total number of skipped steps.
+        in_a_row: number of skipped steps since the last good one.
     """
 
     def __init__(self, limit: int = 10, skipped: int = 0):
@@ -29,7 +29,7 @@ class NonFiniteGuard:
         """Whether to skip the step with this gradient norm.
 
         Raises:
-            RuntimeError: `limit` steps in a row were already left out.
+            RuntimeError: `limit` steps in a row were skipped already.
         """
         if math.isfinite(float(gradient_norm)):
             self.in_a_row = 0

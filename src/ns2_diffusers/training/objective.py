@@ -25,21 +25,20 @@ TIMESTEP_SAMPLINGS = ("uniform", "logit_normal", "stratified")
 
 @dataclass
 class ObjectiveConfig:
-    """Weights of the losses and settings of the random draws; each field's metadata has a `help` text for scripts.
+    """Weights of the losses and settings of the random draws; the metadata of each field has a `help` text.
 
     Args:
         data_weight, score_weight, codebook_weight, duration_weight, pitch_weight, alignment_weight,
-            binarization_weight: factors of the losses; the last two where an aligner learns along.
-        binarization_warmup_steps: steps over which the binarisation loss comes in, from nothing: hard
-            alignments mean little before the soft ones do (arXiv 2108.10447, section 2.3).
-        max_score_weight: most that the score loss weighs an error in ẑ₀, near t = 0.
-        min_snr_gamma: γ of the Min-SNR weights on the data loss; 0 weighs all noise levels alike, as the paper does.
-        timestep_sampling: "uniform"; "logit_normal", more of the middle (arXiv 2403.03206, section 3.1);
+            binarization_weight: factors of the losses; the last two are for training with an aligner.
+        binarization_warmup_steps: number of steps over which the weight of the binarisation loss rises from 0,
+            because hard alignments mean little before the soft ones do (arXiv 2108.10447, section 2.3).
+        max_score_weight: upper limit of the score loss's weight of an error in ẑ₀, for t near 0.
+        min_snr_gamma: γ of the Min-SNR weights on the data loss; 0 weights all noise levels equally, as in the paper.
+        timestep_sampling: "uniform"; "logit_normal", more from the middle (arXiv 2403.03206, section 3.1);
             "stratified", uniform with one timestep in each of B equal parts of the range.
-        condition_dropout: probability that an item goes without condition and without prompt, which
-            guidance needs.
-        prompt_dropout: probability that it goes without the prompt alone.
-        self_conditioning: probability that a denoiser made for it sees its own estimate (arXiv 2208.04202).
+        condition_dropout: probability that an item has neither condition nor prompt, which guidance needs.
+        prompt_dropout: probability that it only lacks the prompt.
+        self_conditioning: probability that a denoiser with self-conditioning receives its estimate (arXiv 2208.04202).
     """
 
     data_weight: float = option(1.0, "weight of the data loss, the squared error of the prediction")
@@ -75,15 +74,15 @@ class ObjectiveConfig:
 class TrainingObjective(nn.Module):
     """The trained models of a pipeline with their losses: one module to prepare, average and save.
 
-    All that is random comes from torch's global generator: seed it with a batch's `seed`, and the losses depend
-    on the batch and the weights alone.
+    All random numbers come from torch's global generator: if it is seeded with a batch's `seed`, the losses depend
+    only on the batch and the weights.
 
     Args:
         phoneme_encoder, prompt_encoder, variance_adaptor, denoiser: the models.
-        scheduler: any of this package's; gives noise levels and `prediction_type`.
+        scheduler: any scheduler of this package; provides noise levels and `prediction_type`.
         codebooks: (Q, K, C), `losses.standardized_codebooks(codec)`.
-        config: weights and what is random.
-        aligner: a `PhonemeAligner` over the standardised latents; finds the durations of batches without.
+        config: weights and settings of the random draws.
+        aligner: a `PhonemeAligner` over the standardised latents; finds the durations of batches without durations.
     """
 
     def __init__(
@@ -112,12 +111,12 @@ class TrainingObjective(nn.Module):
     def from_pipeline(
         cls, pipe: NaturalSpeech2Pipeline, config: ObjectiveConfig | None = None, aligner: nn.Module | None = None
     ) -> TrainingObjective:
-        """The models of a pipeline, themselves, with their losses.
+        """An objective with the models of a pipeline, which are not copied.
 
-        The noise is that of the pipeline's scheduler, whatever sampler that is.
+        The noise levels are those of the pipeline's scheduler, whatever its sampler.
 
         Raises:
-            ValueError: the pipeline has no text and prompt encoders: it only generates unconditionally.
+            ValueError: the pipeline has no text and prompt encoders; it only generates unconditionally.
         """
         missing = [name for name in COMPONENTS if getattr(pipe, name, None) is None]
         if missing:
@@ -134,14 +133,14 @@ class TrainingObjective(nn.Module):
         )
 
     def forward(self, batch: dict[str, torch.Tensor], step: int | None = None) -> dict[str, torch.Tensor]:
-        """Losses of a batch of `PromptCollator`, each a scalar, and `loss`, their weighted sum. Without `sung`, all of
-        it is spoken.
+        """Losses of a batch from `PromptCollator`, each a scalar, and `loss`, their weighted sum. Without `sung`, all
+        items are speech.
 
         Args:
-            step: how far training is, for losses that come in late; None weighs them in full.
+            step: current training step, for losses with a warm-up; None gives them their full weight.
 
         Raises:
-            ValueError: the batch has no durations and there is no aligner to find them.
+            ValueError: the batch has no durations and there is no aligner.
         """
         latents = self.latents_of(batch["codes"]) * batch["frame_mask"].unsqueeze(1)
         durations, found = batch.get("durations"), {}
@@ -157,7 +156,7 @@ class TrainingObjective(nn.Module):
             pitch=batch["pitch"],
         )
         found |= self._denoising_losses(latents, adapted.condition, prompt, batch)
-        # A song has its notes from elsewhere: text and voice do not tell them, and speech must not take after them.
+        # The notes of a song come from elsewhere. Text and voice do not determine them, so they are not trained.
         spoken = ~batch.get("sung", torch.zeros_like(durations[:, 0], dtype=torch.bool)).unsqueeze(1)
         assert adapted.log_durations is not None and adapted.log_pitch is not None
         found["duration"] = losses.duration_loss(adapted.log_durations, durations, batch["attention_mask"] & spoken)
@@ -172,7 +171,7 @@ class TrainingObjective(nn.Module):
         return weight
 
     def _align(self, latents, batch):
-        """Durations (B, N), and the losses of the aligner, whose gradient ends with it: codes have none."""
+        """Durations (B, N), and the losses of the aligner, whose gradient stops at the latents."""
         if self.aligner is None:
             raise ValueError(
                 "the batch has no durations: align the dataset first (examples/align_dataset.py), or train with an "
@@ -192,7 +191,7 @@ class TrainingObjective(nn.Module):
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         inputs = {"sample_mask": batch["frame_mask"], "prompt_mask": batch["prompt_mask"]}
         if self.denoiser.config.self_conditioning and torch.rand(()) < config.self_conditioning:
-            # Not under no_grad: autocast would remember the weights as cast there, without gradients.
+            # Not under no_grad: autocast would cache the weights that are cast there, without gradients.
             first = self.denoiser(noisy, timesteps, condition, prompt, **inputs).sample.detach()
             inputs["self_condition"] = self.scheduler.predict_original_sample(first, timesteps, noisy)
         predicted = self.denoiser(noisy, timesteps, condition, prompt, **inputs).sample
@@ -224,6 +223,6 @@ def sample_times(sampling: str, batch_size: int, device: torch.device) -> torch.
         )
     times = torch.rand(batch_size, device=device)
     if sampling == "stratified":
-        # Shuffled, so that no part of the range belongs to a place in the batch.
+        # Shuffled, so that no part of the range belongs to a position in the batch.
         times = (torch.randperm(batch_size, device=device) + times) / batch_size
     return times

@@ -1,4 +1,4 @@
-"""Optimizers, and learning rate schedules."""
+"""Optimizers and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from diffusers.optimization import get_scheduler
 from transformers import get_inverse_sqrt_schedule
 
-# Steps done and the share of the run that is over, 0 to 1 → what the highest learning rate is multiplied by.
+# Function of the step and the completed share of the run, 0 to 1; returns a factor of the highest learning rate.
 Schedule = Callable[[int, float], float]
 
 
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The trainable parameters."""
+    """The trainable parameters of a model."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def build_optimizer(model: torch.nn.Module, args: Namespace, learning_rate: float | None = None) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters of a model, with the arguments of `arguments.add_optimizer_arguments`.
+    """AdamW for the trainable parameters of a model, with the arguments of `arguments.add_optimizer_arguments`.
 
     Args:
-        learning_rate: in place of `args.learning_rate`.
+        learning_rate: used in place of `args.learning_rate`.
     """
     return torch.optim.AdamW(
         trainable(model),
@@ -36,7 +36,7 @@ def build_optimizer(model: torch.nn.Module, args: Namespace, learning_rate: floa
 
 
 def step_schedule(optimizer: torch.optim.Optimizer, args: Namespace) -> Schedule:
-    """The schedule that `--lr_scheduler` names, as a function of the step alone."""
+    """The schedule of `--lr_scheduler`, as a function of the step only."""
     if args.lr_scheduler == "inverse_sqrt":
         schedule = get_inverse_sqrt_schedule(optimizer, args.lr_warmup_steps)
     else:
@@ -54,7 +54,7 @@ def step_schedule(optimizer: torch.optim.Optimizer, args: Namespace) -> Schedule
 
 
 def cosine_schedule(warmup_steps: int, last: float = 0.0, first_step: int = 0) -> Schedule:
-    """Linear warm-up from `first_step`, then half a cosine over the share that is done, down to the share `last`."""
+    """Linear warm-up from `first_step`, then half a cosine over the completed share, down to the factor `last`."""
     return lambda step, done: (
         min(1.0, max(0, step + 1 - first_step) / max(1, warmup_steps))
         * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,4 +1,4 @@
-"""Pictures of speech and of alignments, for the trackers."""
+"""Plots of speech and of alignments, for the trackers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def picture_speech(
     durations: Sequence[int],
     symbols: Sequence[str],
 ) -> Figure:
-    """Log-mel spectrogram with F0 and the symbols that were spoken.
+    """Plot a log-mel spectrogram with F0 and the spoken symbols.
 
     Args:
         waveform: (samples,).
-        hop_length: samples of a frame.
-        f0: Hz a frame, 0 unvoiced.
+        hop_length: samples per frame.
+        f0: Hz, one value per frame, 0 where unvoiced.
         durations: frames of each of `symbols`.
     """
     mel = LogMelSpectrogram(sampling_rate, n_fft=1024 * -(-sampling_rate // 24000), n_mels=80)(waveform[None].cpu())[0]
@@ -42,12 +42,12 @@ def picture_speech(
 
 
 def picture_alignment(probabilities: torch.Tensor, durations: Sequence[int], symbols: Sequence[str]) -> Figure:
-    """Probability of each symbol per frame, and the chosen path.
+    """Plot the probability of each symbol per frame, and the chosen path.
 
     Args:
         probabilities: (T, N).
         durations: (N,) frames of each symbol on the path.
-        symbols: N of them.
+        symbols: N symbols.
     """
     figure = Figure(figsize=(max(6, len(probabilities) / 30), max(3, len(symbols) / 8)), layout="tight")
     axes = figure.subplots()

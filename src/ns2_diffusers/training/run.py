@@ -42,25 +42,26 @@ from .tracking import (
 class TrainingRun:
     """The loop of a training run. Data, model, losses and validation belong to the script.
 
-    - Resumed, it ends with the weights of a run that nobody stopped: bit for bit on a CPU, unless the learning rate
-      follows the clock. Everything random in a micro-batch comes from torch's generator, seeded for that micro-batch.
-    - A step whose gradient is not finite changes neither the weights nor their average, is counted, and is followed by
-      no checkpoint, as the weights may be no good; the checkpoint comes after the next good step.
-    - It ends after `--max_train_steps` or `--max_train_time`. The main process's clock counts for all processes, so
-      that they have one learning rate and stop at the same step.
+    - A resumed run ends with the same weights as an uninterrupted one: bit for bit on a CPU, unless the learning rate
+      depends on the clock. All random numbers of a micro-batch come from torch's generator, seeded for that
+      micro-batch.
+    - A step whose gradient is not finite changes neither the weights nor their average, and is counted. No checkpoint
+      is saved after it, because the weights may be bad; the checkpoint follows after the next good step.
+    - The run ends after `--max_train_steps` or `--max_train_time`. The clock of the main process is used by all
+      processes, so that they have one learning rate and stop at the same step.
 
     Args:
-        args: of `arguments.add_run_arguments`.
-        directory: checkpoints, `log.jsonl` and the trackers' files go here.
-        name: of this run, if a script has several: a checkpoint of another is refused.
+        args: arguments of `arguments.add_run_arguments`.
+        directory: directory of checkpoints, `log.jsonl` and the trackers' files.
+        name: name of this run, if a script has several: checkpoints of other runs are refused.
 
     Attributes:
         accelerator: accelerate's, for one process or many.
-        average: of the weights of the first model; None without `ema_decay`.
-        step, seconds, audio_seconds: done so far, resumed parts included; the same in all processes.
+        average: moving average of the weights of the first model; None without `ema_decay`.
+        step, seconds, audio_seconds: progress so far, resumed parts included; the same in all processes.
 
     Raises:
-        ImportError: the library that `--report_to` names is not installed.
+        ImportError: the library of `--report_to` is not installed.
     """
 
     def __init__(self, args: Namespace, directory: str | Path, name: str = ""):
@@ -71,16 +72,16 @@ class TrainingRun:
             log_with=None if args.report_to == "none" else args.report_to,
             project_dir=str(self.directory / "logs"),
             kwargs_handlers=[
-                # A loss that is switched off leaves weights without gradient; buffers are equal on all processes.
+                # The weights of a loss that is off get no gradient; buffers are equal on all processes.
                 DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
-                # The others wait while the main process validates.
+                # The other processes wait while the main process validates.
                 InitProcessGroupKwargs(timeout=timedelta(hours=2)),
             ],
         )
         if args.report_to != "none" and not self.accelerator.log_with:
             raise ImportError(f"--report_to {args.report_to} needs {args.report_to}: pip install {args.report_to}")
         if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
-            # DeepSpeed wants a number of items, and a batch here has a number of seconds.
+            # DeepSpeed requires a number of items, but a batch here has a number of seconds.
             self.accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = 1
         set_seed(args.seed)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -90,13 +91,13 @@ class TrainingRun:
         self.step, self.seconds, self.audio_seconds = 0, 0.0, 0.0
         self._kept: dict[str, Any] = {}
 
-    # Before
+    # Preparation
 
     def prepare(self, *objects: Any, ema_decay: float | None = None) -> tuple[Any, ...]:
-        """Models, then an optimizer for each, through `accelerator.prepare`.
+        """Prepare models, then an optimizer for each, with `accelerator.prepare`.
 
         Args:
-            ema_decay: of an average of the first model's weights.
+            ema_decay: decay of an average of the first model's weights.
         """
         half = len(objects) // 2
         prepared = self.accelerator.prepare(*objects)
@@ -107,7 +108,7 @@ class TrainingRun:
         return prepared
 
     def keep(self, name: str, thing: Any) -> None:
-        """Save something with `state_dict` and `load_state_dict`, plain numbers and text, in checkpoints too."""
+        """Also save `thing` in checkpoints; its `state_dict` and `load_state_dict` use plain numbers and text."""
         self._kept[name] = thing
 
     @property
@@ -121,7 +122,7 @@ class TrainingRun:
         """Whether `train` will resume from a checkpoint.
 
         Raises:
-            ValueError: `--resume_from_checkpoint` names one that is not there.
+            ValueError: the checkpoint of `--resume_from_checkpoint` does not exist.
         """
         return self.checkpoints.find(self.accelerator, self.args.resume_from_checkpoint) is not None
 
@@ -138,11 +139,11 @@ class TrainingRun:
         """Resume if asked to, and train until the run is complete.
 
         Args:
-            batches: of this process.
-            compute: losses of a micro-batch that lies on the device, each a scalar; calls `accelerator.backward`.
-            schedule: learning rate, as a share of the highest; or one for each optimizer.
+            batches: batches of this process.
+            compute: returns the losses of a micro-batch on the device, each a scalar; calls `accelerator.backward`.
+            schedule: learning rate as a share of the highest; one schedule, or one for each optimizer.
             validate: called by all processes every `--validation_steps`, and at the end.
-            audio: the mask in a batch that says what in it is sound, and how many of its items are a second.
+            audio: name of the mask in a batch that marks audio, and the number of its items per second.
         """
         args, mask, rate = self.args, *audio
         self._resume(batches)
@@ -179,7 +180,7 @@ class TrainingRun:
         return max(min(1.0, spent / limit) if limit else 1.0 for spent, limit in limits if limit is not None)
 
     def _step(self, source: Iterator[Any], compute: Callable, mask: str) -> dict[str, float]:
-        """One step of the optimizers, after as many micro-batches as are accumulated. Returns numbers to log."""
+        """One step of the optimizers, after the accumulated micro-batches. Returns numbers to log."""
         accelerator, found = self.accelerator, []
         for micro_step in range(self.args.gradient_accumulation_steps):
             batch = next(source)
@@ -188,11 +189,11 @@ class TrainingRun:
                 losses = compute(send_to_device(batch, accelerator.device))
                 found.append((losses, int(batch[mask].sum()) if mask in batch else 0))
         norms = [accelerator.clip_grad_norm_(model.parameters(), self.args.max_grad_norm) for model in self.models]
-        # DeepSpeed makes its step in `backward`, and may have no norm.
+        # DeepSpeed takes its step in `backward`, and may have no norm.
         norm = sum(float(norm) for norm in norms if norm is not None)
         skipped = self.guard.skips(norm)
         for optimizer in self.optimizers:
-            # The scaler of half precision skips by itself, and learns from it.
+            # The scaler of half precision skips steps itself, and adjusts its scale.
             if not skipped or accelerator.scaler is not None:
                 optimizer.step()
             optimizer.zero_grad()
@@ -206,7 +207,7 @@ class TrainingRun:
         return {"learning_rate": rate, "gradient_norm": norm, "skipped_steps": self.guard.skipped}
 
     def _seed_of(self, batch: Any, micro_step: int) -> int:
-        """The batch's own, whichever process and run it comes to; or one of how far the run is."""
+        """The seed of the batch, which does not depend on process and run; otherwise one from the current step."""
         if "seed" in batch:
             return int(batch["seed"])
         draw = self.step * self.args.gradient_accumulation_steps + micro_step
@@ -220,7 +221,7 @@ class TrainingRun:
                 group["lr"] = next(highest) * factor(self.step, self.done)
 
     def _read_clock(self) -> None:
-        """Every process takes the main process's time for its own."""
+        """Set the time of every process to that of the main process."""
         seconds = torch.tensor(time.monotonic() - self._started, dtype=torch.float32, device=self.accelerator.device)
         self.seconds = broadcast(seconds).item()
 
@@ -277,7 +278,7 @@ class TrainingRun:
 
     def _progress_bar(self) -> tqdm:
         shown = self.accelerator.is_main_process
-        # None: only where somebody looks.
+        # None: the bar is only shown on a terminal.
         disable = None if shown else True
         return tqdm(total=self.args.max_train_steps, initial=self.step, unit="step", disable=disable, desc=self.name)
 
@@ -291,10 +292,10 @@ class TrainingRun:
             "hardware": f"{hardware}, {self.args.mixed_precision}, {self.seconds / 3600:.2f} hours",
         }
 
-    # After
+    # End
 
     def finish_trackers(self) -> None:
-        """Close the trackers alone: the processes are needed together by another run."""
+        """Close only the trackers; another run still needs the process group."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
 

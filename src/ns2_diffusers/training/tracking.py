@@ -1,4 +1,4 @@
-"""Logging of numbers, speech and pictures: TensorBoard, Weights & Biases, and `log.jsonl`."""
+"""Logs numbers, speech and plots: TensorBoard, Weights & Biases, and `log.jsonl`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_LOSSES = ("step", "seconds", "learning_rate", "gradient_norm", "skipped_step
 
 
 def start_tracking(accelerator: Accelerator, project: str, args: Any) -> None:
-    """Open the trackers of `--report_to`; for hyperparameters the arguments that are numbers or text, but no token."""
+    """Open the trackers of `--report_to`; hyperparameters are arguments that are numbers or text, but no token."""
     plain = {
         name: value
         for name, value in vars(args).items()
@@ -41,7 +41,7 @@ def log_numbers(accelerator: Accelerator, directory: str | Path, values: dict[st
 
 
 def read_log(directory: str | Path) -> list[dict[str, float]]:
-    """The lines of `log.jsonl` in `directory`; none if it is not there. A line cut short by a kill is left out."""
+    """The lines of `log.jsonl` in `directory`, none if it does not exist. An incomplete last line is left out."""
     path = Path(directory) / LOG_NAME
     lines = path.read_text().splitlines() if path.exists() else []
     rows = []
@@ -64,7 +64,7 @@ def in_words(values: dict[str, float]) -> str:
 
 
 def rewind_log(accelerator: Accelerator, directory: str | Path, step: int) -> None:
-    """Remove the lines of `log.jsonl` after `step`, which a resumed run writes again."""
+    """Remove the lines of `log.jsonl` after `step`, which a resumed run will write again."""
     if accelerator.is_main_process:
         lines = [json.dumps(row) + "\n" for row in read_log(directory) if row["step"] <= step]
         write_text(Path(directory) / LOG_NAME, "".join(lines))
@@ -108,7 +108,7 @@ class RunningMeans:
 def log_speech(
     accelerator: Accelerator, name: str, audio: torch.Tensor | np.ndarray, sampling_rate: int, step: int
 ) -> None:
-    """Log a waveform of any shape with one channel, in [−1, 1]."""
+    """Log a mono waveform of any shape, in [−1, 1]."""
     audio = _to_numpy(audio).reshape(-1)
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
@@ -122,7 +122,7 @@ def log_speech(
 def log_picture(
     accelerator: Accelerator, name: str, figure_or_array: Figure | torch.Tensor | np.ndarray, step: int
 ) -> None:
-    """Log a matplotlib figure or an RGB picture (height, width, 3) in [0, 1]."""
+    """Log a matplotlib figure or an RGB image (height, width, 3) in [0, 1]."""
     picture = figure_or_array
     if not isinstance(picture, (torch.Tensor, np.ndarray)):
         picture = _render(picture)

@@ -1,4 +1,4 @@
-"""Training a denoiser on latents alone: no text, no prompt."""
+"""Training of a denoiser on latents only, without text and prompt."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def unconditional_loss(
     timestep_sampling: str = "uniform",
     self_conditioning: bool = False,
 ) -> torch.Tensor:
-    """Squared error of what the denoiser predicts, from noise and timesteps of torch's global generator.
+    """Squared error of the denoiser's prediction, with noise and timesteps from torch's global generator.
 
     Args:
-        denoiser: with a learned null for the condition; wrapped for several processes or not.
-        scheduler: any of this package's; gives noise levels and what is predicted.
+        denoiser: a denoiser with a learned null for the condition; it may be wrapped for several processes.
+        scheduler: any scheduler of this package; provides noise levels and the prediction type.
         latents: (B, C, T), standardised.
         mask: (B, T), True where there is audio.
         min_snr_gamma, timestep_sampling: see `ObjectiveConfig`.
-        self_conditioning: show the denoiser its own first estimate (arXiv 2208.04202), if it was made for that.
+        self_conditioning: whether to give the denoiser its own first estimate (arXiv 2208.04202), if it takes one.
     """
     latents = latents * mask.unsqueeze(1)
     noise = torch.randn_like(latents)
@@ -35,7 +35,7 @@ def unconditional_loss(
     noisy = scheduler.add_noise(latents, noise, timesteps)
     inputs = {"sample_mask": mask}
     if self_conditioning:
-        # Not under no_grad: autocast would remember the weights as cast there, without gradients.
+        # Not under no_grad: autocast would cache the weights that are cast there, without gradients.
         first = denoiser(noisy, timesteps, **inputs).sample.detach()
         inputs["self_condition"] = scheduler.predict_original_sample(first, timesteps, noisy)
     target = scheduler.training_target(latents, noise, timesteps)

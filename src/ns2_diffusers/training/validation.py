@@ -28,7 +28,7 @@ def validation_losses(
 ) -> dict[str, float]:
     """Means of the losses over held-out batches, weighted by frames.
 
-    A batch's seed draws its noise levels and noise, so they are the same every time this is asked.
+    The seed of a batch determines its noise levels and noise, so they are the same in every validation.
     """
     totals: dict[str, Any] = {}
     frames = 0
@@ -51,9 +51,9 @@ def speak_samples(
     directory: Path,
     step: int,
 ) -> None:
-    """Speak each text with the voice of its prompt, in turn if there are fewer prompts, and log the speech.
+    """Speak each text with the voice of its prompt, and log the speech. Fewer prompts than texts are used in turn.
 
-    The same text starts from the same noise every time. Speech and picture are also written into `directory`, as
+    The same text starts from the same noise every time. Speech and plot are also written into `directory`, as
     `<step>-<number>.wav` and `.png`.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def show_alignment(
     directory: Path,
     step: int,
 ) -> None:
-    """Log a picture of the alignment of the first utterance of a batch without durations."""
+    """Log a plot of the alignment of the first utterance of a batch without durations."""
     directory.mkdir(parents=True, exist_ok=True)
     first = {name: value[:1] for name, value in batch.items() if value.ndim}
     first = send_to_device(first, accelerator.device)
@@ -102,6 +102,6 @@ def show_alignment(
 
 
 def symbols_of(tokenizer: Any, text: str, count: int) -> list[str]:
-    """The symbols that `count` durations belong to; blanks if a long text was split on the way."""
+    """The symbols that `count` durations belong to; blanks if a long text was split."""
     symbols = tokenizer.convert_ids_to_tokens(np.asarray(tokenizer(text)["input_ids"]).tolist())
     return symbols if len(symbols) == count else [""] * count
