@@ -1,4 +1,4 @@
-"""Attention as every model here uses it, through diffusers' backend dispatch."""
+"""The attention of all models of this package, with diffusers' backend dispatch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class AttnProcessor:
-    """Computes `Attention` with the backend that `set_attention_backend` chose, or else with the active one."""
+    """Computes `Attention` with the backend of `set_attention_backend`, otherwise with the active one."""
 
     _attention_backend = None
     _parallel_config = None
@@ -28,13 +28,13 @@ class AttnProcessor:
         keys_values: tuple[torch.Tensor, torch.Tensor] | None = None,
         rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        """Arguments and result are those of `Attention.forward`."""
+        """Arguments and result as in `Attention.forward`."""
         query = attn.split_heads(attn.to_q(hidden_states))
         if keys_values is None:
             keys_values = attn.keys_values(hidden_states if encoder_hidden_states is None else encoder_hidden_states)
         key, value = keys_values
         dtype = query.dtype
-        # The backward pass of a CPU is up to four times slower in half precision than in single.
+        # On a CPU the backward pass is up to four times slower in half precision than in single precision.
         in_single = dtype.itemsize == 2 and query.device.type == "cpu" and torch.is_grad_enabled()
         if in_single:
             query, key, value = query.float(), key.float(), value.float()
@@ -61,8 +61,8 @@ class Attention(nn.Module, AttentionModuleMixin):
 
     Args:
         hidden_size: width of the queries and of the result.
-        num_attention_heads: heads; must divide `hidden_size`.
-        cross_attention_dim: width of what is attended to; `hidden_size` when None.
+        num_attention_heads: number of heads; must divide `hidden_size`.
+        cross_attention_dim: width of the attended states; `hidden_size` if None.
 
     Raises:
         ValueError: the heads do not divide the width.
@@ -73,7 +73,7 @@ class Attention(nn.Module, AttentionModuleMixin):
     processor: Callable[..., torch.Tensor]
     set_processor: Callable[..., None]
     _available_processors = [AttnProcessor]
-    # Cached keys and values leave nothing to fuse in most layers.
+    # In most layers keys and values are cached, so there is nothing to fuse.
     _supports_qkv_fusion = False
 
     def __init__(self, hidden_size: int, num_attention_heads: int, cross_attention_dim: int | None = None):
@@ -111,10 +111,10 @@ class Attention(nn.Module, AttentionModuleMixin):
 
         Args:
             encoder_hidden_states: (B, S, D').
-            attention_mask: (B, S) boolean, True where there is something to attend to; None where nothing is
-                padded. Backends that take no mask (flash attention) need None.
+            attention_mask: (B, S) boolean, True where there is data; None if nothing is padded. Backends without masks
+                (flash attention) need None.
             keys_values: from `keys_values()`, in place of `encoder_hidden_states`.
-            rotary: cosines and sines of `rotary_table`, for self-attention.
+            rotary: cosines and sines from `rotary_table`, for self-attention.
 
         Returns: (B, L, D).
         """

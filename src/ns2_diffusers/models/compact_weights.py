@@ -1,4 +1,4 @@
-"""Quantised weights on disk: integers with one step per row, converted to floating point when loaded."""
+"""Quantised weights on disk: integers with one step size per row, converted to floating point when loaded."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from ..untrusted import check_config, check_config_file, check_source
 WORD = 24
 BITS = (4, 6, 8)
 PACKED = re.compile(r"(.+)\.(\d+)bit")
-# Shorter rows are not worth a step of their own.
+# Shorter rows are not quantised, because the step size would cost too much.
 SHORTEST_ROW = 16
 # Candidate clipping points, as fractions of the row's peak: clipping outliers makes the quantisation step smaller.
 RANGES = torch.linspace(0.5, 1.0, 11)
-# Arguments of `from_pretrained` that say where a config is.
+# Arguments of `from_pretrained` that locate a config.
 WHERE = ("subfolder", "revision", "cache_dir", "token", "local_files_only", "force_download", "proxies")
 
 
 class CompactModelMixin(ModelMixin):
-    """A `ModelMixin` whose `from_pretrained` also reads what `compact_weights` made of its weights."""
+    """A `ModelMixin` whose `from_pretrained` also reads weights from `compact_weights`."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """Load a model; all of its weights must be there, and no others.
+        """Load a model; all of its weights must exist, and no others.
 
         Args:
-            pretrained_model_name_or_path: a folder, or a hub repository `owner/name`. What looks like a path is never
-                asked of the hub.
-            kwargs: of `diffusers.ModelMixin.from_pretrained`. With `ignore_mismatched_sizes` weights of other shapes
-                are left as they are initialised.
+            pretrained_model_name_or_path: a folder, or a hub repository `owner/name`. A name that looks like a path is
+                never looked up on the hub.
+            kwargs: arguments of `diffusers.ModelMixin.from_pretrained`. With `ignore_mismatched_sizes`, weights of the
+                wrong shape keep their initial values.
 
         Raises:
-            ValueError: there is no such folder; the config has sizes that no model has, or belongs to another class;
-                weights are missing, unexpected, or of another shape.
-            OSError: the hub does not have it, or cannot be reached.
+            ValueError: the folder does not exist; the config has sizes beyond those of any model, or belongs to
+                another class; weights are missing, unexpected, or of the wrong shape.
+            OSError: the hub does not have the repository, or cannot be reached.
         """
         check_source(pretrained_model_name_or_path)
         where = str(os.path.join(pretrained_model_name_or_path, kwargs.get("subfolder") or ""))
@@ -55,7 +55,7 @@ class CompactModelMixin(ModelMixin):
         try:
             model, info = super().from_pretrained(pretrained_model_name_or_path, output_loading_info=True, **kwargs)
         except (RuntimeError, SafetensorError) as error:
-            # Of torch, where shapes differ, and of safetensors.
+            # Raised by torch for wrong shapes, and by safetensors.
             raise ValueError(f"the weights in {where!r} cannot be loaded: {error}") from error
         wrong = [
             f"{len(names)} {what} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
@@ -72,10 +72,10 @@ class CompactModelMixin(ModelMixin):
         return (model, info) if info_wanted else model
 
     def _fix_state_dict_keys_on_load(self, state_dict: dict[str, torch.Tensor]) -> None:
-        """diffusers calls this between reading a file and filling the model with it."""
+        """Called by diffusers after it has read a file and before it fills the model."""
         super()._fix_state_dict_keys_on_load(state_dict)
         expand_weights(state_dict, {name: tensor.shape for name, tensor in self.state_dict().items()})
-        # diffusers leaves the buffers of modules that `device_map` puts on the disk as they were made.
+        # diffusers does not load the buffers of modules that `device_map` puts on the disk.
         for name, buffer in self.named_buffers():
             if name in state_dict and state_dict[name].shape == buffer.shape and buffer.device.type != "meta":
                 buffer.copy_(state_dict[name])
@@ -84,21 +84,22 @@ class CompactModelMixin(ModelMixin):
 def compact_weights(
     state_dict: Mapping[str, torch.Tensor], bits: int, apart: Iterable[str] = ()
 ) -> dict[str, torch.Tensor]:
-    """What to write in place of a state dict: matrices and kernels in `bits` bits a weight, the rest in float16.
+    """Compress a state dict: matrices and kernels with `bits` bits per weight, everything else in float16.
 
-    Every row (what makes one output) has the step that puts it nearest to the original, in float16. Weights are
-    rounded once more than in float16: by 0.7 % of the norm of a Gaussian row of 8 bits, 2.7 % of one of 6.
+    Every row (the weights of one output) has the step size with the least error, in float16. Compared with float16 the
+    rounding adds an error of 0.7 % of the norm of a Gaussian row with 8 bits, 2.7 % with 6.
 
     Args:
-        state_dict: of a model.
+        state_dict: state dict of a model.
         bits: 4, 6 or 8.
-        apart: what the names begin with that bfloat16 takes instead: a quantiser, whose codebooks name latents in it.
+        apart: prefixes of names that are stored in bfloat16: a quantiser, because the codec's fingerprint is computed
+            from its codebooks in bfloat16.
 
     Returns:
-        `<name>.<bits>bit`, uint8, and `<name>.step` for `<name>` of the large ones.
+        `<name>.<bits>bit`, uint8, and `<name>.step` for the name of each large weight.
 
     Raises:
-        ValueError: `bits` is another number, or float16 does not reach as far as a value.
+        ValueError: `bits` is another number, or a value exceeds the range of float16.
     """
     if bits not in BITS:
         raise ValueError(f"bits is {bits}: give one of {', '.join(map(str, BITS))}.")
@@ -119,10 +120,10 @@ def compact_weights(
 
 
 def expand_weights(state_dict: dict[str, torch.Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Put float32 back in place of what `compact_weights` made, in the same dict; others are left as they are.
+    """Replace the entries that `compact_weights` made by float32 weights, in place; other entries do not change.
 
     Raises:
-        ValueError: one is not of the model whose `shapes` these are.
+        ValueError: an entry does not belong to the model with these `shapes`.
     """
     compact = [found.groups() for found in map(PACKED.fullmatch, state_dict) if found]
     for name, bits in compact:
@@ -138,13 +139,13 @@ def expand_weights(state_dict: dict[str, torch.Tensor], shapes: Mapping[str, tor
             )
         numbers = _unpack(packed, bits, shape.numel()).view(shape)
         state_dict[name] = numbers.mul_(steps.float().view(-1, *[1] * (len(shape) - 1)))
-    # diffusers may take the precision of one tensor for that of all.
+    # diffusers may derive the dtype of the model from a single tensor.
     for name, tensor in state_dict.items() if compact else ():
         state_dict[name] = tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _round_rows(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(R, N) → whole numbers (R, N) and steps (R, 1), float16, of the range with the least squared error."""
+    """(R, N) → integers (R, N) and step sizes (R, 1), float16, with the least squared error."""
     limit = 2 ** (bits - 1) - 1
     peaks = rows.abs().amax(1, keepdim=True)
     # Subnormal numbers are avoided, because they have few significant digits.
@@ -157,7 +158,7 @@ def _round_rows(rows: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def _pack(numbers: torch.Tensor, bits: int) -> torch.Tensor:
-    """Whole numbers within ±(2^(bits-1) - 1) → bytes, uint8."""
+    """Integers within ±(2^(bits-1) - 1) → bytes, uint8."""
     numbers = numbers.flatten().int() + 2 ** (bits - 1)
     numbers = torch.nn.functional.pad(numbers, (0, -len(numbers) % (WORD // bits))).view(-1, WORD // bits)
     words = (numbers << torch.arange(0, WORD, bits)).sum(1, dtype=torch.int32)
@@ -165,7 +166,7 @@ def _pack(numbers: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def _unpack(packed: torch.Tensor, bits: int, count: int) -> torch.Tensor:
-    """The first `count` numbers that `_pack` put there, float32."""
+    """The first `count` numbers that `_pack` stored, float32."""
     columns = packed.view(-1, WORD // 8).unbind(1)
     numbers = torch.empty(len(columns[0]), WORD // bits, dtype=torch.uint8)
     for index, number in enumerate(numbers.unbind(1)):

@@ -1,4 +1,4 @@
-"""The left half of figure 1: a prompt and phonemes in, the denoiser's condition out (NaturalSpeech 2, section 3.2).
+"""The left half of figure 1: from a prompt and phonemes to the denoiser's condition (NaturalSpeech 2, section 3.2).
 
 The pipeline, the training objective and distillation all condition the denoiser through these functions.
 """
@@ -26,7 +26,7 @@ class Condition(NamedTuple):
     Args:
         frames: phoneme states at frame rate with pitch, and the durations and pitch that were used.
         prompt_hidden_states: (B, Tp, D).
-        prompt_mask: (B, Tp) boolean, or None where no prompt is padded.
+        prompt_mask: (B, Tp) boolean, or None if no prompt is padded.
     """
 
     frames: VarianceAdaptorOutput
@@ -50,11 +50,11 @@ def encode_text(
     prompt_mask: torch.Tensor | None,
     **controls,
 ) -> VarianceAdaptorOutput:
-    """Phonemes to durations to pitch to frames (section 3.2).
+    """Convert phonemes to durations, pitch and the per-frame condition (section 3.2).
 
     Args:
-        input_ids, attention_mask: (B, N) of the tokenizer.
-        prompt_hidden_states, prompt_mask: of `encode_prompt`.
+        input_ids, attention_mask: (B, N) from the tokenizer.
+        prompt_hidden_states, prompt_mask: prompt states from `encode_prompt`.
         controls: `durations`, `pitch`, `speaking_rate`, `pitch_shift`, `pitch_range` of `VarianceAdaptor.forward`.
     """
     encoder, adaptor = models.phoneme_encoder, models.variance_adaptor
@@ -71,7 +71,7 @@ def encode_condition(
     prompt_mask: torch.Tensor | None,
     **controls,
 ) -> Condition:
-    """`encode_prompt`, then `encode_text`; arguments are theirs."""
+    """`encode_prompt`, then `encode_text`, with their arguments."""
     prompt = encode_prompt(models, prompt_latents, prompt_mask)
     frames = encode_text(models, input_ids, attention_mask, prompt, prompt_mask, **controls)
     return Condition(frames, prompt, prompt_mask)

@@ -19,9 +19,9 @@ class DenoiserConditioning(NamedTuple):
     """Conditioning that is the same at every step of an utterance.
 
     Args:
-        conditions: the condition as each layer takes it; a length of 1 stands for every frame.
-        prompt_keys_values: keys and values of the prompt queries, a pair for each attention.
-        prompt_embedding: (B, D) to add to the time embedding, of denoisers that modulate by the prompt.
+        conditions: the condition in the form of each layer; a length of 1 applies to every frame.
+        prompt_keys_values: keys and values of the prompt queries, one pair per attention.
+        prompt_embedding: (B, D) added to the time embedding, for denoisers with modulation by the prompt.
     """
 
     conditions: tuple[torch.Tensor, ...]
@@ -33,8 +33,8 @@ class TimeEmbedding(nn.Module):
     """Sines and cosines of the timestep through an MLP; a guidance scale (arXiv 2210.03142) is added.
 
     Args:
-        continuous: embed t = (timestep + 1) / 1000 in (0, 1] itself, as Amphion does, not the timestep.
-        guidance: take a guidance scale too.
+        continuous: embed t = (timestep + 1) / 1000 in (0, 1], as Amphion does, instead of the timestep.
+        guidance: also take a guidance scale.
     """
 
     def __init__(self, hidden_size: int, continuous: bool, guidance: bool):
@@ -53,7 +53,7 @@ class TimeEmbedding(nn.Module):
         batch_size: int,
         like: torch.Tensor,
     ) -> torch.Tensor:
-        """Embed a number or (B,) of them: (B, D), in the dtype and on the device of `like`."""
+        """Embed one number or (B,) numbers: (B, D), in the dtype and on the device of `like`."""
         timestep = _per_item(timestep, batch_size, like.device)
         if self.continuous:
             timestep = (timestep + 1) / NUM_TRAIN_TIMESTEPS
@@ -65,7 +65,7 @@ class TimeEmbedding(nn.Module):
                     "load a denoiser with guidance_embeds=True."
                 )
             return embedding
-        # A scale of 1 is no guidance, the default of a guidance-distilled denoiser.
+        # A scale of 1 is off; it is the default of a guidance-distilled denoiser.
         guidance = _per_item(1.0 if guidance is None else guidance, batch_size, like.device)
         return embedding + self.guidance_mlp(self.sinusoids(guidance * NUM_TRAIN_TIMESTEPS).to(like.dtype))
 
@@ -78,7 +78,7 @@ def _per_item(value: torch.Tensor | float, batch_size: int, device: torch.device
 class PromptQueries(nn.Module):
     """Learned query tokens that attend to the prompt states (the paper: 32; section 3.3 and figure 3, Q-K-V).
 
-    Further layers see only these, so a long prompt costs no more than a short one.
+    The other layers attend only to these, so their cost does not depend on the length of the prompt.
     """
 
     def __init__(self, num_query_tokens: int, hidden_size: int, prompt_dim: int, num_attention_heads: int):
@@ -93,7 +93,7 @@ class PromptQueries(nn.Module):
 
 
 class DenoiserMixin:
-    """Learned nulls for what is not given, and the rules for what is."""
+    """Learned nulls for missing conditions and prompts, and the rules for their use."""
 
     # Attributes of the model that uses this mixin.
     config: Any
@@ -123,15 +123,15 @@ class DenoiserMixin:
         batch_size: int = 1,
         sample_mask: torch.Tensor | None = None,
     ) -> DenoiserConditioning:
-        """Compute once what every step needs of the condition and the prompt.
+        """Compute everything that depends on the condition and the prompt once for all steps.
 
         Args:
-            encoder_hidden_states: (B, T, D), the variance adaptor's condition; the null when None.
-            prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean; the null when None.
-            batch_size: used when both are None.
-            sample_mask: (B, T) boolean; what a condition says of padding is not looked at.
+            encoder_hidden_states: (B, T, D), the variance adaptor's condition; the learned null if None.
+            prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean; the learned null if None.
+            batch_size: only used if both are None.
+            sample_mask: (B, T) boolean; padding of the condition is ignored.
 
-        Returns: pass it to `forward` as `conditioning`; the result is the same to the last bit.
+        Returns: the argument `conditioning` of `forward`; it gives exactly the same result.
         """
         return self._make_conditioning(
             encoder_hidden_states, prompt_hidden_states, prompt_mask, batch_size, sample_mask
@@ -143,7 +143,7 @@ class DenoiserMixin:
         """`encode_conditioning` for use within `forward`."""
         for given in (encoder_hidden_states, prompt_hidden_states):
             if given is not None:
-                # `len` would fix the size of a graph that is exported.
+                # `len` would fix the size in an exported graph.
                 batch_size = given.shape[0]
         if encoder_hidden_states is None:
             frames = 1 if sample_mask is None else sample_mask.shape[1]
@@ -163,22 +163,22 @@ class DenoiserMixin:
         drop_condition: torch.Tensor,
         drop_prompt: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put the learned nulls in the place of the condition and prompt of some items of a batch.
+        """Replace the condition and the prompt of some items of a batch by the learned nulls.
 
         Args:
             encoder_hidden_states: (B, T, D).
             prompt_hidden_states: (B, Tp, D).
-            drop_condition, drop_prompt: (B,) boolean, True for items that go without.
+            drop_condition, drop_prompt: (B,) boolean, True for items that get the null.
         """
         condition_dtype, prompt_dtype = encoder_hidden_states.dtype, prompt_hidden_states.dtype
-        # Attention over copies of one vector is attention to that vector, whatever the mask.
+        # Attention over copies of one vector equals attention to that vector, whatever the mask.
         return (
             torch.where(drop_condition[:, None, None], self.null_condition.to(condition_dtype), encoder_hidden_states),
             torch.where(drop_prompt[:, None, None], self.null_prompt.to(prompt_dtype), prompt_hidden_states),
         )
 
     def _with_estimate(self, sample: torch.Tensor, self_condition: torch.Tensor | None) -> torch.Tensor:
-        """Put ẑ₀ of the step before behind the noisy latents, of a denoiser that takes it: (B, 2C, T)."""
+        """Append ẑ₀ of the previous step to the noisy latents, for a denoiser that takes it: (B, 2C, T)."""
         if not self.config.self_conditioning:
             if self_condition is not None:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) of a model, by `peft` and diffusers' `PeftAdapterMixin`."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685) for a model, with `peft` and diffusers' `PeftAdapterMixin`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 def require_peft() -> None:
-    """Raise an ImportError that says what to install where `peft` cannot be imported."""
+    """Raise an ImportError with the command that installs `peft`, if it cannot be imported."""
     try:
         import peft  # noqa: F401
     except ImportError as error:
@@ -22,7 +22,7 @@ class LoraModelMixin(PeftAdapterMixin):
     """diffusers' `PeftAdapterMixin` for models with dilated convolutions; put it before `ModelMixin`."""
 
     def check_takes_adapters(self) -> None:
-        """Raise an ImportError without `peft`; a model without weights to adapt raises a ValueError."""
+        """Raise an ImportError without `peft`, or a ValueError if the model has no weights to adapt."""
         require_peft()
 
     @functools.wraps(PeftAdapterMixin.add_adapter)
@@ -37,7 +37,7 @@ class LoraModelMixin(PeftAdapterMixin):
         super().load_lora_adapter(*args, **kwargs)
         dilate_adapters(self)
 
-    # diffusers reads the signature to learn which options a component's method takes.
+    # diffusers reads the signature to find the options of a component's method.
     @functools.wraps(ModelMixin.save_pretrained)
     def save_pretrained(self, *args, **kwargs) -> None:
         check_no_adapters(self, type(self).__name__)
@@ -45,7 +45,7 @@ class LoraModelMixin(PeftAdapterMixin):
 
 
 def check_no_adapters(model: nn.Module | None, name: str) -> None:
-    """Raise a ValueError where a model has adapters: its file would have their layers' names, and load nowhere."""
+    """Raise a ValueError if a model has adapters: they change the names of its weights, so its file could not load."""
     if adapters := list(getattr(model, "peft_config", None) or ()):
         raise ValueError(
             f"{name} has the LoRA adapters {', '.join(adapters)}, and a saved model has none: call "
@@ -55,7 +55,7 @@ def check_no_adapters(model: nn.Module | None, name: str) -> None:
 
 
 def dilate_adapters(model: nn.Module) -> None:
-    """Give the adapters of convolutions the dilation of their layer, which `peft` leaves at 1."""
+    """Set the dilation of the adapters of convolutions to that of their layer; `peft` leaves it at 1."""
     layer: Any
     for layer in model.modules():
         if hasattr(layer, "lora_A") and isinstance(layer.base_layer, nn.Conv1d):

@@ -1,6 +1,6 @@
 """Output dataclasses of the models, as in diffusers.
 
-Fields after the first have defaults: accelerate rebuilds an output field by field when it casts it.
+Fields after the first have defaults, because accelerate rebuilds an output field by field when it casts it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DenoiserOutput(BaseOutput):
     """Output of a denoiser.
 
     Args:
-        sample: (B, C, T), what the scheduler's `prediction_type` says; zero where the mask is False.
+        sample: (B, C, T), the scheduler's `prediction_type`; zero where the mask is False.
     """
 
     sample: torch.Tensor
@@ -60,8 +60,8 @@ class PhonemeAlignerOutput(BaseOutput):
 
     Args:
         log_probs: (B, T, N) log-probability of each phoneme in each frame, prior included.
-        scores: (B, T, N) the same before normalisation over phonemes, prior included; what the
-            forward-sum loss takes.
+        scores: (B, T, N) the same before normalisation over phonemes, prior included; input of the
+            forward-sum loss.
     """
 
     log_probs: torch.Tensor

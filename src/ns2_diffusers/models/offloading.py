@@ -1,4 +1,4 @@
-"""Methods other than `forward` on models whose weights are offloaded."""
+"""Support for methods other than `forward` on models whose weights are offloaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ GROUP_OFFLOADING = "group_offloading"
 
 
 def runs_like_forward(method: Callable[..., Result]) -> Callable[..., Result]:
-    """Let a method of a module use the module's weights wherever these are kept.
+    """Let a method of a module use the module's weights, wherever they are stored.
 
     accelerate (`enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `device_map`) and diffusers' group
-    offloading move weights by hooks around `forward` alone. A method under this decorator runs between the same hooks.
-    diffusers' `apply_forward_hook` runs only accelerate's hook, and only the half before `forward`.
+    offloading move weights with hooks around `forward` only. A method with this decorator runs between the same hooks.
+    diffusers' `apply_forward_hook` runs only accelerate's hook, and only its half before `forward`.
 
     Such a method must not be called from `forward`, nor from another one of the same module: the inner call would
     offload the weights that the outer call still needs.

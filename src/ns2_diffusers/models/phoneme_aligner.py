@@ -13,20 +13,20 @@ from .modeling_outputs import PhonemeAlignerOutput
 
 
 class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
-    """Says which phoneme each frame belongs to, from the distance between their encodings.
+    """Assigns frames to phonemes, by the distance between their encodings.
 
-    Frames are standardised within each utterance, which takes most of the speaker and the microphone away, and
-    then seen with a little context; the paper has one convolution of 3 frames there.
+    Frames are standardised within each utterance, which removes most of the influence of speaker and microphone. They
+    are then encoded with a little context; the paper has one convolution of 3 frames there.
 
     Args:
-        vocab_size: symbols of the tokenizer.
+        vocab_size: number of symbols of the tokenizer.
         feature_channels: channels of the frames to align: mel bands or codec latents.
         hidden_size: width of the phoneme embedding and of both stacks of convolutions.
-        attention_channels: width in which distances are taken.
-        frame_kernel_sizes: of each convolution over frames. The more they see, the surer of the phoneme and the
-            less sure of the moment.
-        temperature: factor on the squared distance (the paper's 5e-4 is for much wider vectors).
-        dropout: between convolutions.
+        attention_channels: width in which distances are computed.
+        frame_kernel_sizes: kernel sizes of the convolutions over frames. More context identifies the phoneme better
+            and its time less precisely.
+        temperature: factor of the squared distance (the paper's 5e-4 is for much wider vectors).
+        dropout: dropout between convolutions.
     """
 
     _supports_gradient_checkpointing = True
@@ -90,7 +90,7 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
     def _stack(self, convs: nn.ModuleList, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         for index, conv in enumerate(convs):
             states = self.drop(torch.relu(states)) if index else states
-            # Convolutions see beyond the end, so the padding must be zero.
+            # Convolutions read beyond the end, so the padding must be zero.
             states = states if mask is None else states * mask.unsqueeze(1)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 states = self._gradient_checkpointing_func(conv, states)
@@ -115,7 +115,7 @@ class PhonemeAligner(LoraModelMixin, CompactModelMixin, ConfigMixin):
 
 
 def standardize(features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean 0 and deviation 1 of every channel over the frames of each item, (B, C, T); 0 where `mask` is False."""
+    """Standardise every channel over the frames of each item (mean 0, deviation 1), (B, C, T); 0 in the padding."""
     mask = torch.ones_like(features[:, :1]) if mask is None else mask.unsqueeze(1).to(features.dtype)
     count = mask.sum(2, keepdim=True)
     centred = (features - (features * mask).sum(2, keepdim=True) / count) * mask

@@ -1,4 +1,4 @@
-"""Phonemes to hidden states (NaturalSpeech 2, section 3.2 and table 11)."""
+"""The phoneme encoder: phonemes to hidden states (NaturalSpeech 2, section 3.2 and table 11)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMi
     """A Transformer over phoneme embeddings with convolutional feed-forward layers.
 
     Args:
-        vocab_size: symbols of the tokenizer, special ones included.
+        vocab_size: number of symbols of the tokenizer, special ones included.
         hidden_size: D.
-        filter_size, kernel_size: of the convolutional feed-forward.
+        filter_size, kernel_size: width and kernel size of the convolutional feed-forward.
         position_embedding: "rotary" (the paper does not say) or "none".
-        prompt_conditioning: every norm takes its scale and shift from the mean of the prompt states.
+        prompt_conditioning: whether every norm takes its scale and shift from the mean of the prompt states.
     """
 
     _supports_gradient_checkpointing = True
@@ -70,7 +70,7 @@ class PhonemeEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMi
         Args:
             input_ids: (B, N) int64 from the tokenizer.
             attention_mask: (B, N) boolean, True where there is a phoneme.
-            prompt_hidden_states: (B, Tp, D) of the prompt encoder; used with `prompt_conditioning`.
+            prompt_hidden_states: (B, Tp, D) from the prompt encoder; used with `prompt_conditioning`.
             prompt_mask: (B, Tp) boolean.
 
         Raises:

@@ -7,11 +7,11 @@ from torch import nn
 
 
 class SingleValue(nn.Linear):
-    """One value per position, in float32 whatever dtype the model and autocast are in.
+    """Returns one value per position, in float32 whatever the dtype of the model and autocast.
 
     Args:
         in_features: D.
-        mean: divide the weighted sum by D, which keeps the output near its bias while training starts.
+        mean: divide the weighted sum by D, which keeps the output near its bias at the start of training.
     """
 
     def __init__(self, in_features: int, mean: bool = False):

@@ -1,4 +1,4 @@
-"""Prompt latents to hidden states (NaturalSpeech 2, section 3.3 and table 11)."""
+"""The speech prompt encoder: prompt latents to hidden states (NaturalSpeech 2, section 3.3 and table 11)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .transformer_encoder import TransformerEncoder
 
 
 class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin):
-    """A Transformer over the codec latents of a few seconds of the voice to speak with.
+    """A Transformer over the codec latents of a few seconds of the target voice.
 
     Args:
         latent_channels: C of the codec.
         hidden_size: D.
-        filter_size, kernel_size: of the convolutional feed-forward.
+        filter_size, kernel_size: width and kernel size of the convolutional feed-forward.
         position_embedding: "rotary" (the paper does not say) or "none".
     """
 
@@ -62,7 +62,7 @@ class SpeechPromptEncoder(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
         """Encode `prompt_latents` (B, C, Tp), with `prompt_mask` (B, Tp) True where there is data.
 
         Raises:
-            ValueError: the latents have another number of channels than the model.
+            ValueError: the number of channels of the latents is not that of the model.
         """
         if prompt_latents.shape[1] != self.config.latent_channels:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The modern denoiser: a Transformer with adaptive norms, in the WaveNet's place."""
+"""The modern denoiser: a Transformer with adaptive norms, an alternative to the WaveNet."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .offloading import runs_like_forward
 
 
 class RMSNorm(nn.RMSNorm):
-    """torch's, in the dtype of its input.
+    """torch's RMSNorm in the dtype of its input.
 
-    Under autocast, and where norms are kept in float32, a weight of another dtype keeps torch from its fused kernel.
+    Under autocast, or if norms are kept in float32, a weight of another dtype would prevent torch's fused kernel.
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -32,8 +32,8 @@ class RMSNorm(nn.RMSNorm):
 class TransformerDenoiserBlock(nn.Module):
     """Depthwise convolution and rotary self-attention, cross-attention to the prompt queries, GEGLU.
 
-    The norms before attention and feed-forward take scale and shift from the time, and a gate that starts
-    at zero (DiT, arXiv 2212.09748), so that a new block changes nothing.
+    The norms before attention and feed-forward take their scale and shift from the time embedding. Gates start at zero
+    (DiT, arXiv 2212.09748), so that a new block changes nothing.
     """
 
     def __init__(
@@ -88,18 +88,19 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
 
     Args:
         latent_channels: C of the codec.
-        hidden_size: D inside.
+        hidden_size: D of the blocks.
         condition_dim: width of the condition and of the prompt states.
-        kernel_size: of the depthwise convolution before each self-attention.
-        num_query_tokens: learned queries over the prompt.
-        patch_size: neighbouring frames that the blocks see as one (DiT, section 3.2), for that many times less work.
-        prompt_modulation: the prompt's mean query scales and shifts every norm, as the time does.
-        continuous_time: embed t in (0, 1] rather than the timestep.
+        kernel_size: kernel size of the depthwise convolution before each self-attention.
+        num_query_tokens: number of learned queries for the prompt.
+        patch_size: number of neighbouring frames that the blocks process as one (DiT, section 3.2), which divides the
+            work by this number.
+        prompt_modulation: whether the mean of the prompt queries scales and shifts every norm, like the time.
+        continuous_time: embed t in (0, 1] instead of the timestep.
         guidance_embeds: take a distilled guidance scale.
         self_conditioning: take an earlier estimate of the clean latents (arXiv 2208.04202, section 3.2).
-        guidance_range: least and greatest scale it was distilled for; the pipeline refuses others.
-        learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
-            learn it, but the pipeline refuses to guide by them.
+        guidance_range: least and greatest scale of the distillation; the pipeline refuses others.
+        learned_nulls: False for weights that were never trained without condition and prompt (Amphion's). They can
+            learn it; until then the pipeline refuses to guide them.
     """
 
     _supports_gradient_checkpointing = True
@@ -165,7 +166,7 @@ class TransformerDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, Attent
         )
 
     def _pad(self, states: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) → as many frames as whole patches have, the last of them zero."""
+        """Pad (B, T, D) with zero frames to a whole number of patches."""
         return nn.functional.pad(states, (0, 0, 0, -states.shape[1] % self.config.patch_size))
 
     def _fold(self, states: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The Transformer that the phoneme encoder and the prompt encoder share (NaturalSpeech 2, table 11)."""
+"""The Transformer of the phoneme encoder and the prompt encoder (NaturalSpeech 2, table 11)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AdaptiveLayerNorm(nn.Module):
 
 
 class PlainLayerNorm(nn.LayerNorm):
-    """Layer norm with the adaptive one's signature."""
+    """Layer norm with the signature of `AdaptiveLayerNorm`."""
 
     def forward(self, hidden_states: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         return super().forward(hidden_states)
@@ -79,17 +79,17 @@ class TransformerEncoderBlock(nn.Module):
         hidden_states = hidden_states + self.dropout(attended)
         normed = self.norm2(hidden_states, condition)
         if mask is not None:
-            # The norm makes the padding nonzero; the convolution must not see it.
+            # The norm makes the padding nonzero; the convolution must not read it.
             normed = normed * mask.unsqueeze(-1)
         return hidden_states + self.dropout(self.feed_forward(normed))
 
 
 class TransformerEncoder(nn.Module):
-    """A stack of blocks and a last norm.
+    """A stack of blocks and a final norm.
 
     Args:
-        position_embedding: "rotary", or "none" (the convolutions then tell positions apart).
-        adaptive_norm_dim: width of the condition that every norm follows; plain norms when None.
+        position_embedding: "rotary", or "none" (the convolutions then distinguish positions).
+        adaptive_norm_dim: width of the condition of every norm; plain norms if None.
     """
 
     def __init__(

@@ -17,28 +17,28 @@ from .modeling_outputs import VarianceAdaptorOutput
 from .offloading import runs_like_forward
 from .variance_predictor import VariancePredictor
 
-# Upper bound of a predicted duration (hours), so that it stays finite.
+# Upper limit of a predicted duration (hours), so that it stays finite.
 MOST_FRAMES = 2**24
 
 
 class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionMixin):
-    """Says how long each phoneme lasts and how high it is spoken, and lays its states out in frames.
+    """Predicts the duration and the pitch of phonemes, and repeats their states for each frame.
 
-    Both predictors look at the prompt: without it the prosody of the voice is lost (the paper's
+    Both predictors attend to the prompt: without it the prosody of the voice is lost (the paper's
     ablation, table 7).
 
     Args:
         hidden_size: D, of the phoneme states and of the prompt states.
         duration_kernel_size, pitch_kernel_size, num_predictor_layers, cross_attention_every: see
             `VariancePredictor`.
-        pitch_bins: entries of the pitch embedding, spaced evenly in log F0.
+        pitch_bins: number of entries of the pitch embedding, spaced evenly in log F0.
         pitch_min, pitch_max: Hz at the first and last boundary between bins.
     """
 
     _supports_gradient_checkpointing = True
     _no_split_modules = ["VariancePredictor"]
     _repeated_blocks = ["VariancePredictor"]
-    # In eight bits, the last layer would lose half a semitone of pitch.
+    # With 8-bit weights, the last layer would have errors of half a semitone.
     _skip_layerwise_casting_patterns = ["norm", "proj_out"]
     _group_offload_block_modules = ["duration_predictor", "pitch_predictor"]
 
@@ -66,7 +66,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         }
         self.duration_predictor = VariancePredictor(kernel_size=duration_kernel_size, **sizes)
         self.pitch_predictor = VariancePredictor(kernel_size=pitch_kernel_size, **sizes)
-        # Predictions start at a few frames and the middle of the range, not at none and 1 Hz.
+        # Predictions start at a few frames and the middle of the range, instead of none and 1 Hz.
         nn.init.constant_(self.duration_predictor.proj_out.bias, math.log(1 + 4))
         nn.init.constant_(self.pitch_predictor.proj_out.bias, math.log(pitch_min * pitch_max) / 2)
         self.pitch_embedding = nn.Embedding(pitch_bins, hidden_size)
@@ -87,23 +87,23 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
     ) -> VarianceAdaptorOutput | tuple[torch.Tensor, ...]:
         """Make the denoiser's condition: `predict_durations`, `expand`, `add_pitch`.
 
-        Both predictors always run, as the losses need them; given values replace the predicted ones.
+        Both predictors always run, because the losses need them; given values replace the predicted ones.
 
         Args:
             phoneme_hidden_states: (B, N, D).
             phoneme_mask: (B, N) boolean.
             prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) boolean.
-            durations: (B, N) frames, given instead of predicted (ground truth in training, a song).
-            pitch: (B, T) F0 in Hz without gaps, given instead of predicted, where T is the sum of `durations`; or a
+            durations: (B, N) frames, in place of predicted ones (ground truth in training, a song).
+            pitch: (B, T) F0 in Hz without gaps, in place of predicted pitch, where T is the sum of `durations`; or a
                 function that returns it for the durations (B, N) that are used.
             speaking_rate: divides predicted durations (2 is twice as fast); a number, (B,), or (B, N) per phoneme.
-            pitch_shift: semitones added to predicted pitch; likewise.
-            max_frames: what an item may have; looked at before memory is taken for it. Any number when None.
-            pitch_range: times the distance of predicted pitch from its mean, in log F0; a number or (B,).
+            pitch_shift: semitones added to predicted pitch; same forms.
+            max_frames: maximum number of frames of an item, checked before memory is used; no limit if None.
+            pitch_range: factor of the distance of predicted log F0 from its mean; a number or (B,).
 
         Raises:
-            ValueError: the given pitch does not have one value per frame; more than `max_frames`, as where
-                durations are predicted as NaN or infinite.
+            ValueError: the given pitch does not have one value per frame; or there are more than `max_frames`, also
+                if predicted durations are NaN or infinite.
         """
         prompt = prompt_hidden_states, prompt_mask
         predicted, log_durations = self._predict_durations(phoneme_hidden_states, phoneme_mask, *prompt, speaking_rate)
@@ -160,7 +160,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         """Predict the pitch of frames and add its embedding.
 
         Args:
-            states, mask: (B, T, D) and (B, T) of `expand`.
+            states, mask: (B, T, D) and (B, T) from `expand`.
             prompt_hidden_states, prompt_mask, pitch, pitch_range: see `forward`.
             pitch_shift: a number, (B,), or (B, T) per frame.
 
@@ -192,7 +192,7 @@ class VarianceAdaptor(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         return condition, pitch, log_pitch
 
     def pitch_boundaries(self, device: torch.device | None = None) -> torch.Tensor:
-        """Hz between the bins of the pitch embedding, (pitch_bins - 1,), in float32 whatever the model is in."""
+        """Hz between the bins of the pitch embedding, (pitch_bins - 1,), in float32 whatever the model's dtype."""
         low, high = math.log(self.config.pitch_min), math.log(self.config.pitch_max)
         return torch.linspace(low, high, self.config.pitch_bins - 1, device=device).exp()
 
@@ -208,19 +208,19 @@ def round_durations(
     frames = frames.clamp(min=0, max=MOST_FRAMES).long()
     if phoneme_mask is not None:
         frames = frames * phoneme_mask
-    # An item without frames would leave the denoiser nothing to attend to.
+    # The denoiser cannot attend to an item without frames.
     frames[:, 0] += (frames.sum(1) == 0).long()
     return frames
 
 
 def _per_item(value: float | torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A number or (B,) as (B, 1); what has two dimensions as it is."""
+    """Convert a number or (B,) to (B, 1); tensors with two dimensions are returned unchanged."""
     value = torch.as_tensor(value, device=device)
     return value if value.ndim == 2 else value.reshape(-1, 1)
 
 
 def check_frames(durations: torch.Tensor, max_frames: int) -> None:
-    """Raise a ValueError where durations (B, N) sum to more than `max_frames` for an item."""
+    """Raise a ValueError if the durations (B, N) of an item sum to more than `max_frames`."""
     if (frames := int(durations.sum(1).max())) > max_frames:
         raise ValueError(
             f"one sentence would have {frames} latent frames, and at most {max_frames} are spoken at once "

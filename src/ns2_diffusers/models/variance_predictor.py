@@ -1,4 +1,4 @@
-"""The predictor that durations and pitch share (NaturalSpeech 2, sections 3.2 and 3.3, table 11)."""
+"""The predictor of durations and of pitch (NaturalSpeech 2, sections 3.2 and 3.3, table 11)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .single_value import SingleValue
 
 
 class VariancePredictor(nn.Module):
-    """Convolutions that look at the prompt every few layers; one value a position.
+    """Convolutions with attention to the prompt every few layers; predicts one value per position.
 
     Args:
-        hidden_size: D, of the states and of the prompt states.
-        num_layers: convolution layers (the paper: 30).
+        hidden_size: D of the states and of the prompt states.
+        num_layers: number of convolution layers (the paper: 30).
         kernel_size: 3 for durations, 5 for pitch.
-        cross_attention_every: an attention over the prompt stands before every so many convolutions
+        cross_attention_every: number of convolutions after each attention to the prompt
             (the paper: 10 attention layers, so 3).
     """
 
@@ -63,12 +63,12 @@ class VariancePredictor(nn.Module):
                 hidden_states = self._gradient_checkpointing_func(self._layer, *arguments)
             else:
                 hidden_states = self._layer(*arguments)
-        # In float32, because near log 200 Hz the steps of bfloat16 are half a semitone.
+        # In float32, because near log 200 Hz the resolution of bfloat16 is half a semitone.
         values = self.proj_out(hidden_states).squeeze(-1)
         return values if mask is None else values * mask
 
     def _layer(self, index, hidden_states, keep, prompt_hidden_states, prompt_mask):
-        # The first layer has no residual: phoneme states are not yet predictor states.
+        # The first layer has no residual, because phoneme states are not yet predictor states.
         residual = hidden_states if index else 0.0
         which, between = divmod(index, self.cross_attention_every)
         if between == 0:

@@ -20,7 +20,7 @@ from .offloading import runs_like_forward
 
 
 class WaveNetLayer(nn.Module):
-    """Dilated gated convolution with condition and time; FiLM by the prompt where `film` (section 3.3)."""
+    """Dilated gated convolution with condition and time; FiLM by the prompt if `film` (section 3.3)."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class WaveNetLayer(nn.Module):
     def encode_conditioning(
         self, condition: torch.Tensor, queries: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
-        """Condition (B, D', T) to (B, 2D, T); queries (B, Q, D) to keys and values, None without FiLM."""
+        """Condition (B, D', T) to (B, 2D, T); queries (B, Q, D) to keys and values, or None without FiLM."""
         keys_values = None if self.attention is None else self.attention.keys_values(queries)
         return self.condition_proj(condition), keys_values
 
@@ -70,7 +70,7 @@ class WaveNetLayer(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """`hidden_states` (B, D, T), the sum of earlier `skips`, `time` (B, D), `condition` (B, 2D, T) to the residual
         stream and the sum of skips, (B, D, T) each."""
-        # Time is added before the convolution, so the padding has to be silenced again.
+        # Time is added before the convolution, so the padding must be set to zero again.
         states = (self.dropout(hidden_states) + self.time_proj(time).unsqueeze(-1)) * keep
         gates = self.dilated_conv(states) + condition
         if self.attention is not None:
@@ -90,14 +90,14 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         hidden_size: residual and skip channels; the gates have twice as many.
         condition_dim: D of the condition and of the prompt states.
         dilation_cycle: layer i has dilation 2^(i mod cycle).
-        num_query_tokens: learned queries over the prompt.
+        num_query_tokens: number of learned queries for the prompt.
         cross_attention_every: layers 0, n, 2n … apply the queries by FiLM.
-        continuous_time: embed t in (0, 1] rather than the timestep (Amphion's weights).
+        continuous_time: embed t in (0, 1] instead of the timestep (Amphion's weights).
         guidance_embeds: take a distilled guidance scale.
         self_conditioning: take an earlier estimate of the clean latents (arXiv 2208.04202, section 3.2).
-        guidance_range: least and greatest scale it was distilled for; the pipeline refuses others.
-        learned_nulls: False for weights that never were without condition and prompt (Amphion's); they can
-            learn it, but the pipeline refuses to guide by them.
+        guidance_range: least and greatest scale of the distillation; the pipeline refuses others.
+        learned_nulls: False for weights that were never trained without condition and prompt (Amphion's). They can
+            learn it; until then the pipeline refuses to guide them.
     """
 
     _supports_gradient_checkpointing = True
@@ -149,7 +149,7 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         )
         self.skip_proj = nn.Conv1d(hidden_size, hidden_size, 1)
         self.proj_out = nn.Conv1d(hidden_size, latent_channels, 1)
-        # With a last layer of zeros, training starts at the mean of the data.
+        # The last layer starts at zero, so training starts at the mean of the data.
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]
         self.gradient_checkpointing = False
@@ -181,18 +181,18 @@ class WaveNetDenoiser(LoraModelMixin, CompactModelMixin, ConfigMixin, AttentionM
         Args:
             sample: (B, C, T) noisy latents.
             timestep: in [0, 1000), a number or (B,).
-            encoder_hidden_states: (B, T, D) condition; the learned null when None.
-            prompt_hidden_states: (B, Tp, D); the learned null when None.
-            sample_mask, prompt_mask: (B, T) and (B, Tp) boolean, True where there is data; None where nothing is
-                padded, and then attention gets no mask.
+            encoder_hidden_states: (B, T, D) condition; the learned null if None.
+            prompt_hidden_states: (B, Tp, D); the learned null if None.
+            sample_mask, prompt_mask: (B, T) and (B, Tp) boolean, True where there is data; None if nothing is
+                padded, so that attention gets no mask.
             guidance: distilled guidance scale, a number or (B,).
             conditioning: from `encode_conditioning`, in place of condition and prompt.
-            self_condition: (B, C, T), ẑ₀ of the step before, of models with `self_conditioning`; zeros when None.
+            self_condition: (B, C, T), ẑ₀ of the previous step, for models with `self_conditioning`; zeros if None.
 
-        Returns: (B, C, T) in the dtype of `sample`, whatever dtype the model is in.
+        Returns: (B, C, T) in the dtype of `sample`, whatever the dtype of the model.
 
         Raises:
-            ValueError: latents of another codec; guidance or an estimate where the model takes none.
+            ValueError: the latents belong to another codec; guidance or an estimate for a model that takes none.
         """
         self._check_sample(sample)
         if conditioning is None:

@@ -20,14 +20,14 @@ from .residual_vector_quantizer import ResidualVectorQuantizer
 class CodecOutput(BaseOutput):
     """Output of a codec's forward pass.
 
-    All but the first have defaults because accelerate's mixed precision rebuilds an output from a dict.
+    All fields but the first have defaults, because accelerate's mixed precision rebuilds an output from a dict.
 
     Args:
-        waveform: (B, channels, samples) as long as the input.
+        waveform: (B, channels, samples), as long as the input.
         codes: (B, Q, T) int64.
-        commitment_loss: scalar of the quantiser.
-        log_f0: (B, T) log of Hz, of decoders that predict it.
-        log_magnitudes: (B, 2, bins, fine frames) of the filters for pulses and for noise, of a harmonic head.
+        commitment_loss: scalar from the quantiser.
+        log_f0: (B, T) log of Hz, from decoders that predict it.
+        log_magnitudes: (B, 2, bins, fine frames) of the filters for pulses and for noise, from a harmonic head.
     """
 
     waveform: torch.Tensor
@@ -38,7 +38,7 @@ class CodecOutput(BaseOutput):
 
 
 class DecoderOutput(NamedTuple):
-    """What `_decode` makes of latents; see `CodecOutput`."""
+    """Output of `_decode`; see `CodecOutput`."""
 
     waveform: torch.Tensor
     log_f0: torch.Tensor | None = None
@@ -46,11 +46,11 @@ class DecoderOutput(NamedTuple):
 
 
 class CodecMixin:
-    """The interface of every codec, over a `quantizer` and two methods that a codec brings.
+    """The interface of every codec. A codec provides a `quantizer` and two methods.
 
     `_encode(waveform, sample_mask) -> (B, C, T)` and `_decode(latents, latent_mask) -> DecoderOutput` work on raw
-    latents. What leaves `encode`, `quantize` and `codes_to_latents` is standardised per channel with the config's
-    `latents_mean` and `latents_std` (None: as it is), the way diffusers' VAEs do it, and `decode` takes the same.
+    latents. The outputs of `encode`, `quantize` and `codes_to_latents` are standardised per channel with the config's
+    `latents_mean` and `latents_std` (None: unchanged), like those of diffusers' VAEs; `decode` takes the same.
 
     Masks are boolean, True where there is audio, and must be a run of True followed by padding.
     """
@@ -64,37 +64,37 @@ class CodecMixin:
 
     @property
     def sampling_rate(self) -> int:
-        """Hz."""
+        """Sampling rate in Hz."""
         return self.config.sampling_rate
 
     @property
     def hop_length(self) -> int:
-        """Samples a latent frame stands for."""
+        """Samples per latent frame."""
         return self.config.hop_length
 
     @property
     def channels(self) -> int:
-        """Audio channels."""
+        """Number of audio channels."""
         return self.config.channels
 
     @property
     def latent_channels(self) -> int:
-        """C."""
+        """C, the number of latent channels."""
         return self.config.latent_channels
 
     @property
     def num_codebooks(self) -> int:
-        """Q."""
+        """Q, the number of codebooks."""
         return self.quantizer.num_codebooks
 
     @property
     def codebook_size(self) -> int:
-        """K."""
+        """K, the number of vectors in a codebook."""
         return self.quantizer.codebook_size
 
     @property
     def codebooks(self) -> torch.Tensor:
-        """(Q, K, C), in raw latents: not standardised. Changes to it change the quantiser."""
+        """(Q, K, C), in raw latents, not standardised. Changes to it change the quantiser."""
         return self._read_codebooks()
 
     @runs_like_forward
@@ -108,18 +108,18 @@ class CodecMixin:
 
     @property
     def takes_f0(self) -> bool:
-        """Whether `decode` can be told the F0."""
+        """Whether `decode` accepts F0."""
         return False
 
     def latent_length(self, samples: int) -> int:
-        """Latent frames of so many samples."""
+        """Number of latent frames of `samples` samples."""
         return math.ceil(samples / self.hop_length)
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name the space of the latents: SHA-256 of config and codebooks.
+        """16 hexadecimal digits that identify the space of the latents: SHA-256 of config and codebooks.
 
-        Codebooks are rounded to bfloat16, so that a codec loaded in that precision has the same name.
+        Codebooks are rounded to bfloat16, so that a codec loaded in that precision has the same fingerprint.
         """
         digest = hashlib.sha256(json.dumps(self._fingerprinted_settings(), sort_keys=True).encode())
         codebooks = self.codebooks.detach().cpu().to(torch.bfloat16).contiguous()
@@ -130,12 +130,12 @@ class CodecMixin:
         return {name: value for name, value in self.config.items() if not name.startswith("_")}
 
     def set_latent_statistics(self, mean, std) -> None:
-        """Register the mean and standard deviation of each raw latent channel to the config.
+        """Store the mean and standard deviation of each raw latent channel in the config.
 
         Raises:
             ValueError: not one finite number per channel, or a standard deviation that is not positive.
         """
-        # float64 needs the CPU: not every device has it.
+        # On the CPU, because not every device supports float64.
         mean, std = (torch.as_tensor(values, device="cpu").double().flatten() for values in (mean, std))
         if not len(mean) == len(std) == self.latent_channels:
             raise ValueError(
@@ -147,7 +147,7 @@ class CodecMixin:
         self._register_settings(latents_mean=mean.tolist(), latents_std=std.tolist())
 
     def _register_settings(self, **settings) -> None:
-        """Put settings into the config, of which `from_config` then knows that they are no defaults."""
+        """Store settings in the config, in such a way that `from_config` does not take them for defaults."""
         defaults = [name for name in self.config.get("_use_default_values", ()) if name not in settings]
         self.register_to_config(**settings, _use_default_values=defaults)
 
@@ -175,7 +175,7 @@ class CodecMixin:
             sample_mask: (B, samples) boolean; frames without audio come out zero.
 
         Raises:
-            ValueError: a wrong number of dimensions or channels, or a mask of another shape.
+            ValueError: a wrong number of dimensions or channels, or a mask of the wrong shape.
         """
         self._check_waveform(waveform, sample_mask)
         latents = self.normalize_latents(self._encode(waveform, sample_mask))
@@ -183,7 +183,7 @@ class CodecMixin:
 
     @runs_like_forward
     def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Standardised latents (B, C, T) → what codes make of them, standardised, and the codes (B, Q, T)."""
+        """Standardised latents (B, C, T) → quantised latents, standardised, and the codes (B, Q, T)."""
         codes = self.quantizer.encode(self.denormalize_latents(latents.float()))
         return self.normalize_latents(self.quantizer.decode(codes)).to(latents.dtype), codes
 
@@ -203,11 +203,10 @@ class CodecMixin:
 
         Args:
             latent_mask: (B, T) boolean; samples of masked frames come out zero.
-            f0: (B, T) Hz to speak at, whatever the latents say; 0 where they shall say it. For decoders that
-                `takes_f0`.
+            f0: (B, T) Hz that the decoder follows; where it is 0, latents decide. For decoders with `takes_f0`.
 
         Raises:
-            ValueError: latents of another codec, F0 of another length, or for a decoder that takes none.
+            ValueError: latents of another codec; F0 of the wrong length, or for a decoder that takes none.
         """
         self._check_latents(latents)
         self._check_f0(f0, latents)
@@ -218,9 +217,9 @@ class CodecMixin:
     def decode_in_pieces(
         self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None
     ) -> Iterator[torch.Tensor]:
-        """`decode` latents (B, C, T) `frames` at a time: waveforms (B, channels, samples), which joined are the whole.
+        """`decode` for `frames` frames of latents (B, C, T) at a time; the waveforms together equal the whole.
 
-        Codecs whose decoder sees only so far make a piece when it is asked for; others make all with the first.
+        Codecs whose decoder has limited context compute a piece when it is requested; others compute all at once.
 
         Args:
             f0: as for `decode`.
@@ -235,13 +234,13 @@ class CodecMixin:
         quantize: bool = True,
         **decoder_inputs,
     ) -> CodecOutput | tuple:
-        """Through the codes and back; in training mode the codebooks learn.
+        """Encode, quantise and decode; in training mode the codebooks learn.
 
         Args:
             waveform: (B, channels, samples) in [-1, 1].
             sample_mask: (B, samples) boolean.
-            quantize: False decodes the latents as they are, without codes: how training starts.
-            decoder_inputs: whatever else the codec's `_decode` takes.
+            quantize: False decodes the latents without quantisation, for the start of training.
+            decoder_inputs: further arguments of the codec's `_decode`.
         """
         self._check_waveform(waveform, sample_mask)
         mask = self.latent_mask(sample_mask)
@@ -258,9 +257,9 @@ class CodecMixin:
 
     @runs_like_forward
     def predict_f0(self, latents: torch.Tensor) -> torch.Tensor | None:
-        """F0 (B, T) in Hz that the decoder takes from standardised latents (B, C, T); None if it takes none.
+        """F0 (B, T) in Hz that the decoder predicts from standardised latents (B, C, T); None if it has no F0.
 
-        It goes on where nothing is voiced.
+        The contour has no gaps where nothing is voiced.
 
         Raises:
             ValueError: latents of another codec.

@@ -11,7 +11,7 @@ from .codec import apply_mask
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution, then a feed-forward at each frame, scaled into the residual."""
+    """Depthwise convolution, then a feed-forward at each frame, scaled and added to the residual."""
 
     def __init__(self, dim: int, intermediate_dim: int, layer_scale: float):
         super().__init__()
@@ -25,7 +25,7 @@ class ConvNeXtBlock(nn.Module):
         """(B, D, T) → (B, D, T)."""
         update = self.norm(self.dwconv(hidden_states).transpose(1, 2))
         update = self.gamma * self.pwconv2(nn.functional.gelu(self.pwconv1(update)))
-        # The next convolution sees beyond the end, where an unpadded clip has zeros.
+        # The next convolution reads beyond the end, where an unpadded clip has zeros.
         return apply_mask(hidden_states + update.transpose(1, 2), mask)
 
 
@@ -33,9 +33,9 @@ class ConvNeXtBackbone(nn.Module):
     """Blocks at one frame rate: (B, input_channels, T) → (B, T, dim).
 
     Args:
-        input_channels: of the features.
+        input_channels: number of channels of the features.
         dim, intermediate_dim: width of the blocks, and within their feed-forward.
-        num_layers: blocks.
+        num_layers: number of blocks.
     """
 
     def __init__(self, input_channels: int, *, dim: int = 384, intermediate_dim: int = 1152, num_layers: int = 8):
@@ -53,7 +53,7 @@ class ConvNeXtBackbone(nn.Module):
 
     @property
     def margin(self) -> int:
-        """Frames to either side that a frame of the result depends on."""
+        """Frames on either side that a frame of the result depends on."""
         return sum(module.padding[0] for module in self.modules() if isinstance(module, nn.Conv1d))  # type: ignore[misc]
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:

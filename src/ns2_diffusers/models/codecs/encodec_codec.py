@@ -17,33 +17,33 @@ from .seanet import build_seanet, encode_in_chunks, run_each_length, run_layers
 
 
 class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
-    """SEANet encoder and decoder of transformers' `EncodecModel` around our residual vector quantiser.
+    """SEANet encoder and decoder of transformers' `EncodecModel` with this package's residual vector quantiser.
 
     The defaults are NaturalSpeech 2's codec (arXiv 2304.09116, section 3.1 and table 11): 16 kHz, hop 200,
-    256 channels, 16 codebooks of 1024; the paper's 27 M parameters, codebooks counted, settle `num_filters`.
+    256 channels, 16 codebooks of 1024. `num_filters` follows from the paper's 27 M parameters, codebooks included.
 
     A model with `chunk_length_s` (the published 48 kHz one) works on one-second chunks that overlap by a
-    hundredth. Their latents follow one another, so there are `latent_length(samples)` frames, one per cent
-    more than samples / hop_length, and `decode` joins the chunks by a cross-fade. With `normalize` each chunk
-    is brought to unit volume, which the latents then do not know: `encode_scales` gives the volumes and
-    `decode(latents, scales=...)` takes them; without them every chunk comes out at unit volume.
+    hundredth. Their latents are concatenated, so there are `latent_length(samples)` frames, one per cent
+    more than samples / hop_length, and `decode` joins the chunks with a cross-fade. With `normalize` each chunk
+    is scaled to unit volume, which the latents do not contain: `encode_scales` returns the volumes and
+    `decode(latents, scales=...)` takes them; without them every chunk has unit volume.
 
     Args:
         sampling_rate: Hz.
-        channels: of the audio.
+        channels: number of audio channels.
         latent_channels: C.
         num_codebooks, codebook_size: Q and K.
         ratios: upsampling strides of the decoder; their product is the hop.
         num_filters: channels at the sampling rate; they double at each stride.
-        num_residual_layers, residual_kernel_size, dilation_base, compress, use_conv_shortcut: of the
+        num_residual_layers, residual_kernel_size, dilation_base, compress, use_conv_shortcut: settings of the
             residual blocks.
-        kernel_size, last_kernel_size: of the outer convolutions.
-        lstm_layers: over latent frames, in encoder and decoder.
-        causal, norm, pad_mode, trim_right_ratio: of the convolutions; norm is "weight_norm" or
+        kernel_size, last_kernel_size: kernel sizes of the outer convolutions.
+        lstm_layers: number of layers over latent frames, in encoder and decoder.
+        causal, norm, pad_mode, trim_right_ratio: settings of the convolutions; norm is "weight_norm" or
             "time_group_norm".
         normalize, chunk_length_s, overlap: see above; `overlap` is a share of the chunk.
         quantizer_decay, dead_code_threshold, quantizer_dropout: see `ResidualVectorQuantizer`.
-        latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
+        latents_mean, latents_std: statistics of each raw latent channel; see `set_latent_statistics`.
 
     Raises:
         ValueError: `normalize` without `chunk_length_s`, an unknown norm, or no LSTM layer.
@@ -134,7 +134,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
     @property
     def hop_length(self) -> int:
-        """Samples a latent frame stands for."""
+        """Samples per latent frame."""
         return math.prod(self.config.ratios)
 
     @runs_like_forward
@@ -148,16 +148,16 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
         Args:
             sample_mask: (B, samples) boolean; frames without audio come out zero.
-            chunk_length_s: audio at least twice as long is encoded in pieces of so many seconds, to bound
-                memory; None for the whole at once. A causal model carries its state across, so nothing
-                changes. Others have to see the whole, unless their config says `chunk_length_s`: that counts.
+            chunk_length_s: audio at least twice as long is encoded in pieces of this many seconds, to limit
+                memory; None encodes the whole at once. A causal model carries its state across, so the result is the
+                same. Other models need the whole, unless their config has `chunk_length_s`, which is then used.
         """
         self._check_waveform(waveform, sample_mask)
         latents = self.normalize_latents(self._encode(waveform, sample_mask, chunk_length_s))
         return apply_mask(latents, self.latent_mask(sample_mask))
 
     def encode_scales(self, waveform: torch.Tensor, sample_mask: torch.Tensor | None = None) -> torch.Tensor | None:
-        """Volume of each chunk that `encode` takes out, (B, 1, chunks); None without `normalize`."""
+        """Volume of each chunk that `encode` removes, (B, 1, chunks); None without `normalize`."""
         if not self.config.normalize:
             return None
         chunks = len(self._chunks(waveform.shape[-1]))
@@ -174,9 +174,9 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
 
         Args:
             latent_mask: (B, T) boolean; samples of masked frames come out zero.
-            scales: (B, 1, chunks) of `encode_scales`, for a model with `normalize`; 1 without it.
+            scales: (B, 1, chunks) from `encode_scales`, for a model with `normalize`; 1 if not given.
 
-        A model with `chunk_length_s` gives what its overlapping chunks span, less than T * hop_length.
+        A model with `chunk_length_s` returns the span of its overlapping chunks, less than T * hop_length.
         """
         self._check_latents(latents)
         return self._decode(apply_mask(self.denormalize_latents(latents), latent_mask), latent_mask, scales).waveform
@@ -188,14 +188,14 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         return_dict: bool = True,
         quantize: bool = True,
     ) -> CodecOutput | tuple:
-        """Through the codes and back, at the volume it had; arguments are those of every codec."""
+        """Encode, quantise and decode, at the original volume; arguments are those of every codec."""
         scales = self.encode_scales(waveform, sample_mask)
         return super().forward(waveform, sample_mask, return_dict, quantize, scales=scales)
 
     # -- chunks --
 
     def latent_length(self, samples: int) -> int:
-        """Latent frames of so many samples, of all chunks together."""
+        """Number of latent frames of `samples` samples, in all chunks together."""
         return sum(math.ceil((end - start) / self.hop_length) for start, end in self._chunks(samples))
 
     def latent_mask(self, sample_mask: torch.Tensor | None) -> torch.Tensor | None:
@@ -207,7 +207,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         return frames < torch.tensor(lengths, device=sample_mask.device).unsqueeze(1)
 
     def _chunk_sizes(self) -> tuple[int, int]:
-        """Samples of a chunk, and from the start of one to the next."""
+        """Samples of a chunk, and between the starts of two chunks."""
         length = int(self.config.chunk_length_s * self.sampling_rate)
         return length, max(1, int((1 - self.config.overlap) * length))
 
@@ -215,8 +215,8 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         if self.config.chunk_length_s is None:
             return [(0, samples)]
         length, stride = self._chunk_sizes()
-        # What the chunk before has covered whole is no chunk of its own (EnCodec encodes it again): where
-        # chunks end could not be told from the number of frames.
+        # Audio that the previous chunk covers completely is not a chunk (EnCodec encodes it again): otherwise the ends
+        # of chunks could not be derived from the number of frames.
         starts = range(0, max(1, samples - (length - stride)), stride)
         return [(start, min(start + length, samples)) for start in starts]
 
@@ -279,7 +279,7 @@ class EncodecCodec(CodecMixin, LoraModelMixin, CompactModelMixin, ConfigMixin):
         return decoded[0].to(latents.dtype)
 
     def _cross_fade(self, pieces):
-        """Overlap-add under triangles as long as the first piece, over their sum, as EnCodec does it."""
+        """Overlap-add with triangular windows as long as the first piece, divided by their sum, as in EnCodec."""
         _, stride = self._chunk_sizes()
         ramp = torch.linspace(0, 1, pieces[0].shape[-1] + 2, device=pieces[0].device)[1:-1]
         triangle = 0.5 - (ramp - 0.5).abs()

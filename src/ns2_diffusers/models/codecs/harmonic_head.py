@@ -1,4 +1,4 @@
-"""Frames of hidden states to a waveform by filtering pulses and noise, as a voice does."""
+"""Converts frames of hidden states to a waveform by filtering pulses and noise, like a voice."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class HarmonicHeadOutput(NamedTuple):
 class HarmonicHead(nn.Module):
     """A train of pulses at the voice's F0 and white noise, each through a filter that changes from frame to frame.
 
-    The network says F0 and two log-magnitudes a fine frame; the filters have minimum phase. That is the neural
-    homomorphic vocoder (Liu et al., Interspeech 2020) with the magnitudes given directly. Phase comes from the pulses,
-    so spectral losses alone make a natural voice, where an inverse STFT needs discriminators to learn phase
-    (neural source-filter models, arXiv 1904.12088, found the same).
+    The network predicts F0 and, per fine frame, two log-magnitudes; the filters have minimum phase. This is the neural
+    homomorphic vocoder (Liu et al., Interspeech 2020) with magnitudes that are predicted directly. The pulses
+    determine the phase, so spectral losses alone give a natural voice, while an inverse STFT needs discriminators to
+    learn phase (neural source-filter models, arXiv 1904.12088, found the same).
 
     Args:
-        dim: of the hidden states.
+        dim: width of the hidden states.
         sampling_rate: Hz.
         hop_length: samples per frame of hidden states.
         fine_hop_length: samples from one filter to the next; divides `hop_length`.
-        n_fft: taps of a filter.
-        fine_dim, fine_layers: ConvNeXt blocks at the rate of the filters.
-        f0_min, f0_max: Hz that pulses stay between.
+        n_fft: number of taps of a filter.
+        fine_dim, fine_layers: width and number of ConvNeXt blocks at the rate of the filters.
+        f0_min, f0_max: range of the F0 of the pulses, Hz.
         linear_channels: number of latent channels of a linear part that is added to log F0 and the log-magnitudes.
             `training.codec_initialization` fits it before training. None for no linear part.
     """
@@ -79,7 +79,7 @@ class HarmonicHead(nn.Module):
         self.upsample = nn.Linear(dim, fine_dim * (hop_length // fine_hop_length))
         self.backbone = ConvNeXtBackbone(fine_dim, dim=fine_dim, intermediate_dim=3 * fine_dim, num_layers=fine_layers)
         self.out = nn.Linear(fine_dim, n_fft + 2)
-        # Voices are pulses below 2 kHz and breath above 5: starting as either alone, spectral losses confuse them.
+        # Voices are pulses below 2 kHz and breath above 5 kHz; if both were alike at the start, losses would mix them.
         breath = ((torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1) - 2000) / 3000).clamp(0, 1)
         with torch.no_grad():
             self.out.bias.copy_(torch.cat([-4 - 3 * breath, -7 + 3 * breath]))
@@ -99,12 +99,12 @@ class HarmonicHead(nn.Module):
         f0: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
     ) -> HarmonicHeadOutput:
-        """(B, T, dim) → waveforms and what they were made by.
+        """Convert (B, T, dim) to waveforms, with the F0 and the filters that made them.
 
         Args:
             mask: (B, T) boolean; samples of masked frames come out zero.
-            f0: (B, T) in Hz, instead of what is predicted; 0 where that is to be used.
-            latents: (B, T, linear_channels) that the hidden states were made from, where there is a linear part.
+            f0: (B, T) in Hz, in place of the predicted F0; 0 where the prediction is used.
+            latents: (B, T, linear_channels) that the hidden states were made from, if there is a linear part.
         """
         log_f0, pulses, noise = self.excite(hidden_states, mask, f0, latents)
         waveform, log_magnitudes = self.filter(hidden_states, pulses, noise, mask, latents)
@@ -139,9 +139,9 @@ class HarmonicHead(nn.Module):
         mask: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pulses and noise of `excite` to the waveform (B, samples), and the log-magnitudes of the filters.
+        """Filter pulses and noise from `excite`. Returns the waveform (B, samples), and the filters' log-magnitudes.
 
-        A stretch of frames comes out as within the whole but for `margins` frames at its two ends.
+        A range of frames gives the same samples as in the whole, except for `margins` frames at its two ends.
         """
         log_magnitudes = self._log_magnitudes(hidden_states, mask, latents)
         harmonic_filter, noise_filter = self._filters(log_magnitudes, mask)
@@ -154,9 +154,9 @@ class HarmonicHead(nn.Module):
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Frames before and after a stretch that `filter` must be given beside it."""
+        """Frames before and after a range that `filter` also needs."""
         fine_per_frame = self.hop_length // self.fine_hop_length
-        # The convolutions see this far to both sides; each filter rings on for its taps.
+        # The convolutions read this far on both sides; each filter rings for the length of its taps.
         seen = self.backbone.margin + 1
         rings = -(-self.n_fft // self.fine_hop_length)
         return -(-(seen + rings) // fine_per_frame), -(-(seen + 1) // fine_per_frame)
@@ -165,18 +165,18 @@ class HarmonicHead(nn.Module):
     def _pulses(self, f0: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """F0 (B, T) in Hz → (B, samples): cosines of all harmonics below half the rate, of unit power together."""
         if mask is not None:
-            # The last frame of a clip extends to its end, independent of padding.
+            # The last frame of a clip extends to its end, whatever the padding.
             f0 = torch.where(mask, f0, f0.gather(1, mask.sum(1, keepdim=True).clamp(min=1) - 1))
         f0 = interpolate_frames(f0, self.hop_length)
         phase = accumulate_phase(f0, self.sampling_rate)
         harmonics = (self.sampling_rate / 2 / f0).floor()
-        # Dirichlet's kernel is their sum; in the middle of a pulse both its sines vanish.
+        # Dirichlet's kernel is their sum; in the middle of a pulse both of its sines are zero.
         below = 2 * (phase / 2).sin()
         summed = torch.where(below.abs() < 1e-4, harmonics, ((harmonics + 0.5) * phase).sin() / below - 0.5)
         return summed * (4 * f0 / self.sampling_rate).sqrt()
 
     def _noise(self, like: torch.Tensor) -> torch.Tensor:
-        """White noise (1, samples): another each time in training, else the same, so that decoding is repeatable."""
+        """White noise (1, samples): new each time in training, otherwise fixed, so that decoding is repeatable."""
         if self.training:
             return torch.randn_like(like[:1])
         generator = torch.Generator().manual_seed(0)
@@ -193,8 +193,8 @@ class HarmonicHead(nn.Module):
         return log_magnitudes.unflatten(1, (2, -1))
 
     def _filters(self, log_magnitudes: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Complex responses of minimum phase for pulses and for noise, (B, bins, fine frames) each."""
-        # The ceiling keeps an early, wild layer from overflowing.
+        """Complex minimum-phase responses for pulses and for noise, (B, bins, fine frames) each."""
+        # The ceiling prevents overflow early in training.
         harmonic, noise = minimum_phase(log_magnitudes.clamp(max=5.0), dim=2).unbind(1)
         fine_mask = self._fine_mask(mask)
         return apply_mask(harmonic, fine_mask), apply_mask(noise, fine_mask)
@@ -203,7 +203,7 @@ class HarmonicHead(nn.Module):
         return None if mask is None else mask.repeat_interleave(self.hop_length // self.fine_hop_length, dim=1)
 
     def _spectra(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(B, samples) → (B, bins, fine frames) of windows two fine hops long, centred, which sum to one."""
+        """(B, samples) → (B, bins, fine frames) of centred windows two fine hops long, which sum to one."""
         hop = self.fine_hop_length
         frames = nn.functional.pad(waveform, (hop // 2, hop // 2)).unfold(1, 2 * hop, hop)
         window = torch.hann_window(2 * hop, device=waveform.device)
@@ -211,9 +211,9 @@ class HarmonicHead(nn.Module):
 
 
 def interpolate_frames(values: torch.Tensor, hop_length: int) -> torch.Tensor:
-    """(B, T) → (B, T * hop_length), linearly between the middles of frames, constant beyond the outermost.
+    """(B, T) → (B, T * hop_length), linear between the middles of frames, constant beyond the outermost.
 
-    A sample comes out the same to the last bit wherever in a sequence its frames are, and in NumPy.
+    A sample is exactly the same wherever in a sequence its frames are, and in NumPy.
     """
     places = (torch.arange(hop_length, device=values.device, dtype=values.dtype) + 0.5) / hop_length
     before = torch.cat([values[:, :1], values[:, :-1]], dim=1).unsqueeze(-1)
@@ -227,20 +227,20 @@ def interpolate_frames(values: torch.Tensor, hop_length: int) -> torch.Tensor:
 def accumulate_phase(f0: torch.Tensor, sampling_rate: int) -> torch.Tensor:
     """F0 (B, samples) in Hz → the phase of the fundamental after each sample, radians in [0, 2π), float32.
 
-    In whole numbers, which stay exact over hours: float32 would drift, and not every device has float64.
+    Computed in integers, which are exact for hours: float32 would drift, and not every device supports float64.
     """
-    # A float32 from 32 Hz up is a multiple of 2^-18 Hz, and so is the sampling rate: integer sums are exact.
+    # A float32 of at least 32 Hz is a multiple of 2^-18 Hz, and so is the sampling rate: integer sums are exact.
     steps = 2**18
     turn = sampling_rate * steps
     position = (f0.float() * steps).round().long().cumsum(1) % turn
-    # 30 bits of a turn, more than float32 keeps.
+    # 30 bits per turn, more than float32 has.
     return ((position << 30) // turn).float() * 2.0**-30 * (2 * math.pi)
 
 
 def minimum_phase(log_magnitude: torch.Tensor, dim: int) -> torch.Tensor:
-    """Natural log-magnitudes of n / 2 + 1 bins along `dim` → the complex response of minimum phase.
+    """Natural log-magnitudes of n / 2 + 1 bins along `dim` → the complex minimum-phase response.
 
-    By the cepstrum, whose negative half is folded onto the positive one (Oppenheim and Schafer, Discrete-Time Signal
+    Uses the cepstrum, whose negative half is folded onto the positive one (Oppenheim and Schafer, Discrete-Time Signal
     Processing, section 13.5).
     """
     bins = log_magnitude.shape[dim]

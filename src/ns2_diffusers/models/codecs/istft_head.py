@@ -1,4 +1,4 @@
-"""Frames of hidden states to a waveform by an inverse STFT (Vocos, arXiv 2306.00814, section 3.3)."""
+"""Converts frames of hidden states to a waveform by an inverse STFT (Vocos, arXiv 2306.00814, section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import nn
 
 
 class ISTFTHead(nn.Module):
-    """A linear layer gives log-magnitude and phase of every bin; overlap-add gives the samples.
+    """A linear layer predicts log-magnitude and phase of every bin; overlap-add makes the samples.
 
-    "Same" padding: T frames become exactly T * hop_length samples. torch.istft refuses that, because its
-    check of the window's sum looks at edges which are cut off here.
+    "Same" padding: T frames become exactly T * hop_length samples. torch.istft does not support this, because it
+    checks the sum of the windows at edges that are cut off here.
 
     Args:
-        dim: of the hidden states.
+        dim: width of the hidden states.
         hop_length: samples per frame of hidden states.
-        n_fft: window and length of the transform, samples.
+        n_fft: length of window and transform, samples.
     """
 
     def __init__(self, dim: int, hop_length: int, *, n_fft: int = 1280):
@@ -31,7 +31,7 @@ class ISTFTHead(nn.Module):
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """(B, T, dim) → (B, T * hop_length), zero where mask (B, T) is False."""
         log_magnitude, phase = self.out(hidden_states).float().transpose(1, 2).chunk(2, dim=1)
-        # The ceiling keeps an early, wild layer from overflowing.
+        # The ceiling prevents overflow early in training.
         magnitude = log_magnitude.exp().clamp(max=1e2)
         if mask is not None:
             magnitude = magnitude * mask.unsqueeze(1)
@@ -39,7 +39,7 @@ class ISTFTHead(nn.Module):
 
     @property
     def margins(self) -> tuple[int, int]:
-        """Frames before and after a stretch whose windows reach into it."""
+        """Frames before and after a range whose windows overlap it."""
         reach = -(-(self.n_fft - self.hop_length) // (2 * self.hop_length))
         return reach, reach
 
@@ -48,7 +48,7 @@ class ISTFTHead(nn.Module):
         window = torch.hann_window(self.n_fft, device=spectrum.device).view(1, -1, 1)
         skip = (self.n_fft - self.hop_length) // 2
         waveform = overlap_add(torch.fft.irfft(spectrum, self.n_fft, dim=1) * window, self.hop_length, skip)
-        # Masked frames must not count in the windows' sum either: the last real frame would fade out.
+        # Masked frames must not count in the sum of the windows either; the last real frame would fade out.
         present = window.new_ones(1, 1, frames) if mask is None else mask.unsqueeze(1).to(window.dtype)
         envelope = overlap_add(window.square() * present, self.hop_length, skip)
         waveform = waveform / envelope.clamp(min=1e-11)
@@ -58,7 +58,7 @@ class ISTFTHead(nn.Module):
 
 
 def overlap_add(frames: torch.Tensor, hop_length: int, skip: int) -> torch.Tensor:
-    """Sum frames (B, n, T), a hop from one to the next, and cut: (B, T * hop_length) after `skip` samples."""
+    """Overlap-add frames (B, n, T) with a hop, and cut: (B, T * hop_length) after `skip` samples."""
     length, count = frames.shape[1:]
     summed = nn.functional.fold(
         frames,

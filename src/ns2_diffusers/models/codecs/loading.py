@@ -1,4 +1,4 @@
-"""Loading a codec without knowing its class."""
+"""Loads a codec without knowledge of its class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODECS = {"VocosCodec": "vocos_codec", "EncodecCodec": "encodec_codec"}
 
 
 def load_codec(pretrained_model_name_or_path: str, **kwargs: Any) -> ModelMixin:
-    """Load whichever codec a directory or hub repository holds; `kwargs` go to its `from_pretrained`.
+    """Load any codec from a directory or hub repository; `kwargs` go to its `from_pretrained`.
 
     Raises:
         ValueError: its config names no codec of this package.

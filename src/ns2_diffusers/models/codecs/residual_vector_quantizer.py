@@ -1,6 +1,6 @@
 """Residual vector quantiser with codebooks learned by moving averages.
 
-One quantiser for every codec here (NaturalSpeech 2, section 3.1; SoundStream, arXiv 2107.03312, III-C).
+All codecs of the package use it (NaturalSpeech 2, section 3.1; SoundStream, arXiv 2107.03312, III-C).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class ResidualVectorQuantizerOutput(BaseOutput):
 
 
 class ResidualVectorQuantizer(nn.Module):
-    """Q codebooks, each quantising what those before it left over.
+    """Q codebooks; each quantises the residual of those before it.
 
-    In training the codebooks start from the first batch (k-means), follow the data by exponential moving
-    averages, and vectors that fall out of use move to random places in the data. In evaluation the module
-    is deterministic and changes nothing. Under `torch.distributed` all processes keep the same codebooks.
+    In training the codebooks start from the first batch (k-means) and follow the data by exponential moving
+    averages; unused vectors move to random points of the data. In evaluation the module is deterministic and
+    does not change. Under `torch.distributed` all processes keep the same codebooks.
 
     Args:
         latent_channels: C.
         num_codebooks: Q.
         codebook_size: K.
-        decay: of the moving averages.
-        dead_code_threshold: a vector used less than this share of the average use is replaced; 0 never.
+        decay: decay of the moving averages.
+        dead_code_threshold: a vector with less than this share of the average use is replaced; 0 never does.
         quantizer_dropout: in training, share of items quantised with only the first n codebooks, n drawn
-            from 1 … Q: one model then serves several bit rates.
+            from 1 … Q, so that one model supports several bit rates.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class ResidualVectorQuantizer(nn.Module):
         self.cluster_size: torch.Tensor
         self.initialized: torch.Tensor
         self.register_buffer("codebooks", codebooks)
-        # Moving average of how many frames choose each vector. The average of their sum, which others
-        # store too, is this times the vector.
+        # Moving average of the number of frames that choose each vector. The moving average of their sum, which other
+        # implementations also store, is this times the vector.
         self.register_buffer("cluster_size", torch.zeros(num_codebooks, codebook_size))
         self.register_buffer("initialized", torch.tensor(False))
 
@@ -101,12 +101,12 @@ class ResidualVectorQuantizer(nn.Module):
 
     @runs_like_forward
     def read_codebooks(self) -> torch.Tensor:
-        """The codebooks (Q, K, C) where they are kept while the model runs; offloaded ones are nowhere else."""
+        """The codebooks (Q, K, C), read where they are kept while the model runs, because they may be offloaded."""
         return self.codebooks.detach()
 
     @torch.no_grad()
     def initialize(self, latents: torch.Tensor) -> None:
-        """Codebooks by k-means over latents (B, C, T), as many as there are, instead of those of the first batch."""
+        """Set the codebooks by k-means over all latents (B, C, T) that are given, instead of the first batch."""
         residual = latents.float().transpose(1, 2).flatten(0, 1)
         residual = residual[residual.isfinite().all(dim=1)]
         for level in range(self.num_codebooks):
@@ -115,7 +115,7 @@ class ResidualVectorQuantizer(nn.Module):
         self.initialized.fill_(True)
 
     def forward(self, latents: torch.Tensor, mask: torch.Tensor | None = None) -> ResidualVectorQuantizerOutput:
-        """Quantise, and in training mode learn.
+        """Quantise; in training mode also update the codebooks.
 
         Args:
             latents: (B, C, T).
@@ -132,7 +132,7 @@ class ResidualVectorQuantizer(nn.Module):
         initialize = learns and not bool(self.initialized)
         codebooks_used = self._draw_codebooks_used(batch, frames, inputs.device)
 
-        # A NaN would never leave the moving averages.
+        # A NaN would stay in the moving averages forever.
         finite = inputs.detach().isfinite().all(dim=1)
 
         residual, quantized = inputs, torch.zeros_like(inputs)
@@ -163,7 +163,7 @@ class ResidualVectorQuantizer(nn.Module):
         )
 
     def _draw_codebooks_used(self, batch: int, frames: int, device) -> torch.Tensor:
-        """Codebooks each frame may use, (B * T,): all, or in training a random number for some items."""
+        """Number of codebooks for each frame, (B * T,): all, or in training a random number for some items."""
         used = torch.full((batch,), self.num_codebooks, device=device)
         if self.training and self.quantizer_dropout > 0:
             fewer = torch.randint(1, self.num_codebooks + 1, (batch,), device=device)
@@ -172,7 +172,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _initialize(self, level: int, vectors: torch.Tensor):
-        """k-means on the first batch; with fewer frames than codes some start equal and die later."""
+        """k-means on the first batch; with fewer frames than codes, some codes are equal and are replaced later."""
         if len(vectors):
             draw = torch.randperm(len(vectors), device=vectors.device)
             centres = vectors[draw.repeat(-(-self.codebook_size // len(vectors)))[: self.codebook_size]]
@@ -206,15 +206,15 @@ class ResidualVectorQuantizer(nn.Module):
         if weight.any():
             drawn = torch.multinomial(weight, self.codebook_size, replacement=True)
             codebook.copy_(torch.where(dead.unsqueeze(1), vectors[drawn].to(codebook.dtype), codebook))
-        # A fresh vector gets an average share of use, so that it has time to find its own.
+        # A new vector gets an average share of use, so that it has time to find its own.
         size.copy_(torch.where(dead, size.mean(), size))
         if is_distributed():
             dist.broadcast(codebook, 0)
 
     def _count(self, vectors, index, weight):
-        """How often each code was chosen (K,), and the sum of what chose it (K, C)."""
-        # As a product with one-hot rows: many times quicker on CPUs than index_add_, and as large as the
-        # distances that `nearest` has just made.
+        """Number of times each code was chosen (K,), and the sum of the vectors that chose it (K, C)."""
+        # As a product with one-hot rows: many times faster on CPUs than index_add_, and as large as the distances
+        # that `nearest` has just computed.
         one_hot = nn.functional.one_hot(index, self.codebook_size).to(vectors.dtype) * weight.unsqueeze(1)
         return one_hot.sum(0), one_hot.T @ vectors
 

@@ -1,6 +1,6 @@
 """EnCodec's convolutional encoder and decoder (SEANet), run layer by layer from transformers' `EncodecModel`.
 
-transformers cannot take padded batches or audio in pieces; this module adds that and leaves its layers alone.
+transformers does not support padded batches or audio in pieces; this module adds both and does not change its layers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.nn.utils import parametrize
 
 
 class WeightNormConv1d(nn.Conv1d):
-    """A convolution that makes its weight of `weight_g` and `weight_v` within its own forward.
+    """A convolution that computes its weight from `weight_g` and `weight_v` within its own forward.
 
-    torch's `weight_norm` makes it in a hook before that, when offloaded or cast weights are not yet where and what the
-    forward pass needs.
+    torch's `weight_norm` computes it in an earlier hook, when offloaded or cast weights are not yet on the device or
+    in the dtype of the forward pass.
     """
 
     weight_g: torch.Tensor
@@ -30,7 +30,7 @@ class WeightNormConv1d(nn.Conv1d):
 
 
 class WeightNormConvTranspose1d(nn.ConvTranspose1d):
-    """A transposed convolution as `WeightNormConv1d` is."""
+    """A transposed convolution like `WeightNormConv1d`."""
 
     weight_g: torch.Tensor
     weight_v: torch.Tensor
@@ -49,14 +49,14 @@ class WeightNormConvTranspose1d(nn.ConvTranspose1d):
 
 
 def normed_weight(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-    """Weight of the given direction and length, a length for each of the first axis."""
+    """Weight of the given direction and length; one length per index of the first axis."""
     return direction * (length / torch.norm_except_dim(direction, 2, 0))
 
 
 WEIGHT_NORM_CLASSES: dict[type, type] = {nn.Conv1d: WeightNormConv1d, nn.ConvTranspose1d: WeightNormConvTranspose1d}
 
 
-# The settings of SEANet: the names of the `encodec` package, which configs have, and of transformers' `EncodecConfig`.
+# Settings of SEANet: names of the `encodec` package, which configs use, and of transformers' `EncodecConfig`.
 SETTINGS = {
     "channels": "audio_channels",
     "dimension": "hidden_size",
@@ -86,7 +86,7 @@ def build_seanet(part: str, **settings: Any) -> nn.Module:
         settings: see `SETTINGS`; `true_skip` leaves out the convolution of the residual blocks' shortcut.
 
     Raises:
-        ValueError: another setting, or no LSTM layer.
+        ValueError: an unknown setting, or no LSTM layer.
     """
     if unknown := sorted(settings.keys() - SETTINGS.keys()):
         raise ValueError(f"SEANet has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}.")
@@ -94,7 +94,7 @@ def build_seanet(part: str, **settings: Any) -> nn.Module:
     if settings["lstm"] < 1:
         raise ValueError(f"EnCodec has at least one LSTM layer, got lstm_layers={settings['lstm']}.")
     settings["true_skip"] = not settings["true_skip"]
-    # transformers' models take seconds to import.
+    # Imported here because transformers' models take seconds to import.
     from transformers import EncodecConfig
     from transformers.models.encodec import modeling_encodec
 
@@ -105,7 +105,7 @@ def build_seanet(part: str, **settings: Any) -> nn.Module:
             length, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
             parametrize.remove_parametrizations(conv, "weight", leave_parametrized=True)
             del conv.weight
-            # It renames weight_g and weight_v of a loaded state dict to the parametrisation's names.
+            # A hook renames weight_g and weight_v of a loaded state dict to the names of the parametrisation.
             conv._load_state_dict_pre_hooks.clear()
             conv.weight_g, conv.weight_v = nn.Parameter(length.detach()), nn.Parameter(direction.detach())
             conv.__class__ = WEIGHT_NORM_CLASSES[type(conv)]
@@ -122,14 +122,14 @@ def run_layers(layers: nn.ModuleList, hidden_states: torch.Tensor, checkpoint: C
 def run_each_length(
     function: Callable, sequence: torch.Tensor, mask: torch.Tensor | None, output_length: int, *per_item
 ) -> torch.Tensor:
-    """Apply `function` to items of one length at a time, cut to that length.
+    """Apply `function` to the items of each length together, cut to that length.
 
-    Reflected edges, group norms over time and volumes make these layers see padding wherever it is.
+    Reflected edges, group norms over time and volumes would make these layers depend on padding.
 
     Args:
         function: (b, C, length), *per_item → (b, C', any length).
         sequence, mask: (B, C, L) and (B, L) boolean; without a mask all items run together.
-        output_length: what results are padded to, with zeros.
+        output_length: length to which results are padded with zeros.
         per_item: further arguments with a first dimension of B.
     """
     if mask is None:
@@ -149,12 +149,12 @@ def run_each_length(
 def encode_in_chunks(
     layers: nn.ModuleList, waveform: torch.Tensor, chunk_length: int, checkpoint: Callable | None = None
 ) -> Iterator[torch.Tensor]:
-    """Run a causal encoder over pieces of a waveform, carrying every layer's past: the same as at once.
+    """Run a causal encoder on pieces of a waveform, with the state of every layer: equal to one run on the whole.
 
     Args:
         waveform: (B, channels, samples).
-        chunk_length: samples, a multiple of the encoder's hop. The last piece is up to twice as long: the
-            end of the audio is reflected and must not be too short for it.
+        chunk_length: samples, a multiple of the encoder's hop. The last piece is up to twice as long, because the
+            end of the audio is reflected and must not be too short for that.
     """
     samples = waveform.shape[-1]
     if samples < 2 * chunk_length:
@@ -171,7 +171,7 @@ def encode_in_chunks(
 
 
 def _run_with_past(module, hidden_states, past):
-    """One module on the next piece; `past` keeps what it must remember."""
+    """Run one module on the next piece; `past` keeps its state."""
     from transformers.models.encodec import modeling_encodec
 
     if isinstance(module, modeling_encodec.EncodecResnetBlock):
@@ -199,7 +199,7 @@ def _conv_with_past(module, hidden_states, past):
         # EnCodec's causal convolutions reflect the start of the audio.
         hidden_states = module._pad1d(hidden_states, (context, 0), mode=module.pad_mode)
     past[module] = hidden_states[..., hidden_states.shape[-1] - context :]
-    # Only the last piece can need this: the others are whole numbers of hops.
+    # Only the last piece can need this, because the others are whole numbers of hops.
     extra = math.ceil((hidden_states.shape[-1] - span) / stride) * stride + span - hidden_states.shape[-1]
     hidden_states = conv(module._pad1d(hidden_states, (0, extra), mode=module.pad_mode))
     return module.norm(hidden_states) if module.norm_type == "time_group_norm" else hidden_states

@@ -1,4 +1,4 @@
-"""A quick codec: ConvNeXt over mel frames, residual codes, Vocos back to a waveform."""
+"""A fast codec: ConvNeXt over mel frames, residual codes, and Vocos back to a waveform."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .residual_vector_quantizer import ResidualVectorQuantizer
 
 
 class MelEncoder(nn.Module):
-    """Log-mel spectrogram, and perhaps a finer one beside it, → ConvNeXt blocks → latents.
+    """Log-mel spectrogram, optionally with a finer one, → ConvNeXt blocks → latents.
 
-    A window long enough to tell harmonics apart blurs what happens within a frame; a second, short one sees that.
+    A window that is long enough to resolve harmonics blurs events within a frame; a second, short one resolves them.
 
     Args:
         sampling_rate: Hz.
         hop_length: samples per latent frame.
         latent_channels: C.
-        n_fft, n_mels: window in samples, and bands, of the spectrogram.
-        fine_hop_length, fine_n_mels: samples from frame to frame, and bands, of a second spectrogram in windows four
-            times as long as its hop; the hop divides `hop_length`. None for no second spectrogram.
+        n_fft, n_mels: window in samples and number of bands of the spectrogram.
+        fine_hop_length, fine_n_mels: samples between frames, and number of bands, of a second spectrogram with windows
+            of four times its hop; the hop divides `hop_length`. None for no second spectrogram.
         dim, intermediate_dim, num_layers: see `ConvNeXtBackbone`.
         linear_frames: odd kernel size of a linear convolution of the features that is added to the latents.
             `training.codec_initialization` fits it before training. None for no linear part.
@@ -88,15 +88,15 @@ class MelEncoder(nn.Module):
             whole = nn.functional.pad(waveform, (0, -waveform.shape[-1] % hop))
             fine = self.fine_mel(whole).unflatten(2, (-1, hop // self.fine_mel.hop_length))
             features = torch.cat([features, fine.transpose(2, 3).flatten(1, 2)], dim=1)
-        # From about -11.5, the floor, to 1: a large mean is all that a first layer would see.
+        # Values from about -11.5, the floor, to 1 are standardised: a large mean would dominate the first layer.
         return (features + 6) / 3
 
 
-# The types of the encoder, and what takes their settings as keyword arguments; None where another library does.
+# Types of the encoder, and the callables that take their settings as keyword arguments; None for other libraries.
 ENCODERS: dict[str, Callable | None] = {"mel": MelEncoder, "seanet": None, "none": lambda: None}
 HEADS: dict[str, Callable] = {"istft": ISTFTHead, "harmonic": HarmonicHead}
 FLAT_NAMES = {"dim": "encoder_dim", "intermediate_dim": "encoder_intermediate_dim", "num_layers": "encoder_layers"}
-# Settings of older configs, before encoder, backbone and head had configs of their own.
+# Settings of older configs, from before encoder, backbone and head had their own configs.
 FLAT_SETTINGS = {"channels", "n_fft", "n_mels", "fine_hop_length", "fine_n_mels", "seanet_config"}
 FLAT_SETTINGS |= {f"encoder_{name}" for name in ("type", "dim", "intermediate_dim", "layers")}
 FLAT_SETTINGS |= {f"decoder_{name}" for name in ("dim", "intermediate_dim", "layers")} | {"head_type"}
@@ -106,7 +106,7 @@ def complete_typed(part: str, given: Mapping[str, Any] | None, types: Mapping[st
     """`type` and all settings of a part; the first of `types` if none is given.
 
     Raises:
-        ValueError: another type, or a setting that the type does not have.
+        ValueError: an unknown type, or an unknown setting of the type.
     """
     settings = dict(given or {})
     kind = settings.pop("type", next(iter(types)))
@@ -117,10 +117,10 @@ def complete_typed(part: str, given: Mapping[str, Any] | None, types: Mapping[st
 
 
 def complete(part: str, given: Mapping[str, Any] | None, takes: Callable) -> dict[str, Any]:
-    """Settings of a part over the defaults, which are those of keyword-only arguments of `takes`.
+    """Merge the settings of a part into their defaults, those of the keyword-only arguments of `takes`.
 
     Raises:
-        ValueError: a setting that is no such argument.
+        ValueError: a setting is not such an argument.
     """
     parameters = inspect.signature(takes).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
@@ -133,8 +133,8 @@ def complete(part: str, given: Mapping[str, Any] | None, takes: Callable) -> dic
 class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
     """Mel (or SEANet) encoder, residual vector quantiser, ConvNeXt backbone with an inverse-STFT or harmonic head.
 
-    Vocos (arXiv 2306.00814) made a codec: everything after the spectrogram runs at the latent frame rate,
-    many times quicker than convolutions at the sampling rate. Mono.
+    This is Vocos (arXiv 2306.00814) as a codec: everything after the spectrogram runs at the latent frame rate, which
+    is many times faster than convolutions at the sampling rate. Mono.
 
     Args:
         sampling_rate: Hz.
@@ -142,22 +142,22 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         latent_channels: C.
         num_codebooks, codebook_size: Q and K.
         encoder_config: its `type` and settings. Type "mel", the default: the keyword arguments of `MelEncoder`. Type
-            "seanet": settings of `build_seanet` other than `dimension`. Type "none": a decoder alone.
+            "seanet": settings of `build_seanet` other than `dimension`. Type "none": no encoder, only a decoder.
         backbone_config: keyword arguments of the decoder's `ConvNeXtBackbone`.
         head_config: its `type` and settings. Type "istft", the default (Vocos): the keyword arguments of `ISTFTHead`.
-            Type "harmonic" (pulses and noise through filters, for speech alone): those of `HarmonicHead`.
+            Type "harmonic" (pulses and noise through filters, only for speech): those of `HarmonicHead`.
         quantizer_decay, dead_code_threshold, quantizer_dropout: see `ResidualVectorQuantizer`.
-        latents_mean, latents_std: of each raw latent channel; see `set_latent_statistics`.
+        latents_mean, latents_std: statistics of each raw latent channel; see `set_latent_statistics`.
 
     Raises:
-        ValueError: a part of another type, or with settings that it does not have; sizes that do not fit together.
+        ValueError: a part has an unknown type or settings; sizes do not fit together.
     """
 
     _supports_gradient_checkpointing = True
     _keep_in_fp32_modules = ["quantizer"]
     _no_split_modules = ["ConvNeXtBackbone", "MelEncoder", "HarmonicHead", "ISTFTHead", "ResidualVectorQuantizer"]
     _repeated_blocks = ["ConvNeXtBlock"]
-    # F0 from eight-bit weights makes the voice tremble.
+    # With F0 from 8-bit weights the voice trembles.
     _skip_layerwise_casting_patterns = ["norm", r"head\.f0"]
     _group_offload_block_modules = ["encoder", "backbone", "head"]
 
@@ -182,7 +182,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         encoder_config = complete_typed("encoder_config", encoder_config, ENCODERS)
         backbone_config = complete("backbone_config", backbone_config, ConvNeXtBackbone)
         head_config = complete_typed("head_config", head_config, HEADS)
-        # A saved codec keeps all settings, whatever the defaults become.
+        # A saved codec keeps all settings, so later changes of defaults do not affect it.
         self._register_settings(
             encoder_config=encoder_config, backbone_config=backbone_config, head_config=head_config
         )
@@ -225,7 +225,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         """See diffusers' `ConfigMixin.from_config`.
 
         Raises:
-            ValueError: the config is of the time when encoder, backbone and head had no configs of their own.
+            ValueError: the config is from before encoder, backbone and head had their own configs.
         """
         flat = sorted(FLAT_SETTINGS & (config or {}).keys())
         if flat:
@@ -246,20 +246,20 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
 
     @property
     def takes_f0(self) -> bool:
-        """Whether `decode` can be told the F0."""
+        """Whether `decode` accepts F0."""
         return self.config.head_config["type"] == "harmonic"
 
     def _fingerprinted_settings(self) -> dict[str, Any]:
-        # By the names of when all settings stood beside each other: voices and datasets made then stay valid.
+        # Uses the old names of flat settings, so that existing voices and datasets stay valid.
         settings = super()._fingerprinted_settings()
         encoder, backbone, head = (dict(settings.pop(f"{part}_config")) for part in ("encoder", "backbone", "head"))
         encoder_type, head_type = encoder.pop("type"), head.pop("type")
         mel = encoder if encoder_type == "mel" else complete("encoder_config", None, MelEncoder)
         if head_type == "istft" and head["n_fft"] != mel["n_fft"]:
-            # The two were one setting.
+            # These two were one setting.
             settings["head_n_fft" if encoder_type == "mel" else "n_fft"] = head["n_fft"]
         if mel["linear_frames"] is None:
-            # Codecs of before there was such a part keep their fingerprints.
+            # Codecs from before this part existed keep their fingerprints.
             del mel["linear_frames"]
         for name, value in mel.items():
             settings.setdefault(FLAT_NAMES.get(name, name), value)
@@ -301,7 +301,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
     def decode_in_pieces(self, latents, frames, f0=None):
         """See `CodecMixin.decode_in_pieces`.
 
-        The backbone runs at once, and the head, which makes the samples, over a stretch of its frames at a time.
+        The backbone runs at once; the head, which makes the samples, runs over one range of frames at a time.
         """
         self._check_latents(latents)
         self._check_f0(f0, latents)
@@ -311,7 +311,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
 
     @runs_like_forward
     def _begin_pieces(self, latents, f0):
-        """Hidden states (B, T, dim), and of a harmonic head raw latents (B, T, C), pulses and noise."""
+        """Hidden states (B, T, dim); for a harmonic head also raw latents (B, T, C), pulses and noise."""
         raw = self.denormalize_latents(latents).to(self.dtype)
         with torch.autocast(latents.device.type, enabled=False):
             hidden_states = self.backbone(raw).to(self.dtype)
@@ -319,7 +319,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
                 return (hidden_states,)
             raw = raw.transpose(1, 2)
             _, pulses, noise = self.head.excite(hidden_states, None, f0, raw)
-            # Phase is of the whole, so that it goes on from piece to piece.
+            # The phase is computed for the whole, so that pieces join without a step.
             return hidden_states, raw, pulses, noise
 
     @runs_like_forward
