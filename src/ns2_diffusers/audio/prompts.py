@@ -8,7 +8,7 @@ from .loading import AudioInput, check_audible, load_samples
 
 # Level of the speech in a prompt, dB of full scale: the median of the readers in the training data.
 LEVEL_DB = -24.0
-# Windows of 20 ms this far below the level of the speech are silence; windows above this level are not examined.
+# Windows of 20 ms that are more than this far below the level of the speech are silence.
 WINDOW_SECONDS = 0.02
 SILENCE_DB = 35.0
 # Silence that a prompt keeps before and after the speech, and the longest pause within it.
