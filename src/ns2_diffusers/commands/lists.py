@@ -37,7 +37,7 @@ def read_lines(path: Path, text: str) -> list[Item]:
     else:
         items = _read_csv(path, text)
     if not items:
-        raise ValueError(f"{str(path)!r} has no texts: give one a line.")
+        raise ValueError(f"{str(path)!r} has no texts: give one per line.")
     return items
 
 

@@ -314,7 +314,7 @@ def test_f0_is_for_decoders_that_take_it(codec):
     predicted, told = codec.decode(latents), codec.decode(latents, f0=f0)
     assert (predicted - told).norm() > 0.01 * predicted.norm()
     assert torch.equal(codec.decode(latents, f0=0 * f0), predicted)
-    with pytest.raises(ValueError, match=r"wanted a value in Hz a latent frame, \(1, 30\)"):
+    with pytest.raises(ValueError, match=r"wanted one value in Hz per latent frame, \(1, 30\)"):
         codec.decode(latents, f0=f0[:, :20])
 
 

@@ -293,7 +293,7 @@ class CodecMixin:
             raise ValueError("f0 was given to a codec whose decoder takes none: leave it out.")
         if f0.shape != (latents.shape[0], latents.shape[2]):
             raise ValueError(
-                f"f0 has shape {tuple(f0.shape)}; wanted a value in Hz a latent frame, "
+                f"f0 has shape {tuple(f0.shape)}; wanted one value in Hz per latent frame, "
                 f"{(latents.shape[0], latents.shape[2])}."
             )
 
