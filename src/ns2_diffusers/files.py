@@ -81,7 +81,7 @@ def whole_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pat
     Permissions are those of the process's umask; a folder that is replaced keeps its own.
 
     Args:
-        path: of the folder; its parent exists.
+        path: path of the folder; its parent must exist.
         replace: put it in the place of a folder that exists, which is removed after the new one is whole.
 
     Raises:
@@ -163,7 +163,7 @@ def _new_partial_file(path: Path) -> Iterator[tuple[Path, int]]:
 
 @contextmanager
 def _new(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    """What `create` makes of a partial name for `path`; removed in the end."""
+    """The temporary file or folder for `path` that `create` makes; it is removed at the end."""
     partial = _partial_path(path)
     _unfinished.add(partial)
     try:

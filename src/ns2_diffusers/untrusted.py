@@ -75,7 +75,7 @@ def check_sha256(path: str | os.PathLike, expected: str, advice: str) -> None:
 
     Args:
         expected: its SHA-256, 64 hexadecimal digits, or the first of them.
-        advice: what to do, for the message.
+        advice: advice for the message.
     """
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

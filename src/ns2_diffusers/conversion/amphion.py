@@ -1,4 +1,4 @@
-"""Amphion's NaturalSpeech 2 (github.com/open-mmlab/Amphion, `models/tts/naturalspeech2`) as our pipeline."""
+"""Converts Amphion's NaturalSpeech 2 (github.com/open-mmlab/Amphion, `models/tts/naturalspeech2`) to a pipeline."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ MODELS = {
 }
 
 _PREDICTORS = ("prior_encoder.duration_predictor", "prior_encoder.pitch_predictor")
-# Our settings, and where the `model` section of its config has them. Where it says a thing twice that can
-# only be one here, both must agree.
+# Settings of this package, and their places in the `model` section of Amphion's config. If that has a setting twice
+# that exists once here, both values must agree.
 _SIZES = {
     "phoneme_encoder": {
         "vocab_size": ["prior_encoder.vocab_size"],
@@ -80,7 +80,7 @@ _SIZES = {
         "solver": ["diffusion.ode_solver"],
     },
 }
-# The published model where it is not the paper's, whose sizes are our defaults.
+# Sizes of the published model that differ from the paper's, which are the defaults here.
 _PUBLISHED = {
     "phoneme_encoder": {"vocab_size": 100},
     "prompt_encoder": {"latent_channels": 128},
@@ -88,7 +88,7 @@ _PUBLISHED = {
     "denoiser": {"latent_channels": 128},
     "scheduler": {},
 }
-# Behaviour of that code that no config changes.
+# Behaviour of Amphion's code that no setting changes.
 _ALWAYS: dict[str, dict[str, Any]] = {
     "phoneme_encoder": {"position_embedding": "none", "prompt_conditioning": True},
     "prompt_encoder": {"position_embedding": "none"},
@@ -96,7 +96,7 @@ _ALWAYS: dict[str, dict[str, Any]] = {
     "denoiser": {"continuous_time": True, "learned_nulls": False},
     "scheduler": {},
 }
-# Settings that are another model at any other value.
+# Settings for which any other value would be another model.
 _EXPECTED = {
     "prior_encoder.encoder.use_cln": True,
     "prompt_encoder.use_cln": False,
@@ -117,7 +117,7 @@ _PREDICTOR = {
     "cattn.#.1": "attention_norms.#",
     "linear": "proj_out",
 }
-# Names of its modules and of ours; # stands for the number of a layer.
+# Amphion's names of modules and those of this package; # stands for the number of a layer.
 _NAMES = {
     "prior_encoder": {
         "enc_emb_tokens": "phoneme_encoder.embedding",
@@ -187,13 +187,13 @@ def from_amphion(
             a hub repository.
         config: its JSON (`exp_config_base.json`, with a `model` section), or that read; the sizes of the
             published model when None.
-        codec: what made the latents: an `EncodecCodec`, or what `from_encodec` takes, of which
+        codec: the codec of the latents: an `EncodecCodec`, or an argument of `from_encodec`, of which
             the 16 codebooks of 12 kbps are kept.
         revision: commit of the hub repository; the newest if None.
 
     Raises:
-        ValueError: a tensor that is missing, left over or of another size than the config says; a codec with
-            other codebooks than the checkpoint's; a config of another kind of model.
+        ValueError: a tensor is missing, unexpected or of another size than the config says; the codebooks of the
+            codec are not those of the checkpoint; the config is of another kind of model.
     """
     if isinstance(checkpoint, Mapping):
         source, weights = "the given state dict", dict(checkpoint)
@@ -213,7 +213,7 @@ def from_amphion(
     return NaturalSpeech2Pipeline(
         codec=codec,
         scheduler=NaturalSpeech2EulerScheduler(**settings["scheduler"]),
-        # It reads words alone: no silence was put around them.
+        # Amphion's tokenizer reads only words, so there are no symbols for silence around them.
         tokenizer=NaturalSpeech2Tokenizer(backend="arpabet", bos_token=None, eos_token=None),
         **models,
     )
@@ -268,7 +268,7 @@ def _read_setting(values, paths):
 
 
 def _check_codebooks(weights, source, codec, codec_source) -> None:
-    """Take the checkpoint's copy of the codec's quantiser out, and see that it is the codec's."""
+    """Remove the checkpoint's copy of the codec's quantiser, and check that it equals the codec's."""
     theirs: list[Any] = []
     while (layer := f"quantizer.vq.layers.{len(theirs)}._codebook.") + "embed" in weights:
         theirs.append(weights.pop(layer + "embed").float())
@@ -291,7 +291,7 @@ def _check_codebooks(weights, source, codec, codec_source) -> None:
 
 
 def _fold_buffers(weights, adaptor) -> None:
-    """Take out what is no weight here.
+    """Remove tensors that are not weights in this package.
 
     Its table of positions is indexed by the place in the batch, so that an utterance alone gets row 0
     everywhere: a constant, which goes into the embedding, and into the bias of the prompt's projection.
@@ -330,7 +330,7 @@ def _take(weights, name):
 
 
 def _load(models, weights) -> None:
-    """Give every model its weights; each tensor has exactly one place, and each place a tensor."""
+    """Load the weights of every model; each tensor must fit exactly one parameter, and each parameter a tensor."""
     wanted = {f"{name}.{key}": value for name, model in models.items() for key, value in model.state_dict().items()}
     loaded, problems = {}, []
     for theirs, tensor in weights.items():

@@ -1,4 +1,4 @@
-"""Published EnCodec weights (github.com/facebookresearch/encodec, and transformers' `EncodecModel`) as our codec."""
+"""Converts EnCodec weights (github.com/facebookresearch/encodec, transformers' `EncodecModel`) to `EncodecCodec`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PUBLISHED = {
         },
     ),
 }
-# transformers' names of the same settings, where they differ.
+# transformers' names of the settings, where they differ.
 _TRANSFORMERS_NAMES = {
     "audio_channels": "channels",
     "hidden_size": "latent_channels",
@@ -58,7 +58,7 @@ _TRANSFORMERS_NAMES = {
 
 
 def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -> EncodecCodec:
-    """Load EnCodec weights made elsewhere.
+    """Load EnCodec weights of other libraries.
 
     Args:
         source: "encodec_24khz" or "encodec_48khz", downloaded from where the `encodec` package has them (into
@@ -68,7 +68,7 @@ def from_encodec(source: str | Path, bandwidth: float | None = None, **config) -
         config: settings of `EncodecCodec` that differ from the published ones, for files of other sizes.
 
     Raises:
-        ValueError: no such file, or one with another checksum than the published; a bandwidth of less than one
+        ValueError: the file does not exist, or its checksum is not the published one; the bandwidth is less than one
             codebook or more than there are.
     """
     source = str(source)
@@ -112,13 +112,13 @@ def _read_transformers(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def _from_transformers(name: str) -> str:
-    """transformers' name of a weight → ours, which has no parametrisations."""
+    """Convert transformers' name of a weight to the name here, which has no parametrisations."""
     name = name.replace("parametrizations.weight.original0", "weight_g")
     return name.replace("parametrizations.weight.original1", "weight_v")
 
 
 def _from_package(name: str) -> str:
-    """The `encodec` package's name of a weight → ours: its convolutions sit within two wrappers."""
+    """Convert the `encodec` package's name of a weight: its convolutions are inside two wrappers."""
     name = re.sub(r"^(encoder|decoder)\.model\.", r"\1.layers.", name)
     name = re.sub(r"\.(conv|convtr)\.\1\.(\w+)$", r".conv.\2", name)
     name = re.sub(r"\.(conv|convtr)\.norm\.(\w+)$", r".norm.\2", name)
@@ -126,7 +126,7 @@ def _from_package(name: str) -> str:
 
 
 def _stack_codebooks(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A codebook a layer → one tensor of all, which is what our quantiser has."""
+    """Stack one codebook per layer to one tensor, the form of the quantiser here."""
     kept = {name: value for name, value in weights.items() if not name.startswith("quantizer.")}
     layers = len({name.split(".")[2] for name in weights if name.startswith("quantizer.layers.")})
     if not layers:

@@ -1,4 +1,4 @@
-"""Vocos decoders of EnCodec's codes (github.com/gemelo-ai/vocos) as our codec."""
+"""Converts Vocos decoders of EnCodec's codes (github.com/gemelo-ai/vocos) to a `VocosCodec`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def from_vocos(
 
     Args:
         checkpoint: a directory with `config.yaml` and `pytorch_model.bin`, or a hub repository.
-        bandwidth: kbps, one of the config's: how many codebooks there are, and for which of its adaptive
-            norms the decoder is set.
-        codec: the EnCodec whose encoder to take, or what `from_encodec` takes; without it the
-            result decodes only.
+        bandwidth: kbps, one of the config's. It determines the number of codebooks and the adaptive
+            norms of the decoder.
+        codec: the EnCodec that provides the encoder, or an argument of `from_encodec`; without it the
+            result only decodes.
         revision: commit of the hub repository; the newest if None.
 
     Raises:
-        ValueError: a decoder of other features, or a bandwidth it does not know.
+        ValueError: the decoder is for other features, or does not have this bandwidth.
     """
     path = find_file(checkpoint, "config.yaml", revision)
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -72,12 +72,12 @@ def codec_of_weights(
 
     Args:
         published: names and tensors as the `vocos` package saves them.
-        bandwidth_id: row of the adaptive norms to keep, a bandwidth each. With one row chosen they are plain
-            layer norms.
+        bandwidth_id: row of the adaptive norms to keep; there is one row per bandwidth. The chosen row makes them
+            plain layer norms.
         num_codebooks: codebooks of that bandwidth.
         codebook_size: rows of each.
         sampling_rate: Hz.
-        encodec: whose encoder to take; without it the result only decodes.
+        encodec: codec that provides the encoder; without it the result only decodes.
     """
     weights = {k: v for k, v in published.items() if k.startswith(("backbone.", "head.out."))}
     for name in [k for k in weights if k.endswith("norm.scale.weight")]:

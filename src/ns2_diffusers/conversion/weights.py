@@ -1,4 +1,4 @@
-"""Find and read the files of other libraries, and write the converted models."""
+"""Finds and reads files of other libraries, and writes converted models."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FILES = (".bin", ".pt", ".safetensors")
 def find_file(source: str | Path, filename: str, revision: str | None = None) -> Path:
     """Path of a file of a checkpoint, downloaded if necessary.
 
-    A download without a revision is warned of, with the commit that it is, so that it can be pinned.
+    A download without a revision causes a warning with the commit, so that it can be pinned.
 
     Args:
         source: the file itself, a directory that has a `filename`, or a hub repository (`owner/name`).
-        filename: as it is called in the repository.
+        filename: name of the file in the repository.
         revision: commit of the hub repository.
 
     Raises:
-        ValueError: it is none of these; or a revision of what is not on the hub.
-        OSError: the hub does not have it, or cannot be reached.
+        ValueError: `source` is none of these; or a revision is given for a local file.
+        OSError: the hub does not have the file, or cannot be reached.
     """
     path = Path(source)
     if revision is not None and path.exists():
@@ -43,7 +43,7 @@ def find_file(source: str | Path, filename: str, revision: str | None = None) ->
         if not (path / filename).is_file():
             raise ValueError(f"there is no {filename} in the directory {str(source)!r}.")
         return path / filename
-    # A file in a folder looks like a repository, too.
+    # A file in a folder also looks like a repository.
     if path.suffix in FILES:
         raise ValueError(f"there is no file or directory {str(source)!r}, and it is no hub repository (owner/name).")
     check_source(source, "checkpoint")
@@ -60,11 +60,11 @@ def find_file(source: str | Path, filename: str, revision: str | None = None) ->
 
 
 def download_file(url: str, sha256: str) -> Path:
-    """A file in torch hub's cache, downloaded if it is not there; its checksum is looked at each time.
+    """A file in torch hub's cache, downloaded if it does not exist; its checksum is always verified.
 
     Raises:
-        ValueError: it has another checksum.
-        OSError: it cannot be downloaded.
+        ValueError: the checksum is wrong.
+        OSError: the file cannot be downloaded.
     """
     path = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1])
     if not path.is_file():
@@ -95,7 +95,7 @@ def check_new_directory(output: Path) -> None:
     """Check before the conversion that `save_whole` can write its result.
 
     Raises:
-        ValueError: there is something at `output` already, or no directory to put it in.
+        ValueError: `output` exists, or its parent directory does not.
     """
     if output.exists():
         raise ValueError(f"there is already something at {str(output)!r}: name another output, or remove it first.")

@@ -9,10 +9,10 @@ def stoi(audio: AudioInput, reference: AudioInput, sampling_rate: int | None = N
     """Short-time objective intelligibility (Taal et al., 2011) of `audio` relative to the clean speech.
 
     Args:
-        audio, reference: anything that `load_audio` takes, in step with each other: the longer one is cut.
-        sampling_rate: Hz of both, where they are bare arrays.
+        audio, reference: any input of `load_audio`, aligned in time; the longer one is cut.
+        sampling_rate: Hz of both; only for bare arrays.
 
-    Returns: up to 1; 0.93 and more is clear.
+    Returns: at most 1; from 0.93 on speech is clear.
 
     Raises:
         ImportError: `pystoi` is not installed.

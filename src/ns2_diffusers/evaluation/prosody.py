@@ -1,4 +1,4 @@
-"""Compare F0 contours (T,) in Hz at the same frame rate, 0 where unvoiced."""
+"""Compares F0 contours (T,) in Hz at the same frame rate, 0 where unvoiced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 Contour = np.ndarray | torch.Tensor
 
-# A voice that is softer than the loudest frames by more than this is not audible.
+# Voice that is more than this far below the loudest frames is inaudible.
 AUDIBLE_DB = 30.0
 
 
@@ -43,16 +43,16 @@ def f0_range(f0: Contour) -> float:
 def audible_voice(waveform: np.ndarray | torch.Tensor, f0: Contour) -> np.ndarray:
     """Frames that are audibly voiced: at most 30 dB below the 95th percentile of all frames' levels.
 
-    Finding an F0 does not say so: the remains of a note that died away have one, too.
+    F0 alone does not show this, because the end of a note that has faded out still has an F0.
 
     Args:
         waveform: (samples,) in [−1, 1].
-        f0: (T,) in Hz of it, 0 where there is no voice.
+        f0: (T,) F0 in Hz, 0 where unvoiced.
 
     Returns: (T,) boolean.
 
     Raises:
-        ValueError: less than a sample a frame.
+        ValueError: there is less than one sample per frame.
     """
     waveform, f0 = np.asarray(waveform, dtype=np.float64), np.asarray(f0)
     if f0.ndim != 1 or waveform.ndim != 1 or not 0 < len(f0) <= len(waveform):

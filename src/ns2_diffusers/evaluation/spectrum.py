@@ -11,7 +11,7 @@ from ..audio.loading import AudioInput, load_audio
 from ..audio.mel import LogMelSpectrogram
 
 NUM_COEFFICIENTS = 24
-# Frames this far below the loudest one are pauses, whose noise floor is not speech.
+# Frames this far below the loudest one are pauses, which contain noise and no speech.
 PAUSE_DECIBELS = 40.0
 
 
@@ -19,10 +19,10 @@ def global_variance(audio: AudioInput, sampling_rate: int | None = None) -> torc
     """Variance over time of the mel cepstrum (Toda & Tokuda 2007, IEICE E90-D(5), section 3).
 
     Args:
-        audio: anything that `load_audio` takes, with its errors.
-        sampling_rate: Hz, of a bare array.
+        audio: any input of `load_audio`, with its errors.
+        sampling_rate: Hz; only for a bare array.
 
-    Returns: (24,) float64, of coefficients 1 to 24 (0 is loudness), over the frames that are no pause.
+    Returns: (24,) float64, variance of coefficients 1 to 24 (0 is loudness), over frames that are not pauses.
     """
     waveform, rate = load_audio(audio, sampling_rate)
     spectrum = LogMelSpectrogram(rate)(waveform[None])[0].double()

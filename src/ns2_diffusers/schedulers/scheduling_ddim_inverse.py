@@ -1,4 +1,4 @@
-"""Denoising diffusion implicit sampling backwards: from data to the noise that makes them."""
+"""DDIM inversion: from data to the noise that generates them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NaturalSpeech2DDIMInverseScheduler(NaturalSpeech2DDIMScheduler):
     """
 
     def set_timesteps(self, num_inference_steps=None, device=None, timesteps=None, sigmas=None) -> None:
-        """Lay out the timesteps at which steps arrive, the least noise first; arguments are those of DDIM's."""
+        """Set the timesteps at which steps end, the least noise first; the arguments are those of DDIM."""
         super().set_timesteps(num_inference_steps, device, timesteps, sigmas)
         self.timesteps = self.timesteps.flip(0)
 
@@ -32,11 +32,11 @@ class NaturalSpeech2DDIMInverseScheduler(NaturalSpeech2DDIMScheduler):
         sample: torch.Tensor,
         return_dict: bool = True,
     ) -> DDIMSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
-        """One step towards noise: to `timestep` from the one before it in `timesteps`, at first from clean data.
+        """One step towards noise: to `timestep` from the previous one of `timesteps`; the first starts at clean data.
 
         Args:
-            model_output: what the denoiser predicts of `sample` at `timestep`, (B, C, T).
-            timestep: where the step arrives; one for the whole batch.
+            model_output: prediction of the denoiser for `sample` at `timestep`, (B, C, T).
+            timestep: end of the step; one for the whole batch.
             sample: z at the timestep before, (B, C, T).
             return_dict: False for the tuple (`prev_sample`, `pred_original_sample`).
 

@@ -65,11 +65,10 @@ class NaturalSpeech2DDPMScheduler(VariancePreservingMixin, DDPMScheduler):
         """One step towards the data: from `timestep` to the next of `timesteps`.
 
         Args:
-            model_output: what the denoiser predicts, (B, C, T).
-            timestep: that of `sample`; one for the whole batch.
+            model_output: prediction of the denoiser, (B, C, T).
+            timestep: timestep of `sample`; one for the whole batch.
             sample: z_t, (B, C, T).
-            generator: one, or one for each item, which makes an item's noise its own whatever shares its
-                batch.
+            generator: one, or one for each item; the noise of an item then does not depend on its batch.
             variance_noise: standard normal, (B, C, T), used in place of drawing.
             return_dict: False for the tuple (`prev_sample`, `pred_original_sample`).
 

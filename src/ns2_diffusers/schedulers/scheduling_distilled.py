@@ -20,8 +20,8 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
     floats, `num_train_timesteps` · i/N - 1, and the grid of N/2 steps is every second point of that of N.
 
     Args:
-        student_steps (`list[int]`, defaults to `[32]`): the numbers of steps the student was trained for. The
-            largest is what a pipeline takes when it is not told.
+        student_steps (`list[int]`, defaults to `[32]`): numbers of steps that the student was trained for. The
+            largest is the default of a pipeline.
 
     All other arguments: `VariancePreservingMixin`.
     """
@@ -74,12 +74,12 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
         timesteps: Sequence[float] | torch.Tensor | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
     ):
-        """Lay out the student's grid, most noise first.
+        """Set the student's grid, most noise first.
 
         Args:
-            num_inference_steps: one of `student_steps`; the most of them when nothing is given.
-            device: where `timesteps` goes.
-            timesteps, sigmas: the same grid, written out; no other is taken.
+            num_inference_steps: one of `student_steps`; the largest by default.
+            device: device of `timesteps`.
+            timesteps, sigmas: the same grid, given explicitly; no other is accepted.
 
         Raises:
             ValueError: for a number of steps, or for timesteps, that the student was not trained for.
@@ -96,7 +96,7 @@ class NaturalSpeech2DistilledScheduler(NaturalSpeech2DDIMScheduler):
                 " its answers are jumps over exactly that far. Take one of these, or the student of another stage."
             )
         grid = self.timesteps_of(torch.arange(n, 0, -1, dtype=torch.float64) / n)
-        # Sigmas that were computed in float32 are a few thousandths of a timestep off.
+        # Timesteps from float32 sigmas may differ by a few thousandths.
         if custom is not None and not torch.allclose(custom.float(), grid, rtol=0, atol=0.02):
             raise ValueError(
                 f"the timesteps are {custom.tolist()}, and this student was trained on {grid.tolist()}: its answers"

@@ -1,4 +1,4 @@
-"""The paper's own sampler."""
+"""The paper's sampler."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
 
     @property
     def order(self) -> int:
-        """Calls of the denoiser a step, by which diffusers' progress bars count."""
+        """Calls of the denoiser per step, which diffusers' progress bars use."""
         return 2 if self.config.solver == "midpoint" else 1
 
     def __len__(self) -> int:
@@ -90,14 +90,14 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         timesteps: Sequence[float] | torch.Tensor | None = None,
         sigmas: Sequence[float] | torch.Tensor | None = None,
     ):
-        """Lay out steps from t = 1 to 0, and the times at which their slopes are taken.
+        """Set steps from t = 1 to 0, and the times of their slopes.
 
         Args:
-            num_inference_steps: equal steps, 1 to half of `num_train_timesteps`, with slopes in their middles;
-                the paper's 150 when nothing is given.
-            device: where `timesteps` goes, which holds each time `order` times.
-            timesteps: the times of the slopes instead, in [0, `num_train_timesteps` - 1].
-            sigmas: the noise levels σ / α of the slopes instead; a last one of 0 is left out.
+            num_inference_steps: number of equal steps, 1 to half of `num_train_timesteps`, with slopes in their
+                middles; the paper's 150 by default.
+            device: device of `timesteps`, which contains each time `order` times.
+            timesteps: times of the slopes to use instead, in [0, `num_train_timesteps` - 1].
+            sigmas: noise levels σ / α of the slopes to use instead; a final 0 is dropped.
 
         Raises:
             TypeError, ValueError: as `VariancePreservingMixin.set_timesteps`.
@@ -136,7 +136,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         return start * time + (end - start) / 2 * time**2
 
     def _beta(self, timesteps: torch.Tensor) -> torch.Tensor:
-        """β(t), the rate at which noise comes in."""
+        """β(t), the rate at which noise is added."""
         if not self._has_closed_form:
             self._beta_table = self._beta_table.to(timesteps.device)
             return interpolate(self._beta_table, timesteps)
@@ -159,8 +159,8 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         """One step of `euler`, or one half of a step of `midpoint`: call it for each of `timesteps` in turn.
 
         Args:
-            model_output: what the denoiser predicts, (B, C, T).
-            timestep: that of `timesteps`; one for the whole batch.
+            model_output: prediction of the denoiser, (B, C, T).
+            timestep: the current one of `timesteps`; one for the whole batch.
             sample: z, (B, C, T).
             generator: not used, because nothing here is random. For diffusers' interface.
             return_dict: False for the tuple (`prev_sample`, `pred_original_sample`).
@@ -198,7 +198,7 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
 
     def _lengths_at(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Lengths of the step whose slope is taken at `timestep`, and of its part before the slope."""
-        # Found on the device, which the CPU need not wait for then.
+        # Computed on the device, so that the CPU need not wait for it.
         times = self.timesteps[:: self.order].to(timestep.device)
         step = (times - timestep.flatten()).abs().argmin()
         return self._step_lengths.to(step.device)[step], self._lengths_to_slope.to(step.device)[step]

@@ -1,4 +1,4 @@
-"""The paper's sampler backwards: from data to the noise that makes them."""
+"""The paper's sampler inverted: from data to the noise that generates them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class NaturalSpeech2EulerInverseScheduler(NaturalSpeech2EulerScheduler):
     """
 
     def set_timesteps(self, num_inference_steps=None, device=None, timesteps=None, sigmas=None) -> None:
-        """Lay out steps from t = 0 to 1, and the times of their slopes; arguments are those of the sampler."""
+        """Set steps from t = 0 to 1, and the times of their slopes; the arguments are those of the sampler."""
         super().set_timesteps(num_inference_steps, device, timesteps, sigmas)
         self.timesteps = self.timesteps.flip(0)
         lengths, to_slope = self._step_lengths.flip(0), self._lengths_to_slope.flip(0)
-        # Against the direction of sampling; to the slope it is what was behind it.
+        # The steps run against the direction of sampling, so the parts before and after the slope are exchanged.
         self._step_lengths, self._lengths_to_slope = -lengths, to_slope - lengths
