@@ -105,7 +105,7 @@ def test_files_that_are_too_large(tmp_path):
 def test_headers_that_are_no_headers(tmp_path, content):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is no safetensors file, or is cut off"):
+    with pytest.raises(ValueError, match="is not a safetensors file, or is cut off"):
         check_safetensors_header(path)
 
 

@@ -37,7 +37,7 @@ def check_source(name: str | os.PathLike, what: str = "model") -> None:
     first, nothing = given.split("/")[0], f"there is no file or directory {given!r} ({os.path.abspath(given)!r})"
     if not HUB_ID.fullmatch(given) or ".." in given:
         raise ValueError(
-            f"{nothing}, and it is no hub repository (owner/name): give the path of a {what}, or a repository."
+            f"{nothing}, and it is not a hub repository (owner/name): give the path of a {what}, or a repository."
         )
     if os.path.exists(first):
         raise ValueError(
@@ -65,7 +65,7 @@ def check_safetensors_header(path: str | os.PathLike, most: int = MOST_HEADER_BY
         length, size = int.from_bytes(file.read(8), "little"), os.path.getsize(path)
     if size < 8 or length > min(most, size - 8):
         raise ValueError(
-            f"{os.fspath(path)!r} is no safetensors file, or is cut off: its header would have {length} bytes, and "
+            f"{os.fspath(path)!r} is not a safetensors file, or is cut off: its header would have {length} bytes, and "
             f"there are at most {min(most, max(0, size - 8))}."
         )
 

@@ -195,9 +195,9 @@ def test_lines_and_rows():
     assert read_lines(Path("a.csv"), table) == [Item("a", "One, two.", "emma"), Item("0002", "Three.")]
     for bad, message in (
         ("id,words\na,b\n", "wanted text"),
-        ("id,text\n../a,b\n", "no name of a file"),
+        ("id,text\n../a,b\n", "not a valid file name"),
         ("id,text\na,b\nA,c\n", "there already"),
-        ('id,text\na,"b\n', "is no CSV"),
+        ('id,text\na,"b\n', "is not CSV"),
         ("text\n", "has no texts"),
     ):
         with pytest.raises(ValueError, match=message):

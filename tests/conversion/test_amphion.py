@@ -393,7 +393,7 @@ def test_what_is_wrong_is_named(weights, config, codec, spoil, message):
 def test_a_config_that_is_no_json(weights, codec, tmp_path):
     path = tmp_path / "exp_config.json"
     path.write_text('{"model": {} // a comment\n}')
-    with pytest.raises(ValueError, match="exp_config.json.*no plain JSON"):
+    with pytest.raises(ValueError, match="exp_config.json.*not plain JSON"):
         from_amphion(weights, path, codec)
 
 

@@ -129,7 +129,7 @@ def test_other_models_are_refused(published, section, name, value, message):
 @pytest.mark.parametrize("text", ["", "a list of words", "head: {}"])
 def test_no_config_of_a_vocos(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(ValueError, match="config.yaml' is no config of a Vocos"):
+    with pytest.raises(ValueError, match="config.yaml' is not a config of Vocos"):
         from_vocos(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_what_was_downloaded_is_checked_each_time(tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["model", "./no/such", "a/b/c", "folder/pytorch_model.bin", "/etc/none", "../x"])
 def test_what_is_nowhere(source, monkeypatch):
     monkeypatch.setattr(weights, "hf_hub_download", lambda *args, **_: pytest.fail("asked the hub"))
-    with pytest.raises(ValueError, match="no file or directory.*no hub repository"):
+    with pytest.raises(ValueError, match="no file or directory.*not a hub repository"):
         find_file(source, "model.bin")
 
 

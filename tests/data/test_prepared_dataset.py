@@ -99,7 +99,7 @@ def test_nothing_is_not_a_dataset(tmp_path, tiny_codec, tokenizer):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, tiny_codec, tokenizer):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="no prepared dataset"):
+    with pytest.raises(ValueError, match="not a prepared dataset"):
         write_prepared_dataset([make_row()], tmp_path, tiny_codec, tokenizer)
     assert (tmp_path / "thesis.tex").exists()
 

@@ -161,7 +161,7 @@ def test_a_safetensors_file_that_is_no_voice(call, tiny_pipeline_dir, tmp_path):
     with pytest.raises(ValueError, match="no voice"):
         call(prompt_audio=None, voice=tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors")
     (tmp_path / "voice.safetensors").write_bytes(b"garbage")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         call(prompt_audio=None, voice=tmp_path / "voice.safetensors")
 
 

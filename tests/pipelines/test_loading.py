@@ -142,17 +142,17 @@ def test_schedulers_of_diffusers_are_no_strangers(tiny_pipeline, tiny_pipeline_d
     "content, message",
     [
         (None, "there is no vocab.json"),
-        ("", "is no JSON"),
-        ("Once upon a time.", "is no JSON"),
+        ("", "is not JSON"),
+        ("Once upon a time.", "is not JSON"),
         ("[1, 2]", "is a list"),
         ("{}", "is a dict"),
-        ('{"a": "b"}', "no symbol with its number"),
+        ('{"a": "b"}', "not symbols with numbers"),
         ('{"a": 0, "b": 0}', "numbers twice"),
         ('{"a": 1}', "leaves some out"),
-        ('{"a": true}', "no symbol with its number"),
-        ('{"": 0}', "no symbol with its number"),
+        ('{"a": true}', "not symbols with numbers"),
+        ('{"": 0}', "not symbols with numbers"),
         ('{"a": 0, "b": 1}', "lacks '<s>', '</s>', '\\$'"),
-        ("[" * 100_000, "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_tokenizer_without_its_vocabulary(tiny_pipeline_dir, content, message):

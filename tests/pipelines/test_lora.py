@@ -153,7 +153,7 @@ def test_what_is_not_there(make, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="can run code"):
         pipe.load_lora_weights("owner/b", weight_name="voice.bin")
     torch.save({"denoiser.proj_out.lora_A.weight": torch.ones(1, 1)}, tmp_path / "voice.bin")
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         pipe.load_lora_weights(tmp_path / "voice.bin")
 
 
@@ -339,7 +339,7 @@ DAMAGE = {
     "nothing fits": (lambda tensors: {"unet.weight": torch.ones(2)}, "holds no LoRA weights.*got unet.weight"),
     "an unexpected one": (
         put("denoiser.proj_out.alpha", torch.tensor(1.0)),
-        "no LoRA weights: denoiser.proj_out.alpha",
+        "not LoRA weights: denoiser.proj_out.alpha",
     ),
     "DoRA": (put("denoiser.proj_out.lora_magnitude_vector", torch.ones(16)), "no DoRA"),
     "a component it has not": (put("vocoder.proj.lora_A.weight", torch.ones(2, 2)), "LoRA weights of vocoder"),

@@ -42,7 +42,7 @@ def test_what_cannot_be_sung(pipe, clips):
     voice = pipe.encode_voice(str(clips[0]))
     with pytest.raises(ValueError, match="2 notes for the 3 vowels"):
         sing(pipe, "La la la.", voice, "C4 D4")
-    with pytest.raises(ValueError, match="is no note"):
+    with pytest.raises(ValueError, match="is not a note"):
         sing(pipe, "La.", voice, "H4")
     for tempo in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="beats a minute: give a number above zero"):

@@ -80,7 +80,7 @@ def test_saved_and_loaded(tmp_path, framework):
         ({"weights": "[1, NaN]"}, ["latents.0", "latents.1"], "wanted a number above 0"),
         ({"weights": "[1, 0]"}, ["latents.0", "latents.1"], "wanted a number above 0"),
         ({"weights": "[1, true]"}, ["latents.0", "latents.1"], r"wanted \(number, Voice\)"),
-        ({"weights": "["}, ["latents.0", "latents.1"], "no JSON"),
+        ({"weights": "["}, ["latents.0", "latents.1"], "not JSON"),
         ({"lengths": "[[3, 3]]"}, ["latents"], "sum to its 7 frames"),
         ({"lengths": "[[7.0]]"}, ["latents"], "whole latent frames"),
         ({"lengths": "[[8, -1]]"}, ["latents"], "above 0"),

@@ -43,7 +43,7 @@ def test_half_of_a_space_is_of_each_word():
 
 
 def test_sound_begins_and_ends_words_beside_silence():
-    """It begins within the start, and ends within the long last symbol; the closure of a plosive is no pause."""
+    """It begins within the start, and ends within the long last symbol; the closure of a plosive is not a pause."""
     assert timed(sound((7, 14), (17, 35))) == [(7, 22), (22, 35)]
     assert timed(sound((12, 35))) == [(12, 22), (22, 35)]
     assert timed(sound((7, 35)), begins=100) == [(107, 122), (122, 135)]

@@ -224,7 +224,7 @@ def test_a_recording_in_place_of_a_voice(served, clips):
     with served.client() as client:
         response = client.post("/v1/audio/speech", json=body(prompt_audio=recording))
         np.testing.assert_allclose(read(response.content), expected(served.pipe, voice=clips[0]), atol=2 / 2**15)
-        for bad, message in (("no base64!", "no base64"), (base64.b64encode(b"noise").decode(), "cannot be read")):
+        for bad, message in (("no base64!", "not base64"), (base64.b64encode(b"noise").decode(), "cannot be read")):
             response = client.post("/v1/audio/speech", json=body(prompt_audio=bad))
             assert response.status_code == 400 and message in response.json()["error"]["message"]
 

@@ -129,7 +129,7 @@ REFUSED = {
     "number": ("<say-as interpret-as='cardinal'>many</say-as>", "'many'"),
     "alphabet": ("<phoneme alphabet='x-sampa' ph='a'>a</phoneme>", "'x-sampa'"),
     "no phonemes": ("<phoneme>a</phoneme>", 'ph="'),
-    "slash": ("<phoneme ph='a/b'>a</phoneme>", "no pronunciation"),
+    "slash": ("<phoneme ph='a/b'>a</phoneme>", "not a pronunciation"),
     "nested": ("<sub alias='a'><break/></sub>", "holds no other elements"),
     "two roots": ("</speak><speak>", "not well-formed"),
     "inner root": ("<speak>a</speak>", "one <speak>"),

@@ -16,7 +16,7 @@ def test_notes_are_in_equal_temperament():
 
 @pytest.mark.parametrize("text", ["H4", "C", "4", "C4:", "C4:0", "C4:-1", "C##4", "C4,D4"])
 def test_what_is_no_note_is_named(text):
-    with pytest.raises(ValueError, match=f"{text!r} is no note"):
+    with pytest.raises(ValueError, match=f"{text!r} is not a note"):
         read_notes(f"C4 {text}")
 
 

@@ -45,8 +45,8 @@ def test_a_file_gives_what_the_command_line_does_not(tmp_path):
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"learning_rates": 1}, "settings that are no arguments here: learning_rates"),
-        ({"config": "another.json"}, "no arguments here: config"),
+        ({"learning_rates": 1}, "settings that are not arguments of this script: learning_rates"),
+        ({"config": "another.json"}, "not arguments of this script: config"),
         ({"learning_rate": None}, "learning_rate is null"),
         ({"learning_rate": True}, "learning_rate is true"),
         ({"gradient_checkpointing": 1}, "gradient_checkpointing is 1; wanted is true or false"),

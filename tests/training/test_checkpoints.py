@@ -60,7 +60,7 @@ def test_nothing_to_resume(tmp_path, training):
     checkpoints = Checkpoints(tmp_path, total_limit=2)
     assert resume(checkpoints, training[0], "latest") is None
     assert resume(checkpoints, training[0], None) is None
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         resume(checkpoints, training[0], str(tmp_path))
 
 

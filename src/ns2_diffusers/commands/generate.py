@@ -59,7 +59,7 @@ def check_options(args: argparse.Namespace) -> None:
         if args.file is None:
             raise ValueError("--output-dir needs --file: a text file with one text a line, a .csv, or a book.")
         if f".{args.format or 'wav'}" not in SUFFIXES:
-            raise ValueError(f"--format {args.format} is no kind of file; wanted one of {', '.join(SUFFIXES)}.")
+            raise ValueError(f"--format {args.format} is not a file format; wanted one of {', '.join(SUFFIXES)}.")
     elif args.chapters:
         raise ValueError("--chapters needs --output-dir, a folder for the files of the chapters.")
     elif args.format is not None and not to_pipe:

@@ -54,14 +54,14 @@ def _read_csv(path: Path, text: str) -> list[Item]:
         for number, row in enumerate(rows, 1):
             name = (row.get("id") or f"{number:04}").strip()
             if not _ID.fullmatch(name):
-                raise ValueError(f"row {number} of {str(path)!r} has the id {name!r:.80}, which is no name of a file.")
+                raise ValueError(f"row {number} of {str(path)!r} has the id {name!r:.80}, not a valid file name.")
             if name.lower() in seen:
                 raise ValueError(f"row {number} of {str(path)!r} has the id {name!r}, which is there already.")
             seen.add(name.lower())
             if (row["text"] or "").strip():
                 items.append(Item(name, row["text"].strip(), (row.get("voice") or "").strip() or None))
     except csv.Error as error:
-        raise ValueError(f"{str(path)!r} is no CSV: {error}, line {rows.line_num}.") from error
+        raise ValueError(f"{str(path)!r} is not CSV: {error}, line {rows.line_num}.") from error
     return items
 
 

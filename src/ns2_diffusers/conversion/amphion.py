@@ -228,7 +228,7 @@ def read_settings(config) -> dict[str, dict]:
             config = json.loads(Path(config).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"the config {str(config)!r} is no plain JSON ({error}); give the file that has the model "
+                f"the config {str(config)!r} is not plain JSON ({error}); give the file that has the model "
                 "section, and take comments out of it."
             ) from error
     if "model" not in config:
@@ -325,7 +325,7 @@ def _fold_buffers(weights, adaptor) -> None:
 
 def _take(weights, name):
     if name not in weights:
-        raise ValueError(f"the checkpoint has no {name}: it is no NaturalSpeech 2 of Amphion's, or not a whole one.")
+        raise ValueError(f"the checkpoint has no {name}: it is not Amphion's NaturalSpeech 2, or not complete.")
     return weights.pop(name)
 
 

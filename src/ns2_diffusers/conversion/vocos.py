@@ -44,7 +44,7 @@ def from_vocos(
         features, head = config["feature_extractor"], config["head"]["init_args"]
         options = {**DEFAULTS, **features["init_args"]}
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} is no config of a Vocos: it has no feature_extractor or head.") from error
+        raise ValueError(f"{str(path)!r} is not a config of Vocos: it has no feature_extractor or head.") from error
     if not features["class_path"].endswith(".EncodecFeatures"):
         raise ValueError(f"this Vocos decodes {features['class_path']}; only decoders of EnCodec's codes are codecs.")
     if head.get("padding", "same") != "same" or head["n_fft"] != 4 * head["hop_length"]:

@@ -45,7 +45,7 @@ def find_file(source: str | Path, filename: str, revision: str | None = None) ->
         return path / filename
     # A file in a folder also looks like a repository.
     if path.suffix in FILES:
-        raise ValueError(f"there is no file or directory {str(source)!r}, and it is no hub repository (owner/name).")
+        raise ValueError(f"there is no file or directory {str(source)!r}, and it is not a hub repository owner/name.")
     check_source(source, "checkpoint")
     found = Path(hf_hub_download(str(source), filename, revision=revision))
     if revision is None:

@@ -65,7 +65,7 @@ def write_prepared_dataset(rows: Iterable[PreparedRow], directory: str | Path, c
         raise ValueError("some utterances have durations and some have none: give all of them durations, or none.")
     directory = Path(directory)
     if directory.exists() and not (directory / CARD_NAME).exists():
-        raise ValueError(f"{directory} exists and is no prepared dataset: choose another directory.")
+        raise ValueError(f"{directory} exists and is not a prepared dataset: choose another directory.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     counts = {"utterances": len(rows), "frames": sum(row.n_frames for row in rows), "rejected": 0}
     with whole_folder(directory, replace=True) as partial:

@@ -130,7 +130,7 @@ def expand_weights(state_dict: dict[str, torch.Tensor], shapes: Mapping[str, tor
         packed, steps, bits = state_dict.pop(f"{name}.{bits}bit"), state_dict.pop(f"{name}.step", None), int(bits)
         shape = shapes.get(name)
         if steps is None or bits not in BITS or packed.ndim != 1 or packed.dtype != torch.uint8:
-            raise ValueError(f"{name} is no weight in {' or '.join(map(str, BITS))} bits with its steps.")
+            raise ValueError(f"{name} is not a weight in {' or '.join(map(str, BITS))} bits with its steps.")
         if shape is None or len(packed) != -(-shape.numel() * bits // WORD) * WORD // 8 or len(steps) != shape[0]:
             wanted = "no such weight" if shape is None else f"one of shape {tuple(shape)}"
             raise ValueError(

@@ -73,7 +73,7 @@ def check_configs(folder: str | os.PathLike) -> None:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{str(path)!r} is no JSON ({error}).") from error
+            raise ValueError(f"{str(path)!r} is not JSON ({error}).") from error
         check_config(config, repr(str(path)))
 
 

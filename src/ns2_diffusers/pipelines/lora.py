@@ -567,7 +567,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, st
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{str(path)!r} is no safetensors file, or is cut off ({error}).") from error
+        raise ValueError(f"{str(path)!r} is not a safetensors file, or is cut off ({error}).") from error
 
 
 def _parse_header(header: Mapping[str, str], tensors: Mapping[str, torch.Tensor], path: Path) -> dict[str, Any]:
@@ -600,7 +600,7 @@ def _plan(
         )
     if unexpected := [name for name, found in matches.items() if not found]:
         raise ValueError(
-            f"{what} has tensors that are no LoRA weights: {_few(unexpected)}. Wanted "
+            f"{what} has tensors that are not LoRA weights: {_few(unexpected)}. Wanted "
             "<component>.<layer>.lora_A.weight and …lora_B.weight only (no DoRA, LoKr or bias)."
         )
     layers: dict[str, dict[str, dict[str, torch.Tensor]]] = {}

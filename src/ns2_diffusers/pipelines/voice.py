@@ -296,7 +296,7 @@ def _read_list(metadata: dict[str, str], name: str, otherwise: list[Any]) -> lis
     try:
         read = json.loads(metadata[name])
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"its {name} are no JSON ({error}).") from error
+        raise ValueError(f"its {name} are not JSON ({error}).") from error
     if (
         not isinstance(read, list)
         or len(read) != len(otherwise)

@@ -235,7 +235,7 @@ class Server:
             try:
                 recording = base64.b64decode(body.prompt_audio, validate=True)
             except (binascii.Error, ValueError) as error:
-                raise APIError(400, f"it is no base64 ({error}).", "prompt_audio") from error
+                raise APIError(400, f"it is not base64 ({error}).", "prompt_audio") from error
             if len(recording) > self.settings.max_upload_bytes:
                 raise APIError(
                     413, f"the recording is larger than {self.settings.max_upload_bytes} bytes.", "prompt_audio"

@@ -51,7 +51,7 @@ def add_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
         if first["type"] == "json_invalid":
-            return error_response(400, f"the body is no JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
+            return error_response(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
         param = ".".join(where) or None
         return error_response(400, f"{param or 'the body'}: {first['msg']}.", param)
 

@@ -55,7 +55,7 @@ class Gate:
             return 403, f"pages of {origin!r:.80} may not use this server: it answers its own page and programs."
         length = headers.get(b"content-length", "0")
         if not length.isdigit():
-            return 400, "the header Content-Length is no number."
+            return 400, "the header Content-Length is not a number."
         if int(length[:20]) > self.max_bytes:
             return 413, self._too_large()
         return None

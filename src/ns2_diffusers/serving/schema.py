@@ -50,5 +50,5 @@ class SpeechBody(BaseModel):
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ValueError("it has half of a surrogate pair, which is no character") from error
+            raise ValueError("it has half of a surrogate pair, which is not a character") from error
         return text

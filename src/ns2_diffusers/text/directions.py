@@ -127,7 +127,7 @@ def _split_at_pauses(passage: Passage) -> list[Passage]:
 def _seconds(time: str, where: str) -> float:
     match = _TIME.fullmatch(time)
     if match is None:
-        raise ValueError(f'{where} is no pause: write [pause 0.5s] or [pause 500ms], in SSML <break time="500ms"/>.')
+        raise ValueError(f'{where} is not a pause: write [pause 0.5s], [pause 500ms] or SSML <break time="500ms"/>.')
     seconds = float(match[1]) / (1000 if match[2] == "ms" else 1)
     if seconds > MAX_PAUSE:
         raise ValueError(f"{where} is longer than {MAX_PAUSE:g} s, the longest pause.")
@@ -256,7 +256,7 @@ class _SpokenXML:
             phonemes = from_ipa(phonemes) if alphabet == "ipa" else phonemes
             mark = reading_mark(inner, phonemes)
             if not READING.fullmatch(mark):
-                raise ValueError(f"ph={phonemes!r} of <phoneme> is no pronunciation: give at most 200 phonemes.")
+                raise ValueError(f"ph={phonemes!r} of <phoneme> is not a pronunciation: give at most 200 phonemes.")
             self._replace(start, mark)
 
     def _characters(self, data: str) -> None:

@@ -26,7 +26,7 @@ def read_notes(text: str) -> list[tuple[float, float]]:
     for word in text.split():
         match = NOTE.fullmatch(word)
         if match is None or match[4] is not None and not float(match[4]):
-            raise ValueError(f"{word!r} is no note: wanted a name, an octave and, if you like, beats, such as F#4:2.")
+            raise ValueError(f"{word!r} is not a note: wanted a name, an octave and optional beats, such as F#4:2.")
         letter, accidental, octave, beats = match.groups()
         semitones = 12 * (int(octave) - 4) + SEMITONES[letter.upper()] + ACCIDENTALS[accidental]
         notes.append((440 * 2 ** ((semitones - SEMITONES["A"]) / 12), float(beats or 1)))

@@ -247,13 +247,13 @@ def read_vocabulary(path, special=()) -> dict[str, int]:
         with open(path, encoding="utf-8") as file:
             vocabulary = json.load(file)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"the vocabulary {os.fspath(path)!r} is no JSON ({error}).") from error
+        raise ValueError(f"the vocabulary {os.fspath(path)!r} is not JSON ({error}).") from error
     wanted = "wanted a JSON object that numbers symbols from 0"
     if not isinstance(vocabulary, dict) or not vocabulary:
         raise ValueError(f"the vocabulary {os.fspath(path)!r} is a {type(vocabulary).__name__}; {wanted}.")
     if any(type(index) is not int for index in vocabulary.values()) or "" in vocabulary:
         raise ValueError(
-            f"the vocabulary {os.fspath(path)!r} has entries that are no symbol with its number; {wanted}."
+            f"the vocabulary {os.fspath(path)!r} has entries that are not symbols with numbers; {wanted}."
         )
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise ValueError(f"the vocabulary {os.fspath(path)!r} has numbers twice, or leaves some out; {wanted}.")

@@ -69,7 +69,7 @@ class TrainingArgumentParser(argparse.ArgumentParser):
             self.error(f"--config {file} holds a {type(settings).__name__}. Wanted is an object of argument names.")
         actions = {action.dest: action for action in self._actions if action.dest not in ("help", "config")}
         if unknown := sorted(set(settings) - set(actions)):
-            self.error(f"--config {file} has settings that are no arguments here: {', '.join(unknown)}.")
+            self.error(f"--config {file} has settings that are not arguments of this script: {', '.join(unknown)}.")
         words = []
         for name, value in settings.items():
             is_flag = isinstance(actions[name], argparse.BooleanOptionalAction)

@@ -104,7 +104,7 @@ class Checkpoints:
             return next(reversed(self.all()), None)
         if which is not None and not (Path(which) / PROGRESS_NAME).exists():
             raise ValueError(
-                f"{which} is no checkpoint (no {PROGRESS_NAME}): give a folder checkpoint-…, or `latest`."
+                f"{which} is not a checkpoint (no {PROGRESS_NAME}): give a folder checkpoint-…, or `latest`."
             )
         return None if which is None else Path(which)
 

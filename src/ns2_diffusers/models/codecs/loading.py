@@ -24,7 +24,7 @@ def load_codec(pretrained_model_name_or_path: str, **kwargs: Any) -> ModelMixin:
     name = VocosCodec.load_config(pretrained_model_name_or_path, **where).get("_class_name")
     if name not in CODECS:
         raise ValueError(
-            f"{pretrained_model_name_or_path} holds a {name}, which is no codec; wanted one of {', '.join(CODECS)}."
+            f"{pretrained_model_name_or_path} holds a {name}, which is not a codec; wanted one of {', '.join(CODECS)}."
         )
     module = importlib.import_module(f"{__package__}.{CODECS[name]}")
     return getattr(module, name).from_pretrained(pretrained_model_name_or_path, **kwargs)
