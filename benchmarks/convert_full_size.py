@@ -3,7 +3,7 @@
     python benchmarks/convert_full_size.py --threads 2
 
 Writes a state dict with the published names and an EnCodec into a temporary directory (4 GB), runs
-`ns2-diffusers convert` on them in a process of its own, and compares a call of the denoiser with the rate
+`ns2-diffusers import` on them in a process of its own, and compares a call of the denoiser with the rate
 at which the same machine, with the same threads and in turn with it, multiplies matrices. Random weights
 speak noise; its length is what is checked. On a machine that is busy elsewhere the long call suffers more than
 the short product: give it a quiet one.
@@ -59,13 +59,13 @@ def measure(folder, args):
     yield "checkpoint", f"{(folder / 'pytorch_model.bin').stat().st_size / 1e9:.2f} GB"
     del weights, codec
 
-    command = [sys.executable, "-m", "ns2_diffusers.cli", "convert", "amphion", "--checkpoint", folder]
+    command = [sys.executable, "-m", "ns2_diffusers.cli", "import", "amphion", "--checkpoint", folder]
     seconds, _ = timed(
         lambda: subprocess.run([*command, "--codec", folder / "encodec.th", "-o", folder / "pipeline"], check=True)
     )
     # Linux counts it in KiB.
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    yield "`ns2-diffusers convert amphion`", f"{seconds:.1f} s, {memory / 1e9:.2f} GB at most"
+    yield "`ns2-diffusers import amphion`", f"{seconds:.1f} s, {memory / 1e9:.2f} GB at most"
 
     seconds, pipe = timed(lambda: NaturalSpeech2Pipeline.from_pretrained(folder / "pipeline"))
     yield "`from_pretrained`", f"{seconds:.1f} s"

@@ -475,7 +475,7 @@ def test_help_names_every_command(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    assert "generate" in printed and "voice" in printed and "convert" in printed
+    assert "generate" in printed and "voice" in printed and "import" in printed
 
 
 def parsers_of(parser):

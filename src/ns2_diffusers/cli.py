@@ -41,7 +41,7 @@ EXAMPLES = """examples:
   ns2-diffusers convert-voice speech.wav --voice george -o converted.wav
   ns2-diffusers edit speech.wav --text "I like tea." --new-text "I like coffee." -o edited.wav
   ns2-diffusers serve --voices voices
-  ns2-diffusers convert amphion -o my-model
+  ns2-diffusers import amphion -o my-model
   ns2-diffusers export onnx --output my-onnx-model --int8"""
 
 
@@ -256,7 +256,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_steps(edited)
     add_common(edited, "audio file")
 
-    add_convert(commands.add_parser("convert", help="convert published weights to a pipeline or codec"))
+    add_import(commands.add_parser("import", help="convert published weights to a pipeline or codec"))
     add_export(commands.add_parser("export", help="export a pipeline to a runtime without torch"))
     return parser
 
@@ -329,10 +329,10 @@ def seed(text: str) -> int:
     return number
 
 
-def add_convert(parser: argparse.ArgumentParser) -> None:
+def add_import(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_subparsers(required=True, metavar="source")
     amphion = sources.add_parser("amphion", help="NaturalSpeech 2 of Amphion, as a pipeline")
-    amphion.set_defaults(run=run_convert_amphion)
+    amphion.set_defaults(run=run_import_amphion)
     add_conversion(amphion, "amphion/naturalspeech2_libritts", "pytorch_model.bin, ")
     amphion.add_argument(
         "--config", type=Path, help="config of the checkpoint, JSON with a model section (the published sizes)"
@@ -344,11 +344,11 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     )
     amphion.add_argument("--revision", help=REVISION_HELP)
     encodec = sources.add_parser("encodec", help="EnCodec, as a codec")
-    encodec.set_defaults(run=run_convert_encodec)
+    encodec.set_defaults(run=run_import_encodec)
     add_conversion(encodec, "encodec_24khz", "encodec_48khz, a .th file, ")
     encodec.add_argument("--bandwidth", type=float, help="kbps; only the codebooks that fit are kept (all)")
     vocos = sources.add_parser("vocos", help="a Vocos decoder of EnCodec's codes, as a codec")
-    vocos.set_defaults(run=run_convert_vocos)
+    vocos.set_defaults(run=run_import_vocos)
     add_conversion(vocos, "charactr/vocos-encodec-24khz", "")
     vocos.add_argument("--bandwidth", type=float, default=6.0, help="bandwidth in kbps: 1.5, 3, 6 or 12 (%(default)s)")
     vocos.add_argument("--revision", help=REVISION_HELP)
@@ -519,34 +519,34 @@ def run_export_onnx(args: argparse.Namespace) -> None:
         print(f"{size / 1e6:.1f} MB of graphs: {output}")
 
 
-def run_convert_amphion(args: argparse.Namespace) -> None:
+def run_import_amphion(args: argparse.Namespace) -> None:
     def make():
         from .conversion.amphion import from_amphion
 
         return from_amphion(args.checkpoint, args.config, args.codec, args.revision)
 
-    convert(make, args)
+    import_weights(make, args)
 
 
-def run_convert_encodec(args: argparse.Namespace) -> None:
+def run_import_encodec(args: argparse.Namespace) -> None:
     def make():
         from .conversion.encodec import from_encodec
 
         return from_encodec(args.checkpoint, args.bandwidth)
 
-    convert(make, args)
+    import_weights(make, args)
 
 
-def run_convert_vocos(args: argparse.Namespace) -> None:
+def run_import_vocos(args: argparse.Namespace) -> None:
     def make():
         from .conversion.vocos import from_vocos
 
         return from_vocos(args.checkpoint, args.bandwidth, args.codec, args.revision)
 
-    convert(make, args)
+    import_weights(make, args)
 
 
-def convert(make: Callable[[], Any], args: argparse.Namespace) -> None:
+def import_weights(make: Callable[[], Any], args: argparse.Namespace) -> None:
     """Convert foreign weights and write the result to a new directory."""
     import diffusers
 

@@ -177,7 +177,9 @@ def _disable(function: Any = None, recursive: bool = True, *, reason: str | None
             return function(*args, **kwargs)
         if disabled is None:
             assert _real_disable is not None
-            disabled = _real_disable(function, recursive, reason=reason)
+            # torch 2.6 takes no reason.
+            options = {} if reason is None else {"reason": reason}
+            disabled = _real_disable(function, recursive, **options)
         return disabled(*args, **kwargs)
 
     return wrapper

@@ -1,4 +1,4 @@
-"""`ns2-diffusers convert`, from files as they are published to speech."""
+"""`ns2-diffusers import`, from files as they are published to speech."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def encodec_directory(weights):
 
 
 def test_amphion_to_speech(amphion, encodec_directory, clips, capsys):
-    command = ["convert", "amphion", "--checkpoint", str(amphion), "--config", str(amphion / "config.json")]
+    command = ["import", "amphion", "--checkpoint", str(amphion), "--config", str(amphion / "config.json")]
     assert main([*command, "--codec", encodec_directory, "-o", "made"]) == 0
     assert capsys.readouterr() == ("NaturalSpeech2Pipeline: made\n", "")
     assert sorted(path.name for path in Path().iterdir()) == ["encodec", "made"]
@@ -51,7 +51,7 @@ def test_amphion_to_speech(amphion, encodec_directory, clips, capsys):
 
 
 def test_encodec(encodec_directory):
-    assert main(["convert", "encodec", "--checkpoint", "encodec", "--bandwidth", "6", "-o", "made", "-q"]) == 0
+    assert main(["import", "encodec", "--checkpoint", "encodec", "--bandwidth", "6", "-o", "made", "-q"]) == 0
     codec = load_codec("made")
     waveform = torch.randn(1, 1, 400)
     expected = from_encodec("encodec", 6.0)
@@ -63,7 +63,7 @@ def test_encodec(encodec_directory):
 def test_vocos(monkeypatch, tiny_codec):
     asked = []
     monkeypatch.setattr("ns2_diffusers.conversion.vocos.from_vocos", lambda *args: asked.append(args) or tiny_codec)
-    assert main(["convert", "vocos", "--bandwidth", "3", "--codec", "e.th", "--revision", "ab12", "-o", "made"]) == 0
+    assert main(["import", "vocos", "--bandwidth", "3", "--codec", "e.th", "--revision", "ab12", "-o", "made"]) == 0
     assert asked == [("charactr/vocos-encodec-24khz", 3.0, "e.th", "ab12")]
     assert load_codec("made").fingerprint == tiny_codec.fingerprint
 
@@ -83,7 +83,7 @@ def test_vocos(monkeypatch, tiny_codec):
 def test_errors_are_one_line_and_leave_nothing(amphion, capsys, arguments, message):
     Path("text.bin").write_text("no checkpoint")
     given = [] if "--checkpoint" in arguments else ["--checkpoint", str(amphion / "pytorch_model.bin")]
-    status = main(["convert", "amphion", *given, *arguments])
+    status = main(["import", "amphion", *given, *arguments])
     printed = capsys.readouterr()
     assert status == 2 and printed.out == "" and message in printed.err
     assert printed.err.startswith("ns2-diffusers: error: ") and printed.err.count("\n") == 1
@@ -91,7 +91,7 @@ def test_errors_are_one_line_and_leave_nothing(amphion, capsys, arguments, messa
 
 
 def test_a_source_is_asked_for(capsys):
-    assert main(["convert"]) == 2
+    assert main(["import"]) == 2
     assert "source" in capsys.readouterr().err
 
 
