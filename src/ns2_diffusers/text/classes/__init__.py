@@ -65,6 +65,8 @@ for _table in (
     money.WORD_RULES,
     money.NATION_RULES,
     dates.WORD_RULES,
+    times.WORD_RULES,
+    letters.AIRPORT_RULES,
     counting.WORD_RULES,
     places.WORD_RULES,
     abbreviations.WORD_RULES,

@@ -121,14 +121,53 @@ _WORDS = {
     "pkg": "package",
     "pkgs": "packages",
     "yds": "yards",
+    "amt": "amount",
+    "amts": "amounts",
+    "bal": "balance",
+    "pmt": "payment",
+    "pmts": "payments",
+    "avail": "available",
+    "addl": "additional",
+    "recd": "received",
+    "sched": "schedule",
+    "svc": "service",
+    "svcs": "services",
+    "utd": "United",
+    "ctr": "Center",
+    "ctrs": "Centers",
+    "hosp": "Hospital",
+    "elem": "Elementary",
+    "twp": "Township",
+    "attn": "attention",
+    "encl": "enclosed",
+    "cont": "continued",
+    "cont'd": "continued",
 }
 # Expanded without a full stop too, except in capitals: none of these can be pronounced.
 _BARE = {
     **{
         word: _WORDS[word]
         for word in "acct accts appt appts approx asst bldg cnr dept govt hrs intl lbs mfg mgmt mgr mtg mtgs natl "
-        "pkg pkgs qty tbsp tsp univ yds yrs".split()
+        "pkg pkgs qty tbsp tsp univ yds yrs amt amts attn pmt pmts recd sched svc svcs utd ctr ctrs twp".split()
     },
+    "wk": "week",
+    "wks": "weeks",
+    "qtr": "quarter",
+    "qtrs": "quarters",
+    "tix": "tickets",
+    "sry": "sorry",
+    "bday": "birthday",
+    "bdays": "birthdays",
+    "bfast": "breakfast",
+    "prolly": "probably",
+    "tmw": "tomorrow",
+    "tmr": "tomorrow",
+    "tonite": "tonight",
+    "txt": "text",
+    "txts": "texts",
+    "yest": "yesterday",
+    "wkly": "weekly",
+    "qtrly": "quarterly",
     "btwn": "between",
     "msg": "message",
     "msgs": "messages",
@@ -141,7 +180,8 @@ _BARE = {
 }
 # Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
-    "afk brb faq fwiw fyi idk iirc ikr irl jk lmk nvm omg pdf rsvp smh tbd tbh tldr ttyl url wtf".split()
+    "afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
+    "smh tbd tbf tbh tldr ttyl url wfh wtf wyd".split()
 )
 _NUMBERED = {
     "fig": "figure",
@@ -191,8 +231,37 @@ _NUMBERED = {
     "wk": "week",
     "q": "question",
     "rev": "revision",
+    "inv": "invoice",
+    "conf": "confirmation",
+    "cust": "customer",
+    "tkt": "ticket",
+    "ref": "reference",
+    "acct": "account",
+    "cat": "category",
+    "dep": "departs",
+    "arr": "arrives",
+    "div": "division",
+    "sched": "schedule",
+    "bk": "book",
+    "ep": "episode",
+    "ln": "line",
+    "prop": "proposition",
+    "yr": "year",
+    "gr": "grade",
+    "lvl": "level",
+    "blk": "block",
+    "grp": "group",
+    "pop": "population",
+    "elev": "elevation",
+    "dist": "district",
+    "sz": "size",
 }
-_NUMBERED_WITHOUT_STOP = frozenset("fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols".split())
+_NUMBERED_WITH_STOP = frozenset("conf cust ref acct div sched bk ep ln prop yr gr blk grp pop elev dist".split())
+# Before "#" or "no.", which is said too.
+_DOCUMENTS = frozenset("inv conf cust tkt ref acct cat".split())
+_NUMBERED_WITHOUT_STOP = frozenset(
+    "fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols lvl sz".split()
+)
 # Written in capitals in the middle of a sentence, and spoken as words.
 _PHRASES = {
     "AKA": "also known as",
@@ -211,6 +280,10 @@ _MIXED = {
     "b/w": "between",
     "c/o": "care of",
     "n/a": "N A",
+    "p/e": "P E",
+    "y/y": "year over year",
+    "q/q": "quarter over quarter",
+    "m/m": "month over month",
     "s/he": "she or he",
     "and/or": "and or",
     "24/7": "twenty four seven",
@@ -244,7 +317,11 @@ def title(match, context):
     word, stop = match["word"], match["stop"]
     lower = word.lower()
     spoken = _TITLES[lower]
-    if not match["next"][0].isupper() or word.islower() and lower not in ("dr", "mr", "mrs", "ms", "prof", "st"):
+    if (
+        not (match["next"][0].isupper() or re.match(r"(?:1st|2nd|3rd)\Z", match["next"]))
+        or word.islower()
+        and lower not in ("dr", "mr", "mrs", "ms", "prof", "st")
+    ):
         return None
     if not stop and (
         lower in _NEED_STOP
@@ -279,6 +356,8 @@ def word_with_stop(match, context):
     if not (word.islower() or word.isupper() or word.istitle()):
         return None  # "34 HRs" are home runs
     spoken = _WORDS[lower]
+    if lower == "incl" and context.before(match.start(), 4).lower() == "all-":
+        return "inclusive"
     if lower == "est" and _ESTIMATE.match(context.text, match.end()):
         return _like(word, "estimated")
     following = context.text[match.end() : match.end() + 2].strip()
@@ -301,8 +380,10 @@ def word_with_stop(match, context):
         "corp",
         "inc",
         "ltd",
+        "avail",
+        "bal",
     ):
-        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel") and (
+        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel", "avail", "bal") and (
             ends or not (following[:1].islower() or following[:1].isdigit())
         ):
             return None
@@ -392,10 +473,213 @@ def before_number(match, context):
         return None
     if lower in ("st",):
         return None
+    if lower == "cat" and not (
+        re.compile(r"[1-5](?!\w|\.\d)").match(context.text, match.end())
+        and (
+            word[0].isupper()
+            or re.compile(r"\d[ ](?:hurricane|storm|cyclone|typhoon)").match(context.text, match.end())
+        )
+    ):
+        return "category" if numeral == "#" else None
+    if lower == "pt" and context.word_before(match.start()) in _POINTS:
+        return "point"
+    if lower in ("dep", "arr") and not re.compile(r"[012]?\d(?::\d\d|[ ]?[ap]\.?m?\b)").match(
+        context.text, match.end()
+    ):
+        return None
+    if lower in _NUMBERED_WITH_STOP and (not match["stop"] or lower in ("gr", "pop", "prop") and word.islower()):
+        return None
     end = match.end()
-    if numeral == "#":
+    if numeral == "#" and lower not in _DOCUMENTS:
         end += 1
     return _like(word, _NUMBERED[lower]), end
+
+
+# "Dew pt. 55" is no part.
+_POINTS = frozenset("dew boiling melting freezing match set pressure talking focal selling".split())
+
+
+@rule("abbreviation", r"(?P<word>[A-Za-z]{3,4})\.?(?=[ ](?:[Nn]os?\.[ ]?[\dA-Z]|#[ ]?[A-Z]))")
+def document(match, context):
+    """Inv. no. 2093"""
+    return _like(match["word"], _NUMBERED[match["word"].lower()])
+
+
+@rule("abbreviation", r"(?P<word>reg|cor|div|dep|arr|var|ord|disc|int)\.(?=[ ](?P<next>[\w$£€~]+))", re.IGNORECASE)
+def by_what_follows(match, context):
+    """Reg. $59, cor. of 5th and Main, div. yield, dep. JFK"""
+    word, following = match["word"].lower(), match["next"]
+    if word == "reg":
+        spoken = "regularly" if following[0] in "$£€" else "regular" if following in _REGULAR else None
+    elif word == "cor":
+        is_place = following == "of" or context.before(match.start(), 3).endswith((" ", "")) and following[0].isupper()
+        spoken = "corner" if is_place else None
+    elif word in ("dep", "arr"):
+        is_airport = len(following) == 3 and following.isupper()
+        spoken = ("departs" if word == "dep" else "arrives") if is_airport else None
+    else:
+        table = {
+            "div": ("dividend", ("yield", "yields", "rate", "date", "payment", "income")),
+            "var": ("variable", ("rate", "apr", "costs", "interest")),
+            "ord": ("ordinary", ("shares", "income")),
+            "disc": ("discount", ("rate", "price", "code")),
+            "int": ("interest", ("rate", "rates", "income", "payment", "charge", "charges", "paid", "earned")),
+        }
+        spoken, nouns = table[word]
+        spoken = spoken if following.lower() in nouns else None
+    return spoken and _like(match["word"], spoken)
+
+
+_REGULAR = frozenset("price prices size fee hours season retail rate coffee".split())
+
+
+@rule("abbreviation", r"var(?P<stop>\.?)(?=[)\]]|\s*$|[,;]|\.)", re.IGNORECASE)
+def variable(match, context):
+    """APR 24.99% var."""
+    if not re.search(r"%[ ](?:APR[ ])?\(?\Z", context.before(match.start(), 8)):
+        return None
+    return "variable" + context.stop(match)
+
+
+@rule("abbreviation", r"(?P<word>lg|lrg|med|sm|sml|xl|xlg)\.(?=[ ][a-z]|,[ ][a-z])", re.IGNORECASE)
+def size_word(match, context):
+    """4 lg. eggs, a med. onion"""
+    if not re.search(
+        r"(?:\d|\b(?:an?|one|two|three|four|five|six|few|some|each|per))[ ]\Z", context.before(match.start(), 7), re.I
+    ):
+        return None
+    return {"l": "large", "m": "medium", "s": "small", "x": "extra large"}[match["word"][0].lower()]
+
+
+@rule("abbreviation", r"ea(?P<stop>\.?)(?![\w'-])")
+def each(match, context):
+    """2 @ $3.99 ea."""
+    if not match["stop"] and not re.search(
+        r"[\d¢%][ ]\Z|\b(?:cents|lb|oz|pc|pk)\.?[ ]\Z", context.before(match.start(), 7)
+    ):
+        return None
+    return "each" + context.stop(match)
+
+
+_PERIOD_BEFORE = re.compile(
+    r"\b(?:(?P<of>of)|per|each|every|this|next|last|past|other|prev\.?|(?P<a>a)|(?P<the>the))[ ]\Z", re.IGNORECASE
+)
+_PERIODS = {
+    "mo": "month",
+    "yr": "year",
+    "wk": "week",
+    "hr": "hour",
+    "qtr": "quarter",
+    "min": "minute",
+    "sec": "second",
+}
+
+
+@rule("abbreviation", r"(?P<word>mo|yr|wk|hr|qtr|min|sec)(?P<stop>\.?)(?![\w'-])")
+def period(match, context):
+    """1st of mo., every other wk, this yr"""
+    word, before = match["word"], _PERIOD_BEFORE.search(context.before(match.start(), 8))
+    if before is None or word in ("min", "sec") and (before["of"] or before["the"]):
+        return None
+    if before["a"] and (word == "mo" and not match["stop"] or word in ("min", "sec")):
+        return None
+    return _PERIODS[word] + context.stop(match)
+
+
+@rule("abbreviation", r"(?P<word>Yo[Yy]|Qo[Qq]|Mo[M])(?![\w'])")
+def growth(match, context):
+    """+3.1% YoY"""
+    period = {"Y": "year", "Q": "quarter", "M": "month"}[match["word"][0]]
+    return f"{period} over {period}"
+
+
+@rule("abbreviation", r"(?P<word>Gov|Sen|Rep|Pres)\.-elect(?!\w)")
+def elect(match, context):
+    """Gov.-elect"""
+    return f"{_TITLES[match['word'].lower()]}-elect"
+
+
+@rule("abbreviation", r"[Tt]-storm(?P<s>s?)(?!\w)")
+def thunderstorm(match, context):
+    return f"thunderstorm{match['s']}"
+
+
+@rule("letters", r"tl;?[ ]?dr(?!\w)", re.IGNORECASE)
+def too_long(match, context):
+    """TL;DR"""
+    return "TLDR"
+
+
+# Words of text messages with digits in them.
+_TEXTED = {
+    "b4": "before",
+    "gr8": "great",
+    "l8": "late",
+    "l8r": "later",
+    "m8": "mate",
+    "w8": "wait",
+    "h8": "hate",
+    "str8": "straight",
+    "ur": "your",
+    "urs": "yours",
+}
+
+
+@rule("abbreviation", r"(?P<word>b4|gr8|l8r?|m8|w8|h8|str8|urs?)(?![\w'-]|\.\w)")
+def texted(match, context):
+    """gr8, b4"""
+    return _TEXTED[match["word"]]
+
+
+# Before a colon at the head of a line or clause.
+_LABELS = {
+    **dict.fromkeys(("ref", "refs"), "reference"),
+    **{
+        "tel": "telephone",
+        "exp": "expires",
+        "temp": "temperature",
+        "addr": "address",
+        "ph": "phone",
+        "loc": "location",
+    },
+    **{"ht": "height", "wt": "weight", "vol": "volume", "ext": "extension", "subj": "subject", "inv": "invoice"},
+    **{"conf": "confirmation", "cust": "customer", "avg": "average", "min": "minimum", "max": "maximum"},
+    **{
+        "fwd": "forward",
+        "est": "estimate",
+        "dep": "departs",
+        "arr": "arrives",
+        "tot": "total",
+        "bal": "balance",
+        "dist": "distance",
+    },
+}
+
+
+_CLAUSE_BEFORE = re.compile(r"(?:^|[.,;:!?(|\n\"'])\s*\Z")
+
+
+@rule("abbreviation", r"(?P<word>[A-Za-z]{2,4})\.?(?=:[ ])")
+def label(match, context):
+    """Ref: 4417, Exp: 12/27"""
+    word = match["word"]
+    if word.isupper() or word.islower() and not _CLAUSE_BEFORE.search(context.before(match.start(), 4)):
+        return None
+    # Max and Min may be who speaks.
+    if word.lower() in ("max", "min") and not re.compile(r":[ ][~$£€]?\d").match(context.text, match.end()):
+        return None
+    return _like(match["word"], _LABELS[match["word"].lower()])
+
+
+@rule("letters", r"(?P<word>ooo)(?![\w'])")
+def out_of_office(match, context):
+    """I'm ooo, not "ooo, nice"."""
+    before = context.before(match.start(), 12)
+    return (
+        "OOO"
+        if re.search(r"(?:\b(?:am|is|are|was|were|be|been|being|going)|'(?:m|s|re)|\bout)[ ]\Z", before)
+        else None
+    )
 
 
 @rule("abbreviation", r"(?P<word>ed|eds|vols)(?P<stop>\.)(?=[)\]])", re.IGNORECASE)
@@ -419,8 +703,10 @@ def also_known_as(match, context):
     return "also known as"
 
 
-@rule("abbreviation", r"(?P<phrase>[A-Z]{2,4})(?!\w)")
+@rule("abbreviation", r"(?P<phrase>[A-Z]{2,4}|btw|imo|imho)(?!\w)")
 def phrase(match, context):
+    if match["phrase"].islower():
+        return _PHRASES[match["phrase"].upper()]
     return _PHRASES.get(match["phrase"])
 
 
@@ -464,7 +750,7 @@ def doctorate(match, context):
 
 @rule(
     "abbreviation",
-    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Plz|Sq|Ter|Cir|Expy|Fwy|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
+    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Plz|Sq|Terr?|Cir|Expy|Fwy|Cres|Hts|Trl|Tpke|Cswy|Xing|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
 )
 def street(match, context):
     """Elm St., 45 Rosewood Ct"""
@@ -493,7 +779,7 @@ def street(match, context):
             return None
     elif not match["stop"] and not after_name and not after_house:
         return None
-    elif lower in ("pl", "plz", "ct", "sq", "ter", "cir") and not after_name:
+    elif lower in ("pl", "plz", "ct", "sq", "ter", "terr", "cir") and not after_name:
         return None
     if lower == "ct" and not match["stop"] and not after_house:
         return None
@@ -511,19 +797,32 @@ for _table, _rule in (
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), _rule)
 for _word in "ed eds vols".split():
     WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), in_brackets)
-for _word in "st dr ave blvd rd ln pkwy hwy ct pl plz sq ter cir expy fwy".split():
+for _word in "st dr ave blvd rd ln pkwy hwy ct pl plz sq ter terr cir expy fwy cres hts trl tpke cswy xing".split():
     WORD_RULES[_word] = (street, *WORD_RULES.get(_word, ()))
 for _words, _rule in (
     ("e eg", for_example),
     ("i ie", that_is),
     ("a aka", also_known_as),
-    ("w b c n s and", mixed),
+    ("w b c n s p y q m and", mixed),
     ("et", et_al),
     ("vs", versus),
     ("jr sr", generation),
     ("ctrl", control),
     ("no", number_of),
     ("fl", floor),
+    (" ".join(_DOCUMENTS), document),
+    ("reg cor div dep arr var ord disc int", by_what_follows),
+    ("var", variable),
+    ("lg lrg med sm sml xl xlg", size_word),
+    ("ea", each),
+    ("mo yr wk hr qtr min sec", period),
+    ("ooo", out_of_office),
+    ("yoy qoq mom", growth),
+    ("gov sen rep pres", elect),
+    ("t", thunderstorm),
+    ("tl tldr", too_long),
+    ("b gr l m w h str ur urs", texted),
+    (" ".join(_LABELS), label),
     (" ".join(_LOWER_INITIALS), lower_initials),
     ("ph ed phd psy", doctorate),
     (" ".join(_PHRASES).lower(), phrase),

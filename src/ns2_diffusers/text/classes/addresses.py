@@ -197,6 +197,11 @@ def handle(match, context):
 
 @rule("address", r"(?<![\w&])#(?P<name>[A-Za-z_]\w{0,100})")
 def hashtag(match, context):
+    from .counting import hash_number
+
+    numbered = hash_number.pattern.match(context.text, match.start())
+    if numbered and hash_number.read(numbered, context):
+        return None
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", match["name"])
     return join(
         "hashtag", *(_digits(w) if w.isdigit() else w if context.known(w.lower()) else w.lower() for w in words)

@@ -29,7 +29,8 @@ FUNCTION_WORDS = frozenset(
     "may might must should do does did not but if so that this these those it he she they we you i who which when "
     "where while after before into over under off up down out away ago later each per apart less more worth only just "
     "total deep wide long high tall thick there here then because about around through across along until since "
-    "between north south east west today tomorrow yesterday tonight now plus minus times equals".split()
+    "between north south east west today tomorrow yesterday tonight now plus minus times equals overnight early late "
+    "daily weekly monthly yearly annually possible expected likely thereafter apiece again already instead".split()
 )
 # Nouns that are counted: four digits before them are a count, not a year.
 _COUNTED = (
@@ -49,15 +50,16 @@ _STRONG_YEAR_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _IDENTIFIER_BEFORE = re.compile(
-    r"\b(?:codes?|pin|id|zip|postcode|accounts?|cards?|order|tickets?|serial|otp|passwords?|"
+    r"\b(?:codes?|pin|id|zip|postcode|ext|extension|accounts?|cards?|order|tickets?|serial|otp|passwords?|"
     r"passcode|ending in|ends in|"
     r"confirmation|tracking|pnr|ssn|ref|reference|invoice|cvv|combination|digits|isbn|issn)"
-    r"(?:[ ](?:numbers?|no\.?|codes?|id|is|are|was))*[ ]?[:#]?[ ]?\Z",
+    r"\.?(?:[ ](?:numbers?|no\.?|codes?|id|is|are|was))*[ ]?[:#]?[ ]?\Z",
     re.IGNORECASE,
 )
 _PLACE_BEFORE = re.compile(
     r"\b(?:rooms?|flights?|routes?|buses|bus|highway|hwy|apartment|apt|suite|interstate|gate|channel|train|model|"
-    r"area|boeing|airbus|lot|unit|platform)\.?[ ](?:no\.?[ ]|number[ ])?\Z",
+    r"area|boeing|airbus|lot|unit|platform|forms?|rtx|gtx|xbox|porsche|peugeot|ferrari|mclaren|nokia)"
+    r"\.?[ ](?:no\.?[ ]|number[ ])?\Z",
     re.IGNORECASE,
 )
 _AFTER_WORD = re.compile(r"(?:[ ]|-)([^\W\d_]+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..numbers import plural, to_ordinal
-from .common import INT, NUM, SIGN, SIGNS, TO, digits, join, rule
+from .common import INT, NUM, SIGN, SIGNS, TO, digits, join, pairs, rule
 
 _SCALE = r"(?:[ ]?(?P<scale>mn|bn|tn|(?:hundred|thousand|million|billion|trillion)(?![\w])))"
 _SCALES = {"mn": "million", "bn": "billion", "tn": "trillion", "M": "million", "B": "billion", "K": "thousand"}
@@ -159,6 +159,12 @@ def continental(match, context):
     return context.number(f"{match['whole'].replace('.', '')}.{match['fraction']}")
 
 
+@rule("number", r"(?P<family>7[0-8]7)-(?P<variant>[1-9]00|8|9|10)(?P<letters>ER|LR|SP|F|MAX)?(?![\w%-])")
+def airliner(match, context):
+    """Boeing 737-800"""
+    return join(pairs(match["family"]), pairs(match["variant"]), match["letters"] or "")
+
+
 @rule("number", r"(?P<first>\d{1,4})(?:\.\d{1,4}){2,5}(?![\w]|\.\d)(?![-]\d)")
 def version(match, context):
     """1.2.3"""
@@ -195,8 +201,25 @@ def _like(written, word):
     return word.capitalize() if written[0].isupper() else word
 
 
-@rule("number", r"(?<![\w&])#[ ]?(?=\d)")
+# A code behind "#": with a hyphen, with many digits, or where a number is asked for.
+CODE_AFTER_HASH = r"[A-Z]{1,5}(?:-\d|\d{4})"
+_HASH_BEFORE = re.compile(
+    r"\b(?:orders?|cases?|tickets?|invoice|inv\.?|ref\.?|reference|item|part|model|serial|tracking|confirmation|"
+    r"conf\.?|policy|claim|po|account|acct\.?|flight|room|rm\.?|apt\.?|apartment|unit|suite|ste\.?|gate|seat|lot|bay|"
+    r"locker)[ ]\Z",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    "number",
+    rf"(?<![\w&])#(?:[ ]?(?=\d)|(?={CODE_AFTER_HASH})|"
+    rf"(?P<maybe>(?=[ ]?[A-Z]{{1,4}}\d)|(?=[A-Z]{{0,3}}\d)|(?=[A-Z](?!\w))))",
+)
 def hash_number(match, context):
+    """#5, #A-10482, room #B12"""
+    if match["maybe"] is not None and not _HASH_BEFORE.search(context.before(match.start(), 20)):
+        return None
     return "number"
 
 
@@ -220,7 +243,7 @@ def plain(match, context):
     return f"{words} plus" if match["plus"] else words
 
 
-RULES = (continental, spaced, ordinal, scientific, power, version, span, scaled, short_scale, plain)
+RULES = (airliner, continental, spaced, ordinal, scientific, power, version, span, scaled, short_scale, plain)
 WORD_RULES = {"no": (numero,), "nos": (numero,), "v": (version_word,)}
 SYMBOL_RULES = (hash_number,)
 __all__ = ["RULES", "SYMBOL_RULES", "TO", "WORD_RULES", "spoken_power"]

@@ -205,6 +205,19 @@ _DATE_BEFORE = re.compile(
 )
 
 
+# "Tickets for 7/4", "booked for 3/8".
+_PLANNED_BEFORE = re.compile(
+    r"\b(?:tickets?|tix|reservations?|res|book(?:ed|ing)?|scheduled?|set|appointments?|appts?\.?|slated|due|meetings?|"
+    r"mtgs?\.?|flights?|invites?|plans?|planned|rsvp|game|show|concert|party)[ ](?:(?:is|are|was|were)[ ])?for[ ]\Z",
+    _I,
+)
+_TIME_AFTER = re.compile(
+    r",?[ ](?:(?:at|@)[ ]?)?(?:1[0-2]|[1-9])(?::[0-5]\d)?[ ]?[ap]\.?m\b|,?[ ](?:at|@)[ ]?(?:1[0-2]|[1-9])(?::[0-5]\d)?"
+    r"(?![\w.,:$%])|,?[ ](?:at[ ]|@[ ]?)?(?:noon|midnight)\b",
+    _I,
+)
+
+
 @rule("date", r"(?P<a>0?[1-9]|[12]\d|3[01])/(?P<b>0?[1-9]|[12]\d|3[01])(?![\w%])(?![./-]\d)")
 def month_slash_day(match, context):
     """12/25, "on 5/16"; other pairs of numbers with a slash are fractions."""
@@ -215,7 +228,9 @@ def month_slash_day(match, context):
     day, month = (a, b) if day_first else (b, a)
     if month > 12 or day > (29 if month == 2 else 31):
         return None
-    is_date = bool(_DATE_BEFORE.search(context.before(match.start(), 14)))
+    is_date = bool(_DATE_BEFORE.search(context.before(match.start(), 14))) or bool(
+        _PLANNED_BEFORE.search(context.before(match.start(), 40)) or _TIME_AFTER.match(context.text, match.end())
+    )
     # Halves, quarters, eighths and the like are fractions; twenty-fourths are not, so they are days.
     if not is_date and (a >= b or b in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 20) or day_first):
         return None
@@ -344,15 +359,46 @@ def weekdays(match, context):
     return f"{first} {'to' if '/' not in match[0] else 'or'} {second}{context.stop(match)}"
 
 
+@rule(
+    "date",
+    rf"(?P<first>{_WEEKDAY})\.?(?P<rest>(?:(?:,?[ ](?:&|and|or)[ ]|,[ ]|/){_WEEKDAY}\.?){{1,6}})(?!\w)",
+    _I,
+)
+def weekday_list(match, context):
+    """Mon/Wed/Fri, Tue & Thu, Mon., Wed. and Fri."""
+    days = re.findall(r"[A-Za-z]+", match[0])
+    days = [day for day in days if day.lower() not in ("and", "or")]
+    if "/" not in match[0] and not all(day[0].isupper() for day in days):
+        return None
+    if len({*map(str.lower, days)}) < len(days):
+        return None
+    names = [_DAYS[day.lower()] for day in days]
+    between = (
+        " or " if re.search(r"[ ]or[ ]", match[0], _I) else " and " if re.search(r"&|[ ]and[ ]", match[0], _I) else ""
+    )
+    if "/" in match[0] and not between and len(names) == 2:
+        between = " or "
+    stop = "." if match[0].endswith(".") and context.ends_sentence(match.end()) else ""
+    return (", ".join(names[:-1]) + (between or ", ") + names[-1]) + stop
+
+
+# Before a weekday, not before the sun or what sat.
+_ON_A_DAY = re.compile(r"\b(?:on|every|each|this|next|last|other|until|till|til|thru|by)[ ]\Z", _I)
+
+
 @rule("date", rf"(?P<day>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
 def weekday(match, context):
     """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are also words."""
     text, name = match["day"], _DAYS[match["day"].lower()]
+    if text in ("tue", "tues", "thu", "thur", "thurs", "fri"):
+        return name + context.stop(match)
     if not text[0].isupper():
         return None
     if text.lower() in ("tues", "thurs", "thur", "weds") and text[0].isupper():
         return name + context.stop(match)
     rest = context.text[match.end() : match.end() + 16]
+    if not text.isupper() and _ON_A_DAY.search(context.before(match.start(), 10)):
+        return name + context.stop(match)
     if re.match(rf",?[ ](?:\d|{_MONTH}\b|at[ ]\d|(?:noon|midnight|morning|evening|night|afternoon)\b)", rest, _I):
         return name
     if text.isupper():
@@ -368,6 +414,22 @@ def weekday(match, context):
 def month_alone(match, context):
     """in Jan."""
     return month_name(match["month"]) + context.stop(match)
+
+
+_IN_A_MONTH = re.compile(
+    r"\b(?:in|mid|early|late|since|until|till|next|last|this|every|thru|through|"
+    r"(?:end|start|middle|half|beginning|wk|week|day|part|mo|month|(?P<name>\w+))[ ]of)[ -]\Z",
+    _I,
+)
+
+
+@rule("date", r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?![\w'-]|\.\w)")
+def month_bare(match, context):
+    """late Feb, end of Oct"""
+    before = _IN_A_MONTH.search(context.before(match.start(), 20))
+    if before is None or before["name"] and match["month"] == "Jan":
+        return None
+    return month_name(match["month"])
 
 
 @rule(
@@ -393,8 +455,8 @@ RULES = (
     quarter,
 )
 WORD_RULES = {
-    **dict.fromkeys([*MONTH_OF], (month_days, month_day, month_year, months, month_alone)),
-    **dict.fromkeys(_DAYS, (weekdays, weekday)),
+    **dict.fromkeys([*MONTH_OF], (month_days, month_day, month_year, months, month_alone, month_bare)),
+    **dict.fromkeys(_DAYS, (weekday_list, weekdays, weekday)),
     "q": (quarter,),
     "ad": (era_before,),
     "a": (era_before,),

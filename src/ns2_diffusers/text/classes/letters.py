@@ -23,7 +23,7 @@ _SPELLED = frozenset(
     "na ta ti bo di el en es et "
     "ex ga ha iq lo mu nu od op pi si xi bs fm pt rt st ct cs dm dr fr ft hm ic ii im ir jr "
     "kg km lb mb nt oz pg pp qt "
-    "sq sr tb ts vs ww xx".split()
+    "sq sr tb ts vs ww xx ooo wfh cob lax".split()
 )
 # Words of two letters that are words in capitals too.
 _TWO = frozenset(
@@ -138,13 +138,21 @@ def _read_capitals(lower, suffix, shouted, match, context):
         )
     if lower == "am":
         return "am"
+    if lower == "era" and not shouted:
+        after_it = re.compile(r"[ ](?:of[ ]|was[ ]|is[ ])?\.?\d").match(context.text, match.end())
+        return "ERA" if after_it or before in ("an", "his", "her", "team", "career") else "era"
+    if lower in AIRPORTS and not shouted and (before in _TO_AN_AIRPORT or after in ("airport", "terminal")):
+        return lower.upper()
     if lower in _TWO:
         return lower
     if len(lower) == 2 and not shouted:
         return lower.upper()
     known = context.known(lower)
     if lower in _SPELLED and not (
-        shouted and known and len(lower) > 2 and lower in ("act", "add", "led", "rip", "pow", "ups", "doe")
+        shouted
+        and known
+        and len(lower) > 2
+        and lower in ("act", "add", "led", "rip", "pow", "ups", "doe", "cob", "lax")
     ):
         return lower.upper()
     if context.cache.get("acronym", _never)(lower.upper()):
@@ -154,6 +162,26 @@ def _read_capitals(lower, suffix, shouted, match, context):
     if shouted and len(lower) > 3 and _VOWEL.search(lower) and not suffix == "s":
         return lower if len(lower) > 5 or _pronounceable(lower) else lower.upper()
     return lower.upper() if len(lower) <= 5 or not _pronounceable(lower) else lower
+
+
+# Airports whose codes are words too are spelled beside another, and behind these words.
+AIRPORTS = frozenset(
+    "atl dfw den ord lax jfk las mco mia clt sea phx ewr sfo iah bos fll msp lga dtw phl slc dca san bwi tpa "
+    "aus iad bna mdw hnl dal pdx stl rdu hou smf msy sjc sna oak mci sat cle ind pit cvg cmh bur jax rsw lhr "
+    "lgw cdg ams fra mad bcn muc zrh dub fco cph osl arn hel lis vie bru ath ist dxb doh auh hnd nrt icn pek "
+    "pvg hkg sin bkk kul del bom syd mel akl yyz yvr yul mex cun gru eze bog lim scl jnb cai nbo man edi".split()
+)
+_TO_AN_AIRPORT = frozenset("to from via into at dep arr departing arriving".split())
+
+
+@rule(
+    "letters",
+    r"(?P<from>[A-Z]{3})[ ]?(?:-|–|→|>)[ ]?(?P<to>[A-Z]{3})(?:[ ]?(?:-|–|→|>)[ ]?(?P<on>[A-Z]{3}))?(?![\w-])",
+)
+def flight(match, context):
+    """JFK-LHR, LAX → SFO"""
+    stops = [code for code in match.group("from", "to", "on") if code]
+    return " to ".join(stops) if all(code.lower() in AIRPORTS for code in stops) else None
 
 
 def _never(word):
@@ -232,9 +260,11 @@ def single(match, context):
         if letter == "C" and sign == "++":
             return "C plus plus"
         if sign == "-" and (
-            not letter.isupper() or not re.compile(r"[\s.,;:!?)\"']|$").match(text, end) or letter == "I"
+            not letter.isupper() or not re.compile(r"[\s.,;:!?)\"'/]|$").match(text, end) or letter == "I"
         ):
             return None
+        if match["s"]:
+            return f"{letter.upper()} {'minuses' if sign == '-' else 'pluses'}" if len(sign) == 1 else None
         return f"{letter.upper()} {'minus' if sign == '-' else 'plus' if sign == '+' else 'plus plus'}"
     if match["s"]:
         return f"{letter.upper()}s" if letter.upper() != "I" else None
@@ -328,6 +358,11 @@ def code(match, context):
         return None
     words = []
     end = match.end()
+    if "/" in text and re.fullmatch(r"[A-Za-z]+/\d+", text):
+        from .measures import UNIT_FOLLOWS
+
+        if UNIT_FOLLOWS.match(context.text, end):
+            return None  # "RAM/512 GB"
     parts = re.split(r"([-/])", text)
     for index, part in enumerate(parts):
         if part in ("-", "/"):
@@ -380,6 +415,7 @@ def times(match, context):
     return f"{context.number(match['number'])} X"
 
 
+AIRPORT_RULES = dict.fromkeys(AIRPORTS, (flight,))
 WORD_RULES = (capitals, dotted, initials, hyphenated, language, single)
 CODE_RULES = (code,)
 NUMBER_RULES = (subsection, times)

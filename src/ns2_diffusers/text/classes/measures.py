@@ -226,6 +226,31 @@ _LOWER = [u for u in UNITS if u.islower() and u.upper() not in UNITS and len(u) 
 UNITS |= {u.upper(): UNITS[u] for u in _LOWER} | {
     u.capitalize(): UNITS[u] for u in _LOWER if u.capitalize() not in UNITS
 }
+# Written so only after a number; in capitals these are other words.
+UNITS |= {
+    "reb": _s("rebound"),
+    "rebs": _s("rebound"),
+    "ast": _s("assist"),
+    "asts": _s("assist"),
+    "stl": _s("steal"),
+    "stls": _s("steal"),
+    "blk": _s("block"),
+    "blks": _s("block"),
+    "pk": _s("pack"),
+    "pks": _s("pack"),
+    "pkt": _s("packet"),
+    "pkts": _s("packet"),
+    "pcs": _s("piece"),
+    "ct": ("count", "count"),
+    "btl": _s("bottle"),
+    "btls": _s("bottle"),
+    "c.": _s("cup"),
+    "C.": _s("cup"),
+    "T.": _s("tablespoon"),
+    "t.": _s("teaspoon"),
+    "c": _s("cup"),
+    "T": _s("tablespoon"),
+}
 # Words after "/": these include counted things and durations.
 _PER = UNITS | {
     "s": _s("second"),
@@ -249,7 +274,17 @@ _ENDS = re.compile(
 UNIT_FOLLOWS = re.compile(rf"[ ]?(?:{_UNIT})(?![\w'])")
 _SCALE = r"(?:[ ](?P<scale>hundred|thousand|million|billion|trillion))?"
 _FRACTION = r"(?P<mixed>[ -]?(?P<top>\d{1,3})/(?P<bottom>\d{1,3}))?"
-_PER_PART = rf"(?:[ ]?/[ ]?(?P<per>{any_of(_PER)})(?P<per_power>{_POWER}|-?²)?)?"
+_PER_PART = rf"(?:\.?[ ]?/[ ]?(?P<per>{any_of(_PER)})(?P<per_power>{_POWER}|-?²)?)?"
+
+
+# "2 W, 1 D": won, drawn, lost, tied.
+_RECORD_BEFORE = re.compile(r"\d[ ]?([WLDT])(?:,?[ ]|-)(?:and[ ])?\Z")
+_RECORD_AFTER = re.compile(r"(?:,?[ ]|-)(?:and[ ])?\d{1,3}[ ]?([WLDT])(?![\w'])")
+
+
+def _is_record(letter, context, start, end):
+    beside = _RECORD_BEFORE.search(context.before(start, 10)), _RECORD_AFTER.match(context.text, end)
+    return any(found and found[1] != letter for found in beside)
 
 
 _MANY = re.compile(
@@ -259,12 +294,31 @@ _MANY = re.compile(
 )
 
 
+# What a cook measures in spoons and cups, behind up to two adjectives.
+_COOKED = re.compile(
+    r"[ ](?:of[ ])?(?:[a-z-]{2,15},?[ ]){0,2}"
+    r"(?:flour|sugar|butter|milk|water|oil|salt|vanilla|cream|rice|honey|broth|stock|cheese|"
+    r"oats|pepper|vinegar|juice|syrup|cocoa|cornstarch|yeast|soda|powder|cinnamon|paprika|"
+    r"cumin|ginger|garlic|onions?|nuts|walnuts|pecans|almonds|raisins|berries|blueberries|peas|"
+    r"corn|beans|tomatoes|sauce|mayo|mayonnaise|mustard|yogurt|buttermilk|shortening|margarine|"
+    r"lemon|lime|parsley|basil|oregano|thyme|chips|coconut|pasta|lentils|spinach|herbs|"
+    r"spices?|seeds|breadcrumbs|crumbs|molasses|extract|zest|wine|coffee|tea|ketchup|salsa|"
+    r"celery|carrots?|mushrooms|chicken)(?!\w)"
+)
+
+
 def _is_doubtful(unit, number, space, match, context):
     """Whether the unit is more likely a word or a letter here."""
     text, end = context.text, match.end()
+    if unit in ("c", "T", "c.", "C.", "T.", "t."):
+        return not space or not _COOKED.match(text, end)
+    if unit in ("ct", "pk") and not space:
+        return match["stop"] is None and not re.compile(r"[ ][a-z]|[,;:)]|\s*$").match(text, end)
     if unit.lower() == "in":
         if match["stop"]:
             return False
+        if re.compile(r"-\d").match(text, end):
+            return True  # "2-in-1"
         if space == "-" or not space:
             return unit != "in" and not unit.isupper()
         after = re.compile(
@@ -278,6 +332,8 @@ def _is_doubtful(unit, number, space, match, context):
     if unit in ("m", "t", "g", "l", "L", "W", "V", "mo", "MO", "mi", "MI", "pt", "sec", "kn", "cal", "bit"):
         if unit == "mo" and not space:
             return False
+        if unit in ("W", "L") and _is_record(unit, context, match.start(), end):
+            return True
         if unit in ("W", "V") and re.compile(r"[ ][A-Z0-9]").match(text, end):
             return True
         if unit == "t" and (not space and number in ("1", "2")):
@@ -297,7 +353,7 @@ _QUANTITY = (
     rf"(?:(?P<range>{TO}|[ ]?to[ ]|[ ]?[x×][ ]?)(?P<number2>{NUM})(?P<mixed2>[ -]\d/\d{{1,2}})?)?"
     rf"(?P<plus>\+(?=[ ]?[A-Za-z°%]))?(?P<space>[ -]?){_SCALE}(?(scale)[ ]?)"
     rf"(?P<unit>{_UNIT})(?P<power>{_POWER})?{_PER_PART}"
-    rf"(?![\w²³'])(?!/\w)(?P<stop>\.(?=[ ][a-z(]|,))?"
+    rf"(?![\w²³'])(?!/[^\W\d])(?P<stop>\.(?=[ ][a-z(]|,))?"
 )
 
 
@@ -341,6 +397,8 @@ def quantity(match, context):
     if match["scale"]:
         words += f" {match['scale']}"
         number = "0"
+    if unit == "bps" and float((second or number).replace(",", "")) < 1000:
+        return f"{words} basis point{'' if (second or number) == '1' else 's'}"
     if match["plus"]:
         words += " plus"
         number = second = "0"
@@ -425,7 +483,7 @@ def feet_and_inches(match, context):
 
 @rule(
     "measure",
-    rf"(?P<number>{NUM})(?:[ -](?P<top>\d{{1,2}})/(?P<bottom>\d{{1,2}}))?(?P<mark>\"|'')(?!\w)|"
+    rf"(?P<number>{NUM})(?:{TO}(?P<to>{NUM})|[ -](?P<top>\d{{1,2}})/(?P<bottom>\d{{1,2}}))?(?P<mark>\"|'')(?!\w)|"
     rf"(?P<lone>\d{{1,2}})/(?P<den>\d{{1,2}})(?P<mark2>\")(?!\w)",
 )
 def inches(match, context):
@@ -439,11 +497,20 @@ def inches(match, context):
         return None
     number = match["number"]
     words = context.number(number)
+    if match["to"]:
+        words += f" to {context.number(match['to'])}"
     if match["top"]:
         words += f" and {spoken_fraction(context, match['top'], match['bottom'], True)}"
     following = context.word_after(match.end())
-    is_adjective = following[:1].islower() and following not in FUNCTION_WORDS or following in _SCREENS
-    singular = number == "1" and not match["top"] or is_adjective
+    is_adjective = (
+        following[:1].islower()
+        and following not in FUNCTION_WORDS
+        or following in _SCREENS
+        or bool(_SCREEN_AFTER.match(context.text, match.end()))
+        or following[:1].isupper()
+        and context.word_before(match.start()) in ("a", "an")
+    )
+    singular = number == "1" and not match["top"] and not match["to"] or is_adjective
     return f"{words} {_INCH[0 if singular else 1]}"
 
 
@@ -458,6 +525,7 @@ def feet(match, context):
     return f"{context.cardinal(match['number'])} {_FOOT[0 if singular else 1]}"
 
 
+_SCREEN_AFTER = re.compile(r"[ ](?:\d{1,4}[KkPp]|(?:Q?LED|QD|Neo|Smart|HD|FHD|QHD|Class|Touchscreen)(?!\w))")
 _SCREENS = frozenset(("TV", "TVs", "HDTV", "LCD", "LED", "OLED", "UHD"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..numbers import cardinal
+from ..numbers import cardinal, pairs
 from .common import NUM, SIGNS, Context, any_of, join, rule
 
 # Singular, plural, singular of the hundredth, plural of the hundredth.
@@ -144,7 +144,7 @@ def _per(match, context):
 
 _MONEY = (
     rf"(?P<sign>(?<![\w)\]%$£€])[-–−+±~]?){_NATION}?(?P<symbol>{_SYMBOLS})[ ]?(?P<minus>[-–−]?)"
-    rf"(?P<number>\d{{1,9}},\d\d(?![\d,])|{NUM})"
+    rf"(?P<number>\d{{1,9}},\d\d(?![\d,])|\d{{1,3}}(?:\.\d{{3}})+,\d\d(?!\d)|{NUM})"
     rf"(?:{_TO}(?:{_SYMBOLS})?(?P<to>{NUM})(?![-\d/]))?{_SCALE}?(?P<plus>\+?){_PER}?(?![\w])(?!\.\d)"
 )
 
@@ -178,6 +178,19 @@ def _spoken(match, context, names, nation):
     return join(sign, words, "plus" if match["plus"] else "", _per(match, context))
 
 
+@rule(
+    "money",
+    rf"(?P<nation>US|CA|AU|NZ|HK|[ACS])?(?P<symbol>{_SYMBOLS})(?P<number>{NUM}){_SCALE.replace('<scale>', '<scale1>')}"
+    rf"{_TO}(?:(?P=symbol))?(?P<to>{NUM}){_SCALE}(?P<plus>\+?){_PER}?(?![\w])(?!\.\d)",
+)
+def scaled_span(match, context):
+    """$10K-$15K/yr, £1.2m–£1.5m"""
+    names, nation = CURRENCIES[match["symbol"]], _NATIONS.get(match["nation"] or "", "")
+    first = f"{context.number(match['number'])} {SCALES[match['scale1'].lower()]}"
+    second = f"{context.number(match['to'])} {SCALES[match['scale'].lower()]}"
+    return join(f"{first} to {second}", nation, names[1], "plus" if match["plus"] else "", _per(match, context))
+
+
 @rule("money", _MONEY)
 def money(match, context):
     """$5, £2bn, US$20, $5-10 million, $20/mo, -$5"""
@@ -203,6 +216,10 @@ def money_after(match, context):
     return _spoken(match, context, CURRENCIES[match["symbol"]], "")
 
 
+# "1 USD = 0.92 EUR" is a rate, not an amount in coins.
+_RATE_BEFORE = re.compile(r"[A-Z]{3}[ ]?[=≈][ ]?\Z")
+
+
 @rule(
     "money",
     rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>{NUM})(?:{_TO}(?P<to>{NUM}))?(?P<plus>)(?P<minus>){_SCALE}?[ ]?"
@@ -210,6 +227,8 @@ def money_after(match, context):
 )
 def code_after(match, context):
     """50 EUR"""
+    if match["number"].startswith("0.") and _RATE_BEFORE.search(context.before(match.start(), 8)):
+        return join(context.number(match["number"]), _CODES[match["code"]][1])
     return _spoken(match, context, _CODES[match["code"]], "")
 
 
@@ -231,6 +250,8 @@ def code_before(match, context):
 def cents(match, context):
     """99¢, 50p"""
     number, to, pence = match["number"], match["to"], match["unit"] == "p"
+    if pence and number in ("240", "360", "480", "720", "1080", "1440", "2160", "4320") and not to:
+        return f"{pairs(number)} P"  # lines of a screen
     if pence and (" " in match[0] or "." in number):
         return None
     singular = context.is_attributive(match.start(), match.end()) or (number == "1" and not to)
@@ -239,6 +260,6 @@ def cents(match, context):
     return join(SIGNS[match["sign"] or None], words, unit)
 
 
-RULES = (money, money_after, code_after, cents)
+RULES = (scaled_span, money, money_after, code_after, cents)
 WORD_RULES = {code.lower().rstrip("."): (code_before,) for code in _CODES}
 NATION_RULES = dict.fromkeys(("us", "ca", "cdn", "au", "nz", "hk", "sg", "nt", "a", "c", "s", "r", "u"), (money,))

@@ -19,6 +19,13 @@ STREETS = {
     "plz": "Plaza",
     "sq": "Square",
     "ter": "Terrace",
+    "terr": "Terrace",
+    "cres": "Crescent",
+    "hts": "Heights",
+    "trl": "Trail",
+    "tpke": "Turnpike",
+    "cswy": "Causeway",
+    "xing": "Crossing",
     "cir": "Circle",
     "hwy": "Highway",
     "pkwy": "Parkway",
@@ -202,7 +209,10 @@ def dotted_state(match, context):
     return _DOTTED[match["state"]] + context.stop(match)
 
 
-_ZIP_BEFORE = re.compile(rf"\b(?:{any_of(STATES.values())}|zip(?:[ ]code)?),?[ ]\Z", re.IGNORECASE)
+_ZIP_BEFORE = re.compile(
+    rf"(?:\b(?:{any_of(STATES.values())}|zip(?:[ ]code)?),?|,[ ](?:[A-Z]\.[A-Z]\.|(?:{any_of(_DOTTED)})\.))[ ]\Z",
+    re.IGNORECASE,
+)
 
 
 @rule("address", r"(?P<zip>\d{5})(?:-(?P<four>\d{4}))?(?![\w,.-]\d|\w)")
@@ -232,10 +242,15 @@ def road_side(match, context):
     return None
 
 
-@rule("address", rf"(?P<party>[DRI])-(?P<state>(?:{any_of(_DOTTED)})(?=\.)|(?:{any_of(STATES)})(?!\w))\.?(?=[),;])")
+@rule(
+    "address",
+    rf"(?P<party>[DRI])-(?P<state>[A-Z]\.[A-Z](?=\.)|(?:{any_of(_DOTTED)})(?=\.)|(?:{any_of(STATES)})(?!\w))\.?(?=[),;])",
+)
 def party(match, context):
     """Sen. Lopez (D-Calif.)"""
-    state = match["state"]
+    state = match["state"].replace(".", "")
+    if state not in STATES and state not in _DOTTED:
+        return None
     return (
         f"{match['party']} {STATES.get(state) or _DOTTED[state]}" if context.before(match.start(), 1) == "(" else None
     )

@@ -127,7 +127,7 @@ def numeral(match, context):
                 return None
             if name and following.islower() and following.endswith("ed") and lower in ("sam", "paul", "john", "mary"):
                 return None
-        elif lower in ("malcolm", "no", "vol") and text == "X":
+        elif lower in ("malcolm", "no", "vol", "series") and text == "X":
             return None
     elif text in _NOT_NUMERALS and not (counting or name and lower not in ("mary", "sam", "king")):
         return None

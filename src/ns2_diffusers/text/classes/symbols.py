@@ -174,6 +174,9 @@ def _opened(text, position):
     return text.rfind("'", max(0, position - 200), position) >= 0
 
 
+_OBJECTS = re.compile(r"(?:him|her|them|theirs|his|hers)\b", re.IGNORECASE)
+
+
 @rule("symbol", r"/")
 def slash(match, context):
     """upgrade/update"""
@@ -181,6 +184,8 @@ def slash(match, context):
         return " "
     before = context.before(match.start(), 20)
     word = re.search(r"[^\W\d_]+\Z", before)
+    if word and word[0].lower() in ("he", "she", "they") and _OBJECTS.match(context.text, match.end()):
+        return " "  # he/him
     if word and (word[0].lower() in ("and", "he", "his", "him", "she")):
         return " " if word[0].lower() == "and" else "or"
     return "slash"
@@ -214,6 +219,16 @@ def caret(match, context):
 @rule("symbol", r"\*(?=[ ]?\d)(?<=\d\*)")
 def star(match, context):
     return "times"
+
+
+@rule("symbol", r"\*(?=\d{1,3}(?!\w)|(?!\S)|[.,;:!?)\"])")
+def star_key(match, context):
+    """dial *67, press *"""
+    return (
+        "star"
+        if re.search(r"\b(?:dial|press|hit|enter|punch|push)[ ]\Z", context.before(match.start(), 9), re.I)
+        else None
+    )
 
 
 @rule("symbol", r"#(?![\w])")
@@ -268,6 +283,7 @@ RULES = (
     raised,
     caret,
     star,
+    star_key,
     quote,
     slash,
     hash_sign,

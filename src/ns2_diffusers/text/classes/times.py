@@ -101,6 +101,106 @@ def _with_stop(words, context, end):
     return words, end
 
 
+_DAY_WORD = r"(?:[Nn]oon|NOON|[Mm]idnight|MIDNIGHT|[Mm]idday|MIDDAY)"
+_UNTIL = r"(?:[ ]?[-–—][ ]?|[ ]to[ ])"
+
+
+@rule(
+    "time",
+    rf"(?P<h1>{_HOUR})(?:[:.](?P<m1>[0-5]\d))?(?:{_HALF.format(n=1)}|[ ]?(?P<bare>[AaPp]))?{_UNTIL}"
+    rf"(?P<last>{_DAY_WORD}|[Cc]lose|[Cc]losing)(?![\w'])",
+)
+def span_to_noon(match, context):
+    """10 a.m.-noon, 6:30–midnight, 9am-close"""
+    half = match["half1"] or match["bare"]
+    if not half and " " in match[0] and (" to " in match[0] or match["last"][0] in "cC" and not match["m1"]):
+        return None
+    if half or match["m1"] not in (None, "00"):
+        first = _clock(context, match["h1"], match["m1"], half)
+    else:
+        first = context.cardinal(match["h1"])
+    return f"{first} to {match['last'].lower()}"
+
+
+@rule(
+    "time",
+    rf"(?P<first>{_DAY_WORD})[ ]?[-–—][ ]?(?:(?P<last>{_DAY_WORD}|[Cc]lose)(?![\w'])|"
+    rf"(?P<h1>{_HOUR})(?:[:.](?P<m1>[0-5]\d))?(?!\d)"
+    rf"(?:{_HALF.format(n=1)}|[ ]?(?P<bare>[AaPp])(?!\w))?(?![\w%/]){_ZONE})",
+)
+def span_from_noon(match, context):
+    """noon-1 p.m., midnight–6, noon-midnight"""
+    first = match["first"].lower()
+    if match["last"]:
+        return f"{first} to {match['last'].lower()}"
+    half = match["half1"] or match["bare"]
+    if half or match["m1"] not in (None, "00"):
+        last = _clock(context, match["h1"], match["m1"], half)
+    else:
+        last = context.cardinal(match["h1"])
+    return _finish(f"{first} to {last}", match, context)
+
+
+_BARE_HALF = r"(?P<half{n}>[AaPp])(?![\w'])"
+# "at 7p" is an evening in American English, a price in British.
+_EVENING_BEFORE = re.compile(
+    r"(?:\b(?:mon|tues?|weds?|thu|thurs?|fri|sat|sun|[a-z]{3,6}day|today|tonight|tomorrow|tmrw|until|till|til|"
+    r"\d(?:st|nd|rd|th)|\d/\d{1,2}|(?P<at>at|by|from|after|before))\.?,?[ ]|@[ ]?)\Z",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    "time",
+    rf"(?P<h1>0?[1-9]|1[0-2])(?::(?P<m1>[0-5]\d))?(?P<half1>[AaPp])?[ ]?[-–—][ ]?"
+    rf"(?P<h2>0?[1-9]|1[0-2])(?::(?P<m2>[0-5]\d))?{_BARE_HALF.format(n=2)}",
+)
+def short_span(match, context):
+    """10a-2p, 7-9p"""
+    if not match["half1"] and not match["m1"] and not match["m2"]:
+        before = _EVENING_BEFORE.search(context.before(match.start(), 16))
+        if before is None or before["at"] and context.british:
+            return None
+    first, second = (_clock(context, match[f"h{n}"], match[f"m{n}"], match[f"half{n}"]) for n in "12")
+    if not match["half1"] and match["m1"] in (None, "00"):
+        first = context.cardinal(match["h1"])
+    return f"{first} to {second}"
+
+
+@rule("time", rf"(?P<h1>0?[1-9]|1[0-2])(?::(?P<m1>[0-5]\d))?{_BARE_HALF.format(n=1)}(?!-\w)")
+def short_half(match, context):
+    """6:10a; 7p after a day"""
+    if not match["m1"]:
+        before = _EVENING_BEFORE.search(context.before(match.start(), 16))
+        if before is None or before["at"] and (context.british or match["half1"] in "aA"):
+            return None
+    return _clock(context, match["h1"], match["m1"], match["half1"])
+
+
+@rule("time", r"(?P<h>0\d)(?P<m>[0-5]\d)(?![\w:/-]|[.,]\d)")
+def four_digits(match, context):
+    """depart 0815"""
+    before = context.before(match.start(), 12)
+    if not re.search(
+        r"\b(?:depart(?:s|ing)?|arrive?(?:s|ing)?|dep\.?|arr\.?|at|by|until|from|before|after)[ ]\Z", before, re.I
+    ):
+        return None
+    minutes = "hundred" if match["m"] == "00" else _minutes(match["m"], context)
+    return f"zero {context.cardinal(match['h'][1])} {minutes}"
+
+
+@rule("time", r"(?P<h>\d|[01]\d|2[0-3])h[ ]?(?P<m>[0-5]\d)(?:m|min|mins)?(?![\w:])")
+def hours_joined(match, context):
+    """1h45, and 14h30 as a time of day"""
+    hour, minutes = match["h"], match["m"]
+    if int(hour) >= 13 or re.search(r"(?:\b(?:at|from|until|by|to)[ ]|@[ ]?)\Z", context.before(match.start(), 8)):
+        return join(context.cardinal(hour), _minutes(minutes, context) or "hundred hours")
+    words = f"{context.cardinal(hour)} hour{'' if int(hour) == 1 else 's'}"
+    if minutes == "00":
+        return words
+    return f"{words} {context.cardinal(int(minutes))} minute{'' if minutes == '01' else 's'}"
+
+
 @rule("time", rf"{_time(1)}{_ZONE}")
 def with_half(match, context):
     """10am, 8.30am, 1:59 p.m. EST"""
@@ -208,5 +308,20 @@ def short_duration(match, context):
     return f"{context.number(number)} {unit}{'' if number == '1' else 's'}"
 
 
-RULES = (span, with_half, with_seconds, clock_span, clock, ratio, military, duration)
+RULES = (
+    span_to_noon,
+    span,
+    with_half,
+    short_span,
+    short_half,
+    hours_joined,
+    four_digits,
+    with_seconds,
+    clock_span,
+    clock,
+    ratio,
+    military,
+    duration,
+)
+WORD_RULES = dict.fromkeys(("noon", "midnight", "midday"), (span_from_noon,))
 LATE_RULES = (short_duration,)
