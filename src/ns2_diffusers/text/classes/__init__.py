@@ -52,6 +52,8 @@ NUMBER_RULES: tuple[Rule, ...] = (
     counting.RULES[-1],
 )
 SYMBOL_RULES: tuple[Rule, ...] = (
+    addresses.in_angles,
+    symbols.tag,
     *addresses.RULES[2:3],
     *addresses.RULES[4:],
     *counting.SYMBOL_RULES,

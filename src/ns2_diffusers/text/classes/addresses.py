@@ -217,4 +217,17 @@ def path(match, context):
     return spell_address(address, context), match.start() + len(address)
 
 
+@rule(
+    "address",
+    r"<(?:https?://|mailto:)?(?P<address>[^\s<>@]{1,64}@[^\s<>@]{1,100}|(?:[\w-]{1,63}\.){1,8}[a-z]{2,10}(?:/[^\s<>]{0,500})?)>",
+)
+def in_angles(match, context):
+    """Bob <bob@example.com>"""
+    return (
+        f", {spell_address(match['address'].rstrip('/'), context)}"
+        if match.start()
+        else spell_address(match["address"].rstrip("/"), context)
+    )
+
+
 RULES = (url, email, path, domain, extension, handle, hashtag)

@@ -95,6 +95,12 @@ def greek(match, context):
     return GREEK[match["letter"]]
 
 
+@rule("symbol", r"</?(?P<name>[A-Za-z][a-z]{1,30}|[A-Z]{2,10})[ ]?/?>")
+def tag(match, context):
+    """go <noise/> home, press <Enter>"""
+    return f", {match['name']}, " if match.start() and "/" in match[0] else f" {match['name']} "
+
+
 @rule("symbol", r"(?P<mark>[-_*=~#.·•–—^|+<>/\\]{3,200})(?![\w])")
 def line(match, context):
     """A row of equal signs is an ornament or an ellipsis."""
