@@ -54,6 +54,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
 SYMBOL_RULES: tuple[Rule, ...] = (
     addresses.in_angles,
     symbols.tag,
+    symbols.masked,
     *addresses.RULES[2:3],
     *addresses.RULES[4:],
     *counting.SYMBOL_RULES,

@@ -138,6 +138,10 @@ _WORDS = {
     "hosp": "Hospital",
     "elem": "Elementary",
     "twp": "Township",
+    "orch": "Orchestra",
+    "symph": "Symphony",
+    "occ": "occupancy",
+    "fwd": "forward",
     "attn": "attention",
     "encl": "enclosed",
     "cont": "continued",
@@ -177,10 +181,124 @@ _BARE = {
     "thx": "thanks",
     "tmrw": "tomorrow",
     "wknd": "weekend",
+    "abbr": "abbreviation",
+    "addnl": "additional",
+    "agcy": "agency",
+    "anniv": "anniversary",
+    "arpt": "airport",
+    "bdrm": "bedroom",
+    "bdrms": "bedrooms",
+    "bthrm": "bathroom",
+    "bldgs": "buildings",
+    "bcuz": "because",
+    "bcoz": "because",
+    "brkfst": "breakfast",
+    "chg": "change",
+    "chgs": "charges",
+    "chmn": "chairman",
+    "choc": "chocolate",
+    "clsd": "closed",
+    "cmte": "committee",
+    "contd": "continued",
+    "dbl": "double",
+    "dlvy": "delivery",
+    "dwntn": "downtown",
+    "dtwn": "downtown",
+    "elec": "electric",
+    "emerg": "emergency",
+    "equiv": "equivalent",
+    "exch": "exchange",
+    "fcst": "forecast",
+    "fdn": "foundation",
+    "flr": "floor",
+    "flrs": "floors",
+    "fmr": "former",
+    "fplc": "fireplace",
+    "freq": "frequency",
+    "frzn": "frozen",
+    "furn": "furnished",
+    "govs": "governors",
+    "gvt": "government",
+    "hdwd": "hardwood",
+    "hgt": "height",
+    "hrly": "hourly",
+    "hse": "house",
+    "hwys": "highways",
+    "illus": "illustrated",
+    "impt": "important",
+    "indiv": "individual",
+    "instr": "instructor",
+    "jct": "junction",
+    "lic": "license",
+    "lndry": "laundry",
+    "lrg": "large",
+    "lwr": "lower",
+    "maint": "maintenance",
+    "mdse": "merchandise",
+    "mfr": "manufacturer",
+    "mfrs": "manufacturers",
+    "mkt": "market",
+    "mkts": "markets",
+    "mktg": "marketing",
+    "mstr": "master",
+    "mtn": "mountain",
+    "mtns": "mountains",
+    "nbhd": "neighborhood",
+    "nbr": "number",
+    "optl": "optional",
+    "ppd": "prepaid",
+    "prev": "previous",
+    "pymt": "payment",
+    "pymts": "payments",
+    "pts": "points",
+    "rcpt": "receipt",
+    "rcvd": "received",
+    "reqd": "required",
+    "rly": "really",
+    "rms": "rooms",
+    "rnd": "round",
+    "rsvd": "reserved",
+    "sgl": "single",
+    "shld": "should",
+    "shpg": "shipping",
+    "sml": "small",
+    "smth": "something",
+    "spkr": "speaker",
+    "srsly": "seriously",
+    "std": "standard",
+    "sth": "something",
+    "stmt": "statement",
+    "stmts": "statements",
+    "stn": "station",
+    "svgs": "savings",
+    "tbl": "table",
+    "tbls": "tables",
+    "thnx": "thanks",
+    "tnx": "thanks",
+    "tkts": "tickets",
+    "txn": "transaction",
+    "txns": "transactions",
+    "vlg": "village",
+    "vly": "valley",
+    "whse": "warehouse",
+    "wkday": "weekday",
+    "wkdays": "weekdays",
+    "wkends": "weekends",
+    "wknds": "weekends",
+    "wld": "would",
+    "cld": "could",
+    "wtr": "water",
+    "xfer": "transfer",
+    "xtra": "extra",
+    "yday": "yesterday",
+    "yrly": "yearly",
+    "vis": "visibility",
+    "baro": "barometer",
+    "precip": "precipitation",
 }
 # Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
-    "afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
+    "byob afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
     "smh tbd tbf tbh tldr ttyl url wfh wtf wyd".split()
 )
 _NUMBERED = {
@@ -288,7 +406,7 @@ _MIXED = {
     "and/or": "and or",
     "24/7": "twenty four seven",
 }
-_STREET_BEFORE = re.compile(r"(?:\b[A-Z][\w']*|\b\d+(?:st|nd|rd|th))[ ]\Z")
+_STREET_BEFORE = re.compile(r"(?:\b[A-Z][\w']*|\b[A-Z][a-z]+[ ][NSEW]\.|\b\d+(?:st|nd|rd|th))[ ]\Z")
 _NOT_A_STREET = re.compile(
     r"\b(?:The|A|An|My|Our|Your|His|Her|Their|This|That|Dear|And|But|Hi|Hello|Yes|No|With|To|See|Of|In|At|On|From|By|For"
     r"|Near|When|Then|Thank|Thanks|I|He|She|We|They|As|If|So|Is|Was|Did|Ask|Call|Meet|Visit|"
@@ -334,7 +452,11 @@ def title(match, context):
         return None
     if lower == "sr" and re.search(r"\b[A-Z][\w']*,?[ ]\Z", context.before(match.start(), 20)):
         return None
-    if lower in ("ft", "mt", "sr", "ms", "col") and re.search(r"\d[ ]?\Z", context.before(match.start(), 3)):
+    if (
+        lower in ("ft", "mt", "sr", "ms", "col")
+        and not (lower == "mt" and word == "Mt" and stop)
+        and re.search(r"\d[ ]?\Z", context.before(match.start(), 3))
+    ):
         return None
     if lower in ("mrs", "mr", "ms", "dr", "mx"):
         return spoken
@@ -382,9 +504,10 @@ def word_with_stop(match, context):
         "ltd",
         "avail",
         "bal",
+        "occ",
     ):
-        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel", "avail", "bal") and (
-            ends or not (following[:1].islower() or following[:1].isdigit())
+        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel", "avail", "bal", "occ") and (
+            ends or not (following[:1].islower() or following[:1].isdigit() or following[:1] in tuple("$£€~"))
         ):
             return None
         if (
@@ -410,11 +533,13 @@ _ESTIMATE = re.compile(
 )
 
 
-@rule("abbreviation", r"(?P<word>[A-Za-z]{2,6})(?![\w'-]|\.\w)")
+@rule("abbreviation", r"(?P<word>[A-Za-z]{2,7})(?![\w'-]|\.\w)(?P<stop>(?:\.(?!\.))?)")
 def bare_word(match, context):
     """ppl, mtg"""
     word = match["word"]
-    return _like(word, _BARE[word.lower()]) if word.islower() or word.istitle() else None
+    if not (word.islower() or word.istitle()):
+        return None
+    return _like(word, _BARE[word.lower()]) + context.stop(match)
 
 
 @rule("letters", r"(?P<word>[a-z]{2,5})(?P<s>'?s)?(?![\w])(?!\.\w)")
@@ -549,6 +674,41 @@ def size_word(match, context):
     ):
         return None
     return {"l": "large", "m": "medium", "s": "small", "x": "extra large"}[match["word"][0].lower()]
+
+
+@rule(
+    "abbreviation",
+    r"rd\.?(?=[ ](?:picks?|draft|of|games?|KO|match|bye|leader|loss|win|exit|matchup|TKO|knockout)(?!\w))",
+    re.I,
+)
+def round_of(match, context):
+    """1st rd. pick"""
+    return "round" if re.search(r"\d(?:st|nd|rd|th)[ -]\Z", context.before(match.start(), 5)) else None
+
+
+@rule("abbreviation", r"med(?=-(?:high|low|rare|well|hot|sized?)(?!\w))", re.I)
+def medium(match, context):
+    """med-high"""
+    return "medium"
+
+
+@rule("abbreviation", r"adv\.?(?![\w'])(?P<next>[ ]\d|)", re.I)
+def advisory(match, context):
+    """Frost adv."""
+    if context.word_before(match.start()) not in _WEATHER:
+        return None
+    end = match.start("next")
+    return "advisory" + ("." if context.text[end - 1] == "." and context.ends_sentence(end) else ""), end
+
+
+_WEATHER = frozenset(
+    "frost freeze wind heat winter weather flood fog air surf travel snow ice dust smoke lake storm".split()
+)
+
+
+@rule("abbreviation", r"mi\.?(?=[ ]markers?(?!\w))", re.I)
+def mile_marker(match, context):
+    return "mile"
 
 
 @rule("abbreviation", r"ea(?P<stop>\.?)(?![\w'-])")
@@ -815,6 +975,10 @@ for _words, _rule in (
     ("var", variable),
     ("lg lrg med sm sml xl xlg", size_word),
     ("ea", each),
+    ("rd", round_of),
+    ("med", medium),
+    ("adv", advisory),
+    ("mi", mile_marker),
     ("mo yr wk hr qtr min sec", period),
     ("ooo", out_of_office),
     ("yoy qoq mom", growth),

@@ -58,7 +58,7 @@ _IDENTIFIER_BEFORE = re.compile(
 )
 _PLACE_BEFORE = re.compile(
     r"\b(?:rooms?|flights?|routes?|buses|bus|highway|hwy|apartment|apt|suite|interstate|gate|channel|train|model|"
-    r"area|boeing|airbus|lot|unit|platform|forms?|rtx|gtx|xbox|porsche|peugeot|ferrari|mclaren|nokia)"
+    r"area|boeing|airbus|lot|unit|platform|forms?|rtx|gtx|xbox|porsche|peugeot|ferrari|mclaren|nokia|marker)"
     r"\.?[ ](?:no\.?[ ]|number[ ])?\Z",
     re.IGNORECASE,
 )

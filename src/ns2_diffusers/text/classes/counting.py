@@ -85,6 +85,8 @@ def short_scale(match, context):
         or _LETTERED_BEFORE.search(context.before(match.start()))
     ):
         return None
+    if scale == "K" and number.isdigit() and len(number) >= 4:
+        return join(SIGNS[match["sign"]], pairs(number) if len(number) == 4 else context.number(number), "K")  # kelvin
     word = "K" if scale == "K" and "." not in number and len(number) < 3 else _SCALES[scale]
     return f"{context.number(number, match['sign'])} {word}"
 

@@ -208,8 +208,19 @@ _DATE_BEFORE = re.compile(
 # "Tickets for 7/4", "booked for 3/8".
 _PLANNED_BEFORE = re.compile(
     r"\b(?:tickets?|tix|reservations?|res|book(?:ed|ing)?|scheduled?|set|appointments?|appts?\.?|slated|due|meetings?|"
-    r"mtgs?\.?|flights?|invites?|plans?|planned|rsvp|game|show|concert|party)[ ](?:(?:is|are|was|were)[ ])?for[ ]\Z",
+    r"mtgs?\.?|flights?|invites?|plans?|planned|rsvp|game|show|concert|party)[ ](?:(?:is|are|was|were)[ ])?for[ ]\Z|"
+    r"\b(?:starts?|started|starting|begins?|began|beginning|ends?|ended|ending|opens?|opened|opening|closes?|closed|closing|"
+    r"expires?|expired|expiring|exp\.?|ships?|shipped|shipping|arrives?|arriving|leaves?|leaving|returns?|returning|due|"
+    r"filed|born|d\.?o\.?b\.?:?|effective|eff\.?|deadline|deadline:|delivered|delivery|checkout|checkin|today|tomorrow|thru|through)"
+    r"[ ]\Z",
     _I,
+)
+# "Our 5/2 call": the noun of an occasion.
+_OWNERS = frozenset("the our my your his her their this that its".split())
+_OCCASION_AFTER = re.compile(
+    r"[ ](?:calls?|meetings?|mtg|e-?mails?|games?|letters?|invoices?|appointments?|appt|deadline|shows?|concerts?|"
+    r"flights?|class|visits?|tests?|exams?|launch|releases?|elections?|orders?|sessions?|interviews?|hearings?|rally|update|statement|party|"
+    r"dinner|lunch|payment|delivery|shipment|agenda|minutes|webinar|attacks?)(?!\w)"
 )
 _TIME_AFTER = re.compile(
     r",?[ ](?:(?:at|@)[ ]?)?(?:1[0-2]|[1-9])(?::[0-5]\d)?[ ]?[ap]\.?m\b|,?[ ](?:at|@)[ ]?(?:1[0-2]|[1-9])(?::[0-5]\d)?"
@@ -229,7 +240,10 @@ def month_slash_day(match, context):
     if month > 12 or day > (29 if month == 2 else 31):
         return None
     is_date = bool(_DATE_BEFORE.search(context.before(match.start(), 14))) or bool(
-        _PLANNED_BEFORE.search(context.before(match.start(), 40)) or _TIME_AFTER.match(context.text, match.end())
+        _PLANNED_BEFORE.search(context.before(match.start(), 40))
+        or _TIME_AFTER.match(context.text, match.end())
+        or context.word_before(match.start()) in _OWNERS
+        and _OCCASION_AFTER.match(context.text, match.end())
     )
     # Halves, quarters, eighths and the like are fractions; twenty-fourths are not, so they are days.
     if not is_date and (a >= b or b in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 20) or day_first):
@@ -252,6 +266,50 @@ def slash_days(match, context):
         return None
     first, second = (spoken_date(context, MONTHS[int(match[f"m{n}"]) - 1], match[f"d{n}"], "", False) for n in "12")
     return f"{first} to {second}"
+
+
+@rule(
+    "date",
+    r"(?P<month>0?[1-9]|1[0-2])/(?P<from>0?[1-9]|[12]\d|3[01])[ ]?[-–][ ]?(?P<to>[12]?\d|3[01])(?![\w%])(?![./:-]\d)",
+)
+def slash_span(match, context):
+    """11/27-28"""
+    first, last = int(match["from"]), int(match["to"])
+    is_date = bool(_DATE_BEFORE.search(context.before(match.start(), 14))) or bool(
+        _PLANNED_BEFORE.search(context.before(match.start(), 40)) or _TIME_AFTER.match(context.text, match.end())
+    )
+    if context.british or last <= first or not is_date and (first <= 12 or first in (16, 20)):
+        return None
+    month = MONTHS[int(match["month"]) - 1]
+    return f"{month} {context.ordinal(first)} to {context.ordinal(last)}"
+
+
+# Days as their first letters, before a time.
+_LETTER_DAYS = {
+    "M": "Monday",
+    "T": "Tuesday",
+    "Tu": "Tuesday",
+    "W": "Wednesday",
+    "Th": "Thursday",
+    "R": "Thursday",
+    "F": "Friday",
+    "Sa": "Saturday",
+    "Su": "Sunday",
+}
+_LETTER_DAY = r"(?:Tu|Th|Sa|Su|[MTWRF])"
+
+
+@rule(
+    "date",
+    rf"(?P<days>{_LETTER_DAY}(?:/{_LETTER_DAY}){{1,5}}|M-(?:F|Th|Sa|Su)|MWF|TTh|TR|MW)"
+    r"(?=:?,?[ ](?:at[ ]|@[ ]?|from[ ])?(?:1[0-2]|0?[1-9])(?:(?::[0-5]\d)|[ ]?[ap]\.?m|[ap]?[ ]?[-–]))",
+)
+def letter_days(match, context):
+    """M/W/F 9-10, M-F 9am-5pm"""
+    names = [_LETTER_DAYS[day] for day in re.findall(_LETTER_DAY, match["days"])]
+    if len({*names}) < len(names):
+        return None
+    return f"{names[0]} to {names[1]}" if "-" in match["days"] else ", ".join(names)
 
 
 # ---------------------------------------------------------------------------------------------- years
@@ -449,6 +507,7 @@ RULES = (
     years,
     day_month,
     slash_days,
+    slash_span,
     month_slash_day,
     short_decades,
     apostrophe_year,
@@ -460,4 +519,5 @@ WORD_RULES = {
     "q": (quarter,),
     "ad": (era_before,),
     "a": (era_before,),
+    **dict.fromkeys("m t w f tu th sa su mwf tth tr mw".split(), (letter_days,)),
 }

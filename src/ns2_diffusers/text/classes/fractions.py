@@ -54,6 +54,18 @@ def mixed(match, context):
     )
 
 
+@rule(
+    "fraction",
+    r"(?P<top>\d{1,2})/(?P<bottom>[23456789]|10|12|16|32|64)[ ]?[-–][ ]?"
+    r"(?=\d{1,2}(?:/\d|[ ]\d/\d|[ ]?[\"A-Za-z]|[\"')]?\s*$))",
+)
+def first_of_span(match, context):
+    """1/4-1/2 cup: what follows is read by itself"""
+    if int(match["top"]) >= int(match["bottom"]):
+        return None
+    return f"{spoken_fraction(context, match['top'], match['bottom'])} to "
+
+
 @rule("fraction", rf"{SIGN}?{_NUMBERS}")
 def fraction(match, context):
     """3/4, 5/5 stars"""
@@ -76,4 +88,4 @@ def fraction(match, context):
     return join(sign, spoken_fraction(context, top, bottom))
 
 
-RULES = (mixed, fraction)
+RULES = (first_of_span, mixed, fraction)

@@ -398,7 +398,14 @@ def code(match, context):
 
 @rule("code", r"(?P<letters>[A-Z][A-Za-z]{0,9})(?P<sign>#|\+\+)(?!\w)")
 def language(match, context):
-    """C#, F#, C++"""
+    """C#, F#, C++, and PO# before a number"""
+    if (
+        match["sign"] == "#"
+        and len(match["letters"]) > 1
+        and re.compile(r"[ ]?[\dA-Z*]").match(context.text, match.end())
+    ):
+        letters = match["letters"]
+        return f"{letters.upper() if letters.isupper() else _letters(letters, context)} number", match.end()
     return f"{_letters(match['letters'], context)} {'sharp' if match['sign'] == '#' else 'plus plus'}"
 
 

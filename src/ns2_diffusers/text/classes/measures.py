@@ -86,7 +86,7 @@ UNITS: dict[str, tuple[str, str]] = {
     "lbs": _s("pound"),
     "oz": _s("ounce"),
     "t": ("ton", "tons"),
-    "kt": _s("kiloton"),
+    "kt": _s("knot"),
     # time
     "sec": _s("second"),
     "secs": _s("second"),
@@ -260,7 +260,12 @@ _PER = UNITS | {
     "a": _s("year"),
     **{
         w: _s(w)
-        for w in "second minute hour day week month quarter year person kid student unit night game page".split()
+        for w in (
+            "second minute hour day week month quarter year person kid student unit night game page side "
+            "serving piece head visit ticket seat car user household employee guest couple child adult mile "
+            "gallon pound ounce share acre barrel bottle box bag pack dozen item cup slice bed class session "
+            "trip set round match plate dose tablet"
+        ).split()
     },
 }
 _POWERS = {"²": "square ", "2": "square ", "^2": "square ", "³": "cubic ", "3": "cubic ", "^3": "cubic ", None: ""}
@@ -277,6 +282,9 @@ _FRACTION = r"(?P<mixed>[ -]?(?P<top>\d{1,3})/(?P<bottom>\d{1,3}))?"
 _PER_PART = rf"(?:\.?[ ]?/[ ]?(?P<per>{any_of(_PER)})(?P<per_power>{_POWER}|-?²)?)?"
 
 
+_BOMB = re.compile(
+    r"[ -](?:(?:nuclear|atomic)[ ])?(?:bombs?|yields?|explosions?|warheads?|devices?|blasts?|of[ ]TNT)(?!\w)"
+)
 # "2 W, 1 D": won, drawn, lost, tied.
 _RECORD_BEFORE = re.compile(r"\d[ ]?([WLDT])(?:,?[ ]|-)(?:and[ ])?\Z")
 _RECORD_AFTER = re.compile(r"(?:,?[ ]|-)(?:and[ ])?\d{1,3}[ ]?([WLDT])(?![\w'])")
@@ -322,7 +330,8 @@ def _is_doubtful(unit, number, space, match, context):
         if space == "-" or not space:
             return unit != "in" and not unit.isupper()
         after = re.compile(
-            r"[ ]?[.,;:)][ ]?[a-z(]|[ ][x×][ ]|[ ](?:long|wide|tall|high|deep|thick|in diameter)\b"
+            r"\.[\"')?!]{0,2}(?:\s*$|\s+[\"'(]?[A-Z])|[ ]?[.,;:)][ ]?[a-z(]|[ ][x×][ ]|"
+            r"[ ](?:long|wide|tall|high|deep|thick|in diameter)\b"
         ).match(text, end)
         return not after
     if unit in ("us", "US", "Us", "ac", "AC", "am", "AM", "pm", "mil", "AU", "MA", "PT", "IN", "Oz", "Min", "Gal"):
@@ -397,6 +406,8 @@ def quantity(match, context):
     if match["scale"]:
         words += f" {match['scale']}"
         number = "0"
+    if unit == "kt" and _BOMB.match(context.text, match.end()):
+        return f"{words} kiloton{'' if singular else 's'}"
     if unit == "bps" and float((second or number).replace(",", "")) < 1000:
         return f"{words} basis point{'' if (second or number) == '1' else 's'}"
     if match["plus"]:

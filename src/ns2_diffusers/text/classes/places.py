@@ -209,6 +209,39 @@ def dotted_state(match, context):
     return _DOTTED[match["state"]] + context.stop(match)
 
 
+_PROVINCES = {
+    "ON": "Ontario",
+    "QC": "Quebec",
+    "BC": "British Columbia",
+    "AB": "Alberta",
+    "MB": "Manitoba",
+    "SK": "Saskatchewan",
+    "NS": "Nova Scotia",
+    "NB": "New Brunswick",
+    "NL": "Newfoundland and Labrador",
+    "PE": "Prince Edward Island",
+    "YT": "Yukon",
+    "NT": "Northwest Territories",
+}
+
+
+@rule(
+    "address",
+    rf"(?P<province>{any_of(_PROVINCES)})(?=(?P<code>[ ]{{1,2}}[A-Z]\d[A-Z][ ]?\d[A-Z]\d(?!\w))|"
+    r"[.,;:)?!\"']|\s*$|[ ](?:and|or|is|was|in|on|to|for|at|by)\b)",
+)
+def province(match, context):
+    """Toronto, ON M5V 2T6"""
+    before = context.before(match.start(), 30)
+    return _PROVINCES[match["province"]] if re.search(r"[A-Z][a-z][\w'.]*,[ ]\Z", before) else None
+
+
+@rule("address", rf"(?P<side>NE|NW|SE|SW|N|S|E|W)\.?(?=[ ](?:{any_of(s.capitalize() for s in STREETS)})(?:\.|(?!\w)))")
+def side_before_street(match, context):
+    """Cherry Creek S. Dr."""
+    return _SIDES[match["side"]] if re.search(r"[A-Z][a-z']+[ ]\Z", context.before(match.start(), 20)) else None
+
+
 _ZIP_BEFORE = re.compile(
     rf"(?:\b(?:{any_of(STATES.values())}|zip(?:[ ]code)?),?|,[ ](?:[A-Z]\.[A-Z]\.|(?:{any_of(_DOTTED)})\.))[ ]\Z",
     re.IGNORECASE,
@@ -259,12 +292,14 @@ def party(match, context):
 RULES = (zip_code, house)
 WORD_RULES = {
     **dict.fromkeys((s.lower() for s in STATES), (state,)),
-    **dict.fromkeys((s.lower() for s in _SIDES), (side, side_after)),
-    **dict.fromkeys("nsew", (side, side_after, road_side)),
+    **dict.fromkeys((s.lower() for s in _SIDES), (side, side_after, side_before_street)),
+    **dict.fromkeys("nsew", (side, side_after, side_before_street, road_side)),
     "us": (road,),
     "i": (road, party),
     "d": (party,),
     "r": (party,),
 }
+for _word in _PROVINCES:
+    WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), province)
 for _word in _DOTTED:
     WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), dotted_state)

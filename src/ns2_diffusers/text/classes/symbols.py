@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..typography import CHECK_MARKS
-from .common import rule
+from .common import digits, rule
 
 SPOKEN = {
     "&": "and",
@@ -93,6 +93,12 @@ def greek(match, context):
     if match.start() and "\u0370" <= context.text[match.start() - 1] <= "\u03ff":
         return None
     return GREEK[match["letter"]]
+
+
+@rule("symbol", r"(?:\*{4,16}|•{2,16})[ -]?(?P<digits>\d{4})(?![\w*]|[.,]\d)")
+def masked(match, context):
+    """A card ****1234"""
+    return digits(match["digits"])
 
 
 @rule("symbol", r"</?(?P<name>[A-Za-z][a-z]{1,30}|[A-Z]{2,10})[ ]?/?>")

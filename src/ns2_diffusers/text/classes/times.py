@@ -234,6 +234,20 @@ def clock_span(match, context):
     return f"{first} to {second}"
 
 
+@rule(
+    "time",
+    rf"(?P<h1>{_HOUR}):(?P<m1>[0-5]\d)[ ]?[-–—][ ]?(?P<h2>[1-9]|1[0-2])(?![\w:%/$]|[.,]\d|-\d)|"
+    rf"(?P<from>[1-9]|1[0-2])[ ]?[-–—][ ]?(?P<h3>{_HOUR}):(?P<m3>[0-5]\d)(?![\d:])",
+)
+def uneven_span(match, context):
+    """5:30-7, 7-8:30"""
+    if _VERSE_BEFORE.search(context.before(match.start(), 20)):
+        return None
+    if match["from"]:
+        return f"{context.cardinal(match['from'])} to {_clock(context, match['h3'], match['m3'], None)}"
+    return f"{_clock(context, match['h1'], match['m1'], None)} to {context.cardinal(match['h2'])}"
+
+
 @rule("time", rf"(?P<h>{_HOUR}):(?P<m>[0-5]\d)(?![\d:]){_ZONE}")
 def clock(match, context):
     """3:30, 23:00"""
@@ -318,6 +332,7 @@ RULES = (
     four_digits,
     with_seconds,
     clock_span,
+    uneven_span,
     clock,
     ratio,
     military,
