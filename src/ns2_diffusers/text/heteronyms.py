@@ -102,6 +102,42 @@ _RULES = [
     (r"(?<!\bhe )(?<!\bshe )(?<!\bthey )(?<!\bi )(?<!\bwe )(?<!\band )\b(moped)\b", "mˈOpˌɛd", "mˈQpˌɛd"),
     # the document about a career
     (r"\b(?:a|my|your|his|her|their|the) (resume)\b(?! of)", "ɹˈɛzəmˌA", "ɹˈɛzjuːmˌA"),
+    # a sick person
+    (
+        r"\b(?:an|the|bedridden|chronic|helpless|permanent|lifelong) (invalid)"
+        r"(?=[.,;!?]| (?:for (?:the|many|some|\w+ years)|who|since|until)\b)",
+        "ˈɪnvəlɪd",
+        "ˈɪnvəlɪd",
+    ),
+    (r"\b(invert)(?= (?:sugars?|syrups?|colou?rs)\b)", "ˈɪnvˌɜɹt", "ˈɪnvəːt"),
+    # an unexpected win
+    (
+        r"\b(?:an?|the|major|huge|startling|stunning|shock|big|biggest|greatest) (upset)"
+        r"(?=[.,;!?]| (?:of|in the|win|wins|victory|loss|over|against)\b)",
+        "ˈʌpsˌɛt",
+        "ˈʌpsɛt",
+    ),
+    # what somebody does to another
+    (
+        r"\b(?:he|she|it|who|that|and|user|\w+ly) (abuses)(?= (?:his|her|him|their|the|its|them|my|your|us|me)\b)",
+        "əbjˈuzᵻz",
+        "əbjˈuːzɪz",
+    ),
+    (r"\b\w+ly (abuse)(?= (?:his|her|him|their|the|its|them|my|your|us|me)\b)", "əbjˈuz", "əbjˈuːz"),
+    (r"\b(close)(?=[- ]ups?\b)", "klˈOs", "klˈQs"),
+    (r"\bat the (close)\b(?=[.,;!?]| of\b)", "klˈOz", "klˈQz"),
+    (
+        r"\b(degenerate)(?= (?:matter|gas|plasma|case|cases|form|forms|orbit|orbits|art|stars?|electrons?|states?)\b)",
+        "dəʤˈɛnəɹət",
+        "dɪʤˈɛnəɹət",
+    ),
+    (
+        r"\b(?:to|can|could|will|would|may|might|must|should|cannot) (export)"
+        r"\b(?! (?:restrictions?|markets?|controls?|bans?|duty|duties|quotas?|revenues?|earnings)\b)",
+        "ɪkspˈɔɹt",
+        "ɪkspˈɔːt",
+    ),
+    (r"\b(excuse)(?= (?:me|us|him|her|them|my|your|yourself)\b)", "ɪkskjˈuz", "ɪkskjˈuːz"),
 ]
 # Each rule is stored with its word, and is tried only where the word occurs.
 _COMPILED = [
