@@ -105,8 +105,10 @@ def canonical(spoken: str) -> str:
     text = re.sub(r"cubic centimeters?", "cc", text)
     text = re.sub(r"[^\w\s]|_", " ", text)
     words = text.split()
-    # A letter beside another is one of initials, not a unit or a sign.
-    initials = [len(word) == 1 and word.isalpha() and word != "o" for word in words]
+    # A letter beside another is one of initials, not a unit or a sign; an "o" by itself is a zero.
+    letters = [len(word) == 1 and word.isalpha() and word != "o" for word in words]
+    initials = [is_letter or word == "o" and any(letters[max(0, i - 1) : i] + letters[i + 1 : i + 2])
+                for i, (word, is_letter) in enumerate(zip(words, letters, strict=True))]  # fmt: skip
     alone = [not any(initials[max(0, i - 1) : i] + initials[i + 1 : i + 2]) for i in range(len(words))]
     words = [SAME.get(w, "zero" if w == "o" else w) if by_itself or len(w) > 1 else w
              for w, by_itself in zip(words, alone, strict=True)]  # fmt: skip

@@ -70,6 +70,19 @@ HETERONYMS = [
     ("The sow ate.", "sˈW", 1),
     ("Send me your resume.", "ɹˈɛzəmˌA", 3),
     ("Let us resume.", "ɹəzˈum", 2),
+    ("He became an invalid.", "ˈɪnvəlɪd", 3),
+    ("It was an invalid vote.", "ɪnvˈælɪd", 3),
+    ("Stir the invert sugar.", "ˈɪnvˌɜɹt", 2),
+    ("It was a major upset.", "ˈʌpsˌɛt", 4),
+    ("He abuses his wife.", "əbjˈuzᵻz", 1),
+    ("The abuses continued.", "əbjˈusᵻz", 1),
+    ("Take a close up.", "klˈOs", 2),
+    ("They fell at the close.", "klˈOz", 4),
+    ("The degenerate gas cooled.", "dəʤˈɛnəɹət", 1),
+    ("They want to export wine.", "ɪkspˈɔɹt", 3),
+    ("The export ban ended.", "ˈɛkspˌɔɹt", 1),
+    ("Please excuse me.", "ɪkskjˈuz", 1),
+    ("He has an excuse.", "ɪkskjˈus", 3),
 ]
 
 # What neither the tagger nor the words around it tell. A mended one fails here and moves up.

@@ -296,7 +296,9 @@ _BARE = {
     "baro": "barometer",
     "precip": "precipitation",
 }
-# Initials that are written in lower case and spelled.
+# With a capital these may be names.
+_CHAT = frozenset("smth sth rly wld cld shld sry tix wtr hse vly".split())
+# Initials that are written in lower case.
 _LOWER_INITIALS = frozenset(
     "byob afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
     "smh tbd tbf tbh tldr ttyl url wfh wtf wyd".split()
@@ -537,7 +539,7 @@ _ESTIMATE = re.compile(
 def bare_word(match, context):
     """ppl, mtg"""
     word = match["word"]
-    if not (word.islower() or word.istitle()):
+    if not (word.islower() or word.istitle() and word.lower() not in _CHAT):
         return None
     return _like(word, _BARE[word.lower()]) + context.stop(match)
 
