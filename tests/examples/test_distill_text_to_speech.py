@@ -166,7 +166,7 @@ def test_two_processes_make_the_stages_as_one_does_in_two_micro_batches(folder):
     one = distill(folder, "--gradient_accumulation_steps", "2", output="one")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29614"]
     command += [script.__file__, *as_arguments(folder, output="two")]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     for stage in STAGES:

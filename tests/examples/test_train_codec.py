@@ -375,7 +375,7 @@ def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_code
     common += ["--crop_seconds", "0.25", "--lr_warmup_steps", "1", "--max_train_time", "0.25"]
     common += ["--learning_rate", "1e-2"]
     common += ["--mixed_precision", "no", "--checkpoints_total_limit", "0", "--checkpointing_steps", "1"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
     for name, batch, before in (("one", "4", []), ("two", "2", launcher)):
         options = ["--output_dir", str(tmp_path / name), "--train_batch_size", batch]

@@ -251,7 +251,7 @@ def test_two_processes_learn_what_one_does_in_two_micro_batches(root):
     one = train(root, *few, "--gradient_accumulation_steps", 2, output="one")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29612"]
     command += [training.__file__, *options(root, *few, output="two")]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_weights(root / "two", one, atol=1e-5)

@@ -208,9 +208,18 @@ def test_numbers_of_the_log(tmp_path, monkeypatch, capsys):
     assert "first step 4, 12 s: loss " in out and "first 0.00 M weights in training" in out
 
 
+def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
+    """As on a Mac, whose accelerator is for one process."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda *args: True)
+    with pytest.raises(ValueError, match="2 processes were started on cpu, and each would train alone"):
+        train(tmp_path, "--max_train_steps", 1)
+    assert not list(tmp_path.iterdir())
+
+
 def in_one_of_two(rank, directory, port):
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    os.environ.update(ACCELERATE_USE_CPU="true", LOCAL_WORLD_SIZE="2")
+    os.environ.update(LOCAL_WORLD_SIZE="2")
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         # Another clock, at another pace.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import Namespace
@@ -62,11 +63,15 @@ class TrainingRun:
 
     Raises:
         ImportError: the library of `--report_to` is not installed.
+        ValueError: several processes were started, and accelerate would train in each of them alone.
     """
 
     def __init__(self, args: Namespace, directory: str | Path, name: str = ""):
         self.args, self.directory, self.name = args, Path(directory), name
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.accelerator = Accelerator(
+            # Without this, accelerate ignores other processes on a machine with CPUs only.
+            cpu=processes > 1 and not torch.accelerator.is_available(),
             mixed_precision=args.mixed_precision,
             gradient_accumulation_steps=args.gradient_accumulation_steps,
             log_with=None if args.report_to == "none" else args.report_to,
@@ -78,6 +83,11 @@ class TrainingRun:
                 InitProcessGroupKwargs(timeout=timedelta(hours=2)),
             ],
         )
+        if processes > 1 and self.accelerator.num_processes == 1:
+            raise ValueError(
+                f"{processes} processes were started on {self.accelerator.device.type}, and each would train alone and "
+                "overwrite the files of the others: start one process, or train on CPUs with ACCELERATE_USE_CPU=true."
+            )
         if args.report_to != "none" and not self.accelerator.log_with:
             raise ImportError(f"--report_to {args.report_to} needs {args.report_to}: pip install {args.report_to}")
         if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
