@@ -6,6 +6,8 @@ import re
 
 from ..numbers import cardinal, digits, pairs
 from .common import NUM, Context, join, rule
+from .counting import SUPERSCRIPTS, spoken_power
+from .symbols import GREEK
 
 # Words of the lexicon that are spelled if they are in capitals, unless the whole sentence is.
 _SPELLED = frozenset(
@@ -48,7 +50,9 @@ _LETTER_BEFORE = frozenset(
     "an schedule flat apartment apt suite room figure table question answer sector line camp list series model drug "
     "variable node box player party company witness patient mr ms agent".split()
 )
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_SIGNS = _RAISED + "".join(GREEK)
+_NUMBER = re.compile(rf"\d+(?:[.,]\d+)*|[{_RAISED}]+|[{_SIGNS}]|[^\W\d_{_SIGNS}]+")
 _VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
 _SEGMENT = re.compile(r"[^.!?\n]+")
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -371,7 +375,7 @@ def code(match, context):
             continue
         runs = _NUMBER.findall(part)
         for number, run in enumerate(runs):
-            if run[0].isdigit():
+            if run[0].isdecimal():
                 is_last = number == len(runs) - 1
                 following = runs[number + 1] if not is_last else ""
                 spoken = (
@@ -390,6 +394,10 @@ def code(match, context):
                     words.append(context.ordinal(run))
                     break
                 words.append(spoken)
+            elif run[0] in _RAISED:
+                words.append(spoken_power(run.translate(SUPERSCRIPTS), context))
+            elif run in GREEK:
+                words.append(GREEK[run])
             else:
                 words.append(_letters(run, context))
     words = join(*words)
