@@ -298,7 +298,7 @@ _BARE = {
 }
 # With a capital these may be names.
 _CHAT = frozenset("smth sth rly wld cld shld sry tix wtr hse vly".split())
-# Initials that are written in lower case.
+# Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
     "byob afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
     "smh tbd tbf tbh tldr ttyl url wfh wtf wyd".split()
