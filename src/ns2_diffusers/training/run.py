@@ -86,7 +86,7 @@ class TrainingRun:
         if processes > 1 and self.accelerator.num_processes == 1:
             raise ValueError(
                 f"{processes} processes were started on {self.accelerator.device.type}, and each would train alone "
-                "and overwrite the files of the others: start one process, or train on CPUs with ACCELERATE_USE_CPU=true."
+                "and overwrite the files of the others: start one process, or set ACCELERATE_USE_CPU=true."
             )
         if args.report_to != "none" and not self.accelerator.log_with:
             raise ImportError(f"--report_to {args.report_to} needs {args.report_to}: pip install {args.report_to}")
