@@ -1,10 +1,11 @@
-"""Put a trained pipeline on another codec, as the beginning of training on it.
+"""Adapt a trained pipeline to another codec, as a start for training with that codec.
 
     python examples/change_codec.py --pipeline outputs/pipeline --codec outputs/new-codec --train_data recordings/ \
         --output_dir outputs/moved
 
 Linear maps between the two codecs' latents of the same recordings are fitted by least squares, and put into the layers
-that read or write latents. The pipeline knows nothing of what only the new latents hold, so it needs further training.
+that read or write latents. The pipeline has not learned what only the new latents contain, so it needs further
+training.
 """
 
 import argparse
@@ -26,17 +27,17 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--pipeline", required=True, help="directory or hub id of the trained pipeline")
-    add("--codec", required=True, help="directory or hub id of the codec to put it on, of the same frame rate")
+    add("--codec", required=True, help="directory or hub id of the new codec, of the same frame rate")
     add(
         "--train_data",
         required=True,
         help="recordings to encode by both: a folder, or a list with a column `file`",
     )
-    add("--clips", type=int, default=300, help="how many clips of them")
-    add("--seconds", type=float, default=5.0, help="length of a clip")
-    add("--seed", type=int, default=0, help="of the draw of clips")
-    add("--output_dir", required=True, help="the pipeline on the new codec goes here")
-    add("--license", help="of the weights, for the model card; none if not given")
+    add("--clips", type=int, default=300, help="number of clips of the recordings")
+    add("--seconds", type=float, default=5.0, help="length of a clip in seconds")
+    add("--seed", type=int, default=0, help="seed of the random choice of clips")
+    add("--output_dir", required=True, help="output directory of the pipeline with the new codec")
+    add("--license", help="licence of the weights, for the model card; none if not given")
     return parser.parse_args(argv)
 
 
@@ -75,7 +76,7 @@ def linear_map(source, target):
 
 @torch.no_grad()
 def on_other_latents(model, channels, to_old, to_new):
-    """A copy of a model that reads, and perhaps writes, latents, on those of another codec."""
+    """Return a copy of a model that reads, and perhaps writes, the latents of another codec."""
     old = model.config.latent_channels
     moved = type(model).from_config(dict(model.config) | {"latent_channels": channels}).eval()
     state = model.state_dict()
@@ -93,7 +94,7 @@ def on_other_latents(model, channels, to_old, to_new):
 
 
 def change_codec(pipe, codec, files, clips, seconds, seed):
-    """The pipeline on `codec`, and the share of the variance of its latents that the map from the old ones explains.
+    """Return the pipeline with `codec`, and the share of the variance of its latents that the linear map explains.
 
     Raises:
         ValueError: the model does not predict clean latents, which alone can be mapped; see also `encode_alike`.

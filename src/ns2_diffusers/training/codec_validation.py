@@ -54,7 +54,7 @@ def measure_audibility(
     fourth root keeps quiet channels from vanishing.
 
     Args:
-        codec: whose standardised latents have a standard deviation of about 1.
+        codec: codec whose standardised latents have a standard deviation of about 1.
         files: recordings; clips are read from their beginnings, and files shorter than a clip are left out.
         clips, seconds: number and length of the clips.
         seed: seed of the random order of the files and of the noise.
