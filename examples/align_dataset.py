@@ -1,10 +1,10 @@
-"""Learn how long each phoneme lasts, from a prepared dataset alone, and write it into the dataset.
+"""Learn the duration of each phoneme from a prepared dataset alone, and write the durations into the dataset.
 
     python examples/align_dataset.py --dataset_dir outputs/dataset
 
-Trains a `PhonemeAligner` on the codec's latents (forward sum over all monotonic alignments, then towards the
-likeliest one; arXiv 2108.10447), aligns every utterance, and fills in `durations`. The aligner stays in the dataset's
-folder. An aligner that was trained on another dataset of the same codec can align this one: `--aligner`.
+The script trains a `PhonemeAligner` on the codec's latents (forward sum over all monotonic alignments, then towards
+the likeliest one; arXiv 2108.10447), aligns every utterance, and fills in `durations`. The aligner is saved in the
+dataset's folder. With `--aligner`, an aligner trained on another dataset of the same codec aligns this one.
 """
 
 import shutil
@@ -72,7 +72,7 @@ def main(args):
         remove_partial(root / "aligner")
     dataset = load_prepared_dataset(root, codec, tokenizer).with_format("numpy")
     sampler = FrameBudgetSampler(dataset["n_frames"], round(args.batch_seconds * codec.frame_rate), args.seed)
-    # No prompt is needed: the collator's are as short as can be.
+    # No prompt is needed, so the collator's prompts are as short as possible.
     collator = PromptCollator(dataset, tokenizer, 1, 1, args.seed)
     if args.aligner:
         aligner = PhonemeAligner.from_pretrained(args.aligner)
@@ -90,7 +90,7 @@ def main(args):
         durations, phonemes = with_pauses(dataset, durations, tokenizer, least)
     if run.accelerator.is_main_process:
         update_durations(root, durations, phonemes, rejected)
-        # Checkpoints of a run that nobody has to go on with.
+        # Remove the checkpoints: the run is complete and will not be resumed.
         shutil.rmtree(run.directory)
         run.say(f"aligned {len(durations) - len(rejected)} utterances of {root}, left out {len(rejected)}")
     run.end()
@@ -101,7 +101,7 @@ def symbols_of(tokenizer, phonemes):
 
 
 def misaligned(dataset, durations, tokenizer, least):
-    """Why utterances are left out, by id: too few of their vowels are voiced."""
+    """Return the reason for each utterance that is left out, by id: too few of its vowels are voiced."""
     found = {}
     for row in dataset.select_columns(["id", "phonemes", "f0"]) if least else ():
         share = voiced_vowels(symbols_of(tokenizer, row["phonemes"]), durations[row["id"]], np.asarray(row["f0"]))
@@ -111,7 +111,7 @@ def misaligned(dataset, durations, tokenizer, least):
 
 
 def with_pauses(dataset, durations, tokenizer, least):
-    """Durations and phonemes by id, with a comma at every pause of `least` frames."""
+    """Return durations and phonemes by id, with a comma at every pause of `least` frames."""
     marked, phonemes = {}, {}
     for id_, text in zip(dataset["id"], dataset["phonemes"], strict=True):
         symbols, marked[id_] = mark_pauses(symbols_of(tokenizer, text), durations[id_], least)
@@ -129,7 +129,7 @@ def train(run, objective, batches, frame_rate, args):
 
     def compute(batch):
         losses = prepared(batch)
-        # A hard alignment says little before the soft ones have settled.
+        # A hard alignment is not informative until the soft alignments have settled.
         share = (run.step + 1) / args.max_train_steps
         loss = losses["alignment"] + share * args.binarization_weight * losses["binarization"]
         run.accelerator.backward(loss)
@@ -140,7 +140,7 @@ def train(run, objective, batches, frame_rate, args):
 
 @torch.no_grad()
 def align(accelerator, objective, dataset, sampler, collator):
-    """Frames of each symbol by id, of the whole dataset; every process aligns its share."""
+    """Return the frames of each symbol by id, for the whole dataset. Every process aligns its share."""
     objective.eval().to(accelerator.device)
     found = {}
     for batch in list(sampler)[accelerator.process_index :: accelerator.num_processes]:

@@ -1,11 +1,11 @@
-"""Blend the weights of a pipeline with those of one that was trained on from it.
+"""Blend the weights of a pipeline with those of a pipeline that was trained further from it.
 
     python examples/blend_pipelines.py --pipelines outputs/pipeline outputs/fine-tuned --share 0.7 \
         --output_dir outputs/blended
 
-Between the two lie pipelines that know most of what each knows (arXiv 2109.01903): after fine-tuning on little speech,
-for instance, less is forgotten. `--shares` gives components shares of their own. The rest, codec, scheduler and
-tokenizer, is the second pipeline's.
+A blend keeps most of what each of the two pipelines has learned (arXiv 2109.01903). After fine-tuning on little
+speech, for instance, it forgets less. `--shares` sets separate shares for single components. The codec, the scheduler
+and the tokenizer are those of the second pipeline.
 """
 
 import argparse
@@ -42,10 +42,10 @@ def parse_args(argv=None):
 
 
 def blend(first, second, shares):
-    """Move the weights of `second`'s components towards `first`'s, in place, by the share of each that stays.
+    """Blend the weights of `first` into the components of `second`, in place. A share is the part of `second` kept.
 
     Raises:
-        ValueError: a share of no component; the codecs or tokenizers differ, or weights do.
+        ValueError: a share names no component, or the codecs, the tokenizers or the weights do not match.
     """
     if unknown := set(shares) - set(COMPONENTS):
         raise ValueError(f"shares of {', '.join(sorted(unknown))}: the components are {', '.join(COMPONENTS)}.")

@@ -1,11 +1,11 @@
-"""Adapt a trained pipeline to another codec, as a start for training with that codec.
+"""Adapt a trained pipeline to another codec, as a starting point for training with that codec.
 
     python examples/change_codec.py --pipeline outputs/pipeline --codec outputs/new-codec --train_data recordings/ \
         --output_dir outputs/moved
 
-Linear maps between the two codecs' latents of the same recordings are fitted by least squares, and put into the layers
-that read or write latents. The pipeline has not learned what only the new latents contain, so it needs further
-training.
+The script fits linear maps between the two codecs' latents of the same recordings by least squares. It merges them
+into the layers that read or write latents. The pipeline has not learned the information that only the new latents
+contain, so it needs further training.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from ns2_diffusers.data.recordings import find_recordings, read_span
 from ns2_diffusers.files import whole_parts
 from ns2_diffusers.training.arguments import HelpFormatter
 
-# Weight of the squared coefficients beside the squared errors, as a share of the latents' variance.
+# Weight of the squared coefficients relative to the squared errors, as a share of the latents' variance.
 RIDGE = 1e-3
 
 
@@ -43,7 +43,7 @@ def parse_args(argv=None):
 
 @torch.no_grad()
 def encode_alike(codecs, files, clips, seconds, seed):
-    """Standardised latents (frames, C) of the same clips by each of two codecs.
+    """Return standardised latents (frames, C) of the same clips from each of two codecs.
 
     Raises:
         ValueError: the codecs differ in sampling rate or hop, or no clip can be read.
@@ -68,7 +68,7 @@ def encode_alike(codecs, files, clips, seconds, seed):
 
 
 def linear_map(source, target):
-    """(frames, N), (frames, M) → (M, N) of the least squared error; both are standardised and need no bias."""
+    """Return the least-squares map: (frames, N), (frames, M) → (M, N). Both are standardised, so no bias is needed."""
     source, target = source.double(), target.double()
     penalty = RIDGE * source.square().sum() / source.shape[1] * torch.eye(source.shape[1], dtype=torch.float64)
     return torch.linalg.solve(source.T @ source + penalty, source.T @ target).T.float()
@@ -81,7 +81,7 @@ def on_other_latents(model, channels, to_old, to_new):
     moved = type(model).from_config(dict(model.config) | {"latent_channels": channels}).eval()
     state = model.state_dict()
     weight = state["proj_in.weight"].float()
-    # Frames of a patch, and an earlier estimate, stand beside each other; a convolution has one tap.
+    # The frames of a patch and an earlier estimate are concatenated. A convolution has one tap.
     read = weight.flatten(1).unflatten(1, (-1, old)) @ to_old
     state["proj_in.weight"] = read.flatten(1).view(len(weight), -1, *weight.shape[2:])
     if "proj_out.weight" in state:
@@ -97,7 +97,7 @@ def change_codec(pipe, codec, files, clips, seconds, seed):
     """Return the pipeline with `codec`, and the share of the variance of its latents that the linear map explains.
 
     Raises:
-        ValueError: the model does not predict clean latents, which alone can be mapped; see also `encode_alike`.
+        ValueError: the model does not predict clean latents; only those can be mapped. See also `encode_alike`.
     """
     prediction = pipe.scheduler.config.prediction_type
     if prediction != "sample":

@@ -1,10 +1,10 @@
-"""Distill a trained pipeline into students of few steps: guidance first, then 32 → 16 → 8 → 4 → 2 → 1.
+"""Distill a trained pipeline into few-step students: guidance first, then 32 → 16 → 8 → 4 → 2 → 1.
 
     python examples/distill_text_to_speech.py --pretrained_pipeline outputs/pipeline --dataset_dir outputs/dataset \
         --output_dir outputs/distilled
 
-Each stage is a pipeline directory below `--output_dir`: `guidance`, `steps-16`, `steps-08` … A run that was stopped
-goes on with `--resume_from_checkpoint latest`: stages that are there stay, the one it was at continues.
+Each stage is a pipeline directory below `--output_dir`: `guidance`, `steps-16`, `steps-08` … A stopped run
+continues with `--resume_from_checkpoint latest`: finished stages are kept, and the interrupted stage continues.
 `--method consistency` goes straight from the guided teacher to one student of 4, 2 and 1 steps.
 """
 
@@ -82,7 +82,7 @@ def parse_args(argv=None):
 
 @dataclass
 class Stage:
-    """One student: how it is taught, and the numbers of steps it will know (None: any, of any sampler)."""
+    """One student: its training method and the numbers of steps it supports (None: any number, with any sampler)."""
 
     name: str
     method: str
@@ -91,7 +91,7 @@ class Stage:
 
 
 def plan(pipe, args):
-    """The stages from a teacher's pipeline down."""
+    """Return the stages that follow a teacher's pipeline, in order."""
     teacher, known = pipe.denoiser.config, pipe.scheduler.config.get("student_steps")
     steps = args.teacher_steps or max(known or [TEACHER_STEPS])
     if known and steps not in known:
@@ -100,7 +100,7 @@ def plan(pipe, args):
             "--teacher_steps, or start from the undistilled pipeline."
         )
     stages = []
-    # A denoiser that guides itself is taught again on request alone: training it further goes on at a scale of 1.
+    # A self-guided denoiser is distilled for guidance again only on request: its training continues at a scale of 1.
     is_asked = args.method == "guidance" or not teacher.guidance_embeds
     if args.guidance_max > max(1.0, args.guidance_min) and is_asked and not known:
         stages.append(Stage("guidance", "guidance", None, steps))
@@ -130,7 +130,7 @@ def main(args):
             distill(
                 pipe, stage, Namespace(**vars(args) | {"max_train_time": minutes, "resume_from_checkpoint": resume})
             )
-            # A checkpoint that was named is of one stage; those after it are new, or go on where they were.
+            # A named checkpoint belongs to one stage. Later stages start anew or continue where they stopped.
             resume = resume and "latest"
         elif not resume:
             raise ValueError(f"{folder} is there already: go on with --resume_from_checkpoint latest, or remove it.")
@@ -139,7 +139,7 @@ def main(args):
 
 
 def distill(pipe, stage, args):
-    """Teach one student by the denoiser of `pipe`, and write its pipeline."""
+    """Train one student with the denoiser of `pipe` as the teacher, and write its pipeline."""
     run = TrainingRun(args, Path(args.output_dir) / "logs" / stage.name, stage.name)
     accelerator = run.accelerator
     if accelerator.is_main_process:
@@ -176,7 +176,7 @@ def distill(pipe, stage, args):
 
 
 def save(run, made, adapters, stage, args):
-    """Let the student speak, and write its pipeline with its card, and its adapters beside."""
+    """Generate samples with the student, then write its pipeline with its card, and its adapters beside it."""
     adapters = {f"denoiser.{name}": tensor for name, tensor in adapters.items()}
     merge_lora({"denoiser": made.denoiser}, adapters, args.lora_alpha)
     if args.validation_texts:
@@ -193,7 +193,7 @@ def save(run, made, adapters, stage, args):
     with whole_parts(args.output_dir) as folder:
         made.save_pretrained(folder / stage.name)
         made.model_card(stage.name, args.license, facts).save(folder / stage.name / "README.md")
-        # Adapters alone do not bring the input for guidance.
+        # Adapters alone do not add the guidance input.
         if adapters and stage.method != "guidance":
             steps = stage.student_steps
             made.save_lora_weights(folder / stage.name, **lora_to_save(adapters, args.lora_alpha), student_steps=steps)
@@ -201,13 +201,13 @@ def save(run, made, adapters, stage, args):
 
 
 def build_student(teacher, stage, args):
-    """The student, and a second one for its moving average where the method asks that too.
+    """Return the student, and a second one for its moving average if the method needs it.
 
-    It stays in evaluation mode: dropout would only blur what it is taught.
+    The student stays in evaluation mode: dropout would only blur its targets.
     """
     wanted = (args.guidance_min, args.guidance_max) if stage.method == "guidance" else None
     student = distillation.make_student(teacher, wanted)
-    # The student is never called without condition and prompt, so the nulls need no training.
+    # The student is never called without a condition and a prompt, so the null embeddings need no training.
     student.null_condition.requires_grad_(False)
     student.null_prompt.requires_grad_(False)
     if args.gradient_checkpointing:
@@ -220,7 +220,7 @@ def build_student(teacher, stage, args):
 
 
 class Teacher:
-    """Makes targets of batches, and the loss of a student that is trained towards them."""
+    """Computes targets for batches, and the loss of a student that is trained towards them."""
 
     def __init__(self, pipe, averaged, stage):
         self.pipe, self.averaged, self.stage = pipe, averaged, stage
@@ -245,7 +245,7 @@ class Teacher:
         return distillation.distillation_loss(answer, target, self.scheduler, batch["frame_mask"], args.weighting)
 
     def draw_guidance(self, latents, args):
-        """A scale for each item, (B,), from the student's range; None if it takes none."""
+        """Draw a guidance scale for each item, (B,), from the student's range. Return None if it takes no scale."""
         config, least, most = self.pipe.denoiser.config, args.guidance_min, args.guidance_max
         if self.stage.method != "guidance":
             if not config.guidance_embeds:
@@ -274,7 +274,7 @@ class Teacher:
 
 
 def assemble(pipe, blank, state, stage):
-    """The teacher's pipeline with the student in its place, adapters not yet merged, on the CPU."""
+    """Return the teacher's pipeline with the student in its place, on the CPU. Adapters are not yet merged."""
     blank.load_state_dict(split_lora(state)[0])
     scheduler = pipe.scheduler
     if stage.student_steps:

@@ -1,9 +1,9 @@
-"""Make training pairs for enhancement: clean recordings, and the same with noise, a room and clipping.
+"""Make training pairs for enhancement: clean recordings and copies with noise, room reverberation and clipping.
 
     python examples/make_noisy_pairs.py --recordings examples/asterisk --output_dir outputs/pairs
 
-`pairs.jsonl` has a row a pair: `clean` and `noisy`, paths within the directory, and what was done to the recording
-(`data.augmentation.Degradation`). Several `--levels` make a pair of each at each.
+`pairs.jsonl` has one row per pair: the paths `clean` and `noisy` within the directory, and the degradation that was
+applied to the recording (`data.augmentation.Degradation`). Several `--levels` make one pair per recording and level.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main(args):
         clean = f"clean/{number:06}.flac"
         soundfile.write(args.output_dir / clean, waveform.numpy(), args.sampling_rate)
         for level in args.levels or [None]:
-            # A pair is the same whatever others are made.
+            # A pair does not depend on which other pairs are made.
             random = np.random.default_rng([args.seed, number, 1000 if level is None else round(level) + 100])
             shares = (args.room_share, args.clipped_share)
             degraded, done = make_pair(waveform.numpy()[None], args.sampling_rate, random, level, *shares)

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of recordings, one above the other, to compare by eye.
+"""Plot log-mel spectrograms of recordings, one above the other, for visual comparison.
 
     python examples/plot_spectrograms.py --output outputs/quickstart.png \
         "prompt=examples/asterisk/conf-placeintoconf.flac" "target=examples/asterisk/conf-onlyone.flac" \

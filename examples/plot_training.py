@@ -1,4 +1,4 @@
-"""Curves of one or more runs of training, from the `log.jsonl` that each leaves in its output directory.
+"""Plot the curves of one or more training runs from the `log.jsonl` in each output directory.
 
 python examples/plot_training.py outputs/pipeline --output curves.png
 python examples/plot_training.py first=outputs/one second=outputs/two --names loss validation_loss --output both.png
@@ -28,7 +28,7 @@ def main(args):
     for run in args.runs:
         title, _, directory = run.rpartition("=")
         runs[title or Path(directory).name] = read_log(directory)
-    # A validation loss is drawn with the loss it is of.
+    # A validation loss is drawn in the same panel as its training loss.
     found = {name: None for rows in runs.values() for row in rows for name in row if name not in NOT_LOSSES}
     names = args.names or [name for name in found if not name.startswith("validation_")]
     columns = min(5, len(names))

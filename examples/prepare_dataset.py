@@ -1,10 +1,11 @@
-"""Turn recordings with transcripts into a prepared dataset: phonemes, codes, F0, and durations where they are known.
+"""Turn recordings with transcripts into a prepared dataset: phonemes, codes, F0, and durations where known.
 
     python examples/prepare_dataset.py --metadata examples/asterisk/metadata.csv \
         --codec outputs/codec --output_dir outputs/dataset
 
-What cannot be used is listed in `rejected.jsonl`, with the reason. After a kill the same command goes on where it was.
-Several processes: `accelerate launch examples/prepare_dataset.py …`, over a file system that all of them see.
+Recordings that cannot be used are listed in `rejected.jsonl`, with the reason. After a kill, the same command
+continues where it stopped. For several processes, use `accelerate launch examples/prepare_dataset.py …` on a file
+system that all of them share.
 """
 
 import argparse
@@ -126,7 +127,7 @@ def parse_args(argv=None):
 
 
 def main(args):
-    # Unless told of the CPU, processes without a GPU take themselves to be alone. Who is done first may wait long.
+    # Without a GPU, processes find each other only if the CPU is requested. The first to finish may wait long.
     state = PartialState(cpu=not torch.accelerator.is_available(), timeout=timedelta(days=30))
     codec = load_codec(args.codec).to(state.device).eval()
     if args.tokenizer:
@@ -196,7 +197,7 @@ def open_source(args):
 
 
 def what_decides(args, codec, tokenizer, source):
-    """All that the dataset depends on, for its card."""
+    """Return everything that the dataset depends on, for its card."""
     arguments = {key: value for key, value in vars(args).items() if key not in ("output_dir", "num_workers")}
     fingerprints = {"codec_given": codec.fingerprint, "tokenizer_given": tokenizer.fingerprint}
     return {**arguments, **fingerprints, "source": source.identity}

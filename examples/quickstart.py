@@ -1,12 +1,12 @@
-"""From twenty recordings to a voice that reads, in a quarter of an hour on two cores, without a network.
+"""Train a voice that reads from twenty recordings, in a quarter of an hour on two cores, without a network.
 
     pip install -e ".[train,eval]"
     python examples/quickstart.py
 
-Trains a small codec and a tiny NaturalSpeech 2 on the real recordings of `examples/asterisk`, saves a
-pipeline, loads it again, speaks the texts with the voice of *another* clip as prompt, with three samplers,
-and lets whisper read the result back. Everything lands in `outputs/quickstart`; what is there already is
-not done again. A minute of speech is enough to learn these sentences by heart, not to read new ones.
+The script trains a small codec and a tiny NaturalSpeech 2 on the real recordings of `examples/asterisk`. It saves a
+pipeline, loads it again, speaks the texts with *another* clip as the voice prompt, with three samplers,
+and transcribes the result with whisper. All output goes to `outputs/quickstart`; steps whose output exists are
+skipped. A minute of speech is enough to memorise these sentences, but not to read new ones.
 """
 
 import argparse
@@ -38,8 +38,8 @@ SAMPLERS = {
     "euler": NaturalSpeech2EulerScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
 }
-# No dropout: the model memorises these few sentences, with their durations and pitch. Few
-# bins of pitch, or the exact F0 of a frame would give away which frame it is, and predicted F0 would not do.
+# No dropout: the model memorises these few sentences, with their durations and pitch. There are few pitch bins:
+# otherwise the exact F0 would identify each frame, and predicted F0 would not work.
 SETTINGS = Path(__file__).parent / "configs" / "quickstart.json"
 
 
@@ -82,7 +82,7 @@ def main(args):
 
 
 def train(root, args):
-    """Codec, dataset, durations, model, one after the other; each is skipped where it is done."""
+    """Make the codec, the dataset, the durations and the model in turn. A finished step is skipped."""
     metadata = str(CLIPS / "metadata.csv")
     codec, dataset, pipeline = (str(root / name) for name in ("codec", "dataset", "pipeline"))
     if not (root / "codec" / "config.json").exists():
@@ -107,7 +107,7 @@ def train(root, args):
 
 
 def speak(pipe, clips, folder, steps):
-    """Speak every text with the next clip's voice; pairs of audio and rate, which are in `folder` too."""
+    """Speak every text with the next clip's voice. Return pairs of audio and rate; `folder` has them as files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     prompts = [str(CLIPS / clip["file"]) for clip in clips[1:] + clips[:1]]
@@ -123,7 +123,10 @@ def speak(pipe, clips, folder, steps):
 
 
 def words_right(reader, clips, speech):
-    """The share of the clips' words that whisper reads in `speech`, pairs of audio and rate: 1 - word error rate."""
+    """Return the share of the clips' words that whisper recognises in `speech`, 1 - word error rate.
+
+    `speech` has pairs of audio and rate.
+    """
     heard = [reader.read(audio, rate) for audio, rate in speech]
     for clip, reading in zip(clips, heard, strict=True):
         print(f"  {clip['text']}\n    whisper: {reading}", flush=True)

@@ -1,10 +1,10 @@
-"""The server on a cluster: replicas that come and go with the load, by Ray Serve.
+"""Run the server on a cluster with Ray Serve, which adjusts the number of replicas to the load.
 
 pip install "ns2-diffusers[serve]" "ray[serve]>=2.40"
 NS2_DIFFUSERS_API_KEY=secret python examples/serve_ray.py --max_replicas 8
 
-Each replica is the application of `ns2-diffusers serve`, with its own pipeline. Requests go to the replica that has
-the fewest. A replica puts the sentences of its requests into batches by itself, so Ray's batching is not needed.
+Each replica runs the application of `ns2-diffusers serve` with its own pipeline. Each request goes to the replica with
+the fewest requests. A replica batches the sentences of its requests itself, so Ray's batching is not needed.
 """
 
 import argparse
@@ -36,14 +36,14 @@ def check_args(args):
 
 
 def make_application(model, voices, api_key, gpus, requests):
-    """The application that each replica serves."""
+    """Return the application that each replica serves."""
     pipe = NaturalSpeech2Pipeline.from_pretrained(model or bundled())
     pipe.set_progress_bar_config(disable=True)
     settings = ServerSettings(
         voices=voices,
         api_key=api_key,
         is_local=api_key is None,
-        # Ray keeps more requests from a replica; the places are a second bound.
+        # Ray limits the requests to a replica. This limit is a second bound.
         max_requests=4 * requests,
         max_batch_size=requests,
     )
@@ -51,7 +51,7 @@ def make_application(model, voices, api_key, gpus, requests):
 
 
 def make_deployment(args):
-    """The application as a deployment of Ray Serve."""
+    """Return the application as a Ray Serve deployment."""
     from ray import serve
 
     arguments = (args.model, args.voices, os.environ.get(API_KEY_VARIABLE), args.gpus, args.requests)

@@ -1,10 +1,10 @@
-"""Sing a text to notes, with a recorded voice.
+"""Sing a text to given notes with a recorded voice.
 
     python examples/sing.py --prompt benchmarks/prompts/kokoro/af_bella.ogg \
         --text "Twinkle, twinkle, little star, how I wonder what you are." \
         --notes "C4 C4 G4 G4 A4 A4 G4:2 F4 F4 E4 E4 D4 D4 C4:2" --output outputs/twinkle.wav
 
-A note a vowel, `:2` for two beats. The nearer the notes are to how high the voice speaks, the better.
+There is one note per vowel; `:2` means two beats. Notes near the speaking pitch of the voice give the best result.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python examples/train_codec.py --train_data recordings/ --output_dir my-codec --max_train_time 30
     accelerate launch examples/train_codec.py …  # several GPUs or machines
 
-Adversarial losses make speech natural rather than merely intelligible; switch them on once the reconstruction is good:
-`--adversarial_weight 1 --balance_losses --adversarial_start_step 20000`, or afterwards, from the codec as it then is:
-`--pretrained_codec my-codec`, with `--freeze_encoder` if its codes must stay what they are.
+Adversarial losses make speech natural rather than merely intelligible. Enable them once the reconstruction is good:
+`--adversarial_weight 1 --balance_losses --adversarial_start_step 20000`. Alternatively, add them in a later run that
+starts from the trained codec: `--pretrained_codec my-codec`, with `--freeze_encoder` if its codes must not change.
 """
 
 from pathlib import Path
@@ -142,7 +142,7 @@ def parse_args(argv=None):
         **arguments.FLAG,
         help="give audible latent channels a larger scale, so that a diffusion model learns them first",
     )
-    # AdamW's betas are those of GAN training.
+    # These betas of AdamW are usual in GAN training.
     parser.set_defaults(learning_rate=1e-3, lr_warmup_steps=50, adam_beta1=0.8, adam_beta2=0.99)
     arguments.add_ema_argument(parser)
     parser.set_defaults(
@@ -227,7 +227,7 @@ def save(run, codec, crops, args):
     if run.average is not None:
         run.average.copy_to(codec)
     codec.eval()
-    # Frozen latents keep their statistics to the last digit, and the codec its fingerprint.
+    # Frozen latents keep exactly the same statistics, so the codec keeps its fingerprint.
     if not args.freeze_encoder or codec.config.latents_mean is None or args.weight_latents:
         draw = torch.Generator().manual_seed(args.seed)
         files = [crops.files[i] for i in torch.randperm(len(crops.files), generator=draw)]

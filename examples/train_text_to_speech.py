@@ -5,8 +5,9 @@
     accelerate launch examples/train_text_to_speech.py --dataset_dir … --output_dir …  # several GPUs or machines
 
 The result is a pipeline directory: `NaturalSpeech2Pipeline.from_pretrained(output_dir)`. Sizes and learning rate are
-the paper's unless `--model_config` and the like say otherwise: JSON text, or a file of it, such as
-`{"hidden_size": 256, "denoiser": {"num_layers": 6}}`; a number outside a component is for all that have it.
+those of the paper by default. `--model_config` and similar options change them. `--model_config` takes JSON text or a
+JSON file, such as `{"hidden_size": 256, "denoiser": {"num_layers": 6}}`. A value outside a component applies to all
+components that have it.
 """
 
 import inspect
@@ -103,7 +104,7 @@ def parse_args(argv=None):
 
 
 def load_pipeline(args):
-    """The pipeline to train: a published one, or an untrained one for the dataset's codec and tokenizer."""
+    """Return the pipeline to train: a pretrained one, or an untrained one for the dataset's codec and tokenizer."""
     if args.pretrained_pipeline:
         changed = {"codec": load_codec(args.codec).eval()} if args.codec else {}
         pipe = NaturalSpeech2Pipeline.from_pretrained(args.pretrained_pipeline, **changed)
@@ -113,7 +114,7 @@ def load_pipeline(args):
                 "its teacher further, and distill that again."
             )
         if args.lora_rank is None and args.max_prompt_seconds > pipe.config.max_prompt_seconds:
-            # The pipeline hears as much of a prompt as it was trained with.
+            # The pipeline uses prompts of the length that it was trained with.
             pipe.register_to_config(max_prompt_seconds=args.max_prompt_seconds)
         return pipe
     codec = load_codec(args.codec or str(Path(args.dataset_dir[0]) / "codec")).eval()
@@ -123,7 +124,7 @@ def load_pipeline(args):
 
 
 def build_pipeline(codec, tokenizer, args):
-    """An untrained pipeline of the wanted sizes."""
+    """Return an untrained pipeline of the requested sizes."""
     sizes = args.model_config
     known = {"vocab_size": len(tokenizer), "latent_channels": codec.latent_channels}
     if "hidden_size" in sizes:
@@ -145,8 +146,8 @@ def build_pipeline(codec, tokenizer, args):
 
 
 def load_aligner(pipe, args):
-    """The aligner of a dataset without durations, from the pretrained pipeline or new; None for one with durations."""
-    # `load_prepared_datasets` has seen that they are alike.
+    """Return the aligner for a dataset without durations, pretrained or new; None for a dataset with durations."""
+    # `load_prepared_datasets` has checked that they match.
     aligned, name = read_card(args.dataset_dir[0])["aligned"], args.dataset_dir[0]
     if aligned and args.learn_alignment:
         raise ValueError(f"{name} has durations: leave out --learn_alignment.")
@@ -164,7 +165,7 @@ def load_aligner(pipe, args):
 
 
 def averaged_models(run, configs, args):
-    """The models with averaged weights, adapters merged in, and the adapters; nothing but on the main process."""
+    """Return the models with averaged weights, adapters merged in, and the adapters; on the main process only."""
     state, adapters = split_lora(run.average.state_dict())
     if not state:
         return {}, {}
@@ -177,7 +178,7 @@ def averaged_models(run, configs, args):
 
 
 def load_datasets(pipe, args):
-    """The dataset to train on, the held-out one (or None), and the one that has the prompts of the held-out."""
+    """Return the training dataset, the held-out one (or None), and the one with the prompts of the held-out one."""
     dataset = load_prepared_datasets(args.dataset_dir, pipe.codec, pipe.tokenizer).with_format("numpy")
     if args.validation_dataset_dir:
         held_out = load_prepared_dataset(args.validation_dataset_dir, pipe.codec, pipe.tokenizer)
@@ -199,7 +200,7 @@ def sampler_and_collator(dataset, prompts, pipe, args):
 
 
 class Validation:
-    """Losses, speech and pictures of averaged models."""
+    """Computes losses, speech and pictures with averaged models."""
 
     def __init__(self, run, pipe, dataset, prompts, args):
         self.run, self.pipe, self.args = run, pipe, args
@@ -213,7 +214,7 @@ class Validation:
         return self.loader is not None or bool(self.args.validation_texts)
 
     def __call__(self, models, config):
-        """On the main process alone."""
+        """Run the validation, on the main process only."""
         run, args = self.run, self.args
         pipe = with_components(self.pipe, **{name: models[name] for name in COMPONENTS}).to(run.accelerator.device)
         if self.loader is not None:
@@ -234,7 +235,7 @@ class Validation:
 
 
 def training_facts(run, args):
-    """Facts about this run for the model card."""
+    """Return facts about this run for the model card."""
     data = []
     for directory in args.dataset_dir:
         card = read_card(directory)
@@ -249,7 +250,7 @@ def training_facts(run, args):
 
 
 def save(run, pipe, models, adapters, args):
-    """Write the pipeline, its card and, if they were trained, adapters and aligner; then to the hub."""
+    """Write the pipeline, its card and any trained adapters and aligner, then upload them to the hub if requested."""
     pipe = with_components(pipe, **{name: models[name] for name in COMPONENTS})
     hub_id = args.hub_model_id or Path(args.output_dir).name
     card = pipe.model_card(hub_id, args.license, training_facts(run, args))

@@ -1,12 +1,12 @@
-"""Train a pipeline that generates audio from nothing, on recordings or on a prepared dataset.
+"""Train a pipeline for unconditional audio generation, on recordings or on a prepared dataset.
 
     python examples/train_unconditional.py --train_data recordings/ --codec my-codec --output_dir my-noises
     python examples/train_unconditional.py --dataset_dir outputs/dataset --output_dir my-noises
     accelerate launch examples/train_unconditional.py …  # several GPUs or machines
 
-The result is a pipeline directory: `NaturalSpeech2UnconditionalPipeline.from_pretrained(output_dir)`. Sizes are those
-of the class `--denoiser` names unless `--model_config` says otherwise: JSON text, or a file of it, such as
-`{"hidden_size": 256, "num_layers": 6}`.
+The result is a pipeline directory: `NaturalSpeech2UnconditionalPipeline.from_pretrained(output_dir)`. The default
+sizes are those of the class that `--denoiser` names. `--model_config` changes them; it takes JSON text or a JSON file,
+such as `{"hidden_size": 256, "num_layers": 6}`.
 """
 
 from pathlib import Path
@@ -88,7 +88,7 @@ def parse_args(argv=None):
 
 
 def load_pipeline(args):
-    """The pipeline to train: a trained one, or an untrained one for the codec."""
+    """Return the pipeline to train: a pretrained one, or an untrained one for the codec."""
     if args.pretrained_pipeline:
         return NaturalSpeech2UnconditionalPipeline.from_pretrained(args.pretrained_pipeline)
     codec = load_codec(args.codec or str(Path(args.dataset_dir) / "codec"))
@@ -110,7 +110,7 @@ def load_crops(codec, args):
 
 @torch.no_grad()
 def latents_of(batch, codec):
-    """Standardised latents (B, C, T) that codes can say, and their mask (B, T)."""
+    """Return standardised latents (B, C, T) that codes can represent, and their mask (B, T)."""
     if "codes" in batch:
         return codec.codes_to_latents(batch["codes"]), batch["frame_mask"]
     latents, _ = codec.quantize(codec.encode(batch["waveform"], batch["sample_mask"]))
@@ -118,7 +118,7 @@ def latents_of(batch, codec):
 
 
 def generate_samples(run, pipe, args):
-    """Generate from the same noise every time, into `samples/` and for the trackers."""
+    """Generate samples from the same noise every time. Write them to `samples/` and to the trackers."""
     directory = Path(args.output_dir) / "samples"
     directory.mkdir(exist_ok=True)
     output = pipe.to(run.accelerator.device)(
@@ -153,7 +153,7 @@ def main(args):
         return {"data": loss}
 
     def averaged_pipeline():
-        """The pipeline with averaged weights; None but on the main process."""
+        """Return the pipeline with averaged weights on the main process, and None on the others."""
         state = {f"denoiser.{name}": value for name, value in run.average.state_dict().items()}
         return with_components(pipe, **build_models(configs, state)) if state else None
 
