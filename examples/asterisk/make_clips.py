@@ -1,11 +1,12 @@
-"""Make the clips of this folder again from Debian's packages of the Asterisk prompts, or a set of other ones.
+"""Make the clips of this folder again from Debian's packages of the Asterisk prompts, or make a set of other clips.
 
     apt-get install ffmpeg asterisk-core-sounds-en asterisk-core-sounds-en-g722
     python examples/asterisk/make_clips.py
     python examples/asterisk/make_clips.py --minutes 5 --output_dir outputs/allison
 
-The second writes so many minutes of sentences that are not in this folder: a voice to fine-tune to, with this folder's
-clips held out. The recordings are by Allison Smith, CC-BY-SA-3.0 (LICENSE.md beside this file).
+The second command writes the given number of minutes of sentences that are not in this folder, to fine-tune to this
+voice with this folder's clips held out. The recordings are by Allison Smith, CC-BY-SA-3.0 (LICENSE.md beside this
+file).
 """
 
 import argparse
@@ -63,10 +64,10 @@ def main(args):
 
 
 def others(texts):
-    """Names of clips that say nothing that is said in this folder, in an order that is always the same."""
+    """Return the names of clips whose texts are not in this folder, in a fixed order."""
     held_out = {texts[name] for name in CLIPS}
     there = sorted(name for name in texts if texts[name] not in held_out and (SOUNDS / f"{name}.g722").exists())
-    # One of each file name: they come from several folders.
+    # Keep one clip per file name: the names come from several folders.
     names = list({Path(name).name: name for name in there}.values())
     random.Random(0).shuffle(names)
     return names

@@ -1,6 +1,6 @@
-"""Kokoro-82M (Apache-2.0) with the durations and the F0 that it speaks by.
+"""Kokoro-82M (Apache-2.0) with access to its durations and F0.
 
-The model comes from packages of PyPI (requirements.txt beside this file), the voices from one of npm; both are
+The model comes from PyPI packages (requirements.txt beside this file) and the voices from an npm package. Both are
 checked against pinned checksums.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 import onnxruntime
 
 SAMPLING_RATE = 24000
-FRAME = 600  # samples a unit of duration
-F0_HOP = 300  # samples a value of F0
-# Inner tensors of the graph that are made outputs, or inputs: frames of each symbol, F0, and energy.
+FRAME = 600  # samples per unit of duration
+F0_HOP = 300  # samples per F0 value
+# Inner tensors of the graph that become outputs or inputs: frames of each symbol, F0, and energy.
 PROSODY = "/encoder/Clip_output_0", "/encoder/F0_proj/Conv_output_0", "/encoder/N_proj/Conv_output_0"
 # λ of `Kokoro.drawn`.
 SHRINKAGE = 0.5
@@ -28,8 +28,8 @@ MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb
 
 @dataclass
 class Speech:
-    """audio (samples,) float32 at 24 kHz; durations (symbols + 2,) in frames; f0 in Hz, and energy, in units of the
-    model's own, two values per frame."""
+    """audio (samples,) float32 at 24 kHz; durations (symbols + 2,) in frames; f0 in Hz and energy in the model's own
+    units, both with two values per frame."""
 
     audio: np.ndarray
     durations: np.ndarray
@@ -41,11 +41,11 @@ class Kokoro:
     """Speaks phonemes in any mix of its voices, and in synthetic voices.
 
     Args:
-        voices: kokoro-js-1.2.1.tgz, as `npm pack kokoro-js@1.2.1` leaves it.
-        num_threads: of the CPU.
+        voices: path of kokoro-js-1.2.1.tgz, the output of `npm pack kokoro-js@1.2.1`.
+        num_threads: number of CPU threads.
 
     Raises:
-        ValueError: model or voices are not those that are pinned.
+        ValueError: the model or the voices do not match the pinned checksums.
     """
 
     def __init__(self, voices, num_threads=1):
@@ -61,33 +61,33 @@ class Kokoro:
 
     @cached_property
     def singer(self):
-        """The same model, told what it would otherwise find itself."""
+        """Return a session of the same model that takes durations, F0 and energy as inputs."""
         return self._session(with_inputs(read_model(), PROSODY))
 
     def _session(self, model):
         return onnxruntime.InferenceSession(model, self.options, providers=["CPUExecutionProvider"])
 
     def can_speak(self, phonemes):
-        """Whether every symbol is known and there is a style for so many."""
+        """Return whether every symbol is known and a style exists for this number of symbols."""
         return 0 < len(phonemes) <= 510 and set(phonemes) <= set(self.vocabulary)
 
     def mixed(self, voice, voice2=None, mix=1.0):
-        """The style mix · voice + (1 − mix) · voice2, (510, 256): one for each number of symbols."""
+        """Return the style mix · voice + (1 − mix) · voice2, (510, 256): one for each number of symbols."""
         if voice2 is None:
             return self.voices[voice]
         return mix * self.voices[voice] + (1 - mix) * self.voices[voice2]
 
     def drawn(self, timbres, manners, spread, seed):
-        """A style (510, 256) of nobody, which lies about the voices as they lie about one another.
+        """Draw the style (510, 256) of a synthetic speaker, distributed around the mean as the real voices are.
 
-        Each half is mean + spread · (√(1 − λ) Σ εᵢ (voiceᵢ − mean) / √(n − 1) + √λ σ ε) with normal εᵢ and ε (128,):
-        of the voices' own mean, and at a spread of 1 of their covariance, shrunk by λ to a like one in all
-        directions, σ² their variance. For a few dozen voices span few of the 128 dimensions, and a voice that is
-        none of them lies partly outside.
+        Each half is mean + spread · (√(1 − λ) Σ εᵢ (voiceᵢ − mean) / √(n − 1) + √λ σ ε) with normal εᵢ and ε (128,).
+        The distribution has the voices' mean. At a spread of 1 it has their covariance, shrunk by λ towards an
+        isotropic one; σ² is their variance. The shrinkage is needed because a few dozen voices span few of the 128
+        dimensions, and a new voice lies partly outside that span.
 
         Args:
-            timbres, manners: names of the voices for the first half of a style, the sound of a voice, and for the
-                second, its melody and pace.
+            timbres, manners: names of the voices for the first half of a style (the sound of a voice) and for the
+                second half (its melody and pace).
         """
         generator, halves = np.random.default_rng(seed), []
         for names, half in ((timbres, slice(0, 128)), (manners, slice(128, 256))):
@@ -100,13 +100,13 @@ class Kokoro:
         return np.concatenate(halves, axis=1)
 
     def speak(self, phonemes, style, speed=1.0):
-        """Speak misaki's symbols with a style, (510, 256)."""
+        """Speak phonemes in misaki's symbols with a style, (510, 256)."""
         names = [self.speaker.get_outputs()[0].name, *PROSODY]
         audio, *prosody = self.speaker.run(names, self._inputs(phonemes, style, speed))
         return checked_speech(phonemes, audio, *prosody)
 
     def sing(self, phonemes, style, durations, f0, energy):
-        """Speak by given durations, F0 (0 where unvoiced) and energy, as `Speech` has them."""
+        """Speak with given durations, F0 (0 where unvoiced) and energy, in the format of `Speech`."""
         prosody = [np.float32(durations)[None], np.float32(f0)[None, None], np.float32(energy)[None, None]]
         inputs = self._inputs(phonemes, style, 1.0) | dict(zip(PROSODY, prosody, strict=True))
         (audio,) = self.singer.run([self.singer.get_outputs()[0].name], inputs)
@@ -134,7 +134,7 @@ def read_model():
 
 
 def read_voices(path):
-    """Every voice's styles (510, 256), one for each number of symbols."""
+    """Return the styles (510, 256) of every voice, one for each number of symbols."""
     with open(path, "rb") as file:
         checked(file.read(), VOICES_SHA256, path)
     voices = {}
@@ -155,19 +155,19 @@ def checked(data, wanted, what):
 
 
 def with_outputs(model, names):
-    """An ONNX model with inner tensors as further outputs.
+    """Return an ONNX model with inner tensors as additional outputs.
 
-    Protobuf merges what is appended: model field 7 is the graph, its field 12 an output, whose field 1 is the name.
+    Protobuf merges appended data. Model field 7 is the graph, its field 12 an output, whose field 1 is the name.
     """
     outputs = b"".join(field(12, field(1, name.encode())) for name in names)
     return model + field(7, outputs)
 
 
 def with_inputs(model, names):
-    """An ONNX model that is given some inner float tensors instead of finding them.
+    """Return an ONNX model that takes some inner float tensors as inputs instead of computing them.
 
-    Whatever found them writes under another name: of a node field 2 is an output. Field 11 of the graph is an input,
-    whose field 2 is its type; field 1 of that says tensor, and field 1 of that float.
+    The nodes that computed them write under another name: field 2 of a node is an output. Field 11 of the graph is an
+    input, whose field 2 is its type. Field 1 of the type says tensor, and field 1 of that says float.
     """
     for name in names:
         found = field(2, name.encode())

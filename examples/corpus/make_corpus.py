@@ -9,11 +9,11 @@
     python examples/corpus/make_corpus.py --output_dir outputs/corpus --max_hours 8.5 --sung 0.5 --seed 3
     python examples/corpus/make_corpus.py --output_dir outputs/unseen --unseen
 
-Speakers are voices of Kokoro-82M and mixes of two, or `drawn`: synthetic voices, more diverse than the mixes.
+Speakers are voices of Kokoro-82M and mixes of two voices, or `drawn`: synthetic voices, more diverse than the mixes.
 With `--sung` they sing some of the texts.
-What is written is `audio/ID.ogg`, `manifest.jsonl` with a row each, and `CARD.md`. A stopped run goes on where
-it was; the same seed and texts make the same rows. The last command makes what must never be trained on: prompts and
-references of the voices kept for evaluation.
+The script writes `audio/ID.ogg`, `manifest.jsonl` with one row per utterance, and `CARD.md`. A stopped run continues
+where it stopped. The same seed and texts produce the same rows. The last command makes the evaluation data, which must
+never be used for training: prompts and references of the voices kept for evaluation.
 """
 
 import argparse
@@ -35,20 +35,20 @@ from ns2_diffusers.files import whole_file, write_text
 from ns2_diffusers.training.arguments import HelpFormatter
 
 HERE = Path(__file__).parent
-# Kept for evaluation: in no training speech, in no mix.
+# Voices kept for evaluation. They are in no training speech and in no mix.
 UNSEEN = ["af_bella", "am_michael", "bf_emma", "bm_george", "am_puck"]
 NEAR_DUPLICATES = ["am_santa", "em_santa", "pm_santa", "pf_dora", "pm_alex"]
-# The first letter of an English voice says where its accent is from.
+# The first letter of an English voice's name gives its accent.
 LANGUAGES = {"a": "en-us", "b": "en-gb"}
 # Shares of speakers: one voice, a mix of two English ones, a mix with a voice of another language.
 ALONE, ENGLISH_MIX = 0.45, 0.35
 SPEAKERS = ("mixed", "drawn")
-# How far drawn speakers lie from the mean, in the voices' own distances; beyond 1 they begin to sound broken.
+# Distance of drawn speakers from the mean, relative to that of the voices. Above 1 they begin to sound broken.
 SPREADS = (0.6, 1.0)
 # Lyrics: the first words of a text (a sung word takes long), or sometimes one repeated syllable.
 SUNG_WORDS, REFRAIN = (3, 8), 0.2
 SYLLABLES = ("La", "Na", "Doo", "Dee", "Oh", "Ah")
-# libsndfile spreads 6 to 256 kbit/s of Opus over compression levels of 1 to 0: this is 64.
+# libsndfile maps Opus bit rates of 6 to 256 kbit/s to compression levels of 1 to 0. This level is 64 kbit/s.
 OPUS_LEVEL = 1 - (64 - 6) / 250
 CARD = """# A synthetic corpus
 
@@ -119,7 +119,7 @@ def main(args):
             row = speak(kokoro, tokenizers, job, root)
             if row is None:
                 continue
-            # A row is written when its audio is whole: what is in the manifest is there.
+            # A row is written after its audio is complete, so every file in the manifest exists.
             manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
             manifest.flush()
             os.fsync(manifest.fileno())
@@ -138,7 +138,7 @@ def read_texts(files):
 
 
 def read_manifest(path):
-    """Rows that are there already; one that was being written when the run was killed is cut off."""
+    """Return the existing rows. Remove a row that was incomplete when the run was killed."""
     if not path.exists():
         return []
     whole = path.read_bytes().rpartition(b"\n")[0]
@@ -148,7 +148,7 @@ def read_manifest(path):
 
 
 def plan(texts, voices, args):
-    """Endless jobs: each pass has every text once, in another order, so that several speakers read each text."""
+    """Yield jobs endlessly. Each pass has every text once, in a new order, so that several speakers read each text."""
     voices = [voice for voice in voices if voice not in UNSEEN + NEAR_DUPLICATES]
     generator, order, speaker, number = random.Random(args.seed), [], 0, 0
     while True:
@@ -178,7 +178,7 @@ def draw_lyrics(generator, text):
 
 
 def draw_mixed(generator, voices):
-    """A voice, or a mix of two of one sex (the second letter of their names) whose larger part is English."""
+    """Draw a voice, or a mix of two of one sex (the second letter of their names) whose larger part is English."""
     english, foreign = by_language(voices)
     voice, kind = generator.choice(english), generator.random()
     row = {"lang": LANGUAGES[voice[0]], "voice": voice, "voice2": None, "mix": 1.0}
@@ -191,20 +191,23 @@ def draw_mixed(generator, voices):
 
 
 def draw_drawn(generator, voices):
-    """Nobody: a sex, an accent, and how far from the mean of the voices; `style_of` has the rest from the name."""
+    """Draw a synthetic speaker: sex, accent and distance from the mean voice.
+
+    `style_of` derives the rest from the name.
+    """
     language, sex = generator.choice(list(LANGUAGES.values())), generator.choice("fm")
     spread = round(generator.uniform(*SPREADS), 3)
     return {"lang": language, "voice": f"drawn_{sex}", "voice2": None, "mix": spread}
 
 
 def by_language(voices):
-    """Voices of English, and of other languages."""
+    """Split voices into English ones and those of other languages."""
     english = [voice for voice in voices if voice[0] in LANGUAGES]
     return english, [voice for voice in voices if voice[0] not in LANGUAGES]
 
 
 def plan_unseen(texts):
-    """Every unseen voice reads texts of its own; the first of them is its prompt."""
+    """Return the jobs of the unseen voices. Each voice reads its own texts; the first one is its prompt."""
     share = len(texts) // len(UNSEEN)
     for number, voice in enumerate(UNSEEN):
         for index, text in enumerate(texts[number * share : (number + 1) * share]):
@@ -226,13 +229,13 @@ def style_of(kokoro, job):
     timbres = [
         voice for voice in kokoro.voices if voice[1] == job["voice"][-1] and voice not in UNSEEN + NEAR_DUPLICATES
     ]
-    # Melody and pace of other languages would be an accent.
+    # The melody and pace of other languages would sound like an accent.
     manners, _ = by_language(timbres)
     return kokoro.drawn(timbres, manners, job["mix"], list(job["speaker"].encode()))
 
 
 def speak(kokoro, tokenizers, job, root):
-    """Speak one job into its file; its row, or None where Kokoro lacks a sign, or a song has no vowel."""
+    """Speak one job into its file. Return its row, or None if Kokoro lacks a symbol or a song has no vowel."""
     phonemes = tokenizers[job["lang"]].phonemize(job["text"])
     if not kokoro.can_speak(phonemes) or job.get("sung") and not HELD.intersection(phonemes):
         tqdm.write(f"left out, it cannot be spoken: {job['text']}")

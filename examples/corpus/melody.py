@@ -1,4 +1,4 @@
-"""Melodies for `make_corpus.py --sung`: how long each symbol of a text is sung, and how high."""
+"""Compose melodies for `make_corpus.py --sung`: the duration and the pitch of each symbol of a text."""
 
 import numpy as np
 from kokoro import FRAME, SAMPLING_RATE
@@ -12,25 +12,25 @@ HELD = VOWELS - {*"ɐᵊᵻ"}
 SCALE = np.array([0, 2, 4, 5, 7, 9, 11])  # semitones, major
 BEATS, STEPS = (0.5, 1, 1, 1, 2, 2, 4), (-4, -2, -1, -1, 0, 1, 1, 2, 4)
 LOWEST, HIGHEST = 80.0, 700.0  # Hz
-VOICED = 50.0  # Hz; what is below was spoken without voice
-GLIDE = 5  # values of F0, 12.5 ms each, over which one note becomes the next
+VOICED = 50.0  # Hz; lower values are unvoiced
+GLIDE = 5  # F0 values, 12.5 ms each, of the transition between two notes
 
 
 def compose(phonemes, speech, generator):
-    """A random melody for what was spoken: durations, F0 and energy for `Kokoro.sing`.
+    """Compose a random melody for spoken phonemes. Return durations, F0 and energy for `Kokoro.sing`.
 
-    Consonants stay as they were spoken; every vowel is a note, of 0.13 to 1.6 seconds and of a major scale that begins
-    about as high as the voice speaks. It is held as loud as the loudest of the text, as Kokoro alone would let it die
-    away. Half of the melodies have vibrato.
+    Consonants stay as they were spoken. Every vowel is a note of 0.13 to 1.6 seconds, from a major scale that begins
+    near the speaking pitch of the voice. Each note is held at the maximum energy of the text, because Kokoro alone
+    would let it fade. Half of the melodies have vibrato.
 
     Args:
-        phonemes: with one of `HELD` at least.
-        speech: of `Kokoro.speak`.
-        generator: numpy's.
+        phonemes: phonemes with at least one of `HELD`.
+        speech: result of `Kokoro.speak`.
+        generator: random generator of numpy.
     """
     symbols = ["<s>", *phonemes, "</s>"]
     is_voiced = speech.f0 > VOICED
-    # Kokoro's last sound lasts through the silence after it, which nobody sings.
+    # Kokoro's last sound includes the silence after it, which is not sung.
     spoken = end_with_voice(symbols, speech.durations, is_voiced.reshape(-1, 2).any(1))
     is_note = np.array([symbol in HELD for symbol in symbols])
     beat = FRAMES_A_SECOND * generator.uniform(0.25, 0.4)
@@ -48,10 +48,10 @@ def compose(phonemes, speech, generator):
 
 
 def melody(length, spoken, generator):
-    """Hz of each note: a walk over the scale, an octave up and down at most."""
+    """Return the pitch of each note in Hz: a random walk over the scale, at most an octave up or down."""
     first = spoken * 2 ** (generator.uniform(-2, 8) / 12)
     degrees = np.cumsum(generator.choice(STEPS, length))
-    degrees = np.abs((degrees + 7) % 28 - 14) - 7  # turned back at ±7
+    degrees = np.abs((degrees + 7) % 28 - 14) - 7  # reflected at ±7
     semitones = SCALE[degrees % 7] + 12 * (degrees // 7)
     first = np.clip(first, LOWEST * 2 ** (-semitones.min() / 12), HIGHEST * 2 ** (-semitones.max() / 12))
     return first * 2 ** (semitones / 12)
@@ -69,7 +69,7 @@ def vibrato(length, generator):
 
 
 def spread(values, held, spoken, durations):
-    """Two values per frame of each symbol; a symbol with a changed duration has the value `held`."""
+    """Return two values per frame of each symbol. A symbol with a changed duration has the value `held`."""
     ends = 2 * np.cumsum(spoken)
     parts = [values[end - 2 * length : end] for end, length in zip(ends, spoken, strict=True)]
     lengths = zip(parts, spoken, durations, strict=True)

@@ -1,10 +1,11 @@
-"""Make a trained pipeline small and put it into the package, with its card.
+"""Compress a trained pipeline and put it into the package, with its card.
 
     python examples/corpus/pack_voice.py --pipeline outputs/pipeline --scores outputs/bundled_voice/table.md
 
-Weights become numbers of a few bits (`models/compact_weights.py`), but for the codec's quantiser: its codebooks name
-the latent space, and voices and prepared datasets of the trained pipeline stay valid. The size on disk is printed, and
-how far the packed pipeline's latents are from the original's for the same text, voice, melody and noise.
+Weights are stored with a few bits each (`models/compact_weights.py`), except the codec's quantiser: its codebooks
+define the latent space, so voices and prepared datasets of the trained pipeline stay valid. The script prints the size
+on disk, and the distance of the packed pipeline's latents from the original's for the same text, voice, melody and
+noise.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def main(args):
 def pack(pipe, args, folder):
     pipe.save_pretrained(folder)
     for file in folder.rglob("*.json"):
-        # diffusers notes where on this machine a model was loaded from.
+        # diffusers records the local path that a model was loaded from.
         config = json.loads(file.read_text(encoding="utf-8"))
         if config.pop("_name_or_path", None) is not None:
             file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -106,7 +107,7 @@ def pack(pipe, args, folder):
 def check_packed(folder, voice, before, max_megabytes):
     packed = NaturalSpeech2Pipeline.from_pretrained(folder)
     packed.set_progress_bar_config(disable=True)
-    # It would refuse the voice if packing had changed the codec's fingerprint.
+    # The pipeline would reject the voice if packing had changed the codec's fingerprint.
     distance = (speak(packed, voice) - before).norm() / before.norm()
     megabytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     print(f"{megabytes:.1f} MB on disk; latents differ by {distance:.2%} from the original's")
@@ -115,7 +116,7 @@ def check_packed(folder, voice, before, max_megabytes):
 
 
 def speak(pipe, voice):
-    """Latents of a sentence in which nothing can tip over: noise, durations and pitch are given."""
+    """Return the latents of a sentence with fixed noise, durations and pitch, so that small differences stay small."""
     phonemes = pipe.tokenizer.phonemize("The same words, before and after.")
     options = {"num_inference_steps": 8, "generator": torch.Generator().manual_seed(0), "output_type": "latent"}
     given = {"durations": [5] * (len(phonemes) + 2), "pitch": [180.0] * (len(phonemes) + 2)}
@@ -130,7 +131,7 @@ def pack_adapters(source, target):
 
 
 def make_card(pipe, args):
-    """The model card: `--card` with the table of components and the scores."""
+    """Return the model card: `--card` with the table of components and the scores."""
     scores = args.scores.read_text(encoding="utf-8").strip() if args.scores else "Not measured yet."
     template = args.card.read_text(encoding="utf-8")
     return ModelCard(template.replace("{components}", component_rows(pipe.components)).replace("{scores}", scores))
