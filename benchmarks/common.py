@@ -16,7 +16,7 @@ EXAMPLES = HERE.parent / "examples"
 
 
 def load_example(name):
-    """The module of a script in `examples/`."""
+    """Return the module of a script in `examples/`."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -24,23 +24,23 @@ def load_example(name):
 
 
 def load_pipeline(folder, device="cpu"):
-    """A pipeline without progress bars; the bundled one where no folder is given."""
+    """Return a pipeline without progress bars; the bundled one if no folder is given."""
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(folder or ns2_diffusers.bundled()).to(device)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def make_scheduler(name, config):
-    """The scheduler that the command line calls `name`, ours or diffusers', from another one's config."""
+    """Return the scheduler with the command-line name `name`, ours or diffusers', from another one's config."""
     name = SCHEDULERS[name]
     return getattr(diffusers if hasattr(diffusers, name) else ns2_diffusers, name).from_config(config)
 
 
 def find_prompts(folder):
-    """Recordings in the folders of `folder`, a folder for each kind of voice.
+    """Return the recordings in the subfolders of `folder`, one for each kind of voice.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no recording.
     """
     paths = sorted(folder.glob("*/*.*"))
     if not paths:
@@ -55,7 +55,7 @@ def read_sentences(path, number=None):
 
 
 def embed_or_nobody(evaluator, audio, rate=None):
-    """A d-vector; of what is no speech, which a bad model may well make, one that is like nobody's (cosine 0)."""
+    """Return a d-vector; zeros (cosine 0 to any other) for audio without speech, which a bad model may produce."""
     try:
         return evaluator.embed(audio, rate)
     except ValueError:
@@ -64,7 +64,7 @@ def embed_or_nobody(evaluator, audio, rate=None):
 
 @torch.no_grad()
 def reconstruct(codec, waveform, codes=True):
-    """A waveform (samples,) encoded, quantised if `codes`, and decoded; the length stays."""
+    """Return a waveform (samples,) encoded, quantised if `codes`, and decoded. The length is unchanged."""
     latents = codec.encode(waveform.expand(1, codec.channels, -1).to(codec.device))
     if codes:
         latents, _ = codec.quantize(latents)
@@ -72,8 +72,8 @@ def reconstruct(codec, waveform, codes=True):
 
 
 def speak(pipe, sentences, prompts, **options):
-    """Speak a sentence at a time with the next prompt, as a user does; yields a dict for each."""
-    # Work that a process does once is not counted as time of a sentence.
+    """Speak one sentence at a time with the next prompt, as a user does. Yield a dict for each."""
+    # One-time work of the process is excluded from the time of a sentence.
     pipe("Ready.", str(prompts[0]), **options)
     for index, text in enumerate(sentences):
         generator = torch.Generator().manual_seed(index)
@@ -94,5 +94,5 @@ def markdown_table(titles, rows):
 
 
 def cell(value, form):
-    """A number as a table shows it; nothing for None and NaN."""
+    """Return a number formatted for a table; an empty string for None and NaN."""
     return "" if value is None or math.isnan(value) else format(value, form)

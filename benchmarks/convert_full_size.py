@@ -1,12 +1,11 @@
-"""Amphion's checkpoint at its full size, with random weights: converted, loaded, spoken with, timed.
+"""Convert, load, run and time Amphion's checkpoint at its full size, with random weights.
 
     python benchmarks/convert_full_size.py --threads 2
 
-Writes a state dict with the published names and an EnCodec into a temporary directory (4 GB), runs
-`ns2-diffusers import` on them in a process of its own, and compares a call of the denoiser with the rate
-at which the same machine, with the same threads and in turn with it, multiplies matrices. Random weights
-speak noise; its length is what is checked. On a machine that is busy elsewhere the long call suffers more than
-the short product: give it a quiet one.
+The script writes a state dict with the published names and an EnCodec into a temporary directory (4 GB), and runs
+`ns2-diffusers import` on them in a separate process. It compares a call of the denoiser with the rate at which the
+same machine multiplies matrices, with the same threads and in turn with it. Random weights produce noise, so only
+its length is checked. Use an idle machine: other load slows the long call more than the short product.
 """
 
 import argparse
@@ -63,7 +62,7 @@ def measure(folder, args):
     seconds, _ = timed(
         lambda: subprocess.run([*command, "--codec", folder / "encodec.th", "-o", folder / "pipeline"], check=True)
     )
-    # Linux counts it in KiB.
+    # Linux reports it in KiB.
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     yield "`ns2-diffusers import amphion`", f"{seconds:.1f} s, {memory / 1e9:.2f} GB at most"
 
@@ -91,7 +90,7 @@ def measure_denoiser(denoiser, frames):
 
     with FlopCounterMode(display=False) as counter:
         call()
-    # In turn, so that what else the machine does meanwhile slows both.
+    # Run both in turn, so that other load on the machine slows both.
     times = [(timed(call)[0], timed(lambda: matrix @ matrix)[0]) for _ in range(10)]
     seconds, matrix_seconds = map(min, zip(*times, strict=True))
     product, rate = 2 * MATRIX_SIZE**3 / matrix_seconds, counter.get_total_flops() / seconds
@@ -111,14 +110,14 @@ def is_buffer(name):
 
 
 def random_like(tensor):
-    """Random, at a scale that passes signals on; statistics and the like as they are."""
+    """Return random weights at a scale that propagates signals. Statistics and similar tensors stay unchanged."""
     if not tensor.is_floating_point() or tensor.ndim < 2:
         return tensor
     return torch.randn_like(tensor) * tensor[0].numel() ** -0.5
 
 
 def encodec_weights():
-    """The state dict of `encodec_24khz`, 32 codebooks a layer each."""
+    """Return the state dict of `encodec_24khz`, with 32 codebooks, one layer each."""
     codec = EncodecCodec(24000, latent_channels=128, num_codebooks=32, ratios=[8, 5, 4, 2], num_filters=32)
     weights = {name: value for name, value in codec.state_dict().items() if not name.startswith("quantizer.")}
     for layer, codebook in enumerate(codec.codebooks):
@@ -132,7 +131,7 @@ def encodec_weights():
 
 
 def amphion_weights():
-    """The state dict of amphion/naturalspeech2_libritts but for its quantiser."""
+    """Return the state dict of amphion/naturalspeech2_libritts without its quantiser."""
     weights = {}
 
     def layer(name, *shape, bias=True):

@@ -1,13 +1,14 @@
-"""Quality against calls of the denoiser: distilled students beside their teacher with each sampler and spacing.
+"""Measure quality against denoiser calls: distilled students and their teacher with each sampler and spacing.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/few_steps.py --teachers outputs/pipeline --students outputs/distilled/steps-*
     python benchmarks/few_steps.py --teachers outputs/pipeline --samplers unipc --steps 8 --num_sentences 20   # a part
     python benchmarks/few_steps.py --teachers outputs/pipeline --distances --num_sentences 3    # no evaluators
 
-Speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. The spectral variance
-is relative to that of the prompts, once through the codec: less is smoother than speech. Writes `results.json`
-and `table.md` after every row, so that a stopped run keeps its results, and finally `few_steps.png`.
+The script speaks sentences of `benchmarks/sentences.txt` with the voices of `benchmarks/prompts` in turn. The spectral
+variance is relative to that of the prompts after one pass through the codec: below 1 is smoother than speech. It
+writes `results.json` and `table.md` after every row, so that a stopped run keeps its results, and finally
+`few_steps.png`.
 """
 
 import argparse
@@ -37,7 +38,7 @@ import matplotlib.pyplot as plt
 
 from ns2_diffusers.training.arguments import HelpFormatter
 
-# Beyond so many steps all spacings are fine enough.
+# With more steps, all spacings are fine enough.
 MOST_RESPACED_STEPS = 16
 CONVERGED_STEPS = 200
 # Title, key of a row, format.
@@ -48,7 +49,7 @@ COLUMNS = [
     ("spectral variance", "relative_variance", ".2f"),
     ("real-time factor", "real_time_factor", ".3f"),
 ]
-# Smallest range of each axis. A smaller one would make noise look like differences.
+# Minimum range of each axis. A smaller range would make noise look like differences.
 PLOTTED = {
     "word_error_rate": (0, 0.1),
     "cosine": (0.6, 0.9),
@@ -101,36 +102,36 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-# Spacings: timesteps of a generation of n steps, most noise first, the first that of pure noise.
+# Spacings: timesteps of a generation of n steps, in order of decreasing noise. The first one is pure noise.
 
 
 def uniform(n, alpha, sigma):
-    """Even in t, as the training noise is drawn."""
+    """Return timesteps that are even in t, as the training noise is drawn."""
     return len(alpha) * (1 - np.arange(n) / n) - 1
 
 
 def karras(n, alpha, sigma, rho=7):
-    """Even in (σ/α)^(1/7) (arXiv 2206.00364, equation 5)."""
+    """Return timesteps that are even in (σ/α)^(1/7) (arXiv 2206.00364, equation 5)."""
     level = sigma / alpha
     ramp = np.linspace(level[-1] ** (1 / rho), level[0] ** (1 / rho), n) ** rho
     return np.interp(np.log(ramp), np.log(level), np.arange(len(level)))
 
 
 def sway(n, alpha, sigma):
-    """Dense near noise, by a cosine of flow-matching time (F5-TTS, arXiv 2410.06885, equation 7, with s = -1)."""
+    """Return timesteps dense near noise, by a cosine of flow time (F5-TTS, arXiv 2410.06885, equation 7, s = -1)."""
     return at_flow_time(1 - np.cos(np.pi / 2 * np.arange(n) / n), alpha, sigma)
 
 
 def epss(n, alpha, sigma):
-    """Half of the steps in the first quarter of flow-matching time, a quarter of them in the last half.
+    """Put half of the steps in the first quarter of flow-matching time, and a quarter of them in the last half.
 
-    What Fast F5-TTS (arXiv 2505.19931) was left with after pruning steps by trial, as a rule for any number.
+    This rule generalises the steps that remained in Fast F5-TTS (arXiv 2505.19931) after pruning by trial.
     """
     return at_flow_time(np.interp(np.arange(n) / n, [0, 0.5, 0.75, 1], [0, 0.25, 0.5, 1]), alpha, sigma)
 
 
 def at_flow_time(share, alpha, sigma):
-    """Timesteps at these shares of the way from noise to data, counted as flow matching does: by α / (α + σ)."""
+    """Return timesteps at these shares of the way from noise to data, in flow-matching time: α / (α + σ)."""
     flow = alpha / (alpha + sigma)
     wanted = flow[-1] + share * (1 - flow[-1])
     return np.interp(wanted, flow[::-1], np.arange(len(flow))[::-1])
@@ -140,14 +141,14 @@ SPACINGS = {"uniform": uniform, "karras": karras, "sway": sway, "epss": epss}
 
 
 def respace(scheduler, spacing):
-    """Let a scheduler step by another spacing, whatever kind it is."""
+    """Make a scheduler of any class use another spacing."""
     noise = NaturalSpeech2DDIMScheduler.from_config(scheduler.config)
     alpha, sigma = (
         level.double().numpy() for level in noise.alpha_sigma(torch.arange(noise.config.num_train_timesteps))
     )
 
     class Respaced(type(scheduler)):
-        """A class rather than a changed instance, because pipelines copy their scheduler for each call."""
+        """The scheduler with the spacing. It is a class because pipelines copy their scheduler for each call."""
 
         def set_timesteps(self, num_inference_steps, device=None):
             timesteps = SPACINGS[spacing](num_inference_steps, alpha, sigma)
@@ -186,13 +187,13 @@ def main(args):
 
 
 def recorded_variances(pipe, voices):
-    """The prompts through the codec."""
+    """Return the spectral variances of the prompts after the codec."""
     latents = [pipe.encode_voice(path).latents[None] for path, _ in voices]
     return [global_variance(pipe.codec.decode(each.to(pipe.device))[0], pipe.sampling_rate) for each in latents]
 
 
 def distances(args):
-    """How far latents end from those of many steps of the teacher, root mean square, relative to theirs."""
+    """Measure the distance of latents from those of many teacher steps, root mean square, relative to theirs."""
     sentences, prompts = read_sentences(args.sentences, args.num_sentences), find_prompts(args.prompts)
 
     def latents(pipe, steps):
@@ -210,7 +211,7 @@ def distances(args):
 
 
 def plan(args):
-    """Rows of the table, each with a function that makes its pipeline."""
+    """Return the rows of the table, each with a function that makes its pipeline."""
     for folder in args.students:
         student = load_pipeline(folder, args.device)
         for steps in sorted(student.scheduler.config.student_steps):
@@ -226,7 +227,7 @@ def plan_teacher(folder, args):
     scale = teacher.config.default_guidance_scale if args.guidance_scale is None else args.guidance_scale
     guided = scale != 1 and not teacher.denoiser.config.guidance_embeds
     for sampler in args.samplers:
-        # The paper's sampler has the middles of its steps for timesteps, and no other.
+        # The timesteps of the paper's sampler are fixed: the middles of its steps.
         spacings = [spacing for spacing in args.spacings if spacing == "uniform" or sampler != "euler"]
         for spacing in spacings:
             for steps in args.steps:
@@ -247,7 +248,7 @@ def options(steps, args):
 
 
 def score(spoken, lively, evaluators):
-    """Scores of all evaluators: word errors over all words, means over utterances for the rest."""
+    """Score with all evaluators: word errors over all words, means over utterances for the rest."""
     words, speaker, naturalness = evaluators.values()
     heard, cosines, opinions, variances = [], [], [], []
     for each in spoken:
@@ -281,7 +282,7 @@ def table(rows, columns=COLUMNS):
 
 
 def plot(rows, path):
-    """One panel per evaluator, one line per model, sampler and spacing; the stages of a distillation share one."""
+    """Plot one panel per evaluator, one line per model, sampler and spacing. A distillation's stages share one."""
     figure, panels = plt.subplots(1, 4, figsize=(20, 5), layout="constrained")
     lines = {}
     for row in sorted(rows, key=lambda row: row["calls"]):

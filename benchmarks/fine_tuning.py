@@ -1,12 +1,13 @@
-"""Effect of fine-tuning on a voice: similarity and words of held-out sentences, before and after.
+"""Measure the effect of fine-tuning on a voice: similarity and words of held-out sentences, before and after.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/fine_tuning.py --held_out held_out.csv --prompt prompt.wav \
         before=my-model lora=outputs/lora all=outputs/fine-tuned
 
 Every pipeline speaks the texts of `held_out.csv` (`file,text`, recordings of the new voice that it was not trained on)
-with the same prompt and noise. Similarity is the cosine of what it says to the recording of the same sentence.
-Prints a row of a table for each; the first row is the recordings themselves, through the codec of the first pipeline.
+with the same prompt and noise. Similarity is the cosine between its speech and the recording of the same sentence.
+The script prints one table row per pipeline. The first row is the recordings themselves, through the codec of the
+first pipeline.
 """
 
 import argparse

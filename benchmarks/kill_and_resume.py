@@ -1,12 +1,13 @@
-"""Kill a command at random moments, start it again, and see whether it ends with the same files.
+"""Kill a command at random moments, start it again, and check whether it ends with the same files.
 
     python benchmarks/kill_and_resume.py --compare "*.parquet" "*.json*" -- python examples/prepare_dataset.py \
         --metadata examples/asterisk/metadata.csv --codec my-codec --shard_size 2 --output_dir {output_dir}
 
-The command runs once undisturbed, which tells how long it takes and what it writes, and then again and again in
-another folder, killed (SIGKILL, with all its children) at random moments after it began to write, within the time that
-the undisturbed run wrote for. When it comes to an end nevertheless, its files are compared, and it starts anew in an
-empty folder, until enough kills have struck. Prints a line of a table; exits with 1 if any file differs.
+The command first runs once undisturbed, to measure its duration and its output. Then it runs repeatedly in another
+folder and is killed (SIGKILL, with all its children) at random moments after it began to write, within the writing
+time of the undisturbed run. When a run finishes before its kill, its files are compared, and the command starts anew
+in an empty folder, until the number of kills is reached. The script prints one table line and exits with 1 if any file
+differs.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def main(args):
 
 
 def measure(command, folder, log):
-    """Seconds that an undisturbed run takes, and until it writes its first file."""
+    """Return the seconds that an undisturbed run takes, and the seconds until it writes its first file."""
     started = time.monotonic()
     process = start(command, folder, log)
     wait_for_writing(process, folder)
@@ -86,7 +87,7 @@ def measure(command, folder, log):
 
 
 def run(command, folder, log, moment):
-    """Whether the run was killed `moment` seconds after it began to write (None: never), or came to its end before."""
+    """Run the command; kill it `moment` seconds after its first write (None: never). Return whether it was killed."""
     process = start(command, folder, log)
     if moment is not None:
         wait_for_writing(process, folder)
@@ -116,9 +117,9 @@ def start(command, folder, log):
 
 
 def kill(process):
-    """Kill it and all it started: launchers give their workers sessions of their own."""
+    """Kill a process and all its descendants: launchers give their workers separate sessions."""
     parent = psutil.Process(process.pid)
-    parent.suspend()  # or it would go on starting some
+    parent.suspend()  # otherwise it would continue to start children
     for child in [parent, *parent.children(recursive=True)]:
         child.kill()
     process.wait()
@@ -130,7 +131,7 @@ def check(process, log):
 
 
 def digests(folder, args):
-    """SHA-256 of the files that --compare names and --exclude does not, by path."""
+    """Return the SHA-256 of the files that --compare names and --exclude does not, by path."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     matching = [
         path

@@ -1,8 +1,8 @@
-"""Parameters of each model at its default size, beside the paper's (NaturalSpeech 2, table 11).
+"""Count the parameters of each model at its default size, beside the paper's (NaturalSpeech 2, table 11).
 
     python benchmarks/parameters.py
 
-Prints the table of docs/architecture.md. Weights are only counted, never made, so it takes no memory.
+The script prints the table of docs/architecture.md. Weights are counted but not allocated, so it takes no memory.
 """
 
 import torch
@@ -20,7 +20,7 @@ from ns2_diffusers import (
 
 
 def models():
-    """(name, module, millions in the paper or None)."""
+    """Return (name, module, millions in the paper or None) for each model."""
     with torch.device("meta"):
         adaptor = VarianceAdaptor()
         yield "phoneme encoder", PhonemeEncoder(vocab_size=len(NaturalSpeech2Tokenizer())), 72
@@ -34,7 +34,7 @@ def models():
 
 
 def millions(module):
-    """Learned numbers; a codec's codebooks are buffers and are counted too, as learned ones."""
+    """Return the millions of learned numbers. A codec's codebooks are buffers, but learned, so they are counted."""
     count = sum(parameter.numel() for parameter in module.parameters())
     if hasattr(module, "codebooks"):
         count += module.codebooks.numel()

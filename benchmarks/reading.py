@@ -1,4 +1,4 @@
-"""How much of written English is read right: any table of written and spoken forms, any normaliser installed here.
+"""Measure how much written English is read correctly, for tables of written and spoken forms and any normaliser.
 
     python benchmarks/reading.py --table tests/text/cases/money.tsv
     python benchmarks/reading.py --table DIR/test_cases_*.txt --normalizer ours nemo hibari misaki --verbose
@@ -6,10 +6,10 @@
     python benchmarks/reading.py --speed
     python benchmarks/reading.py --table tests/text/cases/everyday.tsv --heard 100
 
-A table has a line per case, `written<TAB>spoken` or `written~spoken`. Alternatives are further `<TAB>spoken`; in the
+A table has one line per case, `written<TAB>spoken` or `written~spoken`. Alternatives are further `<TAB>spoken`; in the
 tables of NeMo with audio, a line `~written` is followed by one line per alternative.
 
-Both sides are compared word by word, after these differences, which no listener minds, are taken away:
+Both sides are compared word by word. These differences, which do not matter to a listener, are removed first:
 
 1. Case, punctuation and hyphens; the words "and" within numbers and amounts, "o'clock", "the" and "of" of dates.
 2. How digits are grouped: "thirteen thousand", "one three zero zero zero" and "thirteen zero zero zero" are 13000;
@@ -59,7 +59,7 @@ DROPPED = {"oclock", "the", "of", "and", "colon", "slash"}
 
 
 def _number(words, start):
-    """The digits of the longest spoken number at a position, and where it ends."""
+    """Return the digits of the longest spoken number at a position, and its end."""
     total, group, position, last = 0, 0, start, None
     while position < len(words):
         word = words[position]
@@ -95,7 +95,7 @@ def _ordinal(word):
 
 
 def canonical(spoken: str) -> str:
-    """Spoken words without the differences that no listener minds."""
+    """Return spoken words without the differences that do not matter to a listener."""
     text = spoken.lower().replace("’", "'").replace("a.m.", "am").replace("p.m.", "pm")
     text = re.sub(r"\bhttps? colon slash slash ", "", text)
     text = re.sub(r"(?<=\w)\.(?=\w\b)|(?<=\b\w)\.(?=\s|$|,)", " ", text)
@@ -105,7 +105,7 @@ def canonical(spoken: str) -> str:
     text = re.sub(r"cubic centimeters?", "cc", text)
     text = re.sub(r"[^\w\s]|_", " ", text)
     words = text.split()
-    # A letter beside another is one of initials, not a unit or a sign; an "o" by itself is a zero.
+    # A letter next to another letter is an initial, not a unit or a sign. An "o" by itself is a zero.
     letters = [len(word) == 1 and word.isalpha() and word != "o" for word in words]
     initials = [is_letter or word == "o" and any(letters[max(0, i - 1) : i] + letters[i + 1 : i + 2])
                 for i, (word, is_letter) in enumerate(zip(words, letters, strict=True))]  # fmt: skip
@@ -113,7 +113,7 @@ def canonical(spoken: str) -> str:
     words = [SAME.get(w, "zero" if w == "o" else w) if by_itself or len(w) > 1 else w
              for w, by_itself in zip(words, alone, strict=True)]  # fmt: skip
     words = ["zero" if word == "oh" else word for word in words if word not in DROPPED]
-    # A plural of a number with its "s" apart, as some write it.
+    # The plural of a number with a separate "s", as some write it.
     words = [part for word in words for part in ((word[:-1], "s") if word[-1:] == "s" and word[:-1] in VALUES else
              (word[:-3] + "y", "s") if word.endswith("ies") and word[:-3] + "y" in VALUES else
              (word[:-2], "s") if word == "sixes" else (word,))]  # fmt: skip
@@ -154,7 +154,7 @@ def _letters(words):
 
 
 def _dates(words):
-    """The day before the month, as it is spoken in one place, is put behind it."""
+    """Move a day that is spoken before the month behind it."""
     for index in range(len(words) - 1):
         if words[index + 1] in MONTHS and words[index].endswith("th") and words[index][0].isdigit():
             words[index], words[index + 1] = words[index + 1], words[index]
@@ -162,13 +162,13 @@ def _dates(words):
 
 
 def is_right(read: str, alternatives: list[str]) -> bool:
-    """Is what was read one of the alternatives?"""
+    """Return whether the reading is one of the alternatives."""
     found = canonical(read).replace(" ", "")
     return any(canonical(spoken).replace(" ", "") == found for spoken in alternatives)
 
 
 def read_table(path: Path) -> list[tuple[str, list[str]]]:
-    """Cases of a table: what is written, and the ways to say it."""
+    """Return the cases of a table: the written form and its spoken forms."""
     cases, written = [], None
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line or line.startswith("# "):
@@ -189,7 +189,7 @@ def read_table(path: Path) -> list[tuple[str, list[str]]]:
 
 
 def normalizers() -> dict:
-    """Functions of those normalisers that are installed, by name."""
+    """Return the functions of the installed normalisers, by name."""
 
     def ours():
         from ns2_diffusers.text.phonemizers import normalize_for
@@ -211,7 +211,7 @@ def normalizers() -> dict:
 
 
 def phonemizers() -> dict:
-    """Functions from text to phonemes, of those that are installed, for tables compared by sound."""
+    """Return the installed functions from text to phonemes, for tables compared by sound."""
 
     def ours():
         from ns2_diffusers.text.phonemizers import phonemize
@@ -242,7 +242,7 @@ def _sound(phonemes):
 
 
 def score_tables(paths, names, verbose, by_sound) -> dict:
-    """Right and all, by normaliser and table."""
+    """Return the numbers of correct and of all cases, by normaliser and table."""
     makers = phonemizers() if by_sound else normalizers()
     scores = defaultdict(dict)
     for name in names:
@@ -256,7 +256,7 @@ def score_tables(paths, names, verbose, by_sound) -> dict:
                         ok = any(_sound(said) == _sound(read(spoken)) for spoken in alternatives)
                     else:
                         ok = is_right(said, alternatives)
-                except Exception as error:  # a normaliser that raises has not read
+                except Exception as error:  # a normaliser that raises an error has failed the case
                     said, ok = repr(error), False
                 right += ok
                 if verbose and not ok:
@@ -268,9 +268,9 @@ def score_tables(paths, names, verbose, by_sound) -> dict:
 
 
 def score_homographs(folder: Path, verbose: bool) -> tuple[int, int, dict]:
-    """Homographs of google-research-datasets/WikipediaHomographData: right, all, and wrong by word.
+    """Score homographs of google-research-datasets/WikipediaHomographData: right, all, and wrong by word.
 
-    A pronunciation of the set counts as the reading of ours whose consonants and vowels are nearest to it.
+    Each pronunciation of the set is matched to our reading with the nearest consonants and vowels.
     """
     from ns2_diffusers.text.phonemizers import explain
 
@@ -289,7 +289,7 @@ def score_homographs(folder: Path, verbose: bool) -> tuple[int, int, dict]:
             start = len(data[: int(row["start"])].decode(errors="ignore"))
             words = explain(sentence, "english", "en-us", emoji="skip")
             within = [w for w in words if w.start <= start < w.end]
-            # "15-minute" is several words.
+            # Words such as "15-minute" are several words.
             named = [w for w in within if w.spoken.lower() == row["homograph"]]
             word = next(iter(named or within), None)
             total += 1
@@ -328,7 +328,7 @@ def _plain_ipa(pronunciation):
         .replace("g", "ɡ")
     )
     plain = re.sub(r"[^\wˈ]|[\dːˌ]", "", plain).replace("ᵻ", "ɪ").replace("ɪz", "əz")
-    return re.sub(r"ˈ([^aeiouæɑɒɔəɛɜɪʊʌˈ]+)", r"\1ˈ", plain)  # stress before the vowel, as misaki has it
+    return re.sub(r"ˈ([^aeiouæɑɒɔəɛɜɪʊʌˈ]+)", r"\1ˈ", plain)  # stress before the vowel, as in misaki
 
 
 def _distance(first, second):
@@ -342,7 +342,7 @@ def _distance(first, second):
 
 
 def measure_speed(characters: int = 200_000) -> tuple[float, float]:
-    """CPU seconds of the first call, and characters per CPU second after it.
+    """Measure the CPU seconds of the first call, and the characters per CPU second after it.
 
     The text is prose with numbers in every fourth line.
     """
@@ -365,14 +365,14 @@ def measure_speed(characters: int = 200_000) -> tuple[float, float]:
 
 
 def score_heard(paths, count: int, verbose: bool) -> dict[str, int]:
-    """Speak the written and the spoken form of lines, and compare what whisper hears of both.
+    """Speak the written and the spoken form of lines, and compare whisper's transcripts of both.
 
     Args:
         paths: tables, of which `count` lines are taken, evenly spaced.
 
-    Returns: counts of `lines`, of those that are heard `alike`, of those whose written form is heard as one of its
-        spoken forms (`right`), and of those whose spoken form is (`spoken right`), which is what whisper and the voice
-        allow.
+    Returns: counts of `lines`, of lines with the same transcript (`alike`), of lines whose written form is heard as
+        one of its spoken forms (`right`), and of lines whose spoken form is (`spoken right`). The last is the upper
+        bound that whisper and the voice allow.
     """
     import torch
 

@@ -1,13 +1,13 @@
-"""The server under load, and for a long time.
+"""Test the server under load, and over a long time.
 
     ns2-diffusers serve --port 8000 &
     python benchmarks/serving.py load --clients 1 4 16 --seconds 30
     python benchmarks/serving.py soak --clients 8 --minutes 10 --pid $!
 
-`load` asks as fast as answers come, by the load generator locust (`pip install locust`), and prints requests a second
-and percentiles of the time to the first sound and to the last. `soak` has clients of which some go away amid the
-stream, compares each whole answer with the one that was made alone with its seed, and the server's memory before and
-after.
+`load` sends requests as fast as responses arrive, with the load generator locust (`pip install locust`). It prints
+requests per second and percentiles of the time to the first sound and to the last. `soak` runs clients, some of which
+disconnect during the stream. It compares each complete response with the response to the same seed alone, and the
+server's memory before and after.
 """
 
 from __future__ import annotations
@@ -132,19 +132,19 @@ def soak(args: argparse.Namespace, texts: list[str]) -> None:
         return np.frombuffer(response.content, "<i2").astype(np.int32)
 
     def outcome(index):
-        """The outcome of a request; if its audio differs from that of the same request alone, the difference."""
+        """Return the outcome of a request, or the difference if its audio differs from that of the request alone."""
         try:
             audio = listen(asks[index])
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             return "busy" if status == 503 else "timeout" if status == 504 else f"status {status}"
         except httpx.RemoteProtocolError:
-            return "broken off"  # the server's answer to what takes too long, once the stream has begun
+            return "broken off"  # the server's response to a timeout after the stream has begun
         wanted = alone[index]
         if len(audio) != len(wanted):
             print(f"request {index}: {len(audio)} samples, alone {len(wanted)}", flush=True)
             return "other length"
-        # Rounding of floating point differs by the batch: by up to 65 of 32,768 steps for the bundled model.
+        # Floating-point rounding depends on the batch: up to 65 of 32,768 steps for the bundled model.
         if (difference := rms(audio - wanted) / rms(wanted)) > 0.01:
             print(f"request {index}: differs by {difference:.4f} of its RMS", flush=True)
             return "other sound"
@@ -172,7 +172,7 @@ def soak(args: argparse.Namespace, texts: list[str]) -> None:
 
     alone = [listen(body) for body in asks]
     clients = args.clients[-1] if len(args.clients) == 1 else 8
-    # Threads and buffers that are made once are no leak.
+    # Threads and buffers that are created once are not a leak.
     together(60 * args.warm_up)
     seen, counts = [memory(args.pid)], Counter()
     for _ in range(parts := max(1, round(args.minutes))):
@@ -191,7 +191,7 @@ def soak(args: argparse.Namespace, texts: list[str]) -> None:
 
 
 def memory(pid: int | None) -> float:
-    """Resident megabytes of a process, on Linux."""
+    """Return the resident megabytes of a process, on Linux."""
     if pid is None:
         return 0.0
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -1,10 +1,10 @@
-"""How a voice sings: a scale, and a tune with words, by given durations and F0, with voices that it never heard.
+"""Measure singing: a scale, and a tune with words, with given durations and F0, in unseen voices.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4
     python benchmarks/singing.py
 
-Every prompt of `benchmarks/prompts` sings both, from about as high as it speaks. A row of the table is a kind of voice
-and a song; `results.json` has every song, and the songs lie beside it.
+Every prompt of `benchmarks/prompts` sings both, starting near its speaking pitch. The table has one row per kind of
+voice and song. `results.json` has every song, and the audio files are in the same folder.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main(args):
 
 
 def score(pipe, prompt, name, evaluators, args):
-    """One song: how much of the notes is heard, how far off they are, and what the evaluators say."""
+    """Score one song: the audible share of the notes, their pitch error, and the scores of the evaluators."""
     words, speaker, naturalness = evaluators
     text, notes = SONGS[name]
     notes = in_reach(read_notes(notes), prompt)
@@ -101,14 +101,14 @@ def score(pipe, prompt, name, evaluators, args):
 
 
 def vowels(tokenizer, text, durations):
-    """The frames of each, which are what a note is held on."""
+    """Return the frames of each vowel, on which a note is held."""
     ends = np.cumsum(durations)
     of_symbols = zip(sung_symbols(tokenizer, text), ends - durations, ends, strict=True)
     return [slice(start, end) for symbol, start, end in of_symbols if symbol.rstrip("012") in VOWELS]
 
 
 def in_reach(notes, prompt):
-    """The notes as many semitones lower or higher as brings the first to the prompt's median F0."""
+    """Transpose the notes by semitones, so that the first is near the prompt's median F0."""
     waveform, rate = load_audio(prompt)
     f0 = estimate_f0(waveform, rate, rate // 100).numpy()
     semitones = round(12 * np.log2(np.median(f0[f0 > 0]) / notes[0][0]))

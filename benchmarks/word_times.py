@@ -1,10 +1,10 @@
-"""When words are said, by the pipeline and by whisper.
+"""Compare the word times of the pipeline with those of whisper.
 
     pip install -e ".[eval]"
     python benchmarks/word_times.py --sentences 50 --word_delay 0.06
 
-Whisper's times are no truth: its words touch, so a word begins where the one before ends, and the first at 0. A model
-whose words are late by as much everywhere has that as `word_delay_seconds` in its config.
+Whisper's times are not ground truth: its words are contiguous, so a word begins where the previous one ends, and the
+first begins at 0. A model whose words have a constant delay stores it as `word_delay_seconds` in its config.
 """
 
 import argparse
@@ -37,7 +37,10 @@ def plain(word):
 
 
 def differences(ours, theirs):
-    """Differences of (start, end), ours minus theirs, in seconds, for words in both; words are (text, start, end)."""
+    """Return differences of (start, end), ours minus theirs, in seconds, for words in both.
+
+    Words are (text, start, end).
+    """
     texts = [[plain(word[0]) for word in words] for words in (ours, theirs)]
     blocks = difflib.SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
     pairs = [(ours[block.a + index], theirs[block.b + index]) for block in blocks for index in range(block.size)]

