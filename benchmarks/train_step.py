@@ -5,7 +5,7 @@
 A step is forward, backward, clipping and AdamW over a synthetic batch. There are three rows, each from a separate
 process: the whole objective; our denoiser alone, without text; and the denoiser of `naturalspeech2-pytorch`
 (lucidrains) with the same number of parameters. That one is also trained without text, because its text encoders have
-fixed sizes, larger than our whole model. If it cannot be imported, its row gives the reason. The share is the number
+fixed sizes, larger than all of ours. If it cannot be imported, its row gives the reason. The share is the number
 of multiplications and additions of a step (`torch.utils.flop_counter`, including attention), divided by its time and
 by the rate of a 2048³ product of the same dtype, measured just before.
 """
