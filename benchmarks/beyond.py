@@ -82,11 +82,11 @@ def parse_args(argv=None):
 def main(args):
     torch.set_num_threads(args.num_threads)
     pipe = load_pipeline(args.model)
-    judges = Judges(pipe)
+    evaluators = Evaluators(pipe)
     kinds = find_voices(args)
     results = []
     for table in args.tables:
-        rows = MAKERS[table](pipe, kinds, judges, args)
+        rows = MAKERS[table](pipe, kinds, evaluators, args)
         results += [row | {"table": table} for row in rows]
         args.output_dir.mkdir(parents=True, exist_ok=True)
         write_text(args.output_dir / "results.json", json.dumps(results, indent=1))
@@ -106,7 +106,7 @@ def find_voices(args):
     return kinds
 
 
-class Judges:
+class Evaluators:
     """All evaluators, at the pipeline's sampling rate."""
 
     def __init__(self, pipe):
@@ -159,10 +159,10 @@ def render(rows):
     return markdown_table([*labels, *(title for title, _, _ in columns)], lines)
 
 
-def load_clean(path, pipe, judges, args):
+def load_clean(path, pipe, evaluators, args):
     """Return the beginning of a recording (samples,) and its transcript by whisper."""
     waveform, _ = load_audio(path, None, pipe.sampling_rate, args.seconds)
-    return waveform.numpy(), judges.read(waveform.numpy())
+    return waveform.numpy(), evaluators.read(waveform.numpy())
 
 
 def seeded(index):
@@ -172,7 +172,7 @@ def seeded(index):
 # Several recordings of a voice
 
 
-def prompts(pipe, kinds, judges, args):
+def prompts(pipe, kinds, evaluators, args):
     """Measure the similarity to a held-out recording of the reader, by the number of prompts."""
     sentences = read_sentences(HERE / "sentences.txt")
     rows = []
@@ -184,11 +184,11 @@ def prompts(pipe, kinds, judges, args):
                 if len(paths) <= number:
                     continue
                 voice = pipe.encode_voice([str(path) for path in paths[:number]])
-                target, source = judges.embed(load_audio(paths[-1], None, judges.rate)[0].numpy()), None
+                target, source = evaluators.embed(load_audio(paths[-1], None, evaluators.rate)[0].numpy()), None
                 options = {"voice": voice, "generator": seeded(index), "num_inference_steps": args.steps}
                 audio = pipe(sentences[index], **options).audios[0]
-                scores.append(judges.listen(audio, None, sentences[index], target, source))
-            rows.append(judges.summary(scores, voices=kind, recordings=number))
+                scores.append(evaluators.listen(audio, None, sentences[index], target, source))
+            rows.append(evaluators.summary(scores, voices=kind, recordings=number))
     return rows
 
 
@@ -204,38 +204,38 @@ def pairs_of(speakers, number):
             yield speakers[source][index // len(names) % len(speakers[source])], speakers[target][0]
 
 
-def conversion(pipe, kinds, judges, args):
+def conversion(pipe, kinds, evaluators, args):
     rows = []
     for kind, speakers in kinds.items():
         ways = {way: [] for way in ("source", "text to speech", *args.methods)}
         for index, (path, target) in enumerate(tqdm(list(pairs_of(speakers, args.number)), f"conversion {kind}")):
-            clean, text = load_clean(path, pipe, judges, args)
+            clean, text = load_clean(path, pipe, evaluators, args)
             voice = pipe.encode_voice(str(target))
-            to, own = judges.embed(load_audio(target, None, judges.rate)[0].numpy()), judges.embed(clean)
+            to, own = evaluators.embed(load_audio(target, None, evaluators.rate)[0].numpy()), evaluators.embed(clean)
             options = {"voice": voice, "generator": seeded(index), "num_inference_steps": args.steps}
-            ways["source"].append(judges.listen(clean, clean, text, to, own))
+            ways["source"].append(evaluators.listen(clean, clean, text, to, own))
             spoken = pipe(text, **options).audios[0]
-            ways["text to speech"].append(judges.listen(spoken, None, text, to, own))
+            ways["text to speech"].append(evaluators.listen(spoken, None, text, to, own))
             for method in args.methods:
                 given = None if method == "matching" else text
                 options["generator"] = seeded(index)
-                output = pipe.convert((judges.rate, clean), given, method=method, **options)
-                ways[method].append(judges.listen(output.audios[0], clean, text, to, own))
-        rows += [judges.summary(scores, voices=kind, way=way) for way, scores in ways.items() if scores]
+                output = pipe.convert((evaluators.rate, clean), given, method=method, **options)
+                ways[method].append(evaluators.listen(output.audios[0], clean, text, to, own))
+        rows += [evaluators.summary(scores, voices=kind, way=way) for way, scores in ways.items() if scores]
     return rows
 
 
 # Editing
 
 
-def editing(pipe, kinds, judges, args):
+def editing(pipe, kinds, evaluators, args):
     """Measure editing: replace the longest word in the middle of a recording by another word."""
     rows = []
     for kind, speakers in kinds.items():
         paths = [path for speaker in speakers.values() for path in speaker][: args.number]
         ways = {"recording": [], "edited": []}
         for index, path in enumerate(tqdm(paths, f"editing {kind}")):
-            clean, text = load_clean(path, pipe, judges, args)
+            clean, text = load_clean(path, pipe, evaluators, args)
             words = text.split()
             middle = range(1, max(2, len(words) - 1))
             place = max(middle, key=lambda at: len(words[at]) if at < len(words) else 0)
@@ -244,10 +244,10 @@ def editing(pipe, kinds, judges, args):
             new = NEW_WORDS[index % len(NEW_WORDS)]
             changed = " ".join([*words[:place], re.sub(r"[\w'-]+", new, words[place], count=1), *words[place + 1 :]])
             options = {"generator": seeded(index), "num_inference_steps": args.steps}
-            edited = pipe.edit((judges.rate, clean), text, changed, **options)
-            own = judges.embed(clean)
-            ways["recording"].append(judges.listen(clean, None, text, None, own))
-            scores = judges.listen(edited.audio, None, changed, None, own)
+            edited = pipe.edit((evaluators.rate, clean), text, changed, **options)
+            own = evaluators.embed(clean)
+            ways["recording"].append(evaluators.listen(clean, None, text, None, own))
+            scores = evaluators.listen(edited.audio, None, changed, None, own)
             scores["heard"] = float(
                 new.lower() in scores["said"].lower() or (new == "seven" and "7" in scores["said"])
             )
@@ -255,14 +255,14 @@ def editing(pipe, kinds, judges, args):
             same = np.array_equal(edited.audio[:start], clean[:start])
             scores["equal"] = float(same and (not after or np.array_equal(edited.audio[end:], clean[-after:])))
             ways["edited"].append(scores)
-        rows += [judges.summary(scores, voices=kind, way=way) for way, scores in ways.items() if scores]
+        rows += [evaluators.summary(scores, voices=kind, way=way) for way, scores in ways.items() if scores]
     return rows
 
 
 # Enhancement
 
 
-def enhancement(pipe, kinds, judges, args):
+def enhancement(pipe, kinds, evaluators, args):
     """Measure enhancement with noise at each level, and a room for every other recording.
 
     The clean voice prompt is another recording, if there is one. Methods that need the text get whisper's transcript
@@ -272,24 +272,24 @@ def enhancement(pipe, kinds, judges, args):
     for kind, speakers in kinds.items():
         chosen = [(paths[0], paths[-1]) for paths in speakers.values()]
         chosen = [chosen[index % len(chosen)] for index in range(min(args.number, len(chosen)))]
-        clean = [load_clean(path, pipe, judges, args) for path, _ in chosen]
+        clean = [load_clean(path, pipe, evaluators, args) for path, _ in chosen]
         voices = [pipe.encode_voice(str(path)) for _, path in chosen]
         for level in args.levels:
             ways = {way: [] for way in ("noisy", "codec alone", *args.methods)}
             for index, (waveform, text) in enumerate(tqdm(clean, f"enhancement {kind} {level:g} dB")):
                 random = np.random.default_rng([index, round(level) + 100])
-                room, own = float(index % 2), judges.embed(waveform)
-                (noisy,), _ = make_pair(waveform[None], judges.rate, random, level, room, 0.0)
+                room, own = float(index % 2), evaluators.embed(waveform)
+                (noisy,), _ = make_pair(waveform[None], evaluators.rate, random, level, room, 0.0)
                 coded = reconstruct(pipe.codec, torch.from_numpy(noisy)).numpy()
-                ways["noisy"].append(judges.listen(noisy, waveform, text, None, own))
-                ways["codec alone"].append(judges.listen(coded, waveform, text, None, own))
+                ways["noisy"].append(evaluators.listen(noisy, waveform, text, None, own))
+                ways["codec alone"].append(evaluators.listen(coded, waveform, text, None, own))
                 for method in args.methods:
                     given = None if method == "matching" else text
                     options = {"generator": seeded(index), "num_inference_steps": args.steps, "voice": voices[index]}
-                    output = pipe.enhance((judges.rate, noisy), given, method=method, **options)
-                    ways[method].append(judges.listen(output.audios[0], waveform, text, None, own))
+                    output = pipe.enhance((evaluators.rate, noisy), given, method=method, **options)
+                    ways[method].append(evaluators.listen(output.audios[0], waveform, text, None, own))
             labels = {"voices": kind, "level": f"{level:g} dB"}
-            rows += [judges.summary(scores, way=way, **labels) for way, scores in ways.items() if scores]
+            rows += [evaluators.summary(scores, way=way, **labels) for way, scores in ways.items() if scores]
     return rows
 
 

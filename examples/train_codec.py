@@ -234,7 +234,9 @@ def save(run, codec, crops, args):
         mean, deviation = measure_latents(codec, files, args.statistics_seconds)
         codec.set_latent_statistics(mean, deviation)
         if args.weight_latents:
-            codec.set_latent_statistics(mean, deviation / measure_audibility(codec, files, seed=args.seed))
+            heard = measure_audibility(codec, files, seed=args.seed)
+            codec.set_latent_statistics(mean, deviation / heard)
+            run.say(f"audibility of the latent channels: {' '.join(f'{value:.2f}' for value in heard.tolist())}")
     with whole_parts(args.output_dir) as folder:
         codec.save_pretrained(folder)
     run.say(f"codec {codec.fingerprint} saved to {args.output_dir}")

@@ -1,4 +1,4 @@
-"""Give crafted and random input to the targets, and print a table of what became of it.
+"""Run the targets on crafted and random input, and print a table of the outcomes.
 
 python fuzz/attack.py --minutes 2 --seed 0
 """
@@ -31,7 +31,7 @@ def stop(*_):
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
-    """Some of what files suffer: bits, bytes, numbers at their ends, pieces lost, doubled, cut off."""
+    """Damage a file: flip bits, change bytes, write extreme numbers, drop, repeat or cut off pieces."""
     changed = bytearray(data)
     for _ in range(draw.randint(1, 4)):
         at = draw.randrange(len(changed) + 1)
@@ -61,7 +61,7 @@ def make(name: str, seeds: list[bytes], draw: random.Random) -> bytes:
 
 
 def attack(name: str, seconds: float, draw: random.Random) -> tuple[Counter, float]:
-    """Outcomes of one target, and the longest time that an input took."""
+    """Outcomes of one target, and the longest time of one input."""
     seeds = [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
     counts, longest, end = Counter(), 0.0, time.monotonic() + seconds
     for data in seeds:
@@ -88,8 +88,10 @@ def attack(name: str, seconds: float, draw: random.Random) -> tuple[Counter, flo
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=2.0, help="of all targets together")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same inputs")
+    parser.add_argument(
+        "--minutes", type=float, default=2.0, help="duration of all targets together, in minutes (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random inputs (%(default)s)")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, stop)
     kinds = ("right", "clear error", "crash", "hang", "silent loss")

@@ -1,4 +1,4 @@
-"""Speak for a long time in one process, and print memory and time as it goes.
+"""Speak for a long time in one process, and print memory and time during the run.
 
     python fuzz/long_life.py calls --count 1000
     python fuzz/long_life.py stream --kilobytes 100 --count 500
@@ -30,7 +30,9 @@ def resident_megabytes():
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("calls", "stream", "call"), help="what to do")
+    parser.add_argument(
+        "mode", choices=("calls", "stream", "call"), help="short calls, one long stream, or one call with a long text"
+    )
     parser.add_argument("--count", type=int, default=1000, help="number of calls, or of sentences (1000)")
     parser.add_argument("--kilobytes", type=float, default=100.0, help="length of the text (100)")
     parser.add_argument("--model", help="pipeline directory (the bundled model)")

@@ -1,4 +1,4 @@
-"""What is fuzzed: functions of bytes that must return, or raise an error of ours."""
+"""Fuzzing targets: functions of bytes that must return, or raise an error of this package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLEAR = (ValueError, TypeError)
 
 
 class SilentLoss(Exception):
-    """Something of the input is missing in the result, and nobody said so."""
+    """A part of the input is missing in the result, without a warning."""
 
 
 @cache
@@ -33,7 +33,7 @@ def tokenizer() -> NaturalSpeech2Tokenizer:
 
 
 def audio(data: bytes) -> None:
-    """A recording: whatever it is, five seconds at most come out, finite and mono."""
+    """Load a recording: the result is finite, mono and at most five seconds long."""
     waveform, rate = load_audio({"bytes": data}, None, 16000, max_seconds=5.0)
     assert rate == 16000 and waveform.ndim == 1 and 0 < len(waveform) <= 5 * 16000
     assert waveform.isfinite().all()
@@ -52,7 +52,7 @@ def recording(kind: str) -> bytes:
 
 
 class Told(logging.Handler):
-    """Whether a warning was logged."""
+    """Return whether a warning was logged."""
 
     told = False
 
@@ -61,7 +61,7 @@ class Told(logging.Handler):
 
 
 def cut(data: bytes) -> None:
-    """A recording that is cut off: the first byte says which format, the next four where."""
+    """Load a truncated recording: the first byte selects the format, the next four the place."""
     kind = FORMATS[(data or b"\0")[0] % len(FORMATS)]
     whole = recording(kind)
     length = int.from_bytes(data[1:5], "big") % (len(whole) + 1) if len(data) > 4 else len(whole)
@@ -76,7 +76,7 @@ def cut(data: bytes) -> None:
 
 
 def voice(data: bytes) -> None:
-    """A voice file."""
+    """Load a voice file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "voice.safetensors")
         path.write_bytes(data)
@@ -85,7 +85,7 @@ def voice(data: bytes) -> None:
 
 
 def text(data: bytes) -> None:
-    """A text: its sentences, and its ids."""
+    """Split a text into sentences, and encode it."""
     written = data.decode(errors="surrogateescape")
     sentences = split_sentences(written, 200)
     # Blanks, which are spoken as one, do not count.
@@ -102,7 +102,7 @@ def text(data: bytes) -> None:
 
 
 def notes(data: bytes) -> None:
-    """Notes of a song."""
+    """Parse the notes of a song."""
     written = data.decode(errors="replace")
     read = read_notes(written)
     assert all(hz > 0 and beats > 0 for hz, beats in read)
@@ -120,7 +120,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 
 
 def outcome(name: str, data: bytes) -> str:
-    """`right` or `clear error`; a `SilentLoss` and whatever else a target raises is raised."""
+    """Return `right` or `clear error`. A `SilentLoss` and every other error of the target is raised."""
     try:
         TARGETS[name](data)
     except CLEAR:

@@ -1,4 +1,4 @@
-"""Speak in many threads with one model, and compare every output with the one that is made alone.
+"""Speak in many threads with one model, and compare every output with the output of a run without other threads.
 
     python fuzz/threads.py --threads 8 --minutes 2
 
@@ -32,7 +32,7 @@ VOICES = ("emma", "george", "bella", "michael")
 
 
 def make_requests(count, draw):
-    """Requests, each with the number of its sampler."""
+    """Draw requests, each with the number of its sampler."""
     return [
         (
             draw.randrange(len(SAMPLERS)),
@@ -61,10 +61,10 @@ def answer(pipes, request):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=8, help="number of threads (8)")
-    parser.add_argument("--minutes", type=float, default=2.0, help="for how long (2)")
+    parser.add_argument("--minutes", type=float, default=2.0, help="duration in minutes (2)")
     parser.add_argument("--requests", type=int, default=20, help="number of different requests (20)")
     parser.add_argument("--model", help="pipeline directory (the bundled model)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is asked (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random requests (0)")
     args = parser.parse_args(argv)
     first = NaturalSpeech2Pipeline.from_pretrained(args.model or ns2_diffusers.bundled())
     pipes = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -94,10 +95,10 @@ def _write_by_ffmpeg(path: Path, blocks: Iterable[np.ndarray], sampling_rate: in
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdin is not None and process.stderr is not None
         try:
-            for block in blocks:
-                process.stdin.write(np.ascontiguousarray(block.T, "<f4").tobytes())
-        except BrokenPipeError:
-            pass  # ffmpeg has ended early; its own message is raised below
+            # ffmpeg can end early. Its own message is raised below.
+            with contextlib.suppress(BrokenPipeError):
+                for block in blocks:
+                    process.stdin.write(np.ascontiguousarray(block.T, "<f4").tobytes())
         finally:
             process.stdin.close()
             said = process.stderr.read().decode(errors="replace").strip()
