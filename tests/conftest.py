@@ -1,8 +1,8 @@
-"""What every room's tests share: real speech, and a pipeline small enough to build in a moment.
+"""Shared fixtures: real speech, and a pipeline that is small enough to build in a moment.
 
-The weights are untrained but not dull: what starts at zero (a denoiser's last layer, gates, nulls) is drawn
-at random, so that nothing passes because it multiplies by zero; codebooks and latent statistics are those of
-the clips; phonemes last about three frames at about 180 Hz.
+The weights are untrained. Parameters that start at zero (a denoiser's last layer, gates, nulls) are random, so that no
+test passes because of a multiplication by zero. Codebooks and latent statistics are those of the clips. Phonemes last
+about three frames, at about 180 Hz.
 """
 
 import copy
@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# No export of whoever runs the tests speaks in them.
+# Exports in the cache of the user are not used.
 os.environ["NS2_DIFFUSERS_CACHE"] = os.devnull
 
 import pytest
@@ -35,7 +35,8 @@ from ns2_diffusers.audio.loading import load_audio
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CLIPS = Path(__file__).parents[1] / "examples" / "asterisk"
-# The first has what the bundled model has; "undistilled" takes no guidance scale and so is called twice.
+# "transformer" has the features of the bundled model; "undistilled" takes no guidance scale, so guidance calls it
+# twice.
 UNDISTILLED = {"num_layers": 2, "patch_size": 2, "prompt_modulation": True}
 DENOISERS = {
     "transformer": (TransformerDenoiser, UNDISTILLED | {"guidance_embeds": True, "guidance_range": [1.0, 4.0]}),
@@ -45,7 +46,7 @@ DENOISERS = {
 
 
 def pytest_configure():
-    # Models this small are quicker on one thread, and many times so where others want the cores as well.
+    # One thread is faster for models of this size, much more so if other programs use the cores.
     torch.set_num_threads(1)
 
 
@@ -62,7 +63,7 @@ def clips():
 
 @pytest.fixture(scope="session")
 def transcripts():
-    """What is said in them, by file name."""
+    """The texts of these recordings, by file name."""
     with open(CLIPS / "metadata.csv", newline="", encoding="utf-8") as file:
         return {row["file"]: row["text"] for row in csv.DictReader(file)}
 
@@ -80,7 +81,7 @@ def amphion(tmp_path_factory):
     for path in (FIXTURES / "amphion_tiny").iterdir():
         shutil.copyfile(path, directory / path.name)
     weights = torch.load(directory / "pytorch_model.bin", weights_only=True)
-    # Half of the checkpoint is this table, twice, which is not in the repository.
+    # This table is half of the checkpoint (two copies); the repository does not have it.
     angles = torch.arange(5000)[:, None] * torch.exp(torch.arange(0, 32, 2) * (-math.log(10000.0) / 32))
     table = torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(5000, 1, 32)
     weights |= {f"{name}.position_emb.pe": table for name in ("prompt_encoder", "prior_encoder.encoder")}
@@ -110,7 +111,7 @@ def _codec(clips):
             head_config={"type": "harmonic", "n_fft": 256, "fine_dim": 16, "fine_layers": 1},
         )
         with torch.no_grad():
-            # An untrained voice whose F0 jumps would make differences in the last bit audible.
+            # In an untrained codec F0 jumps, which would make differences in the last bit audible.
             codec.head.f0.weight.mul_(1e-3)
         speech = torch.cat([load_audio(path)[0] for path in clips[:4]])[None, None]
         codec.train()(speech)
@@ -132,7 +133,7 @@ def make_tiny_pipeline(tiny_codec):
     """A function that makes a pipeline over `tiny_codec`.
 
     `denoiser` is "transformer", "undistilled" or "wavenet"; `unconditional` makes an unconditional pipeline;
-    further arguments are components to put in a place or `max_prompt_seconds` and the like.
+    further arguments are components, or settings such as `max_prompt_seconds`.
     """
 
     def make(denoiser="transformer", unconditional=False, **parts):
@@ -170,7 +171,7 @@ def make_tiny_pipeline(tiny_codec):
 
 @pytest.fixture
 def tiny_pipeline(make_tiny_pipeline):
-    """A pipeline that reads text; yours to change."""
+    """A pipeline with a tokenizer; a test may change it."""
     pipe = make_tiny_pipeline()
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -178,21 +179,21 @@ def tiny_pipeline(make_tiny_pipeline):
 
 @pytest.fixture
 def tiny_pipeline_dir(tiny_pipeline, tmp_path):
-    """The same, saved."""
+    """The directory of this pipeline."""
     tiny_pipeline.save_pretrained(tmp_path / "pipeline")
     return tmp_path / "pipeline"
 
 
 @torch.no_grad()
 def centre(predictor, value):
-    """Let an untrained predictor say about `value`, varying a little."""
+    """Let an untrained predictor return about `value`, with small differences."""
     predictor.proj_out.weight.mul_(0.2)
     predictor.proj_out.bias.fill_(value)
 
 
 @torch.no_grad()
 def fill_zeros(module):
-    """Draw every parameter that starts at zero: matrices at the usual scale, vectors small."""
+    """Fill every parameter that starts at zero with random values: matrices of the usual scale, small vectors."""
     for parameter in module.parameters():
         if not parameter.any():
             parameter.normal_(std=parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1)

@@ -1,4 +1,4 @@
-"""The command line, on real speech and a saved pipeline."""
+"""The command line with real speech and a saved pipeline."""
 
 import argparse
 import io
@@ -23,7 +23,7 @@ from ns2_diffusers.pipelines import bundled
 TEXT = "Hello there."
 
 
-# A step of 16-bit samples, and what floating point rounds.
+# A step of 16-bit samples, and the rounding of floating point.
 STEP = 1.01 / 2**15
 
 
@@ -37,7 +37,7 @@ def restore_diffusers_settings():
 
 @pytest.fixture
 def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch, capsys):
-    """Run a command where a model is set; `generate` speaks with a real prompt, in two steps."""
+    """Run a command with a configured model; `generate` speaks with a real prompt, in two steps."""
     monkeypatch.setenv(MODEL_VARIABLE, str(tiny_pipeline_dir))
     monkeypatch.chdir(tmp_path)
 
@@ -134,7 +134,7 @@ def test_lora_weights_of_the_user_go_first(run, tiny_pipeline, tiny_pipeline_dir
     monkeypatch.chdir(home)
     assert run("generate", TEXT, "--lora", "few_steps")[0] == 0
     np.testing.assert_allclose(spoken(), wanted, atol=STEP)
-    # What is not in the model's directory is not found through it.
+    # A path outside the model's directory is not found through it.
     status, printed = run("generate", TEXT, "--lora", "../pipeline/few_steps")
     assert status == 2 and "no file or directory '../pipeline/few_steps'" in printed.err
 
@@ -190,7 +190,7 @@ def test_formats(run, tiny_pipeline, clips, suffix, kind):
     info = soundfile.info(f"out.{suffix}")
     assert info.format == kind or (kind == "MP3" and info.format == "MPEG")
     wanted = expected(tiny_pipeline, clips)
-    # Lossy formats keep what is loud; MP3 pads to whole blocks.
+    # Lossy formats keep loud sound; MP3 pads to whole blocks.
     got = spoken(f"out.{suffix}")[: len(wanted)]
     assert np.corrcoef(got, wanted[: len(got)])[0, 1] > 0.7
 
@@ -208,7 +208,7 @@ def test_quiet_says_nothing(run):
 
 def test_what_would_clip_is_scaled_down_and_reported(run, tiny_pipeline, clips, tiny_pipeline_dir):
     with torch.no_grad():
-        # The head's first outputs are log-magnitudes: 5 more makes everything 148 times as loud.
+        # The first outputs of the head are log-magnitudes, so 5 more makes the sound 148 times as loud.
         tiny_pipeline.codec.head.out.bias[: 1280 // 2 + 1] += 5
     tiny_pipeline.save_pretrained(tiny_pipeline_dir)
     status, printed = run("generate", TEXT, "-o", "out.flac", "--no-limiter")
@@ -228,7 +228,7 @@ def test_nan_is_an_error_and_leaves_no_file(run, tiny_pipeline, tiny_pipeline_di
 
 
 def test_minutes_of_ogg(tmp_path):
-    """libsndfile crashes when it gets them all at once."""
+    """libsndfile crashes if it gets all samples at once."""
     audio = np.sin(np.arange(16000 * 400) / 10).astype(np.float32) / 2
     write_audio(audio, 16000, tmp_path / "long.ogg")
     got = spoken(tmp_path / "long.ogg")
@@ -374,11 +374,11 @@ def command(*args, **options):
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal of POSIX")
 @pytest.mark.parametrize("seconds", [0.0, 1.5, 3.0])
 def test_interrupted_at_any_moment(tiny_pipeline_dir, tmp_path, seconds):
-    """Before and while libraries are imported, and while it speaks: status 130, no traceback, nothing whole."""
+    """Ctrl-C before and during imports and during speech: status 130, no traceback, no incomplete output."""
     (tmp_path / "empty").mkdir()
     text = "This is a sentence of eight plain words. " * 400
     options = ["--model", str(tiny_pipeline_dir), "--steps", "50", "-o", "out.wav"]
-    # It says so when Ctrl-C ends it as it should, after the interpreter's own start.
+    # The program prints when its interrupt handler is ready, after the start of the interpreter.
     code = (
         "import signal, sys; from ns2_diffusers import cli; end = cli.end_on_interrupt\n"
         "def begin(): end(); print('begun', flush=True)\n"
@@ -390,7 +390,7 @@ def test_interrupted_at_any_moment(tiny_pipeline_dir, tmp_path, seconds):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs, and what they start, ignore Ctrl-C.
+        # Background jobs of a shell ignore Ctrl-C, and so do their children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout.readline() == "begun\n"
@@ -398,13 +398,13 @@ def test_interrupted_at_any_moment(tiny_pipeline_dir, tmp_path, seconds):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors and "Error" not in errors
-    # From these two the same command goes on, once the first sentence is spoken.
+    # The same command resumes from these two files after the first sentence.
     left = {path.name for path in (tmp_path / "empty").iterdir()}
     assert left <= {"out.unfinished.wav", "out.unfinished.jsonl"}
 
 
 def test_a_voice_by_name_a_recording_and_the_default(run, tiny_pipeline):
-    """A name, the recording that it stands for and, for the first, nothing at all give the same speech."""
+    """A name, its recording and the default voice give the same speech."""
     emma = str(named_voices()["emma"])
     for number, words in enumerate([["--voice", "emma"], ["--voice", emma], ["--prompt", emma], []]):
         assert main(["generate", TEXT, "--steps", "2", "--seed", "3", *words, "-o", f"{number}.wav"]) == 0
@@ -448,7 +448,7 @@ def test_a_voice_of_another_codec_is_refused(run, tiny_pipeline, clips):
 
 
 def test_as_a_program(run, clips, tiny_pipeline_dir):
-    """In a process of its own, text piped in; nothing on standard error but for real trouble."""
+    """A process of its own with the text on standard input; standard error stays empty except for real faults."""
     command = [sys.executable, "-m", "ns2_diffusers.cli", "generate", "--steps", "2", "--model"]
     done = subprocess.run(
         [*command, tiny_pipeline_dir, "--prompt", clips[0], "-o", "out.wav"],
@@ -462,7 +462,7 @@ def test_as_a_program(run, clips, tiny_pipeline_dir):
 
 
 def test_help_and_errors_need_no_torch():
-    """They answer at once: not even torch has been imported by then."""
+    """These commands answer at once: not even torch is imported."""
     code = (
         "import sys; from ns2_diffusers.cli import main; status = main(['generate', '--steps', 'x']);"
         "sys.exit(status if 'torch' not in sys.modules else 1)"
@@ -498,7 +498,7 @@ def test_every_option_has_help_and_its_default():
 
 
 def test_the_saved_pipeline_is_the_one_compared_with(tiny_pipeline, tiny_pipeline_dir, clips):
-    """The comparisons above mean nothing if these two differ."""
+    """The comparisons above require that these two are equal."""
     loaded = NaturalSpeech2Pipeline.from_pretrained(tiny_pipeline_dir)
-    # Weights lie elsewhere in memory, which kernels of some processors round by.
+    # The alignment of the weights in memory differs, and some kernels round accordingly.
     np.testing.assert_allclose(expected(loaded, clips), expected(tiny_pipeline, clips), atol=1e-6)

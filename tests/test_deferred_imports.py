@@ -1,4 +1,4 @@
-"""What is deferred is not imported by speech, and is there when it is used after all."""
+"""Speech does not import the deferred modules, and they are there when they are used."""
 
 from .test_import import run
 
@@ -17,7 +17,7 @@ pipe("One.", num_inference_steps=1)
 print([name for name in {HEAVY} if name in sys.modules])
 assert (builtins.__import__, torch.compiler.disable) == real and "_dynamo" not in torch.__dict__
 """
-# Each kind of what stands for something: a decorator, a class for isinstance, modules, torch's compiler itself.
+# Each kind of placeholder: a decorator, a class for isinstance, modules, and torch's compiler itself.
 USE = f"""
 {LOAD}
 import torch

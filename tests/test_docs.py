@@ -1,4 +1,4 @@
-"""README.md and the guide in docs/ run as written."""
+"""The code of README.md and of the guide in docs/ runs as written."""
 
 import importlib
 import itertools
@@ -21,12 +21,12 @@ from ns2_diffusers.training.distillation import make_student
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# What a first-time user runs: with the bundled model itself; the others with a tiny one in its place.
+# The pages that a new user runs use the bundled model; the others use a tiny one in its place.
 FIRST_PAGES = ("README", "index")
 
 
 def blocks(page, language):
-    """The fenced blocks of a page in a language."""
+    """The fenced blocks of a page in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
@@ -35,7 +35,7 @@ def commands(program):
     lines = text.replace("\\\n", "").splitlines()
     found = [line.split(program, 1)[1] for line in lines if program in line]
     assert found
-    # What a pipe or a file takes is no argument.
+    # The rest after a pipe or redirection is no argument.
     return [
         list(itertools.takewhile(lambda word: word not in ("|", ">"), shlex.split(line, comments=True)))
         for line in found
@@ -43,7 +43,7 @@ def commands(program):
 
 
 def write_adapters(pipe, folder, student_steps=None):
-    """LoRA weights of one layer of the denoiser."""
+    """LoRA weights for one layer of the denoiser."""
     weight = pipe.denoiser.proj_in.weight
     layers = {"proj_in.lora_A.weight": torch.rand(2, weight.shape[1])}
     layers["proj_in.lora_B.weight"] = torch.rand(weight.shape[0], 2)
@@ -52,7 +52,7 @@ def write_adapters(pipe, folder, student_steps=None):
 
 @pytest.fixture
 def models(tiny_pipeline, clips, amphion, tmp_path, monkeypatch):
-    """The files that pages speak of, made tiny, in the current directory."""
+    """Tiny versions of the files that the pages use, in the current directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(clips[0], "voice.wav")
     tiny_pipeline.save_pretrained("my-model")
@@ -85,7 +85,7 @@ def models(tiny_pipeline, clips, amphion, tmp_path, monkeypatch):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """Uploads go nowhere."""
+    """Uploads are discarded."""
     repository = SimpleNamespace(repo_id="you/your-voice")
     monkeypatch.setattr(model_card, "create_repo", lambda *_, **__: repository)
     monkeypatch.setattr(model_card, "upload_folder", lambda **_: "")
@@ -108,7 +108,7 @@ def speaker_model(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tiny_pipeline, monkeypatch):
-    """OpenAI's client asks a server of a tiny pipeline, whatever address it is given."""
+    """OpenAI's client asks a server of a tiny pipeline, whatever address it gets."""
     openai = pytest.importorskip("openai")
     from .serving.conftest import running
 
@@ -120,7 +120,7 @@ def server(tiny_pipeline, monkeypatch):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_python_runs(page, models, hub, speaker_model, tmp_path, monkeypatch, request):
-    """Block after block, in one namespace."""
+    """Run the blocks one after another in one namespace."""
     if page.stem == "serving":
         request.getfixturevalue("server")
     if page.stem not in FIRST_PAGES:
@@ -131,7 +131,7 @@ def test_python_runs(page, models, hub, speaker_model, tmp_path, monkeypatch, re
 
 
 def test_other_languages_are_not_ours():
-    """Only code of another project does not run: `py` blocks."""
+    """Only code of other projects does not run; its blocks are marked `py`."""
     for page in PAGES:
         found = re.findall(r"^```(.+)$", page.read_text(encoding="utf-8"), re.M)
         assert set(found) <= {"python", "bash", "py", "mermaid"}, page.name
@@ -209,7 +209,7 @@ PAPER_ROWS = [
 
 @pytest.mark.parametrize("row", PAPER_ROWS, ids=lambda row: row[0].strip()[:40])
 def test_the_paper_is_where_the_table_says(row):
-    """Each row's files define its names, and their docstrings cite its sections."""
+    """The files of each row define its names, and their docstrings cite its sections."""
     claim, place = row
     spans = re.findall(r"`([^`]+)`", place)
     files = [next((ROOT / "src").rglob(span)) for span in spans if span.endswith(".py")]
@@ -228,7 +228,7 @@ def test_the_paper_is_where_the_table_says(row):
 
 
 def find(module, name):
-    """An attribute of a module by its dotted name, or of one of its classes."""
+    """An attribute of a module, or of one of its classes, by its dotted name."""
     owners = [module, *(each for each in vars(module).values() if isinstance(each, type))]
     for owner in owners:
         value = owner

@@ -1,4 +1,4 @@
-"""Files and folders: whole or not at all, nobody else's touched, errors that say why."""
+"""Files and folders are written completely or not at all; those of others are kept; errors state the reason."""
 
 import errno
 import os
@@ -74,7 +74,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
 
 
 def test_a_planted_link_is_not_written_through(tmp_path, monkeypatch):
-    """Not at the names that were used before, nor at the very name that is drawn."""
+    """Neither at the names of earlier versions nor at the very name that is drawn."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "out.txt.partial").symlink_to(victim)
@@ -126,7 +126,7 @@ for _ in range(30):
 
 
 def test_two_processes_with_one_output(tmp_path):
-    """Whoever reads meanwhile finds the file of the one or the other, never a mixture."""
+    """A concurrent reader finds the file of one writer or of the other, never a mixture."""
     path = tmp_path / "out.txt"
     running = [subprocess.Popen([sys.executable, "-c", WRITER, letter, path, tmp_path / "f"]) for letter in "ab"]
     seen = set()
@@ -239,7 +239,7 @@ for write in (
 
 @posix
 def test_writers_of_other_languages_say_why_too(tmp_path):
-    """libsndfile says "System error", safetensors raises an error that is no OSError."""
+    """libsndfile says "System error", and safetensors raises an error that is no OSError."""
     done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert [name in line for name, line in zip(["out.wav", "voice.safetensors", "model"], lines, strict=True)] == [
@@ -289,7 +289,7 @@ def test_a_read_only_file_is_not_replaced(tmp_path, monkeypatch):
     path = tmp_path / "out.txt"
     path.write_text("old")
     path.chmod(0o444)
-    monkeypatch.setattr(os, "access", lambda path, how: False)  # root may write anything
+    monkeypatch.setattr(os, "access", lambda path, how: False)  # root can write everything
     with pytest.raises(PermissionError, match="read-only"):
         write_text(path, "new")
     assert path.read_text() == "old"

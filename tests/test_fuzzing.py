@@ -1,4 +1,4 @@
-"""Random input, within bounds: text, audio, arguments, voice files, notes. `fuzz/` looks longer."""
+"""Random input within bounds: text, audio, arguments, voice files and notes. `fuzz/` searches longer."""
 
 import io
 from pathlib import Path
@@ -17,7 +17,7 @@ from targets import CLEAR, TARGETS, outcome
 
 FUZZ = Path(__file__).parents[1] / "fuzz"
 
-# The same inputs in every run, and no limit on the time of one on a busy machine.
+# The inputs are the same in every run, and the time of one input has no limit on a busy machine.
 bounded = settings(
     max_examples=60,
     deadline=None,
@@ -129,7 +129,7 @@ ARGUMENTS = (
 @settings(bounded, max_examples=150)
 @given(name=st.sampled_from(ARGUMENTS), value=anything)
 def test_arguments(tiny_pipeline, monkeypatch, name, value):
-    """All of them are checked before anything is spoken."""
+    """Arguments are checked before anything is spoken."""
     monkeypatch.setattr(tiny_pipeline, "speak", lambda utterances, *args: [None] * len(utterances))
     monkeypatch.setattr("ns2_diffusers.pipelines.speaking.join_utterances", lambda *args: ())
     voice = Voice(torch.zeros(16, 50), tiny_pipeline.codec.fingerprint)

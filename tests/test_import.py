@@ -1,4 +1,4 @@
-"""`import ns2_diffusers` is light, and works without optional libraries and beside broken ones."""
+"""`import ns2_diffusers` is fast, and works without optional libraries and beside broken ones."""
 
 import ast
 import os
@@ -63,12 +63,12 @@ def test_public_names():
 
 
 def test_type_checkers_see_every_public_name():
-    """py.typed is shipped: without imports under TYPE_CHECKING every name would be Any."""
+    """py.typed is shipped, so without imports under TYPE_CHECKING every name would be Any."""
     tree = ast.parse(Path(ns2_diffusers.__file__).read_text(encoding="utf-8"))
     checked = next(
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
-    # `import x as x` is how a name is re-exported explicitly.
+    # `import x as x` re-exports a name explicitly.
     found = {alias.name: (node.module, alias.asname) for node in checked.body for alias in node.names}
     assert found == {name: (home, name) for name, home in ns2_diffusers._HOMES.items()}
     assert (Path(ns2_diffusers.__file__).parent / "py.typed").exists()

@@ -1,4 +1,4 @@
-"""Speaking sends nothing anywhere and writes nothing but its output: under an audit hook, and under strace."""
+"""Speech sends nothing and writes only its output: checked by an audit hook and by strace."""
 
 import os
 import re
@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-# A word of no lexicon, for which hibari runs a network by onnxruntime, whose telemetry this is about.
+# A word that is in no lexicon, for which hibari runs a network with onnxruntime, which has telemetry.
 TEXT = "The zyxquorbliff is here."
 SPEAK = (
     "import sys; from ns2_diffusers.cli import main;"
     f"sys.exit(main(['generate', {TEXT!r}, '--model', sys.argv[1], '--steps', '1', '-o', 'out.wav', '-q']))"
 )
-# Files that are opened for writing, folders, renamed and removed files, sockets and programs, one a line.
+# One line for each file opened for writing, folder, renamed or removed file, socket and program.
 HOOK = """
 import os, sys
 def hook(event, args):
@@ -36,7 +36,7 @@ atexit.register(lambda: os.write(1, "\\n".join(seen).encode()))
 
 @pytest.fixture
 def home(tmp_path, tiny_pipeline_dir):
-    """An empty home and folder to work in, and the environment that has them."""
+    """An empty home and working folder, and an environment that uses them."""
     for name in ("home", "work", "temporary"):
         (tmp_path / name).mkdir()
     gone = (
@@ -66,12 +66,12 @@ def test_no_socket_and_no_file_but_the_output(home, tiny_pipeline_dir):
     done = subprocess.run(command, cwd=folder / "work", env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     seen = done.stdout.splitlines()
-    # The hook works: it saw the output being written.
+    # The hook works: it saw that the output was written.
     assert any(re.search(r"\.out\.partial-\w+\.wav", line) for line in seen)
-    # Libraries look whether they may write into a temporary folder.
+    # Libraries check whether they can write to a temporary folder.
     allowed = re.compile(
         rf"(write|os\.\w+) ({re.escape(str(folder / 'temporary'))}/\S*|\S*\.out\.partial-\w+\.wav|out\.wav)$"
-        # urllib3 binds a socket to see whether there is IPv6; ctypes asks ldconfig where libsndfile is.
+        # urllib3 binds a socket to check for IPv6; ctypes asks ldconfig for the path of libsndfile.
         r"|socket\.(__new__|bind) |subprocess\.Popen \('/sbin/ldconfig'|os\.mkdir .*torchinductor"
     )
     assert [line for line in seen if not allowed.match(line)] == []
@@ -87,7 +87,7 @@ def can_trace():
 
 @pytest.mark.skipif(not can_trace(), reason="needs strace, and the right to trace")
 def test_the_operating_system_sees_no_connection(home, tiny_pipeline_dir):
-    """Telemetry in C++ would not be seen by Python's audit hook."""
+    """Python's audit hook would not see telemetry in C++."""
     folder, environment = home
     log = folder / "calls"
     trace = ["strace", "-f", "-qq", "-o", str(log), "-e", "trace=connect,sendto,sendmsg,openat,mkdir,rename"]

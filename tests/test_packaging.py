@@ -1,4 +1,4 @@
-"""What goes to a package index: the files of wheel and sdist, and the README as its page shows it."""
+"""The content of wheel and sdist, and the README as a package index shows it."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ SYNTHETIC = (
 
 
 def files(target):
-    """Paths, relative to the repository, of the files that hatch would put into a distribution."""
+    """Paths, relative to the repository, of the files that hatch puts into a distribution."""
     builders = pytest.importorskip(f"hatchling.builders.{target}")
     builder = getattr(builders, {"sdist": "SdistBuilder", "wheel": "WheelBuilder"}[target])(str(ROOT))
     return {Path(file.relative_path) for file in builder.recurse_included_files()}
@@ -49,7 +49,7 @@ def test_readme_of_the_index_has_no_relative_links():
 
 
 def test_docs_sound_is_synthetic():
-    """Clones of real people are measured, and not published."""
+    """Clones of real people are only measured, not published."""
     pages = {path.stem for path in (ROOT / "docs" / "voice").glob("*.md")}
     names = {path.stem for path in (ROOT / "benchmarks" / "prompts" / "kokoro").glob("*.ogg")}
     assert pages == {"kokoro"}
@@ -66,7 +66,7 @@ def test_every_dependency_has_its_reason():
     listed = {(package, extra) for package, names in rows for extra in (names.split(", ") if names else [""])}
     wanted = {(re.match(r"[\w-]+", need)[0], "") for need in project["dependencies"]}
     for extra, needs in extras.items():
-        # `torch<2.15` of the extra encodec is a bound of a package that the core has.
+        # `torch<2.15` of the extra encodec restricts a package of the core.
         names = {re.match(r"[\w-]+", need)[0] for need in needs} - {"ns2-diffusers", "torch"}
         wanted |= {(name, extra) for name in names}
     assert {(name, extra) for name, extra in listed if (name, extra) != ("peft", "train")} == wanted

@@ -1,4 +1,4 @@
-"""diffusers finds our classes, and `import ns2_diffusers` stays quick."""
+"""diffusers finds the classes of this package, and `import ns2_diffusers` stays fast."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Names that could be a stranger's repository, and files and configs that a stranger made."""
+"""Names that could be another person's repository, and untrusted files and configs."""
 
 import contextlib
 
@@ -122,7 +122,7 @@ def test_default_configs_of_every_scheduler_of_diffusers():
     for name in dir(diffusers):
         kind = getattr(diffusers, name) if name.endswith("Scheduler") else None
         if isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin):
-            # Some need a library that is not here, or have no defaults.
+            # Some need a library that is not installed, or have no defaults.
             with contextlib.suppress(ImportError, TypeError):
                 check_config(kind().config, name)
                 checked += 1

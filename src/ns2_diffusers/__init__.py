@@ -1,7 +1,7 @@
 """NaturalSpeech 2 (arXiv 2304.09116) as a diffusers pipeline.
 
-Names are imported when first used, so `import ns2_diffusers` costs nothing and works where an
-optional library cannot be imported.
+Names are imported at their first use, so `import ns2_diffusers` is fast, and works if an optional library cannot be
+imported.
 """
 
 import importlib
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .deferred_imports import deferring
 from .registration import register_pipelines
 
-# onnxruntime, which the English phonemizer brings and diffusers imports, writes a device id under the user's cache and
-# sends events, unless it is told not to before it is imported.
+# onnxruntime, a dependency of the English phonemizer that diffusers imports, writes a device id under the user's cache
+# and sends events, unless this variable is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Type checkers see the real classes; a test holds these imports to `_HOMES`.
+# For type checkers; a test checks that these imports agree with `_HOMES`.
 if TYPE_CHECKING:
     from .models.codecs.encodec_codec import EncodecCodec as EncodecCodec
     from .models.codecs.loading import load_codec as load_codec
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where each public name lives.
+# Modules of the public names.
 _HOMES = {
     "NaturalSpeech2Pipeline": "pipelines.pipeline_naturalspeech2",
     "NaturalSpeech2UnconditionalPipeline": "pipelines.pipeline_naturalspeech2_unconditional",

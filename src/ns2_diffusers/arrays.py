@@ -9,16 +9,16 @@ import numpy as np
 
 
 def is_tensor(values: Any) -> bool:
-    """Whether something is a torch tensor; nothing is one where torch was not imported."""
+    """Whether something is a torch tensor; False if torch was not imported."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(values, torch.Tensor)
 
 
 def as_array(values: Any) -> np.ndarray:
-    """A torch tensor, of any device and dtype, or anything that NumPy reads, as an array."""
+    """Convert a torch tensor of any device and dtype, or anything that NumPy reads, to an array."""
     if is_tensor(values):
         values = values.detach().cpu()
-        # NumPy has no bfloat16, and no shorter ones.
+        # NumPy has neither bfloat16 nor shorter floating-point types.
         values = (values.float() if values.dtype.itemsize < 4 and values.is_floating_point() else values).numpy()
     return np.asarray(values)
 

@@ -1,8 +1,8 @@
-"""Imports that libraries make at once and speech never uses, put off until something uses them after all.
+"""Defers slow imports of other libraries that speech does not need until something uses them.
 
-For a few names in annotations, `isinstance` and decorators, diffusers imports torch's compiler, peft, transformers'
-models and all of its own models. That took longer than all else of a start. While `deferring()` is active, modules
-that ask for one of `DEFERRED` get something that stands for it.
+diffusers imports torch's compiler, peft, the models of transformers and all of its own models for a few names in
+annotations, `isinstance` and decorators. These imports took most of the time of a start. While `deferring()` is
+active, modules that import one of `DEFERRED` get a placeholder.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _marked: list[Any] = []
 
 
 class Deferred:
-    """Stands for a module, or for a name of one, until it is called or an attribute of it is wanted.
+    """A placeholder for a module, or for a name in one, which imports it on a call or an access to an attribute.
 
-    `isinstance` and `issubclass` import nothing: they look for a class of that name and package.
+    `isinstance` and `issubclass` import nothing: they look for a class with that name and package.
     """
 
     def __init__(self, module: str, name: str | None = None):
@@ -74,7 +74,7 @@ class Deferred:
 
 @contextmanager
 def deferring() -> Iterator[None]:
-    """Defer what `DEFERRED` says in modules that are imported meanwhile, by any thread."""
+    """Defer the imports of `DEFERRED` in modules that any thread imports in this context."""
     global _active, _real_import
     with _lock:
         _active += 1
@@ -92,7 +92,7 @@ def deferring() -> Iterator[None]:
 
 
 def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-    """`builtins.__import__` while imports are deferred."""
+    """Replaces `builtins.__import__` while imports are deferred."""
     importer = (globals or {}).get("__name__", "")
     if name == "torch" and importer.startswith("diffusers."):
         module = _real_import(name, globals, locals, fromlist, level)
@@ -105,7 +105,7 @@ def _import(name: str, globals: Any = None, locals: Any = None, fromlist: Any = 
 
 
 def _find(importer: str, name: str, fromlist: Any, level: int, globals: Any) -> Any:
-    """The placeholder for an import of a module, or None."""
+    """The placeholder for an import, or None if it is not deferred."""
     whole = resolve_name("." * level + name, globals["__package__"])
     names = tuple(fromlist or ())
     package, _, rest = whole.partition(".")
@@ -127,7 +127,7 @@ def _find(importer: str, name: str, fromlist: Any, level: int, globals: Any) -> 
 
 
 def _allow_in_graph(item: Any) -> Any:
-    """`torch._dynamo.allow_in_graph`, but when the compiler is imported."""
+    """Call `torch._dynamo.allow_in_graph` once the compiler is imported."""
     if COMPILER in sys.modules:
         return sys.modules[COMPILER].allow_in_graph(item)
     if not _marked:
@@ -137,7 +137,7 @@ def _allow_in_graph(item: Any) -> Any:
 
 
 class _Compiler:
-    """Stands for `torch._dynamo`, of which diffusers asks whether models are compiled by it."""
+    """A placeholder for `torch._dynamo`; diffusers uses it to check whether a model is compiled."""
 
     eval_frame = SimpleNamespace(OptimizedModule=Deferred(COMPILER, "OptimizedModule"))
 
@@ -146,7 +146,7 @@ class _Compiler:
 
 
 def _defer_compiler() -> None:
-    """Let `torch.compiler.disable` and `torch._dynamo` import the compiler no sooner than something is compiled."""
+    """Make `torch.compiler.disable` and `torch._dynamo` import the compiler only when something is compiled."""
     global _real_disable
     torch = sys.modules.get("torch")
     if COMPILER in sys.modules or not hasattr(torch, "compiler"):
@@ -177,7 +177,7 @@ def _disable(function: Any = None, recursive: bool = True, *, reason: str | None
             return function(*args, **kwargs)
         if disabled is None:
             assert _real_disable is not None
-            # torch 2.6 takes no reason.
+            # torch 2.6 has no argument `reason`.
             options = {} if reason is None else {"reason": reason}
             disabled = _real_disable(function, recursive, **options)
         return disabled(*args, **kwargs)
@@ -186,7 +186,7 @@ def _disable(function: Any = None, recursive: bool = True, *, reason: str | None
 
 
 class _CompilerFinder(MetaPathFinder):
-    """Finds torch's compiler as others would, and marks what waits for it once it is imported."""
+    """Finds torch's compiler as usual, and marks the items of `_marked` once it is imported."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname != COMPILER:
@@ -199,7 +199,7 @@ class _CompilerFinder(MetaPathFinder):
 
 
 class WrappedLoader(Loader):
-    """Another module's loader, for subclasses that do something when the module is executed."""
+    """Wraps the loader of a module, for subclasses that do something when the module is executed."""
 
     def __init__(self, loader: Any):
         self._loader = loader

@@ -1,8 +1,8 @@
-"""Files and folders that are there whole or not at all: written beside their place, flushed, then renamed.
+"""Writes files and folders completely or not at all: to a partial file, which is flushed and then renamed.
 
-A partial file has a random name in the folder of its target and is created exclusively. A link that somebody planted
-is therefore never written through, a file of the user's is never overwritten, and two processes that write the same
-target never write the same file: the last rename wins.
+A partial file has a random name in the folder of its target and is created exclusively. So a planted link is never
+followed, a file of the user is never overwritten, and two processes with the same target never write to the same file:
+the last rename wins.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ REASONS = {
 
 @contextmanager
 def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
         with whole_file("voice.safetensors") as partial:
             save_file(tensors, partial)
 
     The body writes to `partial`, which has the suffix of `path`. When the body ends, the file is flushed to the disk
-    and takes the name `path`. When the body raises, the partial file is removed and what was at `path` stays.
+    and takes the name `path`. When the body raises, the partial file is removed, and a file at `path` is kept.
 
     An existing file is replaced and its permissions are kept; a new file gets those of the process's umask. A symbolic
     link at `path` is replaced, not followed.
@@ -54,7 +54,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     with _new_partial_file(path) as (partial, mode), explained(path, partial):
         yield partial
-        # Some writers put a file of their own, with the owner's permissions alone, in the place of this one.
+        # Some writers replace this file by one of their own, which only its owner can read.
         os.chmod(partial, mode)
         _flush(partial)
         os.replace(partial, path)
@@ -62,7 +62,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Raise what `whole_file` would raise for `path` before it is given anything to write; leaves nothing behind.
+    """Raise the error that `whole_file` would raise for `path`, without writing anything.
 
     Raises:
         OSError: as `whole_file`.
@@ -76,16 +76,16 @@ def check_writable(path: str | os.PathLike) -> None:
 
 @contextmanager
 def whole_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Path]:
-    """Write a folder whole or not at all; the body fills the empty folder that it is given.
+    """Write a folder completely or not at all; the body fills an empty folder.
 
-    Permissions are those of the process's umask; a folder that is replaced keeps its own.
+    Permissions are those of the process's umask; a replaced folder keeps its own.
 
     Args:
         path: path of the folder; its parent must exist.
-        replace: put it in the place of a folder that exists, which is removed after the new one is whole.
+        replace: replace an existing folder, which is removed once the new one is complete.
 
     Raises:
-        FileExistsError: there is something at `path` and `replace` is False.
+        FileExistsError: `path` exists and `replace` is False.
         OSError: the folder cannot be written; the message has `path` and the reason.
     """
     path = Path(path)
@@ -99,10 +99,10 @@ def whole_folder(path: str | os.PathLike, replace: bool = False) -> Iterator[Pat
 
 @contextmanager
 def whole_parts(directory: str | os.PathLike) -> Iterator[Path]:
-    """Write files and folders into `directory`, each of which is whole or not there.
+    """Write files and folders into `directory`, each completely or not at all.
 
-    The body fills an empty folder. Its parts then replace those of the same name in `directory`, one after the other;
-    what else is in `directory` stays. Missing folders are made.
+    The body fills an empty folder. Its parts then replace those with the same names in `directory`, one after another;
+    other files in `directory` are kept. Missing folders are created.
 
     Raises:
         OSError: the parts cannot be written; the message has `directory` and the reason.
@@ -118,22 +118,22 @@ def whole_parts(directory: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """`whole_file` for text, in UTF-8."""
+    """Write a text file in UTF-8 completely or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def partial_name(name: str) -> str:
-    """A hidden random name for what will be called `name`, with its suffix; `remove_partial` knows it."""
+    """A random hidden name with the suffix of `name`, which `remove_partial` recognises."""
     stem, suffix = os.path.splitext(name)
-    # A name has at most 255 bytes, a character of it up to four.
+    # A name has at most 255 bytes, and a character up to four.
     return f".{stem[:32]}.partial-{secrets.token_hex(8)}{suffix[:16]}"
 
 
 def remove_partial(directory: str | os.PathLike) -> None:
-    """Remove the partial files and folders in `directory` that killed processes have left.
+    """Remove the partial files and folders of killed processes from `directory`.
 
-    Nobody may be writing to `directory` meanwhile.
+    No other process may write to `directory` at that time.
     """
     directory = Path(directory)
     for path in list(directory.iterdir()) if directory.is_dir() else []:
@@ -142,7 +142,7 @@ def remove_partial(directory: str | os.PathLike) -> None:
 
 
 def remove_unfinished() -> None:
-    """Remove the partial files and folders that this process is writing, which is about to end."""
+    """Remove the partial files and folders of this process, before it ends."""
     for path in list(_unfinished):
         _remove(path)
 
@@ -153,7 +153,7 @@ def _partial_path(path: Path) -> Path:
 
 @contextmanager
 def _new_partial_file(path: Path) -> Iterator[tuple[Path, int]]:
-    """An empty partial file for `path` and the permissions that it shall end with; removed in the end."""
+    """An empty partial file for `path`, and the permissions for the finished file; it is removed at the end."""
     with explained(path):
         mode = _mode_to_keep(path)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
@@ -178,10 +178,10 @@ def _new(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _mode_to_keep(path: Path) -> int | None:
-    """The permissions of the file at `path`; None if there is none, or a link, whose target is not replaced."""
+    """The permissions of the file at `path`; None if there is none, or if it is a link."""
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder: name a file.")
-    # Renaming something over /dev/stdout or a pipe would replace it for everybody.
+    # A rename over /dev/stdout or a pipe would replace it for all programs.
     if path.exists() and not path.is_file():
         raise OSError(f"{str(path)!r} is a device or a pipe, which cannot be replaced: name a file.")
     if path.is_symlink() or not path.exists():
@@ -198,7 +198,7 @@ def _partial_folder(path: Path) -> Iterator[Path]:
 
 
 def _finish_folder(folder: Path) -> None:
-    """Give the files in a folder its permissions, and flush them all to the disk."""
+    """Give the files in a folder the permissions of the folder, and flush them to the disk."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -210,9 +210,9 @@ def _finish_folder(folder: Path) -> None:
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Rename `partial` to `path`, with the permissions of what was there.
+    """Rename `partial` to `path`, and keep the permissions of an existing file or folder.
 
-    A folder that was there is moved aside first and removed last.
+    An existing folder is moved aside first and removed last.
     """
     if path.exists() and not path.is_symlink():
         os.chmod(partial, stat.S_IMODE(path.stat().st_mode) & 0o777)
@@ -243,7 +243,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's names to the disk, where the operating system and the file system can."""
+    """Flush the names in a folder to the disk, if the operating system and the file system support it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -254,12 +254,12 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def explained(path: str | os.PathLike, partial: Path | None = None) -> Iterator[None]:
-    """Turn an error of the operating system into one with `path`, which is written, and the reason.
+    """Convert an error of the operating system to one with the target `path` and the reason.
 
-    Where `path` is a folder it is written into directly, so that errors about any of its files are of interest.
+    A folder `path` is written into directly, so errors about any of its files are converted.
 
-    Writers in other languages (safetensors, libsndfile) raise errors of their own without a number: the disk is asked
-    whether it takes more.
+    Writers in other languages (safetensors, libsndfile) raise errors without a number; a trial write then finds the
+    reason.
     """
     path = Path(path)
     try:
@@ -277,7 +277,7 @@ def explained(path: str | os.PathLike, partial: Path | None = None) -> Iterator[
 
 
 def _concerns(error: OSError, partial: Path | None) -> bool:
-    """Whether an error is about the partial file; errors of `write` name no file, those about other files do."""
+    """Whether an error is about the partial file. Errors of `write` have no file name; those of other files have."""
     names = [name for name in (error.filename, error.filename2) if name is not None]
     return partial is None or not names or any(str(name).startswith(str(partial)) for name in names)
 
@@ -286,14 +286,14 @@ def _error(path: Path, error: OSError) -> OSError:
     reason = REASONS.get(error.errno or 0, error.strerror)
     if error.errno == errno.ENOENT and not path.parent.is_dir():
         reason = f"there is no folder {str(path.parent)!r}, make it first"
-    # The class by number: PermissionError, FileNotFoundError and so on.
+    # The error number determines the class: PermissionError, FileNotFoundError and so on.
     explained = type(OSError(error.errno, ""))(f"{str(path)!r} could not be written: {reason}.")
     explained.errno = error.errno
     return explained
 
 
 def _refusal(partial: Path) -> OSError | None:
-    """The error of the disk when more is written to a partial file, or into a partial folder."""
+    """The error of a trial write to a partial file, or into a partial folder; None if it succeeds."""
     folder = partial.is_dir()
     probe = partial / partial_name("probe") if folder else partial
     try:

@@ -1,4 +1,4 @@
-"""Padding and masks: a mask is boolean, True where there is data."""
+"""Padding and masks. A mask is boolean and True where there is data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def lengths_mask(lengths: Sequence[int] | torch.Tensor, size: int | None = None)
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """Mean, a scalar, of `values` where `mask` (broadcastable) is True; items weigh `weights` (B,).
+    """The scalar mean of `values` where `mask` (broadcastable) is True; items have the weights `weights` (B,).
 
-    Zero where the mask keeps nothing.
+    It is zero if the mask is all False.
     """
     mask = mask.expand_as(values)
     if weights is not None:
@@ -32,9 +32,9 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor 
 
 
 def mean_over_time(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean over time of `states` (B, L, D), of what `mask` (B, L) keeps: (B, D).
+    """Mean (B, D) over time of `states` (B, L, D) where `mask` (B, L) is True.
 
-    Zero in rows of which the mask keeps nothing.
+    It is zero in rows whose mask is all False.
     """
     if mask is None:
         return states.mean(1)
@@ -43,9 +43,9 @@ def mean_over_time(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
 
 
 def padding_mask(lengths: Sequence[int], device: torch.device | str | None = None) -> torch.Tensor | None:
-    """`lengths_mask`, or None where nothing is padded.
+    """The result of `lengths_mask`, or None if all lengths are equal.
 
-    Attention kernels are quicker without a mask, and some take none.
+    Attention kernels are faster without a mask, and some do not support one.
     """
     if min(lengths) == max(lengths):
         return None
@@ -53,5 +53,5 @@ def padding_mask(lengths: Sequence[int], device: torch.device | str | None = Non
 
 
 def pad_batch(items: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`pad` of tensors (L, ...) and their `padding_mask`."""
+    """The results of `pad` and `padding_mask` for tensors (L, ...)."""
     return pad(items), padding_mask([len(item) for item in items], items[0].device)

@@ -1,8 +1,8 @@
-"""How diffusers finds the classes of this package.
+"""Makes the classes of this package known to diffusers.
 
-diffusers looks a pipeline's class up as an attribute of the `diffusers` module, and a component's as an attribute of
-the component's own package, which must be listed in `LOADABLE_CLASSES`. Neither can be declared in a file, so it is
-done here, and only when diffusers is imported: `import ns2_diffusers` alone stays quick.
+diffusers looks up the class of a pipeline as an attribute of the `diffusers` module, and the class of a component as
+an attribute of the component's package, which must be listed in `LOADABLE_CLASSES`. No file can declare this, so this
+module does it when diffusers is imported. `import ns2_diffusers` does not import diffusers and stays fast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 
 
 def register_pipelines() -> None:
-    """Make our pipelines attributes of the `diffusers` module: at once if it is imported, else when it is."""
+    """Make the pipelines attributes of the `diffusers` module, at once or when it is imported."""
     if "diffusers" in sys.modules:
         hide_broken_torchaudio()
         _add_pipelines(sys.modules["diffusers"])
@@ -32,7 +32,7 @@ def register_pipelines() -> None:
 
 
 def register_components() -> None:
-    """List this package among those whose components diffusers loads."""
+    """Add this package to the packages whose components diffusers loads."""
     from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 
     bases = ("ModelMixin", "SchedulerMixin", "DiffusionPipeline", "PreTrainedTokenizer")
@@ -40,18 +40,18 @@ def register_components() -> None:
 
 
 def hide_broken_torchaudio() -> None:
-    """Let transformers do without a torchaudio that is installed and cannot be imported.
+    """Make transformers ignore a torchaudio that is installed but cannot be imported.
 
-    transformers imports any installed torchaudio. One that was built for another torch, such as a CUDA build beside
-    the CPU build of torch, raises an OSError then, and with it everything that imports transformers' audio functions,
-    diffusers among them. Nothing here needs torchaudio.
+    transformers imports any installed torchaudio. A torchaudio that was built for another torch, such as a CUDA build
+    beside the CPU build of torch, raises an OSError. Then the audio functions of transformers cannot be imported, and
+    neither can diffusers, which uses them. This package does not need torchaudio.
     """
     if "torchaudio" in sys.modules or find_spec("torchaudio") is None:
         return
     try:
         importlib.import_module("torchaudio")
     except Exception as error:
-        # None lets `find_spec` find nothing, and an import raise ModuleNotFoundError.
+        # With None, `find_spec` finds nothing and an import raises ModuleNotFoundError.
         sys.modules["torchaudio"] = None  # type: ignore[assignment]
         warnings.warn(
             f"torchaudio is installed but cannot be imported ({type(error).__name__}: {error}): it is taken as "
@@ -66,7 +66,7 @@ def _add_pipelines(module: ModuleType) -> None:
         return
 
     class DiffusersModule(lazy):  # type: ignore[valid-type, misc]
-        """The `diffusers` module, which imports our pipelines when they are asked for, as it does its own."""
+        """The `diffusers` module, which also imports the pipelines of this package at their first use."""
 
         _has_ns2_pipelines = True
 
@@ -81,7 +81,7 @@ def _add_pipelines(module: ModuleType) -> None:
 
 
 class _DiffusersFinder(MetaPathFinder):
-    """Finds `diffusers` as others would, and adds our pipelines once it is imported; looks at torchaudio before."""
+    """Finds `diffusers` as usual, checks torchaudio before, and adds the pipelines once it is imported."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname in ("diffusers", "transformers"):
@@ -99,5 +99,5 @@ class _DiffusersLoader(WrappedLoader):
     def exec_module(self, module: ModuleType) -> None:
         with deferring():
             self._loader.exec_module(module)
-        # diffusers puts a lazy module in the place of the one that was executed.
+        # diffusers replaces the executed module by a lazy one.
         _add_pipelines(sys.modules["diffusers"])

@@ -1,4 +1,4 @@
-"""Checks of what strangers give: names of models, configs, and the headers of their files, before weights are read."""
+"""Checks untrusted input before weights are read: names of models, configs and headers of files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-# The largest whole number that a size in a config can be, by what its name matches; the first that does counts.
+# Upper limits of whole numbers in a config, by pattern of their names; the first matching pattern counts.
 MOST = (
     (re.compile("sampling_rate|sample_rate"), 768_000),
     (re.compile("num_train_timesteps"), 100_000),
     (re.compile("^num_|layers|^n_|depth|multiplier|mult$"), 4_096),
     (re.compile(""), 65_536),
 )
-MOST_ENTRIES = 100_000  # of a list or an object in a config
+MOST_ENTRIES = 100_000  # entries of a list or an object in a config
 # Settings of diffusers' schedulers for which infinity means "no bound".
 UNBOUNDED = {"lambda_min_clipped"}
 MOST_CONFIG_BYTES = 16 * 2**20
@@ -28,8 +28,8 @@ MOST_HEADER_BYTES = 16 * 2**20
 def check_source(name: str | os.PathLike, what: str = "model") -> None:
     """Raise a ValueError unless `name` is a file or folder, or can be a repository of the hub.
 
-    What looks like a path (it begins with a dot, a slash or ~, or its first part is there) is never asked of the hub:
-    a folder that is missing would become a stranger's repository of that name.
+    A name that looks like a path (it begins with a dot, a slash or ~, or its first part exists) is never looked up on
+    the hub. Otherwise a missing folder would be replaced by another person's repository of that name.
     """
     given = os.fspath(name)
     if os.path.exists(given):
@@ -47,20 +47,20 @@ def check_source(name: str | os.PathLike, what: str = "model") -> None:
 
 
 def check_config(config: Any, where: str) -> None:
-    """Raise a ValueError where a model's or scheduler's config has sizes that no model has, or no numbers."""
+    """Raise a ValueError if the config of a model or scheduler has sizes beyond those of any model, or NaN."""
     if not isinstance(config, Mapping):
         raise ValueError(f"the config of {where} is a {type(config).__name__}; wanted an object of settings.")
     _check_value("config", config, where)
 
 
 def check_config_file(path: str | os.PathLike) -> None:
-    """Raise a ValueError where a config is larger than configs are; one that is not there is left to its reader."""
+    """Raise a ValueError if a config file is too large. A missing file is left to its reader."""
     if os.path.isfile(path) and (size := os.path.getsize(path)) > MOST_CONFIG_BYTES:
         raise ValueError(f"{os.fspath(path)!r} has {size} bytes; a config has at most {MOST_CONFIG_BYTES}.")
 
 
 def check_safetensors_header(path: str | os.PathLike, most: int = MOST_HEADER_BYTES) -> None:
-    """Raise a ValueError where the header of a safetensors file is larger than `most` bytes, or than the file."""
+    """Raise a ValueError if the header of a safetensors file is larger than `most` bytes, or than the file."""
     with open(path, "rb") as file:
         length, size = int.from_bytes(file.read(8), "little"), os.path.getsize(path)
     if size < 8 or length > min(most, size - 8):
@@ -71,7 +71,7 @@ def check_safetensors_header(path: str | os.PathLike, most: int = MOST_HEADER_BY
 
 
 def check_sha256(path: str | os.PathLike, expected: str, advice: str) -> None:
-    """Raise a ValueError where a file is not the one that was published.
+    """Raise a ValueError if a file is not the published one.
 
     Args:
         expected: its SHA-256, 64 hexadecimal digits, or the first of them.

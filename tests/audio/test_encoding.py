@@ -1,4 +1,4 @@
-"""Audio formats written piece by piece, read back by other programs' rules."""
+"""Audio formats that are written in pieces are valid for other programs."""
 
 import io
 import shutil
@@ -28,7 +28,7 @@ def in_pieces(audio, kind, rate=RATE, size=5000, **options):
 
 
 def likeness(a, b):
-    """Correlation of two waveforms where the second is up to 0.2 s late."""
+    """The correlation of two waveforms; the second may be up to 0.2 s late."""
     length = min(len(a), len(b)) - 3200
     a = a[:length]
     products = np.correlate(b[: length + 3200], a)

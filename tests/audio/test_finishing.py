@@ -25,7 +25,7 @@ def test_a_peak_is_turned_down_for_some_milliseconds_and_the_rest_is_left():
     assert limited.abs().max() <= 1 and limited.abs().max() > 0.99
     apart = (torch.arange(len(waveform)) - 16005).abs() > 0.01 * RATE
     assert torch.equal(limited[apart], waveform[apart])
-    # The gain changes slowly: nothing but the peak is bent.
+    # The gain changes slowly, so only the peak changes.
     gain = limited[15900:16100] / waveform[15900:16100].where(waveform[15900:16100] != 0, torch.ones(()))
     assert gain[waveform[15900:16100].abs() > 0.01].diff().abs().max() < 0.05
 
@@ -36,7 +36,7 @@ def test_nothing_is_beyond_full_scale_afterwards(scale, rate):
     noise = scale * torch.randn(3, 5000, generator=torch.Generator().manual_seed(0))
     limited = limit(noise, rate)
     assert limited.abs().max() <= 1 and limited.isfinite().all()
-    # The ceiling is kept by the gain, not by the clamp behind it.
+    # The gain keeps the ceiling; the final clamp does nothing.
     assert limited.abs().max() <= CEILING + 1e-6
     # One gain for all channels.
     assert torch.allclose((limited / noise)[0], (limited / noise)[1], rtol=1e-4)

@@ -106,7 +106,7 @@ def test_an_ogg_that_is_cut_off_is_warned_of(tmp_path, kind, beyond, caplog):
         assert 0 < heard < 10 * RATE
         assert f"may be cut off: {heard / RATE:.2f} s of it are read" in caplog.text
         caplog.clear()
-    # What is not wanted is not looked at.
+    # The part of the file that is not needed is not checked.
     assert len(load_audio(path, max_seconds=1.0)[0]) == RATE and not caplog.records
 
 
@@ -129,7 +129,7 @@ def patched(path, numbers):
 
 
 def flac_of_length(path, samples):
-    """SINE as FLAC whose STREAMINFO says so many samples: its last 36 bits before the checksum."""
+    """SINE as a FLAC file whose STREAMINFO states this number of samples: the last 36 bits before the checksum."""
     soundfile.write(path, SINE, RATE)
     content = bytearray(path.read_bytes())
     content[21] = content[21] & 0xF0 | samples >> 32
@@ -146,7 +146,7 @@ def test_a_flac_from_a_pipe_does_not_say_how_long_it_is_and_is_read(tmp_path):
 
 
 def peak_megabytes(code, *args):
-    """Memory that Python code takes at most, above what importing takes, in a process of its own."""
+    """The peak memory of Python code in a process of its own, less the memory of its imports."""
     code = (
         "import resource, sys, numpy as np\n"
         "from ns2_diffusers.audio.loading import load_audio\n"
@@ -181,7 +181,7 @@ def test_memory_is_for_what_a_flac_holds_not_for_what_it_promises(tmp_path, samp
 
 @linux
 def test_memory_is_for_what_is_used_of_a_long_recording(tmp_path):
-    """Ten minutes here; what is read does not depend on it."""
+    """The file has ten minutes; only the 30 s that are needed use memory."""
     path = tmp_path / "silence.ogg"
     with soundfile.SoundFile(path, "w", 48000, 1, format="OGG") as file:
         for _ in range(600):
@@ -235,7 +235,7 @@ def test_the_beginning_of_a_recording_is_as_in_all_of_it(tmp_path, target):
         part, _ = load_audio(audio, None if isinstance(audio, (tuple, type(path))) else RATE, target, 1.2345)
         assert len(part) == int(1.2345 * rate)
         torch.testing.assert_close(part, whole[: len(part)], atol=1e-5, rtol=0)
-    # Nothing behind it is looked at.
+    # Samples behind the part that is read are not checked.
     noise[3 * RATE] = np.nan
     assert torch.equal(load_audio((RATE, noise), None, target, 1.2345)[0], load_audio(path, None, target, 1.2345)[0])
 
@@ -247,7 +247,7 @@ def test_floats_that_are_integers_in_disguise_are_refused(tmp_path, scale):
     soundfile.write(tmp_path / "loud.wav", SINE * scale, RATE, subtype="FLOAT")
     with pytest.raises(ValueError, match="floating-point samples of up to"):
         load_audio(tmp_path / "loud.wav")
-    # What is loud but plausible stays as it is.
+    # Loud but plausible samples do not change.
     assert load_audio((RATE, SINE * 3))[0].max() == pytest.approx(1.5, abs=1e-3)
 
 

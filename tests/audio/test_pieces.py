@@ -9,7 +9,7 @@ RATE = 16000
 
 
 def test_pieces_are_cut_where_it_is_quiet(tmp_path):
-    """Tones of 0.9 s with 0.1 s of silence behind each."""
+    """Tones of 0.9 s, each with 0.1 s of silence behind it."""
     time = np.arange(RATE) / RATE
     second = np.where(time < 0.9, 0.3 * np.sin(2 * np.pi * 200 * time), 0)
     samples = np.tile(second, 10).astype(np.float32)

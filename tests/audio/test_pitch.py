@@ -11,7 +11,7 @@ pytest.importorskip("pyworld", reason="the train extra is not installed")
 
 
 def glide(seconds, rate, low, high):
-    """Harmonics on a fundamental that glides from `low` to `high` Hz, and that fundamental."""
+    """Harmonics of a fundamental that glides from `low` to `high` Hz, and that fundamental."""
     t = np.arange(int(seconds * rate)) / rate
     f0 = low + (high - low) * t / seconds
     phase = 2 * np.pi * np.cumsum(f0) / rate
@@ -25,7 +25,7 @@ def test_f0_of_a_glide_is_right_in_the_middle_of_each_frame(rate, hop):
     assert len(f0) == math.ceil(len(waveform) / hop)
     frames = np.arange(10, len(f0) - 10)
     expected = truth[frames * hop + hop // 2]
-    # A frame early or late would be off by 0.8 % at the start.
+    # An error of one frame would be 0.8 % at the start.
     assert np.abs(f0.numpy()[frames] / expected - 1).max() < 0.004
 
 

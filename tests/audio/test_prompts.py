@@ -8,7 +8,7 @@ RATE = 16000
 
 @pytest.fixture
 def speech():
-    """Noise of 2 s whose level changes slowly, as that of speech does."""
+    """Two seconds of noise whose level changes slowly, as the level of speech does."""
     random = np.random.default_rng(0)
     envelope = 0.05 * (1 + 0.5 * np.sin(np.arange(2 * RATE) / 800))
     return (envelope * random.standard_normal(2 * RATE)).astype(np.float32)
@@ -21,7 +21,7 @@ def silence(seconds):
 def test_the_level_of_a_sine():
     waveform = 0.5 * np.sin(2 * np.pi * 100 * np.arange(RATE) / RATE)
     assert speech_level(waveform, RATE) == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=1e-6)
-    # Silence does not count.
+    # Silence does not change the level.
     assert speech_level(np.concatenate([waveform, silence(3)]), RATE) == pytest.approx(-9.03, abs=0.01)
 
 
@@ -49,7 +49,7 @@ def test_silence_around_and_within_is_cut(speech):
     assert len(paused) == len(speech) + RATE // 2
     np.testing.assert_allclose(paused[:RATE], prepared[:RATE], rtol=1e-5)
     np.testing.assert_allclose(paused[-RATE:], prepared[-RATE:], rtol=1e-5)
-    # A pause as people make them stays as it is.
+    # A pause of usual length does not change.
     short = np.concatenate([halves[0], silence(0.4), halves[1]])
     assert len(prepare_prompt(short, RATE)) == len(short)
 

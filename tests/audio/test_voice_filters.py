@@ -30,7 +30,7 @@ def test_a_vowel_has_its_f0_and_its_envelope(f0):
     found = analyze_voice(waveform, 16000, ratio=True, **SIZES)
     assert found.f0.shape == (50,) and found.log_envelope.shape == found.log_ratio.shape == (257, 200)
     np.testing.assert_allclose(found.f0[5:-5], f0, rtol=1e-2)
-    # Up to 4 kHz, where the resonances are; between harmonics the envelope is a guess.
+    # Only up to 4 kHz, where the resonances are: the envelope between harmonics is interpolated.
     error = found.log_envelope[:128, 20:-20].mean(axis=1) - response[:128]
     assert np.abs(error).mean() < 0.35
     assert found.log_ratio[:64, 20:-20].mean() < -1.5

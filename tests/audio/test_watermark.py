@@ -8,7 +8,7 @@ from ns2_diffusers.cli import main
 
 
 class Quiet:
-    """In place of Perth: adds a tone, and looks for it."""
+    """A stand-in for Perth: it adds a tone, and detects it."""
 
     TONE = 0.01 * np.sin(np.arange(10**6) * 0.7).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""The tables of conversion, enhancement, editing and prompts, but for what is measured in them."""
+"""The tables of conversion, enhancement, editing and prompts, with stand-ins for the measurements."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The score table, spoken by an untrained pipeline and scored by stand-ins whose numbers are known."""
+"""The score table of an untrained pipeline, with stand-in evaluators whose numbers are known."""
 
 import json
 import math
@@ -21,7 +21,7 @@ class Words:
 
 
 class Speaker:
-    """A voice is a number of its own axis."""
+    """A stand-in evaluator that gives each voice a unit vector of its own."""
 
     axes = {}
 
@@ -34,7 +34,7 @@ class Speaker:
 
 
 class StubEvaluators(bundled_voice.Evaluators):
-    """What is spoken sounds 0.6 like the first voice of its kind and 0.8 like the second, and is heard as "yes"."""
+    """Stand-ins: speech has a cosine of 0.6 to the first voice and 0.8 to the second, and is transcribed as "yes"."""
 
     def __init__(self, hop_length):
         self.words, self.speakers, self.hop_length = Words(), {"cosine": Speaker()}, hop_length
@@ -65,7 +65,7 @@ def run(tiny_pipeline_dir, clips, tmp_path, monkeypatch):
 
 
 def test_adapters_are_added(run, tmp_path, tiny_pipeline_dir):
-    """A path, or what the pipeline calls it; they bring their scheduler, which knows no other number of steps."""
+    """LoRA by path or by name; the adapters bring their scheduler, which supports only its own numbers of steps."""
     width = load_file(tiny_pipeline_dir / "denoiser" / "diffusion_pytorch_model.safetensors")["proj_in.weight"].shape
     tensors = {"A": torch.ones(1, width[1]), "B": torch.ones(width[0], 1)}
     layers = {f"proj_in.lora_{name}.weight": tensor for name, tensor in tensors.items()}
@@ -98,7 +98,7 @@ def test_cells_by_hand(run, tmp_path):
 
 
 def test_a_table_is_filled_in_several_runs(run, tmp_path, tiny_pipeline_dir, monkeypatch):
-    """What is there stays, of fewer sentences is measured again, and of other weights is refused."""
+    """Rows that exist are kept; those of fewer sentences are measured again; those of other weights are an error."""
     scored, score = [], bundled_voice.score
     monkeypatch.setattr(bundled_voice, "score", lambda spoken, *by: scored.append(len(spoken)) or score(spoken, *by))
     run("--steps", "1", "--schedulers", "euler")
@@ -132,7 +132,7 @@ def test_examples_are_kept(run, tmp_path):
 
 
 def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
-    """Like the prompt of its own voice, and like the others': the first utterance is the prompt and left out."""
+    """The first recording is the prompt; the others are compared with the prompts of their own and of other voices."""
     rows = [{"id": f"ben_{number}", "text": "Yes.", "speaker": "ben"} for number in range(3)]
     (tmp_path / "audio").mkdir()
     for row in rows:
@@ -149,7 +149,7 @@ def test_the_level_of_recordings(tmp_path, tiny_codec, clips):
 
 
 def test_recordings_of_real_people_are_of_a_folder(tmp_path, clips):
-    """Of those that come along, and of more: texts with commas and quotes, too."""
+    """The recordings of the repository, and those of another folder whose texts have commas and quotes."""
     ours = bundled_voice.read_clips(bundled_voice.parse_args([]).clips)
     assert len(ours) == 20 and all(path.exists() for path, _, _ in ours)
     assert ours[0][1:] == ("At the sound of the tone, the time will be exactly.", "allison")

@@ -1,4 +1,4 @@
-"""The codecs' table, of a codec that changes nothing, with stand-ins for the evaluators."""
+"""The table of codecs for a codec that changes nothing, with stand-in evaluators."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class Speaker:
 
 
 class Words:
-    """Recognises a word in every tenth of a second that is not digital silence."""
+    """A stand-in that recognises one word in every tenth of a second that is not digital silence."""
 
     def __init__(self, num_threads):
         self.normalize = str.lower
@@ -69,7 +69,7 @@ def test_a_perfect_codec_has_perfect_scores(run):
 def test_some_seconds_of_some_recordings_of_a_list(run, clips, tmp_path, monkeypatch):
     listed = tmp_path / "readers.jsonl"
     listed.write_text("".join(json.dumps({"file": f"real/{clip.name}"}) + "\n" for clip in clips[:5]))
-    # A codec that loses the last of five tenths of a second.
+    # This codec loses the last of five tenths of a second.
     kept = torch.arange(8000) < 6400
     monkeypatch.setattr(codec_benchmark, "reconstruct", lambda codec, waveform, codes: waveform * kept)
     monkeypatch.setattr(codec_benchmark, "stoi", lambda decoded, waveform, rate: len(waveform) / rate)

@@ -1,4 +1,4 @@
-"""The table of quality against calls, with evaluators that hear nothing wrong."""
+"""The table of quality by number of calls, with stand-in evaluators that find no errors."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def test_spacings_by_hand():
     alpha, sigma = levels()
     flow = alpha / (alpha + sigma)
     assert few_steps.uniform(4, alpha, sigma).tolist() == [999, 749, 499, 249]
-    # Fast F5-TTS's own steps for eight calls: 0, 2, 4, 6, 8, 12, 16, 24 of 32.
+    # The steps of Fast F5-TTS for eight calls: 0, 2, 4, 6, 8, 12, 16, 24 of 32.
     shares = np.interp(few_steps.epss(8, alpha, sigma), np.arange(1000), flow)
     expected = flow[-1] + np.array([0, 2, 4, 6, 8, 12, 16, 24]) / 32 * (1 - flow[-1])
     np.testing.assert_allclose(shares, expected, atol=1e-6)
@@ -48,7 +48,7 @@ def test_spacings_by_hand():
     "cls", [NaturalSpeech2DDIMScheduler, diffusers.UniPCMultistepScheduler, diffusers.DPMSolverMultistepScheduler]
 )
 def test_respaced_samplers_find_gaussian_data(cls, spacing):
-    """The exact denoiser of N(0.5, 0.8²), told the levels that the sampler believes to be at."""
+    """The exact denoiser of N(0.5, 0.8²) finds the data when it gets the noise levels of the sampler."""
     scheduler = cls.from_config(NaturalSpeech2DDIMScheduler(temperature=1.0).config)
     scheduler = few_steps.respace(scheduler, spacing)
     noise = NaturalSpeech2DDIMScheduler()
@@ -64,7 +64,7 @@ def test_respaced_samplers_find_gaussian_data(cls, spacing):
 
 
 class Evaluator:
-    """Of words, voices and naturalness, all in one; hears "One." whatever is said."""
+    """A stand-in for all evaluators; it transcribes everything as "One."."""
 
     def read(self, audio, rate):
         return "One."

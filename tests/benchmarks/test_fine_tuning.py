@@ -9,7 +9,7 @@ import fine_tuning
 
 
 class Evaluator:
-    """A voice is how loud it is."""
+    """A stand-in evaluator that identifies a voice by its loudness."""
 
     def embed(self, audio, rate=None):
         waveform = fine_tuning.load_audio(audio, rate)[0] if rate is None else torch.as_tensor(audio)

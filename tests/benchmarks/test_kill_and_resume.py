@@ -1,4 +1,4 @@
-"""Kills that strike a small program, which goes on well or badly: with a log, what a kill leaves differs."""
+"""Kills of a small program that resumes correctly or incorrectly, with and without a log."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ import pytest
 
 import kill_and_resume
 
-# Writes six files, each beside and renamed; what is there it leaves.
+# This program writes six files, each under another name that it then renames, and keeps those that exist.
 CAREFUL = """
 import pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
@@ -50,7 +50,7 @@ def test_a_program_that_fails_is_no_measurement(tmp_path):
 
 
 def test_children_die_with_their_parent(tmp_path):
-    """In a session of their own too, as launchers start them."""
+    """Also children in a session of their own, as launchers start them."""
     program = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]], "
     program += "start_new_session=True); time.sleep(60)"
     child = f"import pathlib, time; [pathlib.Path({str(tmp_path / 'beat')!r}).write_text(str(i)) or time.sleep(0.05) "

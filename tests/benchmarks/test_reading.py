@@ -1,4 +1,4 @@
-"""What is heard of written and spoken forms, with stand-ins for the voice and for whisper."""
+"""The comparison of written and spoken forms, with stand-ins for the voice and for whisper."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ reading = pytest.importorskip("reading", reason="the train extra is not installe
 
 @pytest.fixture
 def heard(monkeypatch):
-    """A voice that says its text, and a reader who hears it, but for what the returned dict changes."""
+    """Stand-ins: the voice speaks its text, and the recogniser returns it, except for changes in the returned dict."""
     import ns2_diffusers.evaluation.words as words
 
     mistakes = {}

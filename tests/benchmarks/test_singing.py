@@ -1,4 +1,4 @@
-"""The table of songs, with evaluators that hear nothing wrong."""
+"""The table of songs, with stand-in evaluators that find no errors."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_vowels_are_where_the_notes_are():
 
 
 def test_songs_come_within_reach(tmp_path):
-    """As far as whole semitones go: a tone of 220 Hz is an A, and C4 three semitones above A3."""
+    """Songs are moved by whole semitones: a tone of 220 Hz is A3, three semitones below C4."""
     tone = 0.3 * np.sign(np.sin(np.arange(32000) * 2 * np.pi * 220 / 16000))
     soundfile.write(tmp_path / "a.wav", tone, 16000)
     moved = singing.in_reach([(261.63, 1), (523.25, 2)], tmp_path / "a.wav")

@@ -1,4 +1,4 @@
-"""Test sets and rows of the zero-shot table, with stand-ins for the evaluators."""
+"""Test sets and rows of the zero-shot table, with stand-in evaluators."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ class Naturalness:
 
 
 class Speaker:
-    """Hears the pitch: a constant, and how often the sign changes."""
+    """A stand-in evaluator: a constant, and the rate of sign changes, which follows the pitch."""
 
     def embed(self, audio, rate):
         audio = np.asarray(audio, np.float64)
@@ -56,7 +56,7 @@ def tone(path, seconds, level=0.1):
 
 @pytest.fixture
 def librispeech(tmp_path):
-    """Two readers; of the first one recording is too short, of the second only one is left."""
+    """Two readers; one recording of the first is too short, and the second has only one."""
     for reader, seconds in {"1": [5, 6, 2], "2": [5]}.items():
         folder = tmp_path / "test-clean" / reader / "10"
         names = [f"{reader}-10-{index:04d}" for index in range(len(seconds))]
@@ -114,7 +114,7 @@ def test_the_table(librispeech, tiny_pipeline, tmp_path, evaluators, monkeypatch
         ("tiny", "quiet", 2),
     ]
     _, _, recordings, clean, _ = (tmp_path / "out" / "table.md").read_text().splitlines()
-    # The same tone, of another length.
+    # The same tone with another length.
     assert recordings == "| recordings | clean | 0.0% | 1.000 | 1.000 |  | 4.25 | -23.0 |  | 2 |"
     assert clean.startswith("| tiny | clean | 0.0% | ")
     assert recordings in capsys.readouterr().out

@@ -14,7 +14,7 @@ def restore_diffusers_settings():
 
 @pytest.fixture
 def run(tiny_pipeline_dir, tmp_path, monkeypatch, capsys):
-    """Run a command in an empty folder, where a model is set; `generate` takes two steps."""
+    """Run a command in an empty folder with a configured model; `generate` takes two steps."""
     monkeypatch.setenv(MODEL_VARIABLE, str(tiny_pipeline_dir))
     work = tmp_path / "work"
     work.mkdir()

@@ -1,4 +1,4 @@
-"""Subtitles of words whose times are known."""
+"""Subtitles from words with known times."""
 
 import json
 

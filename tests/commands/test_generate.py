@@ -1,4 +1,4 @@
-"""What `generate` can do beside one short file: captions, casts, pipes, lists and books."""
+"""Options of `generate` beyond one short file: captions, casts, pipes, lists and books."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def same(path, audio):
     np.testing.assert_allclose(spoken(path), audio, atol=2 / 2**15)
 
 
-# Options of one file
+# Options for one file
 
 
 def test_captions_are_written_beside_the_audio(run, tiny_pipeline):
@@ -130,7 +130,7 @@ def test_options_that_do_not_go_together(run, args, message):
     assert status == 2 and message in printed.err and not list(Path().iterdir())
 
 
-# To a pipe and the loudspeakers
+# Pipes and loudspeakers
 
 
 @pytest.mark.parametrize("kind", ["wav", "pcm"])
@@ -267,7 +267,7 @@ def test_a_killed_book_goes_on_where_it_was(run, tiny_pipeline, monkeypatch, tor
     assert sorted(path.name for path in Path().iterdir()) == ["book.unfinished.jsonl", "book.unfinished.wav"]
     heard = spoken("book.unfinished.wav")  # a player can read it
     np.testing.assert_allclose(heard, whole.audios[0][: len(heard)], atol=1e-4)
-    if torn:  # in the midst of a write
+    if torn:  # as if it was killed during a write
         with open("book.unfinished.wav", "ab") as audio, open("book.unfinished.jsonl", "ab") as log:
             audio.write(b"\1" * 4001)
             log.write(b'{"samples": 12')
@@ -335,7 +335,7 @@ print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stder
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(tiny_pipeline_dir, tmp_path):
-    """200 kB through a pipe take what 5 kB take, and some bytes for each symbol."""
+    """A text of 200 kB through a pipe takes the memory of 5 kB and some bytes for each symbol."""
     peaks = []
     for kilobytes in (5, 200):
         text = tmp_path / "text.txt"
@@ -369,7 +369,7 @@ def test_phonemes(run):
     status, printed = run("phonemes", "Ask Xyqwert. Xyqwert knows.", "--guesses")
     word, phonemes = printed.out.strip().split("\t")
     assert word == "Xyqwert" and phonemes.startswith("/z")
-    # What it prints is a lexicon.
+    # The output is a lexicon.
     Path("names.tsv").write_text(printed.out, encoding="utf-8")
     status, printed = run("phonemes", "Ask Xyqwert.", "--guesses", "--lexicon", "names.tsv")
     assert (status, printed.out) == (0, "")

@@ -34,7 +34,7 @@ def test_converted_as_by_the_pipeline(run, tiny_pipeline, clips, transcripts, so
     assert status == 0 and "s of audio: out.wav" in printed.out
     options = {"voice": clips[1], "num_inference_steps": 2, "generator": generator()}
     expected = tiny_pipeline.convert(source, text, **options).audios[0]
-    # The ends fade.
+    # The ends are faded.
     np.testing.assert_allclose(read("out.wav")[100:-100], expected[100:-100], atol=2e-4)
 
 

@@ -1,4 +1,4 @@
-"""Amphion's reference values, and an EnCodec around their codebooks."""
+"""Reference values of Amphion, and an EnCodec with its codebooks."""
 
 import json
 
@@ -14,7 +14,7 @@ def golden(amphion):
 
 @pytest.fixture
 def weights(amphion):
-    """The reference checkpoint; yours to change."""
+    """The reference checkpoint; a test may change it."""
     return torch.load(amphion / "pytorch_model.bin", weights_only=True)
 
 
@@ -25,7 +25,7 @@ def config(amphion):
 
 @pytest.fixture
 def codec(weights):
-    """A random EnCodec with the reference checkpoint's 4 codebooks of 32."""
+    """A random EnCodec with the 4 codebooks of 32 entries of the reference checkpoint."""
     from ns2_diffusers import EncodecCodec
 
     codec = EncodecCodec(

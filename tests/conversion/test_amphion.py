@@ -1,4 +1,4 @@
-"""Amphion's checkpoint, reproduced tensor by tensor, and every way in which it can be wrong."""
+"""Amphion's checkpoint gives the same tensors here; damaged checkpoints are errors."""
 
 import math
 
@@ -17,7 +17,7 @@ from ns2_diffusers.conversion.amphion import MODELS, from_amphion, read_settings
 from ns2_diffusers.training.losses import standardized_codebooks
 from ns2_diffusers.training.objective import ObjectiveConfig, TrainingObjective
 
-# What egs/tts/NaturalSpeech2/exp_config_base.json of Amphion says of the published model.
+# The sizes of the published model according to egs/tts/NaturalSpeech2/exp_config_base.json of Amphion.
 PUBLISHED = {
     "model": {
         "latent_dim": 128,
@@ -88,7 +88,7 @@ def converted(amphion, codec):
 
 @pytest.fixture(params=["converted", "loaded"])
 def pipe(request, converted, tmp_path):
-    """As converted, and after saving and loading."""
+    """The pipeline as converted, and after saving and loading."""
     if request.param == "converted":
         return converted
     converted.save_pretrained(tmp_path / "pipeline")
@@ -98,13 +98,13 @@ def pipe(request, converted, tmp_path):
 
 
 def assert_close(got, expected):
-    """To 1e-4 of the largest value."""
+    """Compare with a tolerance of 1e-4 of the largest value."""
     assert got.shape == expected.shape
     assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 def pad(items):
-    """(…, length) each, to a batch and its mask."""
+    """Join items (…, length) to a batch and its mask."""
     batch = pad_sequence([item.movedim(-1, 0) for item in items], batch_first=True).movedim(1, -1)
     lengths = torch.tensor([item.shape[-1] for item in items])
     return batch, torch.arange(batch.shape[-1]) < lengths[:, None]
@@ -112,7 +112,7 @@ def pad(items):
 
 @torch.no_grad()
 def run(pipe, phonemes, prompts, noisy, noise, time, steps=10):
-    """Every tensor of the reference, for a batch of unpadded items; `noisy` and `noise` (C, most frames)."""
+    """Every tensor of the reference for a batch of unpadded items; `noisy` and `noise` are (C, most frames)."""
     ids, mask = pad(phonemes)
     prompt_latents, prompt_mask = pad(prompts)
     prompt = pipe.prompt_encoder(prompt_latents, prompt_mask).last_hidden_state
@@ -142,7 +142,7 @@ def run(pipe, phonemes, prompts, noisy, noise, time, steps=10):
 
 
 def as_time_last(golden):
-    """The reference in the layout of `run`."""
+    """The reference tensors, named as by `run`."""
     expected = dict(golden)
     for name in ("prompt_hidden_states", "prompt_query_states", "condition"):
         expected[name] = golden[name].transpose(1, 2)
@@ -151,7 +151,7 @@ def as_time_last(golden):
 
 
 def check(results, expected, item=0):
-    """Item of a batch against an item alone, to the length it has there."""
+    """Compare an item of a batch with the reference, up to the reference's length."""
     for name, tensor in results.items():
         wanted = expected[name][0]
         got = tensor[item, ..., : wanted.shape[-1]]
@@ -175,7 +175,7 @@ def test_every_tensor_is_the_references(pipe, golden):
 
 
 def test_and_in_a_batch_of_three_lengths(pipe, golden):
-    """The reference between two others, one shorter and one longer, which are what they are alone."""
+    """The reference between a shorter and a longer item; each item is the same as alone."""
     noisy, noise = torch.randn(2, 16, 400)
     noisy[:, :32], noise[:, :32] = golden["noisy_latents"][0], golden["initial_noise"][0]
     phonemes = [torch.randint(0, 84, (5,)), golden["phoneme_ids"][0], torch.randint(0, 84, (19,))]
@@ -201,7 +201,7 @@ def test_given_durations_and_pitch(pipe, golden):
 
 
 def test_the_pipeline_speaks_the_reference(pipe, golden):
-    """Through the front door: phonemes and a voice in, the reference's latents out."""
+    """The call of the pipeline: from phonemes and a voice to the latents of the reference."""
     phonemes = pipe.tokenizer.decode(golden["phoneme_ids"][0])
     voice = Voice(golden["prompt_latents"][0], pipe.codec.fingerprint)
     output = pipe(
@@ -219,7 +219,7 @@ def test_the_pipeline_speaks_the_reference(pipe, golden):
 
 
 def test_it_is_a_pipeline_like_any_other(converted, golden):
-    """Other samplers, half precision, a batch, a stream; none of which the original does."""
+    """Other samplers, half precision, a batch and a stream, which the original does not have."""
     voice = Voice(golden["prompt_latents"][0], converted.codec.fingerprint)
     texts = ["One.", "And two, perhaps."]
     generator = torch.Generator().manual_seed(0)
@@ -258,7 +258,7 @@ def test_from_the_hub(amphion, config, codec, converted, monkeypatch):
 
 
 def test_training_goes_on_from_it(converted, golden):
-    """Every weight learns, the nulls too, where text and prompt are left out at random."""
+    """Every weight gets a gradient, also the nulls, as text and prompt are dropped at random."""
     models = {name: getattr(converted, name) for name in MODELS}
     objective = TrainingObjective(
         **models,
@@ -285,7 +285,7 @@ def test_training_goes_on_from_it(converted, golden):
     assert all(loss.isfinite() for loss in losses.values())
     for name, model in models.items():
         idle = [key for key, parameter in model.named_parameters() if not parameter.grad.any()]
-        # What is added to all keys alike changes no attention.
+        # A bias of the keys is added to all of them, which does not change attention.
         assert [key for key in idle if not key.endswith("to_k.bias")] == [], name
 
 
@@ -421,7 +421,7 @@ def test_a_codec_with_other_codebooks_is_refused(weights, config, codec, amphion
 
 
 def test_of_a_larger_quantiser_the_first_codebooks_count(weights, config, codec, tmp_path):
-    """The published checkpoint carries all 32 and was trained with the 16 of 12 kbps."""
+    """The published checkpoint has all 32 codebooks and was trained with the 16 of 12 kbps."""
     for statistic in ("inited", "cluster_size", "embed", "embed_avg"):
         name = f"quantizer.vq.layers.%d._codebook.{statistic}"
         weights[name % 4] = weights[name % 3].clone()

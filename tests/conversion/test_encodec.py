@@ -1,4 +1,4 @@
-"""Weights of the `encodec` package and of transformers, and what becomes of them here."""
+"""Import of weights of the `encodec` package and of transformers."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_published_names_download_and_choose_codebooks_by_bandwidth(monkeypatch,
     assert (codec.sampling_rate, codec.hop_length, codec.frame_rate) == (24000, 320, 75.0)
     assert codec.codebooks.shape == (8, 1024, 128)
     assert torch.equal(codec.codebooks, full.codebooks[:8])
-    # The package's own model takes the same file, and its codes are ours.
+    # The package's own model loads the same file, and its codes are the same.
     encodec = pytest.importorskip("encodec")
     monkeypatch.setattr(encodec.EncodecModel, "_get_pretrained", lambda *_: torch.load(path, weights_only=True))
     theirs = encodec.EncodecModel.encodec_model_24khz()
@@ -91,7 +91,7 @@ def test_files_of_other_sizes_and_formats(mono, stereo, tmp_path):
     )
     waveform = torch.randn(1, 1, 333)
     assert torch.equal(loaded.encode(waveform), mono.encode(waveform))
-    # A file with group norms is taken for the 48 kHz model.
+    # A file with group norms is a 48 kHz model.
     loaded = from_encodec(
         write_encodec_weights(stereo, tmp_path / "stereo.th"),
         latent_channels=8,

@@ -1,4 +1,4 @@
-"""`ns2-diffusers import`, from files as they are published to speech."""
+"""`ns2-diffusers import`, from the published files to speech."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def encodec_directory(weights):
-    """transformers' EncodecModel at 600 frames per second, with the reference checkpoint's codebooks."""
+    """A transformers EncodecModel with 600 frames per second and the codebooks of the reference checkpoint."""
     config = EncodecConfig(
         hidden_size=16, codebook_size=32, upsampling_ratios=[8, 5], num_filters=2, target_bandwidths=[12.0]
     )

@@ -1,4 +1,4 @@
-"""A Vocos model of the `vocos` package itself, saved as it is published, and what becomes of it here."""
+"""Import of a model of the `vocos` package, saved in its published form."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ CONFIG = {
 
 @pytest.fixture
 def published(tmp_path):
-    """The directory that a hub repository would be, without weights."""
+    """A directory like a hub repository, without weights."""
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     return tmp_path
 
@@ -54,7 +54,7 @@ def encodec_weights():
 
 @pytest.fixture
 def theirs(published, encodec_weights, monkeypatch):
-    """A random model, whose adaptive norms and scales differ from layer to layer, saved beside its config."""
+    """A random model whose adaptive norms and scales differ between layers, saved with its config."""
     vocos = pytest.importorskip("vocos", reason="the vocos package is not installed (pip install vocos)")
     import encodec
 
@@ -167,7 +167,7 @@ def vocos_weights(channels=6, dim=8, intermediate=12, layers=2, n_fft=64, codebo
 
 
 def vocos_by_hand(weights, features, bandwidth_id):
-    """The published network written out, with a loop for the inverse STFT."""
+    """The published network, with a loop for the inverse STFT."""
 
     def adaptive_norm(x, name):
         x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-6).sqrt()

@@ -1,4 +1,4 @@
-"""Files found, read without trust, written whole."""
+"""Weights are found, read as untrusted data, and written completely or not at all."""
 
 import pickle
 from pathlib import Path

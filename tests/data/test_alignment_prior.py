@@ -18,8 +18,8 @@ def test_the_elapsed_speech_stands_still_in_pauses():
     f0 = torch.tensor([0.0] * 20 + [100.0] * 5 + [0.0] * 4 + [100.0] * 5 + [0.0] * 12 + [100.0])
     elapsed = np.diff(elapsed_speech(f0), prepend=0)
     wanted = np.ones(47)
-    wanted[:16] = 0.02  # the silence before, but for four frames of consonants
-    wanted[38:42] = 0.02  # the middle of the long gap; the short one counts in full
+    wanted[:16] = 0.02  # the silence before speech, except for four frames of consonants
+    wanted[38:42] = 0.02  # the middle of the long gap; the short gap counts in full
     np.testing.assert_allclose(elapsed, wanted)
 
 
@@ -34,6 +34,6 @@ def test_priors_are_padded_beta_binomials_of_the_clock():
     assert torch.equal(priors[0, :10, :3], beta_binomial_prior(3, 10))
     assert not priors[0, 10:].any() and not priors[0, :, 3].any()
     torch.testing.assert_close(priors[1].sum(1), torch.ones(30))
-    # Time alone would expect the third phoneme in the middle; speech has not begun there.
+    # By time alone the third phoneme would be expected in the middle, but speech has not begun there.
     assert priors[1, 14].argmax() == 0
     assert beta_binomial_prior(4, 30)[14].argmax() > 0

@@ -11,7 +11,7 @@ from ns2_diffusers.data.alignments import (
     voiced_vowels,
 )
 
-# As the Montreal Forced Aligner writes it: "Hi" and "yes" with a pause between, silence around.
+# The output of the Montreal Forced Aligner: "Hi" and "yes" with a pause between them and silence around them.
 PHONES = [("", 0.0, 0.3), ("HH", 0.3, 0.42), ("AY1", 0.42, 0.6), ("", 0.6, 0.75)]
 PHONES += [("Y", 0.75, 0.8), ("EH1", 0.8, 0.95), ("S", 0.95, 1.1), ("", 1.1, 1.25)]
 
@@ -34,7 +34,7 @@ def test_long_spaces_become_commas():
     symbols = ["<s>", *"aː ˈb c, d", "</s>"]
     durations = [9, 3, 1, 12, 1, 2, 5, 2, 1, 20, 3, 9]
     marked, frames = mark_pauses(symbols, durations, 6)
-    # Of the spaces, the first is a pause, the second is short, and the third has its comma already.
+    # The first space is a pause, the second is short, and the third has its comma already.
     assert marked == ["<s>", *"aː, ˈb c, d", "</s>"]
     assert frames == [9, 3, 1, 11, 1, 1, 2, 5, 2, 1, 20, 3, 9]
     assert sum(frames) == sum(durations)
@@ -116,7 +116,7 @@ def test_damaged_textgrids_are_refused(tmp_path, praatio):
 
 
 def test_boundaries_are_rounded_not_durations():
-    # 10 ms each at 50 frames per second: every second symbol gets the frame.
+    # Symbols of 10 ms at 50 frames per second: every second symbol gets a frame.
     frames = seconds_to_frames([0.01] * 10, 16000, 320, start=0, samples=1600, n_frames=5)
     assert frames.tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
     # Ends at 25, 75, 100 ms are 1.25, 3.75, 5 frames.
@@ -124,16 +124,16 @@ def test_boundaries_are_rounded_not_durations():
 
 
 def test_the_last_symbol_ends_with_the_recording():
-    # 0.1 s and 5 samples are a sixth frame, whatever the aligner says of the end.
+    # 0.1 s and 5 samples need a sixth frame, whatever end the aligner gives.
     for last in (0.03, 0.05, 0.09):
         assert seconds_to_frames([0.05, last], 16000, 320, 0, 1605, 6).sum() == 6
 
 
 def test_what_was_trimmed_counts_for_nothing():
-    # 40 ms cut from the start, 20 ms from the end: ends at 100, 160, 240, 300 ms become 60, 120, 200, 240.
+    # 40 ms are cut from the start and 20 ms from the end: ends at 100, 160, 240, 300 ms become 60, 120, 200, 240.
     frames = seconds_to_frames([0.1, 0.06, 0.08, 0.06], 16000, 320, start=640, samples=3840, n_frames=12)
     assert frames.tolist() == [3, 3, 4, 2]
-    # A symbol that lay in the trimmed part whole has no frame left.
+    # A symbol that lay completely in the trimmed part has no frame.
     assert seconds_to_frames([0.02, 0.1], 16000, 320, start=640, samples=1280, n_frames=4).tolist() == [0, 4]
 
 
@@ -146,16 +146,16 @@ def test_overlapping_chunks_have_more_frames_than_hops():
 @pytest.mark.parametrize(
     ("symbols", "durations", "voiced", "wanted"),
     [
-        # Voice in frames 1 to 4 of 10: the vowel, from frame 2 on, keeps 3 of its 6.
+        # Voice in frames 1 to 4 of 10: the vowel begins at frame 2 and keeps 3 of its 6 frames.
         ("<s> t u . </s>", [1, 1, 6, 1, 1], 5, [1, 1, 3, 4, 1]),
         ("<s> t u </s>", [1, 1, 6, 2], 5, [1, 1, 3, 5]),
-        # A mark of length is the vowel's.
+        # A length mark belongs to the vowel.
         ("<s> t u ː . </s>", [1, 1, 2, 4, 1, 1], 5, [1, 1, 2, 1, 4, 1]),
         ("<s> t u ː . </s>", [1, 1, 4, 2, 1, 1], 4, [1, 1, 2, 0, 5, 1]),
-        # Something is left of a vowel without any voice.
+        # A vowel without any voice keeps a frame.
         ("<s> t u . </s>", [1, 1, 6, 1, 1], 2, [1, 1, 1, 6, 1]),
         ("<s> HH UW1 sp </s>", [1, 1, 6, 1, 1], 5, [1, 1, 3, 4, 1]),
-        # Nothing to move: voice to the end, a consonant there, no voice at all, nothing behind.
+        # Nothing is moved: the voice lasts to the end; the last phoneme is a consonant; no voice; nothing follows.
         ("<s> t u . </s>", [1, 1, 6, 1, 1], 8, [1, 1, 6, 1, 1]),
         ("<s> u t . </s>", [1, 3, 4, 1, 1], 3, [1, 3, 4, 1, 1]),
         ("<s> t u . </s>", [1, 1, 6, 1, 1], 0, [1, 1, 6, 1, 1]),

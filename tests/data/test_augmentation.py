@@ -13,7 +13,7 @@ def random():
 
 @pytest.fixture
 def tones():
-    """Two channels of one second: 440 Hz at two levels."""
+    """Two channels of one second: 440 Hz with two levels."""
     tone = np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     return np.stack([0.5 * tone, 0.01 * tone]).astype(np.float32)
 
@@ -33,7 +33,7 @@ def test_noise_has_its_level_in_each_channel(tones, random, snr_db):
 def test_noise_has_its_slope(random, slope):
     white = random.standard_normal((1, 2**16))
     power = np.square(np.abs(np.fft.rfft(add_noise(white, -90, random, slope)[0])))
-    # An octave higher the density is lower by 3 dB for each unit of slope.
+    # One octave higher, the density is 3 dB lower for each unit of slope.
     low, high = power[2048:4096].mean(), power[4096:8192].mean()
     assert 10 * np.log10(low / high) == pytest.approx(3.01 * slope, abs=0.4)
 
@@ -48,7 +48,7 @@ def test_reverberation_is_a_tail_behind_the_direct_sound(random):
     tail = wet[0, 1001:]
     assert 10 * np.log10(np.square(tail).sum()) == pytest.approx(-6.0, abs=0.01)
     early, late = (np.square(tail[start : start + 1600]).mean() for start in (0, 4000))
-    # A quarter of a second is half of the time in which it decays by 60 dB.
+    # A quarter of a second is half of the time in which the sound decays by 60 dB.
     assert 10 * np.log10(early / late) == pytest.approx(30.0, abs=1.0)
     assert np.abs(tail[8000:]).max() < 1e-12
 
@@ -87,7 +87,7 @@ def test_overdrive_clips_the_share_and_keeps_the_peak(tones):
 def test_a_pair(tones, random):
     degraded, done = make_pair(tones, RATE, random, snr_db=5.0, room_share=0.0, clipped_share=0.0)
     assert (done.snr_db, done.reverberation_seconds, done.clipped_share) == (5.0, None, 0.0)
-    # Peaks beyond full scale turn it all down.
+    # If peaks exceed full scale, the whole is attenuated.
     clean = tones[0] * (degraded[0] @ tones[0]) / (tones[0] @ tones[0])
     noise = degraded[0] - clean
     assert degraded.shape == tones.shape and degraded.dtype == np.float32 and np.abs(degraded).max() <= 1

@@ -11,7 +11,7 @@ datasets = pytest.importorskip("datasets", reason="the train extra is not instal
 
 
 def make_row(name, speaker, frames):
-    """Codes say whose they are: hundreds for the utterance, the rest for the frame."""
+    """Rows whose codes identify them: the hundreds are the utterance, the rest is the frame."""
     number = ord(name) - ord("a")
     return {
         "id": name,
@@ -55,7 +55,7 @@ def test_pitch_has_no_gaps_where_f0_has(collator):
 
 
 def of(piece):
-    """The index of the row that a piece of codes (Q, T) is from, and which of its frames it is."""
+    """The index of the row that a piece of codes (Q, T) is from, and its first frame there."""
     frames = piece[0].tolist()
     assert frames == list(range(frames[0], frames[0] + len(frames)))
     return frames[0] // 100, frames[0] % 100
@@ -71,7 +71,7 @@ def collator_of(prompt_source="other", seed=0, rows=ROWS):
 
 
 def test_a_pipelines_collator_counts_its_prompts_in_seconds(tiny_pipeline):
-    """50 frames a second; else as by hand."""
+    """The counts follow from 50 frames per second; the batches are those of a collator with given counts."""
     dataset = datasets.Dataset.from_list(ROWS)
     found = PromptCollator.from_pipeline(tiny_pipeline, dataset, 0.1, 0.2, 3, "mixed")
     assert found.prompt_frames == (5, 10) and found.tokenizer is tiny_pipeline.tokenizer
@@ -79,7 +79,7 @@ def test_a_pipelines_collator_counts_its_prompts_in_seconds(tiny_pipeline):
         assert batch.keys() == wanted.keys()
         assert all(torch.equal(batch[name], wanted[name]) for name in batch)
     assert PromptCollator.from_pipeline(tiny_pipeline, dataset).prompt_frames == (50, 250)
-    # Never without a frame.
+    # A prompt has at least one frame.
     assert PromptCollator.from_pipeline(tiny_pipeline, dataset, 0.001, 0.002).prompt_frames == (1, 1)
     for seconds in ((0, 1), (2, 1), (-1, 1), (float("nan"), 1)):
         with pytest.raises(ValueError, match="the least length must be positive"):
@@ -106,7 +106,7 @@ def test_prompts_are_pieces_of_another_utterance_of_the_speaker(collator):
 
 @pytest.mark.parametrize(("source", "row"), [("same", 0), ("other", 3)])
 def test_a_prompt_of_the_same_utterance_is_left_out_of_the_loss(source, row):
-    """Where "same" asks for it, and where the speaker has no other."""
+    """With `source` "same", and for speakers without another utterance."""
     collator = collator_of(source)
     for batch in epochs(collator, ROWS[row : row + 1]):
         (index, start), length = prompts(batch)[0], int(batch["prompt_mask"].sum())
@@ -130,7 +130,7 @@ def test_other_prompt_sources_are_refused():
 def test_prompts_depend_on_seed_epoch_and_id_alone():
     first, second, other = collator_of("mixed"), collator_of("mixed"), collator_of("mixed", seed=1)
     batch = first(ROWS)
-    for item in (3, 1, 0, 2):  # one by one, in another order
+    for item in (3, 1, 0, 2):  # items one by one, in another order
         assert prompts(second(ROWS[item : item + 1]))[0] == prompts(batch)[item]
     assert prompts(other(ROWS)) != prompts(batch)
     first.set_epoch(1)
@@ -171,7 +171,7 @@ def test_numpy_rows_make_the_same_batch(collator):
 def test_a_loader_makes_the_same_epochs_with_and_without_workers(workers, method):
     if method == "fork" and sys.platform == "win32":
         pytest.skip("there is no fork")
-    torch.ones(500, 500) @ torch.ones(500, 500)  # starts the threads of torch, which a fork does not have
+    torch.ones(500, 500) @ torch.ones(500, 500)  # This starts torch's threads, which do not exist after a fork.
     collator = collator_of("mixed")
     sampler = FrameBudgetSampler([row["n_frames"] for row in ROWS], 60)
     loader = torch.utils.data.DataLoader(
@@ -204,7 +204,7 @@ def test_batches_keep_to_the_budget_and_miss_nobody():
         for batch in batches:
             assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 1000
     padding = sum(max(lengths[i] for i in b) * len(b) for b in batches) / sum(lengths)
-    assert padding < 1.15  # bucketed: random batches of these lengths would waste about half
+    assert padding < 1.15  # with buckets; random batches of these lengths would waste about half
 
 
 def test_batches_depend_on_seed_and_epoch():

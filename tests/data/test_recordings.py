@@ -11,7 +11,7 @@ from ns2_diffusers.data.recordings import RandomCodeCrops, RandomCrops, find_rec
 
 @pytest.fixture
 def tone(tmp_path):
-    """Two seconds of 400 Hz, left, and silence, right, at 8 kHz."""
+    """Two seconds at 8 kHz: 400 Hz in the left channel and silence in the right one."""
     left = np.sin(2 * np.pi * 400 * np.arange(16000) / 8000) / 2
     soundfile.write(tmp_path / "tone.wav", np.stack([left, 0 * left], axis=1), 8000)
     return tmp_path / "tone.wav"

@@ -64,7 +64,7 @@ def test_damaged_lines_of_a_csv_are_named_and_the_rest_is_read(tmp_path):
     lines += [b'5.wav,"Five', b"6.wav,Six.", b'7.wav,Seven."', b"8.wav,Eight."]
     (tmp_path / "a.csv").write_bytes(b"\n".join(lines))
     found = rows(table_source(tmp_path / "a.csv"))
-    # Bytes that are no UTF-8 come as surrogates, and the row is rejected with its id.
+    # Bytes that are not UTF-8 become surrogates, and the row is rejected with its id.
     assert [row.text for row in found if isinstance(row, Row)] == ["One.", "caf\udce9", "Eight."]
     errors = {row.id: row.error for row in found if isinstance(row, UnreadableRow)}
     assert set(errors) == {"a.csv:4", "a.csv:5", "a.csv:8"}
@@ -130,7 +130,7 @@ def test_libritts(tmp_path):
 
 @pytest.fixture
 def hub_folder(tmp_path, clips):
-    """A dataset as the hub has them, of two files with three recordings each."""
+    """A dataset in the format of the hub: two files with three recordings each."""
     text, number = datasets.Value("string"), datasets.Value("int32")
     features = datasets.Features({"sound": datasets.Audio(), "transcript": text, "voice": number})
     (tmp_path / "hub" / "data").mkdir(parents=True)

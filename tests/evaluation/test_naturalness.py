@@ -1,4 +1,4 @@
-"""An evaluator of naturalness hears damage."""
+"""Damage lowers the naturalness score."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Contours against numbers worked by hand."""
+"""Measures of contours, compared with numbers computed by hand."""
 
 import math
 
@@ -23,19 +23,19 @@ def test_correlation_is_of_log_f0_where_both_are_voiced():
 def test_median_error_is_in_cents():
     assert f0_median_error(RISE, RISE) == 0
     assert f0_median_error(RISE, RISE * 2 ** (1 / 12)) == pytest.approx(100)
-    # One frame off by an octave, two by none: the median is none.
+    # The error of one frame is an octave and that of two is zero: the median is zero.
     assert f0_median_error([100, 100, 100, 0], [100, 200, 100, 100]) == 0
 
 
 def test_range_is_in_semitones():
     assert f0_range([100] * 10 + [200] * 10 + [0] * 50) == pytest.approx(12)
-    # One stray frame in a hundred is no range.
+    # One wrong frame in a hundred does not change the range.
     assert f0_range([100] * 99 + [800]) == 0
 
 
 def test_a_voice_is_heard_if_it_is_loud_and_has_a_pitch():
     levels = np.array([0, -20, -29, -31, -60, 0, 0, 0])
-    waveform = np.repeat(10 ** (levels / 20), 100)[:-30]  # the last frame is not whole
+    waveform = np.repeat(10 ** (levels / 20), 100)[:-30]  # the last frame is incomplete
     f0 = np.array([100, 100, 100, 100, 100, 0, 200, 100])
     assert audible_voice(waveform, f0).tolist() == [True, True, True, False, False, False, True, True]
     assert not audible_voice(np.zeros(800), f0).any()

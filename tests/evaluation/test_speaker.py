@@ -1,4 +1,4 @@
-"""The same voice is nearer than another: real recordings, and synthetic ones where they are at hand."""
+"""Recordings of one voice are more similar than those of two: real recordings and, if installed, synthetic ones."""
 
 import builtins
 import itertools
@@ -44,7 +44,7 @@ def test_one_voice_is_nearer_than_others(evaluator, clips, voices):
     same = [evaluator.similarity(a, b) for a, b in zip(first, second, strict=True)]
     different = [evaluator.similarity(first[i], second[j]) for i, j in itertools.permutations(range(len(voices)), 2)]
     assert np.mean(same) > 0.8 > 0.7 > np.mean(different)
-    # Of each first recording, the nearest second one is the same voice's.
+    # The second recording that is nearest to a first one has the same voice.
     assert all(
         max(range(len(voices)), key=lambda j: evaluator.similarity(a, second[j])) == i for i, a in enumerate(first)
     )
@@ -83,12 +83,12 @@ def test_filter_banks_are_log_energies_on_the_mel_scale():
     time = np.arange(16000) / 16000
     quiet = (0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32)
     features = kaldi_filter_banks(quiet)
-    # Frames lie wholly inside the recording: 1 + (16000 - 400) // 160.
+    # Frames lie completely inside the recording: 1 + (16000 - 400) // 160.
     assert features.shape == (98, 80) and features.dtype == np.float32
     low, high, tone = (1127 * np.log1p(hertz / 700) for hertz in (20, 8000, 1000))
     band = round((tone - low) / (high - low) * 81) - 1
     assert (features.argmax(axis=1) == band).all()
-    # Twice the amplitude is four times the energy.
+    # Twice the amplitude has four times the energy.
     np.testing.assert_allclose(kaldi_filter_banks(2 * quiet)[:, band], features[:, band] + np.log(4), atol=1e-3)
 
 
@@ -104,7 +104,7 @@ def test_filter_banks_are_those_of_kaldi(clips):
 
 @pytest.fixture(scope="module")
 def wavlm(tmp_path_factory):
-    """Directory of a WavLM with x-vectors of 8 numbers, with random weights."""
+    """Directory of a WavLM with x-vectors of 8 numbers and random weights."""
     folder = tmp_path_factory.mktemp("wavlm")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -123,7 +123,7 @@ def test_x_vectors_are_those_of_transformers(wavlm, clips, monkeypatch):
     assert vector.shape == (8,) and vector.dtype == np.float32
     waveform, rate = load_audio(clips[0])
     assert rate == 16000
-    # The extractor's normalisation by hand: mean 0, variance 1.
+    # The normalisation of the extractor, computed by hand: mean 0, variance 1.
     normalized = (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()
     with torch.no_grad():
         expected = WavLMForXVector.from_pretrained(wavlm).eval()(normalized[None]).embeddings[0]

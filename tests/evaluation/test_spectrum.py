@@ -1,4 +1,4 @@
-"""Variance of the cepstrum against what must come of it."""
+"""The variance of the cepstrum, compared with known results."""
 
 import math
 
@@ -17,7 +17,7 @@ def tones(*frequencies):
 
 
 def test_what_stays_the_same_has_no_variance():
-    # A tone whose period divides the hop: only at the ends is there another spectrum.
+    # The period of the tone divides the hop, so the spectrum changes only at the ends.
     steady, moving = global_variance(0.3 * tones(500, 500, 500, 500), RATE), global_variance(tones(500, 2000), RATE)
     assert steady.shape == (24,) and steady.sum() < 0.1 * moving.sum()
 
@@ -31,7 +31,7 @@ def test_loudness_and_pauses_do_not_count(clips):
 
 
 def test_smoothing_over_time_leaves_less(clips):
-    """A spectrum averaged over a fifth of a second, with the phases that it had."""
+    """The spectrum averaged over a fifth of a second, with the original phases."""
     waveform, rate = load_audio(clips[0])
     window = torch.hann_window(1024)
     spectrum = torch.stft(waveform, 1024, 256, window=window, return_complex=True)

@@ -1,4 +1,4 @@
-"""Word error rates by hand, and what whisper hears in real recordings."""
+"""Word error rates by hand, and transcripts of real recordings by whisper."""
 
 import hashlib
 import sys
@@ -29,7 +29,7 @@ def reader():
     ],
 )
 def test_word_error_rate(texts, heard, rate):
-    """Numbers and short forms are the same as words; errors count over all texts together."""
+    """Numbers and abbreviations equal their words; errors are counted over all texts together."""
     assert WordReader().word_error_rate(texts, heard) == pytest.approx(rate)
 
 
@@ -64,7 +64,7 @@ def parts(tmp_path, monkeypatch):
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """What faster-whisper is asked to load."""
+    """The models that faster-whisper is asked to load."""
     asked = []
     whisper = types.ModuleType("faster_whisper")
     whisper.WhisperModel = lambda name, **options: asked.append((name, options["revision"]))
@@ -73,7 +73,7 @@ def loaded(monkeypatch):
 
 
 def test_the_model_is_put_together_once(parts, loaded, tmp_path):
-    """The folder appears whole, and another process' folder is left as it is."""
+    """The folder appears complete or not at all, and the folder of another process is kept."""
     cache = tmp_path / "cache" / "whisper"
     for _ in range(2):
         _ = WordReader(cache=cache).model
@@ -93,7 +93,7 @@ def test_other_files_than_the_published_ones_are_refused(parts, loaded, tmp_path
 
 
 def test_users_load_a_pinned_download_or_what_they_name(loaded, monkeypatch, tmp_path):
-    """Without the development packages: the pinned commit of base, the environment variable, the argument."""
+    """Without the development packages: the pinned commit of base, the environment variable and the argument."""
     monkeypatch.setattr(words, "OFFLINE_PARTS", ("no_such_package_1", "no_such_package_2"))
     monkeypatch.delenv(words.MODEL_VARIABLE, raising=False)
     _ = WordReader().model

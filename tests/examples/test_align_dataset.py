@@ -20,7 +20,7 @@ def fresh_accelerator():
 
 @pytest.fixture(scope="module")
 def rows(clips, transcripts, _codec):
-    """Six clips, prepared, without durations."""
+    """Six clips, prepared without durations."""
     tokenizer, found = NaturalSpeech2Tokenizer(), []
     for path in clips[:6]:
         waveform, _ = load_audio(path)

@@ -1,4 +1,4 @@
-"""Every option of every script says what it is, and its default; the recipes in `configs` are settings of a script."""
+"""Every option of every script has a help text with its default; the recipes in `configs` are valid settings."""
 
 import argparse
 import importlib
@@ -40,7 +40,7 @@ REQUIRED = {
 
 
 class Parsing(Exception):
-    """Carries the parser that was about to parse."""
+    """Carries the parser of a script at the moment of parsing."""
 
 
 def parser_of(script, monkeypatch):
@@ -69,14 +69,15 @@ def test_every_option_has_help_and_shows_its_default(script, monkeypatch):
             shown = formatter._expand_help(action)
             assert f"(default: {action.default})" in shown, f"{action.dest}: {shown}"
         elif action.option_strings and not action.required and action.dest not in ("help", "config"):
-            # "32 if not given", "if it has several"; options of which one is needed say nothing.
+            # Such as "32 if not given" or "if it has several". If one of several options is required, none has a
+            # default.
             assert action in alternatives or "if" in action.help.split(), action.dest
     assert parser.format_help()
 
 
 @pytest.mark.parametrize("script", TRAINING)
 def test_training_scripts_share_their_arguments(script, monkeypatch):
-    """One name means one thing: the same type, choices and help, whatever its default."""
+    """An option has the same type, choices and help in all scripts; only its default can differ."""
     shared = parser_of("train_text_to_speech.py", monkeypatch)
     kinds = {action.dest: (action.type, action.choices, action.help) for action in shared._actions}
     own = {

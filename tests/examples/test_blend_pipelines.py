@@ -1,4 +1,4 @@
-"""Weights between those of two pipelines."""
+"""Pipelines whose weights lie between those of two others."""
 
 import copy
 import sys
@@ -15,7 +15,7 @@ import blend_pipelines as script
 
 @pytest.fixture
 def second(tiny_pipeline):
-    """The same, every weight one higher."""
+    """The same pipeline with every weight one higher."""
     pipe = copy.deepcopy(tiny_pipeline)
     for name in script.COMPONENTS:
         for parameter in getattr(pipe, name).parameters():
@@ -24,7 +24,7 @@ def second(tiny_pipeline):
 
 
 def moved(first, pipe, name):
-    """How far the weights of a component are from the first's, all by the same."""
+    """The difference between the weights of a component and those of the first pipeline, which is the same for all."""
     pairs = zip(getattr(first, name).parameters(), getattr(pipe, name).parameters(), strict=True)
     distances = torch.cat([(new - old).flatten() for old, new in pairs])
     assert distances.max() - distances.min() < 1e-5

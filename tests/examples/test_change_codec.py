@@ -1,4 +1,4 @@
-"""A pipeline on another codec."""
+"""Moving a pipeline to another codec."""
 
 import copy
 import sys
@@ -17,7 +17,7 @@ ORDER = torch.tensor([3, 0, 11, 7, 1, 15, 2, 14, 4, 13, 5, 12, 6, 10, 8, 9])
 
 @pytest.fixture
 def reordered(tiny_codec):
-    """The same codec, its latent channels in another order and every second one turned over."""
+    """The same codec with its latent channels in another order, and the sign of every second one inverted."""
     codec = copy.deepcopy(tiny_codec)
     sign = 1.0 - 2.0 * (torch.arange(16) % 2)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_on_a_codec_of_the_same_latents_in_another_order_it_says_the_same(
     sign = 1.0 - 2.0 * (torch.arange(16) % 2)
     expected = speak(pipe, clips[0], latents=latents)
     got = speak(moved, clips[0], latents=latents[:, ORDER] * sign.view(1, -1, 1))
-    # The ridge takes a thousandth of the map away.
+    # Ridge regression makes the map smaller by a thousandth.
     assert abs(got - expected).max() < 0.02 * abs(expected).max()
 
 

@@ -1,4 +1,4 @@
-"""The corpus recipe with a stand-in for Kokoro, the texts, and packing a voice."""
+"""The corpus recipe with a stand-in for Kokoro; its texts; and packing a voice."""
 
 import copy
 import itertools
@@ -34,7 +34,7 @@ DRAWN = []
 
 
 class Stub:
-    """Speaks a tone; a frame a symbol."""
+    """A stand-in that speaks a tone, with one frame per symbol."""
 
     voices = dict.fromkeys(VOICES)
 
@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on(make, tmp_path):
     stopped = make("stopped", "--max_utterances", "4")
     manifest = stopped / "manifest.jsonl"
     lines = manifest.read_bytes().splitlines(keepends=True)
-    # Killed while the last row was being written.
+    # As if it was killed while the last row was written.
     manifest.write_bytes(b"".join(lines[:3]) + lines[3][:50])
     make("stopped", "--max_utterances", "6")
     assert manifest.read_bytes() == (whole / "manifest.jsonl").read_bytes()
@@ -122,7 +122,7 @@ def test_what_cannot_be_spoken_is_left_out(make, tmp_path):
 
 
 def test_speakers():
-    """Unseen voices are nowhere, mixes are of one sex, and the kinds have their shares."""
+    """Unseen voices do not occur, the voices of a mix have one sex, and the kinds have their shares."""
     args = make_corpus.parse_args(["--output_dir", "x"])
     texts = [f"text {number}" for number in range(100)]
     jobs = list(itertools.islice(make_corpus.plan(texts, VOICES, args), 6000))
@@ -142,7 +142,7 @@ def test_speakers():
 
 
 def test_drawn_speakers(make):
-    """Nobody's voice: of one sex, of no unseen voice, with the manners of English; the same in every utterance."""
+    """Synthetic speakers: one sex, no unseen voice, English style vectors, and the same voice in every utterance."""
     DRAWN.clear()
     options = ["--speakers", "drawn", "--utterances_per_speaker", "2", "--max_utterances", "80"]
     rows = rows_of(make("drawn", *options))
@@ -165,7 +165,7 @@ def test_a_drawn_style_has_the_mean_and_the_shrunk_covariance_of_the_voices():
     for part, those in ((slice(0, 128), names), (slice(128, 256), names[:2])):
         voices = np.stack([model.voices[name][:, part] for name in those])
         np.testing.assert_allclose(drawn[..., part].mean(0), voices.mean(0), atol=0.1)
-        # Half of it theirs, half their mean variance in all directions.
+        # Half of the variance is that of the voices, half is their mean variance in all directions.
         wanted = (np.cov(voices[:, 0, :5], rowvar=False) + voices.var(0, ddof=1).mean() * np.eye(5)) / 2 / 4
         np.testing.assert_allclose(np.cov(drawn[:, 0, part][:, :5], rowvar=False), wanted, atol=0.05)
     assert np.array_equal(drawn[7], model.drawn(names, names[:2], 0.5, 7))
@@ -202,7 +202,7 @@ def test_what_is_sung(make, tmp_path):
     assert rows == again
     (tmp_path / "texts.txt").write_text("Hmm.\n", encoding="utf-8")
     options = ["--texts", str(tmp_path / "texts.txt"), "--sung", "1", "--max_utterances", "2"]
-    assert len(set(rows_of(make("silent", *options))[0]["text"].rstrip(".").split())) == 1  # refrains alone
+    assert len(set(rows_of(make("silent", *options))[0]["text"].rstrip(".").split())) == 1  # only refrains
 
 
 def spoken(phonemes, f0=200.0):
@@ -229,13 +229,13 @@ def test_a_melody_holds_the_vowels_and_leaves_the_rest():
     for vowel in "ɑi":
         part = parts[vowel]
         assert (energy[part] == high).all()
-        # One note: what its middle has is what it begins and ends about.
+        # One note: the middle of a phoneme has the pitch of its ends.
         np.testing.assert_allclose(f0[part][3:-3], np.median(f0[part]), rtol=2 ** (60 / 1200) - 1)
     assert np.array_equal(energy[parts["s"]], speech.energy[20:24])
 
 
 def test_a_last_vowel_is_sung_to_its_end():
-    """However much of it was silence when it was spoken."""
+    """Even if much of it was silence in the spoken original."""
     phonemes = "lˈɑ sˈi"
     speech = spoken(phonemes)
     speech.durations[-2] += 100
@@ -256,7 +256,7 @@ def test_melodies_are_of_a_scale_that_a_voice_reaches(voice):
         assert notes.max() / notes.min() <= 4.01
         steps = 12 * np.log2(notes[1:] / notes[:-1])
         np.testing.assert_allclose(steps, steps.round(), atol=1e-6)
-        # Of a major scale no more than seven of the twelve tones.
+        # A major scale has seven of the twelve tones.
         assert len({round(12 * np.log2(note / notes[0])) % 12 for note in notes}) <= 7
 
 
@@ -268,7 +268,7 @@ def test_vibrato_is_around_the_note():
 
 
 def test_graph_inputs_by_hand():
-    """The node's output (field 2) gets another name, and the graph an input of type tensor of float (1)."""
+    """The output of the node (field 2) gets another name, and the graph an input of type tensor of float (1)."""
     node = b"\x0a\x02ab" + b"\x12\x02ab"
     given = b"\x0a\x02ab" + b"\x12\x04\x0a\x02\x08\x01"
     wanted = b"\x0a\x02ab" + b"\x12\x02_b" + b"\x3a\x0c" + b"\x5a\x0a" + given
@@ -278,7 +278,7 @@ def test_graph_inputs_by_hand():
 
 
 def test_graph_outputs_by_hand():
-    """Protobuf: a tag of field number and wire type 2, a length, the bytes."""
+    """A field of protobuf: a tag of field number and wire type 2, a length, the bytes."""
     assert kokoro.with_outputs(b"model", ["ab"]) == b"model" + b"\x3a\x06" + b"\x62\x04" + b"\x0a\x02ab"
     assert kokoro.field(1, b"x" * 200)[:3] == bytes([0x0A, 200 & 127 | 128, 1])
 
@@ -312,7 +312,7 @@ def test_from_kokoro_to_the_command_line(tmp_path, capsys):
     for row in rows:
         f0 = np.array(row["f0"])
         assert 60 < np.median(f0[f0 > 50]) < (700 if row.get("sung") else 350)
-        # What the row says is what is heard.
+        # The F0 of the row is that of the recording.
         waveform, rate = load_audio(corpus / "audio" / f"{row['id']}.ogg")
         heard = estimate_f0(waveform, rate, kokoro.F0_HOP).numpy()[: len(f0)]
         assert f0_median_error(heard, np.where(f0 > 50, f0, 0)[: len(heard)]) < 50

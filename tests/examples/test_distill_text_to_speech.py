@@ -1,4 +1,4 @@
-"""All stages on a tiny pipeline and real clips, as a user runs it."""
+"""All stages with a tiny pipeline and real clips, as a user runs the script."""
 
 import json
 import os
@@ -34,10 +34,10 @@ def fresh_accelerator():
 
 @pytest.fixture
 def folder(tmp_path, make_tiny_pipeline, clips):
-    """A teacher's pipeline and a dataset of its voice, three clips of a second and a half."""
+    """A teacher pipeline and a dataset for it: three clips of a second and a half."""
     pipe = make_tiny_pipeline("undistilled")
     pipe.save_pretrained(tmp_path / "teacher")
-    # As it was saved before there were students.
+    # The config as it was saved before students existed.
     path = tmp_path / "teacher" / "denoiser" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({name: value for name, value in config.items() if name not in NEW_IN_CONFIG}))
@@ -91,7 +91,7 @@ def test_all_stages(folder, clips):
     assert sorted(path.name for path in output.iterdir() if (path / "model_index.json").exists()) == sorted(STAGES)
     for stage, steps in zip(STAGES, (None, 4, 2, 1), strict=True):
         audio, calls = speak(output / stage, clips, guidance_scale=3.0)
-        # Three calls of one item each: guidance costs nothing any more.
+        # Three calls of one item each: guidance costs no extra calls any more.
         assert calls == [1] * (steps or 32) and np.isfinite(audio).all()
         config = json.loads((output / stage / "denoiser" / "config.json").read_text())
         scheduler = json.loads((output / stage / "scheduler" / "scheduler_config.json").read_text())
@@ -108,7 +108,7 @@ def test_all_stages(folder, clips):
 
 
 def test_a_student_learns_what_its_teacher_says(folder):
-    """The error of the second half of a stage is well below that of the first, and so is that of what is saved."""
+    """The error falls between the halves of a stage, and the saved student has the low error too."""
     output = distill(
         folder, "--guidance_max", "1", "--last_steps", "4", "--max_train_steps", "40", "--learning_rate", "3e-3",
         "--logging_steps", "1", "--ema_decay", "0.9",
@@ -211,7 +211,7 @@ def test_lora(folder, clips, method, stage):
     assert changed and all(torch.linalg.matrix_rank(each.flatten(1), rtol=1e-2) <= 2 for each in changed.values())
     audio, calls = speak(output / stage, clips)
     assert len(calls) == 4
-    # The adapters alone make the same student of its teacher, and its teacher of it again.
+    # The adapters alone make the same student of the teacher; without them the teacher is as before.
     pipe = NaturalSpeech2Pipeline.from_pretrained(output / "guidance")
     teacher = weights(output / "guidance")
     pipe.load_lora_weights(output / stage)
@@ -229,7 +229,7 @@ def test_guidance_alone(folder, monkeypatch):
     config = json.loads((output / "guidance" / "denoiser" / "config.json").read_text())
     assert config["guidance_range"] == [1.0, 3.0]
     shutil.copytree(output / "guidance", folder / "guided")
-    # Again, as after further training: what it says at a scale of 1, or of nothing named, is the teacher now.
+    # Guidance is distilled again, as after further training: the teacher now is the model at its scale of 1.
     scales, answering = [], script.distillation.answering
 
     def spy(denoiser, conditioning, sample_mask=None, guidance=None):

@@ -1,4 +1,4 @@
-"""Preparing as a user runs the script: damaged input, kills, two processes, every source."""
+"""Preparation as a user runs the script: damaged input, kills, two processes and every source."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def codec(tmp_path, tiny_codec):
 
 @pytest.fixture
 def metadata(tmp_path, clips, transcripts):
-    """A table of six clips of two speakers."""
+    """A table of six clips by two speakers."""
     with open(tmp_path / "metadata.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file", "text", "speaker"])
@@ -88,7 +88,7 @@ def test_workers_and_shards_change_nothing_of_the_rows(tmp_path, codec, metadata
 
 
 def write_damaged(folder, speech):
-    """A CSV of everything that goes wrong with recordings; what becomes of each line."""
+    """Write a CSV with every kind of damaged recording; returns the expected result of each line."""
     sound = lambda name, samples=speech, rate=RATE, **kwargs: soundfile.write(folder / name, samples, rate, **kwargs)  # noqa: E731
     lines, wanted = ["file,text,speaker,id"], {}
 
@@ -141,7 +141,7 @@ def write_damaged(folder, speech):
         ("emoji", "🙂", "unspeakable"),
     ):
         line("whole.wav", reason, text, name)
-    # What only looks strange is taken.
+    # Unusual recordings that are accepted.
     sound("eight_bit.wav", subtype="PCM_U8")
     sound("stereo.wav", np.stack([speech, speech], 1))
     sound("other_rate.wav", rate=22050)
@@ -153,7 +153,7 @@ def write_damaged(folder, speech):
 def test_damaged_recordings_are_reported_and_the_rest_is_prepared(tmp_path, codec, clips, capsys):
     speech, _ = soundfile.read(clips[0])
     lines, wanted = write_damaged(tmp_path, speech)
-    # The lines themselves can be damaged too; the last one is whole, and its id the first one's.
+    # The lines are damaged too; the last one is whole, and its id equals that of the first.
     content = "\n".join(lines).encode() + b"\nwhole.wav,caf\xe9,,latin\nwhole.wav,Too,many,fields,here\nwhole.wav"
     content += b"\nwhole.wav,Please hold.,,whole\nwhole.wav,Please hold.,,last\n"
     (tmp_path / "damaged.csv").write_bytes(content)
@@ -165,7 +165,7 @@ def test_damaged_recordings_are_reported_and_the_rest_is_prepared(tmp_path, code
     report = rejected(tmp_path / "set")
     assert {row["id"]: row["reason"] for row in report if row["reason"] != "duplicate id"} == {
         **reasons,
-        "whole": "empty text",  # a line with nothing but a file
+        "whole": "empty text",  # a line with only a file
     }
     assert [row["id"] for row in report if row["reason"] == "duplicate id"] == ["whole"]
     assert all(len(row["detail"]) > 10 for row in report) and len(report) >= 20 + 5
@@ -205,12 +205,12 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path, codec):
 
 
 class Killed(BaseException):
-    """Not an Exception: nothing may catch it."""
+    """A BaseException, so that no `except Exception` catches it."""
 
 
 @pytest.mark.parametrize("after_renaming", [False, True])
 def test_killed_at_every_write_it_ends_the_same(tmp_path, codec, metadata, clips, monkeypatch, after_renaming):
-    """Each attempt gets one file further than the one before. Real kills: benchmarks/kill_and_resume.py."""
+    """Each attempt gets one file further than the previous one. benchmarks/kill_and_resume.py uses real kills."""
     with open(metadata, "a") as file:
         file.write(f"{clips[0]},A duplicate.,\nmissing.flac,Missing.,\n")
     options = ("--metadata", metadata, "--shard_size", 3)
@@ -253,14 +253,14 @@ def test_what_is_done_is_not_done_again(tmp_path, codec, metadata, capsys):
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(tmp_path, codec, metadata):
     script = str(ROOT / "examples" / "prepare_dataset.py")
-    # accelerate's own launcher starts one process, however many are wanted, where there is no GPU.
+    # Without a GPU, accelerate's own launcher starts one process, whatever number is requested.
     launch = [sys.executable, "-m", "torch.distributed.run", "--master_port", "29613", "--nproc_per_node"]
     for number in ("1", "2"):
         options = ["--metadata", metadata, "--codec", codec, "--shard_size", "2", "--output_dir"]
         command = [*launch, number, script, *options, str(tmp_path / f"set{number}")]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         ended = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
-        # Each has its share, and the first alone says how it ended.
+        # Each process has its share, and only the first prints the result.
         assert ended.stdout.count("prepared ") == 1
     assert contents(tmp_path / "set1") == contents(tmp_path / "set2")
 
@@ -301,7 +301,7 @@ def test_durations_of_the_synthetic_corpus(tmp_path, codec, corpus):
     assert [row["id"] for row in prepared] == [id_ for row in rows for id_ in (row["id"], row["id"] + "@0.9")]
     for given, row in zip(rows, prepared[::2], strict=True):
         assert row["phonemes"] == given["phonemes"] and row["speaker"] == given["speaker"]
-        # 600 samples at 24 kHz are 25 ms, a frame is 20 ms. A last vowel, before "." and the end, may end earlier.
+        # 600 samples at 24 kHz are 25 ms; a frame has 20 ms. A last vowel, before "." and the end, may end earlier.
         late = np.cumsum(row["durations"]) * 0.02 - np.cumsum(given["durations"]) * 0.025
         assert np.abs(np.delete(late[:-1], -2)).max() < 0.0101 and late[-3] < 0.0101
         assert sum(row["durations"]) == row["n_frames"] == -(-given["samples"] * 2 // 3 // 320)
@@ -341,7 +341,7 @@ def test_options_that_contradict_each_other_are_refused(capsys):
 
 
 def test_shards_are_written_beside(tmp_path, codec, metadata, monkeypatch):
-    """What a kill leaves half-written has another name than what is read, and the card comes last."""
+    """Unfinished files have names that are never read, and the card is written last."""
     names = []
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda old, new: names.append(Path(new).name) or replace(old, new))

@@ -1,4 +1,4 @@
-"""The README's main command, with a moment's training, and whole behind `-m slow`."""
+"""The main command of the README, with very short training; and complete with `-m slow`."""
 
 import json
 
@@ -49,6 +49,6 @@ def test_every_station_is_passed(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_whisper_reads_it_back(tmp_path):
-    """A quarter of an hour on two cores."""
+    """Takes a quarter of an hour on two cores."""
     scores = quickstart.main(quickstart.parse_args(["--output_dir", str(tmp_path)]))
     assert min(scores.values()) >= 0.8

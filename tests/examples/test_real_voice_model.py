@@ -24,7 +24,7 @@ def codec():
 
 def test_it_is_the_codec_of_its_recipe(codec):
     recipe = json.loads((EXAMPLES / "configs" / "fitted_codec.json").read_text())["codec_config"]
-    # The recipe begins with more channels, and leaves some out at its end (`--keep_channels 64`).
+    # The recipe starts with more channels and removes some at its end (`--keep_channels 64`).
     recipe |= {"latent_channels": 64, "head_config": recipe["head_config"] | {"linear_channels": 64}}
     for name, value in recipe.items():
         saved = codec.config[name]

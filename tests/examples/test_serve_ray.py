@@ -1,4 +1,4 @@
-"""The application of a replica, and the deployment where Ray is installed."""
+"""The application of a replica; and the deployment, if Ray is installed."""
 
 import pytest
 

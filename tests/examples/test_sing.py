@@ -16,7 +16,7 @@ def test_a_song_lasts_as_long_as_its_notes(tiny_pipeline_dir, clips, tmp_path, c
     words += ["--notes", "C4 D4 E4:2", "--tempo", "60", "--num_inference_steps", "2", "--output", str(output)]
     sing.main(sing.parse_args(words))
     info = soundfile.info(output)
-    # Four seconds, and the silence and consonant before.
+    # Four seconds of notes, and the silence and consonant before them.
     assert info.samplerate == 16000 and 4 <= info.duration < 30
     assert f"{output}: {info.duration:.1f} s" in capsys.readouterr().out
     first = output.read_bytes()

@@ -54,7 +54,7 @@ def train_codec():
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate():
-    """accelerate keeps the first precision it was asked for; one thread is enough for these sizes."""
+    """accelerate keeps the first precision that was requested; one thread is enough for these sizes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -64,7 +64,7 @@ def fresh_accelerate():
 
 @pytest.fixture
 def recordings(clips, tmp_path):
-    """Three clips in a folder, one of them at another rate and in stereo."""
+    """Three clips in a folder, one of them with another rate and in stereo."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     for clip in clips[:2]:
@@ -116,7 +116,7 @@ def test_it_learns_and_leaves_a_codec_with_statistics(train_codec, recordings, t
 HARMONIC = {"head_config": {"type": "harmonic", "n_fft": 256, "fine_dim": 8, "fine_layers": 1}}
 
 
-# Fitted in closed form, and taught the envelope.
+# Fitted in closed form, and trained on the envelope.
 LINEAR = {
     "latent_channels": 12,
     "encoder_config": TINY["encoder_config"] | {"linear_frames": 1},
@@ -198,7 +198,7 @@ def test_weighted_latents_are_as_large_as_they_are_audible(train_codec, recordin
     heard = measure_audibility(first, [files[i] for i in order], seed=3)
     torch.testing.assert_close(plain / scaled, heard, rtol=1e-3, atol=0)
     assert heard.max() > 1.05 and weighted.fingerprint != first.fingerprint
-    # The codes and the sound are those of the codec before.
+    # The codes and the sound are those of the codec before weighting.
     waveform = torch.from_numpy(read_span(files[0], 16000))[None]
     (_, codes), (_, same) = (codec.quantize(codec.encode(waveform)) for codec in (first, weighted))
     assert torch.equal(codes, same)
@@ -253,7 +253,7 @@ def test_discriminators_learn_alone_first(train_codec, recordings, tmp_path):
     )
     rows = [json.loads(line) for line in (tmp_path / "second" / "log.jsonl").read_text().splitlines()]
     assert ["mel" in row for row in rows] == [False] * 3 + [True] * 2
-    # The codec's own warm-up begins with its own first step: half of 1e-3, less the cosine's share at 3 of 5 steps.
+    # The codec's own warm-up begins at its own first step: half of 1e-3, times the cosine's share at 3 of 5 steps.
     shares = [0.05 + 0.475 * (1 + math.cos(math.pi * step / 5)) for step in (3, 4)]
     assert [row["learning_rate"] for row in rows[3:]] == pytest.approx([0.5e-3 * shares[0], 1e-3 * shares[1]])
 
@@ -270,7 +270,7 @@ def test_discriminators_are_kept_from_run_to_run(train_codec, recordings, tmp_pa
     run(train_codec, recordings, tmp_path / "first", *extra, "--discriminator_learning_rate", "1e-2")
     saved = tmp_path / "first" / "discriminator.safetensors"
     first = load_file(saved)
-    # A learning rate of zero shows where the second run starts.
+    # A learning rate of almost zero keeps the weights of the start.
     start = ["--pretrained_discriminator", str(saved), "--discriminator_learning_rate", "1e-12"]
     run(train_codec, recordings, tmp_path / "second", *extra, *start)
     second = load_file(tmp_path / "second" / "discriminator.safetensors")
@@ -313,7 +313,7 @@ def test_a_nan_is_left_out_and_many_end_the_run(train_codec, recordings, tmp_pat
     assert all(tensor.isfinite().all() for tensor in codec.state_dict().values())
     rows = [json.loads(line) for line in (tmp_path / "one" / "log.jsonl").read_text().splitlines()]
     assert [row["skipped_steps"] for row in rows] == [0, 1, 1]
-    # Not after the skipped step; two are kept.
+    # No checkpoint is written after the skipped step, and two are kept.
     assert {path.name for path in (tmp_path / "one").glob("checkpoint-*")} == {
         "checkpoint-00000001",
         "checkpoint-00000003",
@@ -336,7 +336,7 @@ def test_training_stops_by_the_clock(train_codec, recordings, tmp_path, monkeypa
     monkeypatch.setattr(ns2_diffusers.training.run, "time", SimpleNamespace(monotonic=lambda: 0.1 * next(ticks)))
     run(train_codec, recordings, tmp_path / "codec", "--max_train_time", "0.02", "--logging_steps", "1")
     rows = [json.loads(line) for line in (tmp_path / "codec" / "log.jsonl").read_text().splitlines()]
-    # The clock is read three times a step, and stands at 1.2 s after four.
+    # The clock is read three times per step, so it shows 1.2 s after four steps.
     assert [row["seconds"] for row in rows if "step" in row] == pytest.approx([0.3, 0.6, 0.9, 1.2])
 
 
@@ -364,7 +364,7 @@ train_codec.main(train_codec.parse_args(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_codec, recordings, tmp_path):
-    """Encoder, decoder and codebooks: the learning rate follows the main process's clock in all of them."""
+    """Encoder, decoder and codebooks are the same: all learning rates follow the main process's clock."""
     config = json.dumps(TINY_ENCODEC | {"dead_code_threshold": 0.0})
     start = ["--codec_type", "encodec", "--codec_config", config, "--mixed_precision", "no"]
     run(train_codec, recordings, tmp_path / "start", *start, "--max_train_steps", "1")
@@ -383,11 +383,11 @@ def test_two_processes_and_one_give_the_same_codec_under_a_time_limit(train_code
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
     names = [sorted(path.name for path in (tmp_path / run).glob("checkpoint-*")) for run in ("one", "two")]
-    # Three ticks a step, fifteen seconds.
+    # Three ticks per step are fifteen seconds.
     assert names[0] == names[1] == [f"checkpoint-0000000{step}" for step in range(1, 6)]
     start, one, two = (train_codec.load_codec(str(tmp_path / name)) for name in ("start", "one", "two"))
     for part in ("encoder", "decoder", "quantizer"):
-        # AdamW makes whole steps of gradients that are nothing but rounding, so single weights may differ.
+        # AdamW makes full steps even for gradients that are only rounding errors, so single weights may differ.
         first, second, before = (flat(getattr(codec, part).state_dict()) for codec in (one, two, start))
         assert (second - first).norm() < 0.01 * (first - before).norm(), part
 

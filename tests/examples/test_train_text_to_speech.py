@@ -1,4 +1,4 @@
-"""Training on a few real clips, as a user runs the script."""
+"""Training with a few real clips, as a user runs the script."""
 
 import copy
 import importlib.util
@@ -50,7 +50,7 @@ def fresh_accelerator():
 
 
 def write_dataset(directory, codec, tokenizer, clips, transcripts, aligned=True):
-    """Clips of two speakers, about two seconds each, phonemes of equal length."""
+    """Clips of two speakers, about two seconds each, with phonemes of equal length."""
     rows = []
     for index, path in enumerate(clips):
         waveform, rate = load_audio(path, target_sampling_rate=codec.sampling_rate)
@@ -80,7 +80,7 @@ def write_dataset(directory, codec, tokenizer, clips, transcripts, aligned=True)
 
 @pytest.fixture
 def root(tmp_path, tiny_codec, clips, transcripts):
-    """A folder with `dataset`: six clips, which make three batches at 5 s a batch."""
+    """A folder with `dataset`: six clips, which make three batches of 5 s."""
     write_dataset(tmp_path / "dataset", tiny_codec, NaturalSpeech2Tokenizer(), clips[:6], transcripts)
     return tmp_path
 
@@ -111,7 +111,7 @@ def assert_same_weights(one, other, atol=0.0):
 
 
 def moved(before, after):
-    """How far each component went."""
+    """The largest change of a weight in each component."""
     before, after = weights(before), weights(after)
     far = dict.fromkeys(training.COMPONENTS, 0.0)
     for name in before:
@@ -120,7 +120,7 @@ def moved(before, after):
     return far
 
 
-# What comes out
+# Results
 
 
 def test_training_ends_in_a_pipeline_that_speaks(root, clips):
@@ -130,7 +130,7 @@ def test_training_ends_in_a_pipeline_that_speaks(root, clips):
     assert not list(folder.glob(".*")), "something was left half-written"
     log = read_log(folder)
     assert [row["step"] for row in log] == [1, 2, 3]
-    # Warm-up from nothing in one step, then 5e-4 · √(warm-up / step).
+    # Warm-up from zero in one step, then 5e-4 · √(warm-up / step).
     assert [row["learning_rate"] for row in log] == pytest.approx([0, 5e-4, 5e-4 / 2**0.5])
     for row in log:
         assert all(row[name] > 0 for name in (*LOSSES, "gradient_norm", "audio_seconds_per_second"))
@@ -207,11 +207,11 @@ def test_arguments_that_do_not_go_together(root, given):
         training.parse_args(options(root, *given))
 
 
-# Going on
+# Resuming
 
 
 def test_resuming_goes_on_as_if_nothing_had_happened(root):
-    """Two micro-batches a step, three an epoch: one stop is within an epoch, one where it ends."""
+    """Two micro-batches per step and three per epoch: one stop is within an epoch, one at its end."""
     always = ("--gradient_accumulation_steps", 2, "--learning_rate", 1e-3)
     whole = train(root, "--max_train_steps", 7, *always, output="whole")
     for step in (1, 3, 7):
@@ -223,7 +223,7 @@ def test_resuming_goes_on_as_if_nothing_had_happened(root):
     progress = [
         json.loads((folder / "checkpoint-00000007" / "progress.json").read_text()) for folder in (latest, whole)
     ]
-    # 14 of three batches an epoch.
+    # 14 micro-batches, three per epoch.
     assert progress[0]["batches"] == {"epoch": 4, "position": 2}
     for name in ("step", "batches", "audio_seconds", "skipped"):
         assert progress[0][name] == progress[1][name]
@@ -262,12 +262,12 @@ def test_two_processes_learn_what_one_does_in_two_micro_batches(root):
         assert mine | times == pytest.approx(other | times, abs=1e-5)
 
 
-# What goes wrong
+# Faults
 
 
 @pytest.fixture
 def poison(monkeypatch):
-    """A function: batches with an utterance that it names make a gradient of NaN from then on."""
+    """A function that makes every batch with the named utterance have a gradient of NaN."""
     bad = set()
 
     class Collator(training.PromptCollator):
@@ -306,7 +306,7 @@ def test_nothing_but_poison_stops_the_run_and_leaves_the_checkpoint(root, clips,
         assert torch.equal(tensor, kept[name])
 
 
-# Alignment learned along
+# Alignment learned during training
 
 
 def test_durations_are_learned_along(root, clips, transcripts, tiny_codec):
@@ -318,7 +318,7 @@ def test_durations_are_learned_along(root, clips, transcripts, tiny_codec):
     )
     log = read_log(folder)
     assert all(row["alignment"] > 0 and row["binarization"] > 0 for row in log[:3])
-    # The binarisation loss comes in slowly: not at all at first.
+    # The weight of the binarisation loss rises slowly from zero.
     first = {name: value for name, value in log[0].items() if name not in NOT_LOSSES}
     parts = first["data"] + 0.1 * first["codebook"] + first["duration"] + first["pitch"] + first["alignment"]
     assert first["loss"] == pytest.approx(parts)
@@ -335,11 +335,11 @@ def test_durations_that_are_there_are_not_learned(root):
         train(root, "--max_train_steps", 1, "--learn_alignment")
 
 
-# Watching
+# Monitoring
 
 
 def test_validation_hears_the_same_every_time(root, clips):
-    """Weights that stand still have the same validation losses; speech, pictures and numbers reach TensorBoard."""
+    """Constant weights have constant validation losses; speech, pictures and numbers reach TensorBoard."""
     watch = ("--validation_utterances", 2, "--validation_steps", 1, "--report_to", "tensorboard")
     watch += ("--validation_texts", "Hello.", "Yes.", "--validation_prompts", clips[0])
     watch += ("--validation_inference_steps", 2)

@@ -26,7 +26,7 @@ def script():
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate():
-    """accelerate keeps the first precision it was asked for."""
+    """accelerate keeps the first precision that was requested."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -57,7 +57,7 @@ def test_it_learns_one_sound_and_leaves_a_pipeline(script, codec, clips, tmp_pat
     audio, rate = soundfile.read(clips[0])
     folder, output = tmp_path / "one", tmp_path / "noises"
     folder.mkdir()
-    # A crop is the whole sound, so there is only the gain to guess.
+    # A crop is the whole sound, so only the gain is random.
     soundfile.write(folder / "sound.wav", audio[rate : rate + int(0.4 * rate)], rate)
     extra = ["--train_data", folder, "--codec", codec, "--max_train_steps", 60, "--lr_scheduler", "constant"]
     extra += ["--learning_rate", 3e-3, "--ema_decay", 0.9, "--validation_samples", 2, "--validation_steps", 60]

@@ -1,4 +1,4 @@
-"""A tiny case of every model: how to build it, and a batch of two whose first item is shorter."""
+"""A tiny case of every model: a function that builds it, and a batch of two whose first item is shorter."""
 
 import torch
 
@@ -113,7 +113,7 @@ DENOISERS = [name for name in CASES if "denoiser" in name]
 
 
 def build(name, **config):
-    """The model of a case, in evaluation mode, with nothing left at zero."""
+    """The model of a case, in evaluation mode; no parameter is zero."""
     model_class, sizes, _ = CASES[name]
     torch.manual_seed(0)
     model = model_class(**{**sizes, **config}).eval()
@@ -125,7 +125,7 @@ def build(name, **config):
 
 
 def alone(batch, item):
-    """One item of a batch without padding."""
+    """One item of a batch, without padding."""
     lengths = {}
     for value in batch.values():
         if value.dtype == torch.bool:

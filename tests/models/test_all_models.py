@@ -1,4 +1,4 @@
-"""What holds of every model."""
+"""Properties of every model."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name):
 @torch.no_grad()
 def test_half_precision_is_near_single(name, dtype):
     model, batch = build(name), CASES[name][2]
-    # The last output: the adaptor's first holds pitch bins, which rounding may rightly move by one.
+    # Only the last output: the first output of the adaptor has pitch bins, which rounding may move by one.
     expected = outputs(model, batch)[-1]
     half = {
         key: value.to(dtype) if value.is_floating_point() and key != "timestep" else value
@@ -80,7 +80,7 @@ def test_half_precision_is_near_single(name, dtype):
 
 @pytest.mark.parametrize("name", CASES)
 def test_mixed_precision_gradients_are_near_those_in_single(name):
-    """On a CPU attention takes another way where there are gradients and half precision."""
+    """On a CPU, attention uses another kernel for gradients in half precision."""
     gradients = []
     for cast in (False, True):
         model = build(name)

@@ -1,4 +1,4 @@
-"""Weights in a few bits: what is exact, what is near, how large they are, and that every model reads them."""
+"""Weights in a few bits: exact and approximate values, file sizes, and that every model loads them."""
 
 import pytest
 import torch
@@ -21,14 +21,14 @@ def there_and_back(state_dict, bits, **options):
 @pytest.mark.parametrize("bits", BITS)
 def test_whole_numbers_of_a_step_are_exact(bits):
     limit = 2 ** (bits - 1) - 1
-    # Rows of their own steps; 1023 weights do not fill the last word of three bytes.
+    # Each row has its own step; 1023 weights do not fill the last word of three bytes.
     numbers = torch.arange(1023).view(3, 341) % (2 * limit + 1) - limit
     weight = numbers * torch.tensor([[0.25], [2.0**-9], [4.0]])
     assert torch.equal(there_and_back({"weight": weight}, bits)["weight"], weight)
 
 
 def test_bytes_by_hand():
-    """1, -1, 2 and 31 as six bits each, 32 more, from the lowest bit of the first byte on: 33, 31, 34, 63."""
+    """1, -1, 2 and 31 as six bits each, plus 32, from the lowest bit of the first byte on: 33, 31, 34, 63."""
     row = torch.tensor([[1.0, -1, 2, 31] * 4])
     compact = compact_weights({"weight": row}, 6)
     word = 33 | 31 << 6 | 34 << 12 | 63 << 18
@@ -36,7 +36,7 @@ def test_bytes_by_hand():
     assert compact["weight.step"].tolist() == [[1.0]]
 
 
-# A tenth above what rounding costs; one bit less would cost twice as much.
+# The bound is a tenth above the rounding error; one bit less would double the error.
 @pytest.mark.parametrize(("bits", "bound"), [(4, 0.12), (6, 0.032), (8, 0.008)])
 @pytest.mark.parametrize("shape", [(64, 512), (64, 128, 5)])
 def test_rounding_is_no_more_than_bits_cost(bits, bound, shape):
@@ -71,7 +71,7 @@ def test_what_is_small_is_half_precision_and_a_quantizer_apart():
 
 
 def make_compact(folder, bits, **options):
-    """Rewrites a saved model, and returns how large its file is by now."""
+    """Rewrites a saved model, and returns the new size of its file."""
     file = folder / "diffusion_pytorch_model.safetensors"
     save_file(compact_weights(load_file(file), bits, **options), file, metadata={"format": "pt"})
     return file.stat().st_size

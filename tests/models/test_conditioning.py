@@ -1,4 +1,4 @@
-"""The chain from prompt and phonemes to the denoiser's condition."""
+"""The chain from prompt and phonemes to the condition of the denoiser."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_the_chain_is_its_models_called_in_turn(tiny_pipeline, inputs):
 
 @torch.no_grad()
 def test_pitch_may_depend_on_the_durations(tiny_pipeline, inputs):
-    """Each predictor runs once, where pitch is given for durations that are not known yet."""
+    """Each predictor runs once if pitch is given for durations that are not known yet."""
     ids, mask, latents, prompt_mask = inputs
     prompt = encode_prompt(tiny_pipeline, latents, prompt_mask)
     calls = []

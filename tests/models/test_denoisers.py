@@ -1,4 +1,4 @@
-"""What holds of both denoisers."""
+"""Properties of both denoisers."""
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def test_continuous_time_embeds_t(name):
     torch.manual_seed(0)
     continuous, plain = build(name, continuous_time=True), build(name)
     plain.load_state_dict(continuous.state_dict())
-    # t = 0.5 is timestep 499; a model that embeds timesteps sees the same number at timestep 0.5.
+    # t = 0.5 is timestep 499; a model that embeds timesteps gets the same number at timestep 0.5.
     expected = plain(**{**DENOISER_INPUT, "timestep": 0.5}).sample
     assert torch.equal(continuous(**{**DENOISER_INPUT, "timestep": 499.0}).sample, expected)
 
@@ -136,7 +136,7 @@ def test_heads_must_divide_the_width():
 
 
 def test_norms_in_half_precision_are_fused(recwarn):
-    """Their weights stay in float32 under autocast, and torch warns where it takes the slow way."""
+    """The weights stay in float32 under autocast, where torch would warn that it uses a slow kernel."""
     norm = RMSNorm(64, eps=1e-6)
     norm.weight.data.uniform_(0.5, 2)
     states = torch.randn(2, 5, 64)

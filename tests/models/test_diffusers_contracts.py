@@ -1,4 +1,4 @@
-"""What diffusers lets its users do with every model: offload, cast its layers, choose attention kernels, compile."""
+"""Operations of diffusers on every model: offloading, casting of layers, attention kernels, compilation."""
 
 import copy
 
@@ -46,7 +46,7 @@ def make(name):
 
 
 def use(name, model):
-    """Everything that a pipeline does with the model: each method that reads weights, then the forward pass."""
+    """Use the model as a pipeline does: each method that reads weights, then the forward pass."""
     results = []
     if name in CODECS:
         waveform, sample_mask = WAVEFORM.values()
@@ -82,7 +82,7 @@ def assert_same(found, expected, **tolerance):
 
 @pytest.fixture
 def fill_with_nan():
-    """Memory that nobody wrote is NaN, so that a weight that is not there cannot be the right one by chance."""
+    """Uninitialised memory is NaN, so that a missing weight cannot have the right value by chance."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     assert torch.utils.deterministic.fill_uninitialized_memory
     yield
@@ -96,7 +96,7 @@ def fill_with_nan():
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_sequential_offload(name, offload_buffers):
-    """Weights are on the meta device until the layer that owns them runs."""
+    """Weights are on the meta device until their layer runs."""
     model = make(name)
     expected = use(name, model)
     cpu_offload(model, torch.device("cpu"), offload_buffers=offload_buffers)
@@ -118,7 +118,7 @@ def test_disk_offload(name, tmp_path):
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_group_offload(name, blocks, tmp_path, fill_with_nan):
-    """Weights are on the disk, and NaN in memory, until the layer or the block that owns them runs."""
+    """Weights are on the disk, and NaN in memory, until their layer or block runs."""
     model = make(name)
     expected = use(name, model)
     level = {"offload_type": "leaf_level"} if blocks is None else {"num_blocks_per_group": blocks}
@@ -140,7 +140,7 @@ def test_fingerprint_of_an_offloaded_codec(name, tmp_path, fill_with_nan):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_are_contiguous(name):
-    """What safetensors and an offload to the disk need."""
+    """The properties that safetensors and offloading to the disk need."""
     state = [*make(name).named_parameters(), *make(name).named_buffers()]
     assert [key for key, value in state if not value.is_contiguous()] == []
 
@@ -222,7 +222,7 @@ def test_attention_backends_agree_on_padded_batches(name, backend, backends):
     layers = [module for module in model.modules() if isinstance(module, Attention)]
     assert {layer.processor._attention_backend for layer in layers} == {AttentionBackendName(backend)}
     assert len(model.attn_processors) == len(layers)
-    # The layers keep what was set on them, whatever others use.
+    # The layers keep their own backend, whatever the global one is.
     _AttentionBackendRegistry.set_active_backend(AttentionBackendName._NATIVE_CUDNN)
     assert_same(use(name, model), expected, atol=1e-5, rtol=1e-5)
     model.reset_attention_backend()
@@ -263,7 +263,7 @@ def test_repeated_blocks_compile(name):
     torch._dynamo.reset()
     model = make(name)
     expected = use(name, model)
-    # The convolutions of transformers' EnCodec choose their padding by a tensor's value, where a graph ends.
+    # The convolutions of transformers' EnCodec choose their padding by the value of a tensor, which breaks the graph.
     model.compile_repeated_blocks(backend="eager", fullgraph=name != "encodec")
     compiled = [module for module in model.modules() if module._compiled_call_impl is not None]
     assert len(compiled) > 1

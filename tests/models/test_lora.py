@@ -1,4 +1,4 @@
-"""Adapters of every model: every layer takes one, merged or not it says the same, and it comes off without a trace."""
+"""Adapters of every model: every layer takes them, merging does not change the output, removal restores the model."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def assert_same_state(state, wanted):
 
 
 def adapted(name):
-    """The model of a case, with adapters of rank 2 and scale 3/2 on every layer that can have one."""
+    """The model of a case, with adapters of rank 2 and scale 3/2 on every layer that supports them."""
     model = build(name)
     layers = layers_of(model)
     model.add_adapter(peft.LoraConfig(r=2, lora_alpha=3, target_modules=layers, init_lora_weights=False), "voice")
@@ -48,7 +48,7 @@ def test_every_layer_has_an_adapter_that_is_heard(name):
             output.float().square().sum().backward(retain_graph=True)
     learning = {key: parameter for key, parameter in model.named_parameters() if ".lora_" in key}
     assert {key.split(".lora_")[0] for key in learning} == set(layers)
-    # What a layer's weight is read for outside its forward would not have its adapter in it.
+    # If code read the weight of a layer outside its forward pass, its adapter would get no gradient.
     assert not [key for key, parameter in learning.items() if parameter.grad is None or not parameter.grad.any()]
 
 

@@ -9,7 +9,7 @@ from .cases import CASES, build, randn
 
 
 def best_by_trying_all(log_probs):
-    """Durations of the likeliest monotonic path, by enumeration."""
+    """Durations of the most probable monotonic path, by enumeration."""
     frames, phonemes = log_probs.shape
     best = (-float("inf"), None)
     for cuts in itertools.combinations(range(1, frames), phonemes - 1):

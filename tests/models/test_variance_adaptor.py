@@ -49,7 +49,7 @@ def test_pitch_takes_its_bin_on_a_logarithmic_scale():
 @torch.no_grad()
 def test_predictions_are_used_where_nothing_is_given():
     adaptor = build("variance_adaptor")
-    # An untrained predictor says about nothing; five frames and 200 Hz can be told apart.
+    # An untrained predictor returns about zero; with these biases frames and Hz can be told apart.
     adaptor.duration_predictor.proj_out.bias.fill_(math.log(6))
     adaptor.pitch_predictor.proj_out.bias.fill_(math.log(200))
     output = adaptor(**PREDICTING)
@@ -75,7 +75,7 @@ def test_rate_and_shift_are_per_item():
 
 @torch.no_grad()
 def test_half_precision_keeps_pitch_fine():
-    """A model in bfloat16 still tells neighbouring bins and hundredths of a semitone apart."""
+    """A model in bfloat16 distinguishes neighbouring bins, and hundredths of a semitone."""
     adaptor = build("variance_adaptor")
     boundaries = adaptor.pitch_boundaries()
     adaptor = adaptor.to(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""A tiny pipeline with every part that the export treats in its own way, and its export, made once."""
+"""A tiny pipeline with every part that the export handles in its own way, and its export, made once."""
 
 import math
 
@@ -69,7 +69,7 @@ def istft_codec(clips):
 
 @pytest.fixture(scope="session")
 def torch_pipeline(harmonic_codec):
-    """Patches, the prompt in norms, guidance by nulls."""
+    """A denoiser with patches, a prompt in its norms, and guidance by nulls."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         encoder = {"num_layers": 1, "filter_size": 64, "kernel_size": 3, **SIZES}
@@ -110,7 +110,7 @@ def torch_pipeline(harmonic_codec):
 
 @pytest.fixture(scope="session")
 def exported(torch_pipeline, tmp_path_factory):
-    """The directory of its export."""
+    """The directory of the export of this pipeline."""
     directory = tmp_path_factory.mktemp("onnx") / "model"
     export_onnx(torch_pipeline, directory)
     return directory

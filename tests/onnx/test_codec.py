@@ -1,4 +1,4 @@
-"""The part of the codec that is computed outside of its graphs."""
+"""The part of the codec that is computed outside its graphs."""
 
 import copy
 
@@ -24,7 +24,7 @@ def test_pulses_are_those_of_the_head():
 
 
 def test_interpolation_is_that_of_torch():
-    """Of torch's own, up to rounding, and of the head's, to the last bit."""
+    """The same as torch's function up to rounding, and as that of the head to the last bit."""
     values = torch.rand(2, 7, generator=torch.Generator().manual_seed(1))
     found = interpolate_frames(values.numpy(), 10)
     wanted = torch.nn.functional.interpolate(values[:, None], size=70, mode="linear")[:, 0]

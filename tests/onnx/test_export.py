@@ -1,4 +1,4 @@
-"""Exported graphs compute the same as the models, and an export is written whole or not at all."""
+"""Exported graphs compute the same as the models, and an export is written completely or not at all."""
 
 import copy
 import dataclasses
@@ -20,7 +20,7 @@ from ..conftest import fill_zeros
 
 
 def run_graph(graph, path, **arrays):
-    """Write a graph, and its outputs for arrays of other sizes than it was made with."""
+    """Write a graph, and return its outputs for arrays of other sizes than those of the export."""
     export.write_graph(graph, path)
     session = onnxruntime.InferenceSession(path)
     taken = {each.name for each in session.get_inputs()}
@@ -112,7 +112,7 @@ def test_a_failure_leaves_nothing_behind(torch_pipeline, tmp_path, monkeypatch):
 
 
 def test_the_command_line_exports_and_speaks(exported, clips, tmp_path, monkeypatch, capsys, pipe):
-    """The graphs of a command are those of the function; exporting them twice would take long."""
+    """The command writes the graphs of the function (a stand-in: a second export would take long)."""
     monkeypatch.chdir(tmp_path)
     calls = []
     monkeypatch.setattr(export, "export_onnx", lambda *arguments: calls.append(arguments))

@@ -1,4 +1,4 @@
-"""Random numbers are those of torch."""
+"""Random numbers are equal to those of torch."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An exported pipeline speaks as the one with torch."""
+"""An exported pipeline speaks like the one of torch."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ TEXTS = ["Hello there. How are you today?", "Yes."]
 
 
 def both(torch_pipeline, pipe, *args, seed=5, **options):
-    """What torch and onnxruntime make of a call."""
+    """The results of torch and onnxruntime for a call."""
     wanted = torch_pipeline(*args, generator=torch.Generator().manual_seed(seed), **options)
     return wanted, pipe(*args, generator=generator_of(seed), **options)
 
@@ -50,7 +50,7 @@ def test_sound_is_that_of_torch(torch_pipeline, pipe, clips):
 
 
 def assert_same_sound(one, other):
-    """The last digits of F0 add up in the phase of the pulses, which shifts a few samples."""
+    """Rounding errors of F0 add up in the phase of the pulses, which shifts a few samples."""
     assert one.shape == other.shape and np.abs(one).max() > 0.01
     error = np.abs(one - other)
     assert error.mean() < 1e-4 * np.abs(one).max() and error.max() < 0.02 * np.abs(one).max()

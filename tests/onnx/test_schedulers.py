@@ -32,7 +32,7 @@ def counterpart(scheduler):
 
 
 def guess(timestep, sample):
-    """A denoiser that looks at both, the same in torch and NumPy."""
+    """A denoiser that depends on latents and timestep, the same in torch and NumPy."""
     return 0.3 * sample + float(timestep) / 2000
 
 

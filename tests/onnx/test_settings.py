@@ -1,4 +1,4 @@
-"""Which runtime a command takes, and where exports are kept."""
+"""The runtime that a command chooses, and the location of exports."""
 
 import argparse
 import json

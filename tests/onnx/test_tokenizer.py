@@ -1,4 +1,4 @@
-"""The tokenizer without transformers reads as the one with it."""
+"""The tokenizer without transformers gives the same ids as the one with it."""
 
 import pytest
 

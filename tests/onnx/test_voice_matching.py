@@ -1,4 +1,4 @@
-"""Voice matching in NumPy is that of torch."""
+"""Voice matching in NumPy is equal to that of torch."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""When each phoneme of a recording is said: by synthesis, by an aligner, within word times."""
+"""The times of phonemes in a recording: by synthesis, by an aligner, and within word times."""
 
 import numpy as np
 import pytest
@@ -30,12 +30,12 @@ def test_durations_of_a_recording(tiny_pipeline, clips, transcripts):
     assert len(speech.waveform) <= 320 * speech.latents.shape[1]
     words = tiny_pipeline.tokenizer.read(transcripts[clips[0].name])[1]
     assert [word.text for word in speech.words] == [word.text for word in words]
-    # Each phoneme that the pipeline speaks at all has a frame.
+    # Each phoneme with a duration in the speech has a frame.
     assert (speech.durations > 0).mean() > 0.8
 
 
 def test_speech_that_differs_in_noise_alone_is_aligned(tiny_pipeline, spoken, monkeypatch):
-    """What the pipeline itself said is found where it said it."""
+    """Phonemes of the pipeline's own speech are found at their positions."""
     output, voice = spoken
     options = {"output_type": "latent", "generator": torch.Generator().manual_seed(0)}
     latents = tiny_pipeline(TEXT, voice=voice, durations=output.durations[0], **options).audios[0]

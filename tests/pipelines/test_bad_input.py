@@ -1,4 +1,4 @@
-"""Bad input: each error says what was given and what is wanted."""
+"""Bad input: each error states the given value and the expected one."""
 
 import functools
 
@@ -23,7 +23,7 @@ def call(tiny_pipeline, clips):
 
 
 CASES = {
-    # name: (arguments, error, what the message must say)
+    # name: (arguments, error, required text of the message)
     "empty text": ({"text": ""}, ValueError, "text 0 is empty"),
     "blank text in a list": ({"text": ["Yes.", "  "]}, ValueError, "text 1 is empty"),
     "empty list": ({"text": []}, ValueError, "at least one"),
@@ -241,7 +241,7 @@ def test_nothing_clips_unless_that_is_asked_for(call, tiny_pipeline, monkeypatch
     plain = call(**make).audios[0]
     assert abs(plain).max() < 1
     make["generator"].manual_seed(0)
-    # What does not clip is the same with and without limiter, to the last bit.
+    # Audio that does not clip is the same with and without limiter, to the last bit.
     assert np.array_equal(call(**make, limiter=False).audios[0], plain)
     decode = tiny_pipeline.codec.decode
     monkeypatch.setattr(tiny_pipeline.codec, "decode", lambda *args: 1000 * decode(*args))
@@ -254,7 +254,7 @@ def test_loudness_of_a_call(call, tiny_pipeline, clips):
     finishing = pytest.importorskip("ns2_diffusers.audio.finishing")
     pytest.importorskip("pyloudnorm")
     audio = call("Yes it is, all of it.", loudness=-30).audios[0]
-    # The ends are faded afterwards.
+    # The ends are faded after the loudness is set.
     assert finishing.measure_loudness(torch.from_numpy(audio), RATE) == pytest.approx(-30, abs=1)
 
 
@@ -273,7 +273,7 @@ def test_a_stereo_file_is_no_error(call, tmp_path):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    """An error in place of memory for more than a few thousand latent frames."""
+    """More than a few thousand latent frames are an error before memory is allocated."""
     regulate = variance_adaptor.regulate_length
 
     def regulate_little(states, durations):

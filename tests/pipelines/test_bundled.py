@@ -1,4 +1,4 @@
-"""The bundled model: where it is, and, once there are weights, that it speaks and sings."""
+"""The bundled model: its location, and, if the weights are there, speech and singing."""
 
 import itertools
 import json
@@ -77,12 +77,12 @@ def test_its_configs_name_no_place_where_it_was_made():
 
 @needs_weights
 def test_it_sounds_as_it_did(voice_in_the_box):
-    """The same seed gives the audio that was recorded before the pipeline was rewritten."""
+    """The same seed gives the reference audio, which was recorded before the pipeline was rewritten."""
     wanted, _ = soundfile.read(Path(__file__).parents[1] / "fixtures" / "bundled_model" / "reference.flac")
     scheduler = voice_in_the_box.scheduler
     voice_in_the_box.scheduler = DPMSolverMultistepScheduler.from_config(scheduler.config)
     generator = torch.Generator().manual_seed(4)
-    # The recording as it is, as prompts were then.
+    # The recording without preparation, as prompts were then.
     waveform, _ = load_audio(VOICES / "emma.ogg", None, 16000)
     codec = voice_in_the_box.codec
     with torch.no_grad():
@@ -90,7 +90,7 @@ def test_it_sounds_as_it_did(voice_in_the_box):
     voice = Voice(latents[0], codec.fingerprint)
     found = voice_in_the_box("Good morning.", voice=voice, generator=generator, num_inference_steps=6).audios[0]
     voice_in_the_box.scheduler = scheduler
-    # To 1e-5 on the processor that recorded it; others round differently, and six steps amplify that.
+    # The difference is 1e-5 on the processor of the reference; others round differently, and six steps amplify that.
     np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
@@ -134,7 +134,7 @@ MELODIES = {
 @pytest.mark.parametrize(("voice", "lowest"), [("af_bella", 165.0), ("am_michael", 100.0)])
 @pytest.mark.parametrize("name", MELODIES)
 def test_it_sings(voice_in_the_box, name, voice, lowest):
-    """The notes that were asked for, held to their ends."""
+    """The requested notes are held to their ends."""
     prosody = pytest.importorskip("ns2_diffusers.evaluation.prosody")
     pytest.importorskip("pyworld", reason="the train extra is not installed")
     pipe, melody = voice_in_the_box, [(lowest * 2 ** (above / 12), beats) for above, beats in MELODIES[name]]

@@ -1,4 +1,4 @@
-"""Conversion and enhancement of recordings, with a tiny pipeline."""
+"""Conversion and enhancement of recordings with a tiny pipeline."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_f0_moves_to_the_voice(convert, clips, tiny_pipeline):
 
 
 def test_a_codec_that_predicts_no_f0(convert, tiny_pipeline, clips, monkeypatch):
-    """WORLD finds it."""
+    """The result's F0 is measured with WORLD."""
     monkeypatch.setattr(tiny_pipeline.codec, "predict_f0", lambda latents: None)
     waveform, latents, gain = tiny_pipeline.encode_speech(clips[0])
     (decoded,) = tiny_pipeline.decode_latents([latents])
@@ -76,7 +76,7 @@ def test_a_codec_that_predicts_no_f0(convert, tiny_pipeline, clips, monkeypatch)
 
 
 def test_matching_by_hand(convert, clips, tiny_pipeline):
-    """Without a text, the latents go all the way to the voice's."""
+    """Without a text, latents are matched completely to those of the voice."""
     output = convert(text=None, move_f0=False, limiter=False)
     waveform, latents, gain = tiny_pipeline.encode_speech(clips[0])
     voice, enough = tiny_pipeline.encode_voice(clips[1]), 100
@@ -90,7 +90,7 @@ def test_matching_by_hand(convert, clips, tiny_pipeline):
 
 
 class Gaussian:
-    """A denoiser that is right for latents of mean 0 and variance 1, which the ODE leaves as they are."""
+    """The exact denoiser for latents of mean 0 and variance 1, which the ODE does not change."""
 
     levels = NaturalSpeech2DDIMScheduler()
 

@@ -1,4 +1,4 @@
-"""Word times, pauses, SSML and scripts of several voices, through the pipeline."""
+"""Word times, pauses, SSML and scripts of several voices through the pipeline."""
 
 from dataclasses import astuple
 
@@ -25,7 +25,7 @@ def speak(tiny_pipeline, clips):
 
 
 def silent(audio, start, end):
-    """Whether a part of a waveform, in seconds, is silence."""
+    """Whether a part of a waveform, in seconds, is silent."""
     return not audio[round(start * RATE) : round(end * RATE)].any()
 
 
@@ -40,7 +40,7 @@ def test_words_of_given_durations(speak, tiny_pipeline):
     assert [word.text for word in words] == ["Hi,", "it", "cost", "$5."]
     for word, symbols in zip(words, ["hˈI", "ɪt", "kˈɔst", "fˈIv dˈɑləɹz"], strict=True):
         first = phonemes.index(symbols)
-        # Symbol 0 is the start; symbol n lasts n + 1 frames.
+        # Symbol 0 is the start symbol; symbol n lasts n + 1 frames.
         assert word.start == pytest.approx(sum(range(1, first + 2)) * FRAME)
         assert word.end == pytest.approx(sum(range(1, first + len(symbols) + 2)) * FRAME)
 
@@ -179,7 +179,7 @@ def test_scripts_that_do_not_fit(speak, clips):
         speak(None, phonemes="hˈI", voice={"Anna": clips[0]})
 
 
-# What cannot be read
+# Unreadable input
 
 
 def test_a_sentence_of_unreadable_characters_ends_no_book(make_tiny_pipeline, clips):

@@ -1,4 +1,4 @@
-"""Words of a recording replaced, inserted and removed; what is kept stays as it is."""
+"""Words of a recording are replaced, inserted and removed; the rest does not change."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def recording():
-    """Five seconds at 22,050 Hz that no codec would give back as they are."""
+    """Five seconds of noise at 22,050 Hz, which no codec reproduces."""
     random = np.random.default_rng(0)
     return (22050, (0.1 * random.normal(size=5 * 22050)).astype(np.float32))
 
@@ -139,7 +139,7 @@ def test_a_window_by_hand(speech):
     assert window.input_ids.tolist() == [100, 104, 105, 106, 7, 8, 9, 2, 110, 111, 116]
     assert window.gaps == [(3, 8, 27, 41)]
     durations = window.durations_with(np.array([3, 4, 4, 1, 4, 4, 4, 0, 4, 4, 3]))
-    # The recording takes 20 frames where 16 were predicted.
+    # The recording has 20 frames where 16 were predicted.
     assert durations.tolist() == [0, 5, 5, 1, 5, 5, 5, 0, 5, 5, 0]
     known, mask, spans = window.known(speech.latents, durations)
     assert spans == [((9, 27), (26, 42))]
@@ -156,11 +156,11 @@ def test_splicing():
     original = torch.ones(8000)
     pieces = [NewPiece(torch.full((1600,), -1.0), 5, 8), NewPiece(torch.full((640,), 2.0), 23, 25)]
     output = splice(original, 16000, pieces, 16000, 320)
-    # 960 samples become 1600, and the last 640 are replaced by as many.
+    # 960 samples become 1600, and the last 640 are replaced by 640 others.
     assert output.regions == [(1600, 3200), (8000, 8640)]
     audio = output.audio
     assert len(audio) == 8640
     assert (audio[:1600] == 1).all() and (audio[1920:2880] == -1).all() and audio[1600] > 0.9
     assert audio[3199] > 0.9 and (audio[3200:8000] == 1).all()
-    # At its end there is nothing to fade to.
+    # The end of the recording has no cross-fade.
     assert audio[-1] == 2.0

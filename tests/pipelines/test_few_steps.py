@@ -1,4 +1,4 @@
-"""A distilled student in the pipeline: its own numbers of steps, guidance in one call, other samplers refused."""
+"""A distilled student in the pipeline: its numbers of steps, guidance in one call, refusal of other samplers."""
 
 import diffusers
 import numpy as np
@@ -14,7 +14,7 @@ TEXT = "Hello there."
 
 @pytest.fixture
 def student(tiny_pipeline):
-    """A pipeline whose denoiser says it was distilled for 4 and 2 steps and scales of 1 to 3."""
+    """A pipeline whose denoiser is marked as distilled for 4 and 2 steps and scales of 1 to 3."""
     denoiser = make_student(tiny_pipeline.denoiser, (1.0, 3.0))
     torch.nn.init.normal_(denoiser.time_embedding.guidance_mlp.linear_2.weight)
     scheduler = NaturalSpeech2DistilledScheduler.from_config(tiny_pipeline.scheduler.config, student_steps=[4, 2])
@@ -99,7 +99,7 @@ def test_a_pipeline_may_have_its_own_guidance_scale(tiny_pipeline, clips, tmp_pa
     tiny_pipeline.save_pretrained(tmp_path / "guided")
     loaded = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "guided")
     for own in (loaded, with_components(loaded, scheduler=loaded.scheduler)):
-        # Weights lie elsewhere in memory now, which kernels of some processors round by.
+        # The alignment of the weights in memory differs now, and some kernels round accordingly.
         torch.testing.assert_close(speak(own, clips, num_inference_steps=2), guided, atol=1e-5, rtol=1e-5)
         found = speak(own, clips, num_inference_steps=2, guidance_scale=1.0)
         torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)

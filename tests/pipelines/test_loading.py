@@ -1,4 +1,4 @@
-"""Pipelines and components of strangers, or with damage: one sentence, and nothing speaks with what is left."""
+"""Untrusted or damaged pipelines and components: one clear error, and no use of the rest."""
 
 import json
 import os

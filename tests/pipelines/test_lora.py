@@ -1,4 +1,4 @@
-"""Adapters of a pipeline as diffusers has them: named, several, whole or not at all, and gone without a trace."""
+"""Adapters of a pipeline with the interface of diffusers: named, several, all or nothing, removable."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ LAYERS = {
 
 
 def draw(pipe, component, seed=0, rank=2):
-    """Tensors of adapters, and by hand what they add to the weights when alpha is the rank."""
+    """Tensors of adapters, and the updates that they add to the weights if alpha is the rank."""
     generator, tensors, updates = torch.Generator().manual_seed(seed), {}, {}
     for layer in LAYERS[component]:
         weight = getattr(pipe, component).get_parameter(f"{layer}.weight")
@@ -40,7 +40,7 @@ def draw(pipe, component, seed=0, rank=2):
 
 
 def save(pipe, folder, components=("denoiser",), seed=0, alpha=None, **options):
-    """Write adapters; returns by component what they add to the weights."""
+    """Write adapters; returns the updates that they add to the weights, by component."""
     arguments, updates = {}, {}
     for index, component in enumerate(components):
         arguments[f"{component}_lora_layers"], updates[component] = draw(pipe, component, 10 * seed + index)
@@ -53,7 +53,7 @@ def save(pipe, folder, components=("denoiser",), seed=0, alpha=None, **options):
 
 @torch.no_grad()
 def with_updates(pipe, *updates):
-    """The latents that a pipeline speaks whose weights have these updates, (factor, updates by component)."""
+    """The latents of a pipeline whose weights have these updates: pairs (factor, updates by component)."""
     for factor, components in updates:
         for component, layers in components.items():
             for layer, update in layers.items():
@@ -71,7 +71,7 @@ def speak(pipe, **options):
 
 
 def state_of(pipe):
-    """All that adapters must leave as it was."""
+    """The state that adapters must not change."""
     modules = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
     weights = {
         f"{name}.{key}": value.clone() for name, part in modules.items() for key, value in part.state_dict().items()
@@ -111,7 +111,7 @@ def test_adapters_are_added_and_taken_away(make, tmp_path, components):
 
 
 def test_sources(make, tmp_path):
-    """A folder, a file, another name, a subfolder, the tensors themselves and the hub's cache."""
+    """A folder, a file, another name, a subfolder, the tensors themselves and the cache of the hub."""
     pipe = make()
     updates = save(pipe, tmp_path / "a", alpha=3.0)
     save(pipe, tmp_path / "a" / "b", alpha=3.0, weight_name="voice.safetensors")
@@ -169,7 +169,7 @@ def test_adapters_are_not_swapped_in_place(make, tmp_path):
     with pytest.raises(NotImplementedError, match="delete_adapters"):
         pipe.enable_lora_hotswap(target_rank=4)
     assert torch.equal(speak(pipe), before)
-    # What the messages say to do.
+    # The advice of the messages works.
     second = save(pipe, tmp_path, seed=2)
     pipe.delete_adapters("first")
     pipe.load_lora_weights(tmp_path, adapter_name="first")
@@ -203,7 +203,7 @@ def test_two_do_not_add_up_unless_they_are_set(make, tmp_path):
     pipe.delete_adapters("b")
     assert pipe.get_active_adapters() == ["a"] and "variance_adaptor" not in pipe.get_list_adapters()
     assert_says((2, first))
-    # Another one than the active one is not chosen in its place.
+    # If the active adapter is deleted, no other one takes its place.
     pipe.delete_adapters(["a"])
     assert pipe.get_active_adapters() == [] and pipe.get_list_adapters()["denoiser"] == ["again"]
     assert_says()
@@ -223,7 +223,7 @@ def test_fused_and_put_back(make, tmp_path):
     pipe.set_adapters(["a", "b"], [0.5, 0.25])
     before = state_of(pipe)
     both = with_updates(make(), (0.5 / 3, first), (0.25 / 3, second))
-    # Twice: what is left over of the first time would show in the second.
+    # The second round would show anything left over from the first.
     for _ in range(2):
         pipe.fuse_lora(lora_scale=1 / 3)
         assert pipe.fused_loras == {"a", "b"} and pipe.num_fused_loras == 2
@@ -239,7 +239,7 @@ def test_fused_and_put_back(make, tmp_path):
     torch.testing.assert_close(speak(pipe), with_updates(make(), (0.5, first), (0.25, second)), atol=5e-5, rtol=1e-4)
     pipe.unfuse_lora(["denoiser"])
     assert_unchanged(pipe, before)
-    # For good: adapters are gone and their sum is saved.
+    # Merge for good: the adapters are gone and the sum is saved.
     pipe.fuse_lora(["denoiser"])
     pipe.unload_lora_weights()
     pipe.save_pretrained(tmp_path / "sum")
@@ -284,7 +284,7 @@ def test_a_fusion_that_fails_changes_nothing(make, tmp_path):
     save(pipe, tmp_path, ("denoiser", "phoneme_encoder"))
     pipe.load_lora_weights(tmp_path)
     with torch.no_grad():
-        # The last of all, so that others are merged before.
+        # The last component, so that others are merged before it.
         pipe.phoneme_encoder.get_submodule(LAYERS["phoneme_encoder"][0]).lora_A["default_0"].weight.fill_(float("inf"))
     before = state_of(pipe)
     with pytest.raises(ValueError, match="NaN"):
@@ -420,7 +420,7 @@ CHANGES = {
 
 
 def test_nothing_changes_while_it_speaks(make, tmp_path):
-    """Amid a call, in a thread of its own or in a callback, each change is refused and the speech is as alone."""
+    """During a call, in another thread or in a callback, each change is refused and the speech does not change."""
     pipe = make()
     save(pipe, tmp_path)
     pipe.load_lora_weights(tmp_path, adapter_name="one")
@@ -470,7 +470,7 @@ def test_a_failure_half_way_leaves_nothing(make, tmp_path, monkeypatch, loaded):
 
     import ns2_diffusers.models.lora as home
 
-    # The last thing that is called of the last component: its layers are there by then.
+    # This is the last call for the last component, whose layers exist by then.
     original, calls = home.dilate_adapters, []
     monkeypatch.setattr(
         home, "dilate_adapters", lambda model: calls.append(model) or (len(calls) == 2 and fail(model))
@@ -531,7 +531,7 @@ def test_a_student_brings_its_scheduler_and_takes_it_away(make, tmp_path):
     pipe.load_lora_weights(tmp_path / "student", adapter_name="student")
     pipe.fuse_lora(adapter_names=["student"])
     pipe.unload_lora_weights()
-    # It is in the weights now.
+    # The weights contain the student now.
     assert is_student()
     pipe.save_pretrained(tmp_path / "saved")
     pipe = NaturalSpeech2Pipeline.from_pretrained(tmp_path / "saved")
@@ -560,7 +560,7 @@ def test_there_is_no_part_of_a_student_and_no_two(make, tmp_path):
 
 
 def test_files_of_the_first_releases(make, tmp_path):
-    """One alpha for all in the header, and half precision, as the bundled file has them."""
+    """One alpha for all in the header, and half precision, as in the bundled file."""
     pipe = make()
     updates = save(pipe, tmp_path, ("denoiser", "phoneme_encoder"), alpha=3.0)
     tensors = {name: tensor.half() for name, tensor in load_file(tmp_path / FILE).items()}
@@ -591,7 +591,7 @@ def test_the_bundled_student(tmp_path):
     assert_unchanged(pipe, before)
 
 
-# With the rest of the package
+# Other parts of the package
 
 
 def test_compact_weights_have_adapters_too(make, tmp_path):
@@ -624,7 +624,7 @@ def test_a_pipeline_with_adapters_is_not_saved_by_halves(make, tmp_path):
 
 
 def test_adapters_trained_with_peft_are_saved_and_loaded(make, tmp_path):
-    """diffusers' way: `add_adapter`, then `save_lora_weights` with the state and config of peft."""
+    """The way of diffusers: `add_adapter`, then `save_lora_weights` with the state and config of peft."""
     pipe = make()
     config = peft.LoraConfig(
         r=4,

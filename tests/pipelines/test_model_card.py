@@ -38,7 +38,7 @@ def test_the_example_of_a_card_runs(make_tiny_pipeline, clips, tmp_path, monkeyp
     assert ("tokenizer" in card.content) == (not unconditional)
 
 
-# What diffusers knows of this package is what the repository tells it.
+# A process in which diffusers knows this package only from the files of the repository.
 LOAD = """
 import sys
 from diffusers import DiffusionPipeline
@@ -76,7 +76,7 @@ def test_what_is_pushed_is_found_by_diffusers(tiny_pipeline, tmp_path, monkeypat
         "ValueError True False",
         f"ns2_diffusers.pipelines.pipeline_naturalspeech2 NaturalSpeech2Pipeline {size}",
     ], run.stderr
-    # Who asks for the class itself runs nothing of the repository, and saves it as ever.
+    # Loading through the class itself runs no code of the repository, and saves the pipeline as usual.
     (folder / "pipeline.py").write_text("raise RuntimeError")
     loaded = NaturalSpeech2Pipeline.from_pretrained(folder)
     loaded.save_pretrained(tmp_path / "again")

@@ -11,7 +11,7 @@ PROMPTS = Path(__file__).parents[2] / "benchmarks" / "prompts" / "kokoro"
 
 
 def test_the_recordings_are_those_of_the_benchmarks():
-    """No voice of the package was trained on: they are the held-out voices that the benchmarks measure with."""
+    """The named voices are the held-out voices of the benchmarks: none was in the training data."""
     shipped = {path.read_bytes() for path in named_voices().values()}
     assert len(shipped) == 5 and shipped == {path.read_bytes() for path in PROMPTS.glob("*.ogg")}
 
@@ -29,6 +29,6 @@ def test_a_voice_by_name_is_its_recording(tiny_pipeline, tmp_path, monkeypatch):
     assert not np.array_equal(default, george)
     pair = tiny_pipeline(["Yes.", "Yes."], voice=["emma", named_voices()["george"]], num_inference_steps=1)
     assert len(pair.audios) == 2
-    # A file of the user's comes before a name.
+    # A file of the user takes precedence over a name.
     (tmp_path / "emma").write_bytes(named_voices()["george"].read_bytes())
     assert np.array_equal(speak(voice="emma"), george)

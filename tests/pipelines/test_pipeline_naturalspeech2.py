@@ -63,7 +63,7 @@ def speak(tiny_pipeline, voice):
     return speak
 
 
-# What comes out
+# Outputs
 
 
 def test_output_is_what_it_says(speak, tiny_pipeline):
@@ -81,14 +81,14 @@ def test_output_types(speak, tiny_pipeline):
     array, tensor, latent = (speak(output_type=kind).audios[0] for kind in ("np", "pt", "latent"))
     assert torch.equal(torch.from_numpy(array), tensor)
     decoded = tiny_pipeline.codec.decode(latent[None])[0, 0]
-    # The whole utterance is faded in and out; the middle is the codec's own.
+    # The ends of the utterance are faded; the middle is the output of the codec.
     torch.testing.assert_close(tensor[200:-200], decoded[200:-200], atol=1e-5, rtol=1e-4)
     as_tuple = speak(return_dict=False)
     assert np.array_equal(as_tuple[0][0], array) and as_tuple[1] == 16000
 
 
 def test_latents_are_the_scheduler_loop_written_out(speak, tiny_pipeline, voice):
-    """The whole pipeline against its own components called by hand."""
+    """The pipeline gives the same as its components called one by one."""
     latent = speak(output_type="latent").audios[0]
     pipe = tiny_pipeline
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_long_text_is_its_sentences_with_pauses(speak, tiny_pipeline):
     output = speak(LONG_TEXT)
     symbols = [len(tiny_pipeline.tokenizer.phonemize(sentence)) + 2 for sentence in sentences]
     assert len(output.durations[0]) == sum(symbols)
-    # A pause is part of its sentence's last symbol.
+    # A pause belongs to the last symbol of its sentence.
     end, pause = output.durations[0][: symbols[0]].sum() * 320, round(0.4 * 16000)
     assert not output.audios[0][end - pause : end].any() and output.audios[0][end:][:2000].any()
     assert not output.f0[0][end // 320 - 20 : end // 320].any() and output.f0[0][end // 320] > 0
@@ -201,7 +201,7 @@ def test_streaming_is_the_whole_in_pieces(speak, tiny_pipeline, voice, scheduler
     whole = speak(LONG_TEXT).audios[0]
     pieces = list(tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=3, generator=seeded()))
     assert len(pieces) == 3
-    # The whole is made in one batch, with other rounding: its last digits add up in the phase of the pulses.
+    # The whole is made in one batch, which rounds differently; the errors add up in the phase of the pulses.
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
 
 
@@ -270,7 +270,7 @@ def test_the_voice_matters_to_everything(speak, clips):
 
 
 def test_guidance_is_one_doubled_batch(speak, tiny_pipeline, make_tiny_pipeline, voice, monkeypatch):
-    """ẑ = unconditional + s (conditional - unconditional), from one call a step."""
+    """ẑ = unconditional + s (conditional - unconditional), from one call per step."""
     tiny_pipeline.register_modules(denoiser=make_tiny_pipeline("undistilled").denoiser)
     sizes = []
     forward = tiny_pipeline.denoiser.forward
@@ -284,7 +284,7 @@ def test_guidance_is_one_doubled_batch(speak, tiny_pipeline, make_tiny_pipeline,
     conditional = speak(guidance_scale=1.0, **one_step).audios[0]
     unconditional = speak(guidance_scale=0.0, **one_step).audios[0]
     assert sizes == [2, 1, 2]
-    # One DDIM step from t = 1 ends at the predicted sample itself.
+    # One DDIM step from t = 1 ends at the predicted sample.
     torch.testing.assert_close(guided, unconditional + 3 * (conditional - unconditional), atol=1e-3, rtol=1e-3)
     assert (conditional - unconditional).abs().max() > 1e-3
 
@@ -358,7 +358,7 @@ def test_cached_conditioning_is_exact(speak, tiny_pipeline, monkeypatch):
 
 
 def test_callbacks_change_guidance(speak, tiny_pipeline, make_tiny_pipeline):
-    """diffusers' recipe for dynamic guidance: from the second step on there is none."""
+    """The recipe of diffusers for dynamic guidance: no guidance from the second step on."""
     tiny_pipeline.register_modules(denoiser=make_tiny_pipeline("undistilled").denoiser)
     sizes, scales = [], []
     tiny_pipeline.denoiser.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
@@ -374,7 +374,7 @@ def test_callbacks_change_guidance(speak, tiny_pipeline, make_tiny_pipeline):
     raised = speak(callback_on_step_end=lambda pipe, *_: setattr(pipe, "_guidance_scale", 2.0)).audios[0]
     assert sizes == [1, 2, 2]
     assert np.abs(changed - raised).max() > 1e-5
-    assert tiny_pipeline.guidance_scale == 1.0  # outside a call, the default
+    assert tiny_pipeline.guidance_scale == 1.0  # outside a call: the default
 
 
 def test_callbacks_are_told_when_guidance_is_impossible(speak, tiny_pipeline, make_tiny_pipeline):
@@ -393,7 +393,7 @@ def test_callbacks_stop_a_call(speak, tiny_pipeline):
 
     output = speak(LONG_TEXT, callback_on_step_end=stop, num_inference_steps=4, max_batch_size=2)
     assert seen == [(0, 4, False), (1, 4, False)]
-    # Two of three sentences were begun.
+    # Two of three sentences were started.
     assert len(output.audios[0]) == output.durations[0].sum() * 320 > 0
     assert output.durations[0].sum() < speak(LONG_TEXT).durations[0].sum()
     assert not tiny_pipeline.interrupt
@@ -429,7 +429,7 @@ def test_a_callback_may_call_the_pipeline(speak, tiny_pipeline, scheduler):
     "scheduler", [*OURS, diffusers.DPMSolverMultistepScheduler, diffusers.UniPCMultistepScheduler]
 )
 def test_threads_do_not_disturb_one_another(speak, tiny_pipeline, scheduler):
-    """Two threads with different steps, guidance and temperature on one pipeline."""
+    """Two threads call one pipeline with different steps, guidance and temperature."""
     tiny_pipeline.scheduler = scheduler.from_config(tiny_pipeline.scheduler.config)
     options = [
         {"num_inference_steps": 4, "temperature": 1.0},
@@ -471,7 +471,7 @@ def test_timesteps_and_sigmas_of_the_callers_own(speak, tiny_pipeline):
     assert seen == timesteps
     tiny_pipeline.scheduler = diffusers.EulerDiscreteScheduler.from_config(tiny_pipeline.scheduler.config)
     seen.clear()
-    speak(sigmas=[100.0, 10.0, 1.0, 0.0], **own)  # the last is where they arrive
+    speak(sigmas=[100.0, 10.0, 1.0, 0.0], **own)  # the last sigma is the end of sampling
     assert len(seen) == 3
     tiny_pipeline.scheduler = diffusers.PNDMScheduler.from_config(tiny_pipeline.scheduler.config)
     with pytest.raises(ValueError, match="PNDMScheduler takes no sigmas"):
@@ -523,11 +523,11 @@ def test_a_stream_of_one_thread_in_another_leaves_gradients_alone(tiny_pipeline,
     assert torch.is_grad_enabled()
 
 
-# Changes while it speaks
+# Changes during speech
 
 
 def while_speaking(speak, change):
-    """What `change` raises in another thread, amid a call; the call ends well."""
+    """The error that `change` raises in another thread during a call; the call succeeds."""
     reached, go_on = threading.Event(), threading.Event()
 
     def wait(pipe, step, timestep, tensors):
@@ -566,7 +566,7 @@ def test_a_stream_whose_components_change_goes_no_further(tiny_pipeline, voice, 
     tiny_pipeline.codec = make_tiny_pipeline().codec
     with pytest.raises(RuntimeError, match="while this stream was open.*begin the stream anew"):
         next(stream)
-    # One that was opened and not read, too.
+    # The same for a stream that was opened and not read.
     unread = tiny_pipeline.stream(LONG_TEXT, voice=voice, num_inference_steps=1, **pieces)
     tiny_pipeline.denoiser = tiny_pipeline.denoiser
     with pytest.raises(RuntimeError, match="while this stream was open"):
@@ -618,7 +618,7 @@ def test_hooks_are_freed(speak, tiny_pipeline, voice, clips, monkeypatch):
     """With model offloading, the last component leaves the device after calls, streams and voices."""
     freed = []
     monkeypatch.setattr(tiny_pipeline, "maybe_free_model_hooks", lambda: freed.append(1))
-    # Not the recording of `voice`, which is not encoded again.
+    # Another recording: that of `voice` is not encoded again.
     tiny_pipeline.encode_voice(clips[1])
     speak()
     assert len(freed) == 2
@@ -683,7 +683,7 @@ def test_a_voice_is_one_file(tiny_pipeline, voice, tmp_path, speak):
 
 
 def test_a_voice_is_quantised(tiny_pipeline, voice, clips):
-    """As training saw prompts: latents that codes can say."""
+    """Prompts are quantised latents, as in training."""
     prompt = prepare_prompt(soundfile.read(clips[0], dtype="float32")[0], 16000)
     waveform = torch.from_numpy(prompt)[None, None]
     continuous = tiny_pipeline.codec.encode(waveform)
@@ -725,7 +725,7 @@ def test_saved_is_loaded(speak, tiny_pipeline, tiny_pipeline_dir, voice):
     assert set(loaded.components) == set(tiny_pipeline.components)
     assert loaded.config.max_prompt_seconds == 10.0
     again = loaded(TEXT, voice=voice, num_inference_steps=3, generator=seeded()).audios[0]
-    # Weights lie elsewhere in memory now, which kernels of some processors round by.
+    # The alignment of the weights in memory differs now, and some kernels round accordingly.
     np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
@@ -743,7 +743,7 @@ def test_components_can_be_replaced_while_loading(tiny_pipeline_dir, tiny_codec)
     ],
 )
 def test_diffusion_pipeline_finds_ours(tiny_pipeline_dir, imports):
-    """In either order, before any of our classes was touched."""
+    """In either order, before any class of this package was used."""
     program = f"import sys; {imports};print(type(DiffusionPipeline.from_pretrained(sys.argv[1])).__name__)"
     command = [sys.executable, "-c", program, str(tiny_pipeline_dir)]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -772,7 +772,7 @@ def test_components_make_another_pipeline(tiny_pipeline, speak, voice):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub that keeps what is uploaded, and has the card in `hub["card"]`, if any."""
+    """A stand-in for the hub that keeps uploads; its card, if any, is `hub["card"]`."""
     kept = {"card": None}
 
     def upload(repo_id, folder_path, **_):
@@ -793,7 +793,7 @@ def hub(monkeypatch):
 
 
 def test_published_with_a_card(tiny_pipeline, hub):
-    """`push_to_hub` uploads a loadable directory and a card, which says what is in it."""
+    """`push_to_hub` uploads a loadable directory and a card that describes it."""
     assert tiny_pipeline.push_to_hub("voice") == "url"
     assert hub["repo_id"] == "me/voice"
     assert hub["denoiser"] == tiny_pipeline.denoiser.num_parameters()
@@ -810,7 +810,7 @@ def test_a_card_that_is_there_is_kept(tiny_pipeline, hub):
 
 @pytest.mark.parametrize("part", ["denoiser", "prompt_encoder", "phoneme_encoder", "variance_adaptor", "codec"])
 def test_one_component_in_bfloat16(tiny_pipeline, voice, part):
-    """A mixed pipeline speaks, close to what it says in float32."""
+    """A mixed pipeline speaks nearly as in float32."""
     ask = {
         "voice": voice,
         "num_inference_steps": 2,
@@ -825,7 +825,7 @@ def test_one_component_in_bfloat16(tiny_pipeline, voice, part):
     found = tiny_pipeline(**ask).audios[0]
     assert found.dtype == np.float32 and np.isfinite(found).all()
     if part == "codec":
-        # A rounded F0 moves the phase of the pulses, and so waveforms part; spectra do not.
+        # A rounded F0 moves the phase of the pulses, so waveforms differ; spectra do not.
         mel = LogMelSpectrogram(16000)
         found, expected = (mel(torch.from_numpy(audio)[None]).flatten().numpy() for audio in (found, expected))
     assert np.corrcoef(found, expected)[0, 1] > 0.9

@@ -24,12 +24,12 @@ def test_items_are_the_same_in_any_batch_and_after_saving(make_tiny_pipeline, tm
     pipe.save_pretrained(tmp_path)
     loaded = DiffusionPipeline.from_pretrained(tmp_path)
     assert type(loaded) is NaturalSpeech2UnconditionalPipeline
-    # Weights lie elsewhere in memory now, which kernels of some processors round by.
+    # The alignment of the weights in memory differs now, and some kernels round accordingly.
     np.testing.assert_allclose(loaded(**ask, generator=seeded(1)).audios[0], alone.audios[0], atol=1e-6)
 
 
 def test_the_length_is_exact(make_tiny_pipeline):
-    """Not a whole number of frames of 20 ms."""
+    """The length is not a whole number of frames of 20 ms."""
     pipe = make_tiny_pipeline(unconditional=True)
     assert pipe(audio_length_in_s=0.513, num_inference_steps=1).audios[0].shape == (8208,)
     latents = pipe(audio_length_in_s=0.513, num_inference_steps=1, output_type="latent").audios[0]

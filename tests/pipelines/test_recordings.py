@@ -1,4 +1,4 @@
-"""Recordings that were encoded before are found by their content, while the codec is the same."""
+"""Recordings that were encoded before are recognised by their content, as long as the codec is the same."""
 
 import threading
 
@@ -12,7 +12,7 @@ from ns2_diffusers.pipelines.recordings import Recent, content_key
 
 @pytest.fixture
 def encoded(tiny_pipeline, monkeypatch):
-    """What was encoded, not found."""
+    """The recordings that were encoded rather than found in the cache."""
     calls, encode = [], tiny_pipeline._encode_recording
 
     def watch(audio, sampling_rate):

@@ -1,4 +1,4 @@
-"""diffusers' samplers in the pipeline: which run, and for which a text depends on what shares its batch."""
+"""Samplers of diffusers in the pipeline: those that run, and those whose speech depends on the rest of the batch."""
 
 import diffusers
 import pytest
@@ -9,7 +9,7 @@ from diffusers.utils import is_torchsde_available
 from ns2_diffusers import NaturalSpeech2DDIMScheduler
 
 NAMES = [name for name in KarrasDiffusionSchedulers.__members__ if name != "EDMEulerScheduler"]
-# They draw their noise themselves, for the batch as a whole; docs/schedulers.md names them.
+# These samplers draw noise themselves, for the batch as a whole; docs/schedulers.md names them.
 DEPEND_ON_THE_BATCH = {
     "DDPMScheduler",
     "EulerAncestralDiscreteScheduler",
@@ -44,7 +44,7 @@ def test_every_karras_sampler_runs_and_the_named_ones_depend_on_the_batch(tiny_p
 
 
 def test_random_dpm_solver_does_not_depend_on_the_batch(tiny_pipeline, voice):
-    """It takes the noise that the pipeline draws for each item."""
+    """This sampler takes the noise that the pipeline draws for each item."""
     tiny_pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
         NaturalSpeech2DDIMScheduler().config, algorithm_type="sde-dpmsolver++"
     )

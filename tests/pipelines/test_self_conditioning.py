@@ -1,4 +1,4 @@
-"""A denoiser that sees its own last estimate of the clean latents (arXiv 2208.04202)."""
+"""A denoiser that gets its own last estimate of the clean latents (arXiv 2208.04202)."""
 
 import diffusers
 import pytest
@@ -23,7 +23,7 @@ def pipe(make_tiny_pipeline):
 
 
 def recorded(pipe, clips, **options):
-    """Each call of the denoiser: its noisy latents, timestep, estimate and answer."""
+    """Each call of the denoiser: its noisy latents, timestep, estimate and output."""
     calls, forward = [], pipe.denoiser.forward
 
     def record(sample, timestep, **inputs):
@@ -55,7 +55,7 @@ def test_each_step_sees_the_estimate_of_the_one_before(pipe, clips, name, predic
     calls, _ = recorded(pipe, clips, guidance_scale=guidance_scale)
     assert len(calls) == STEPS and calls[0][2] is None
     for (sample, timestep, _, answer), (_, _, estimate, _) in zip(calls, calls[1:], strict=False):
-        # With and without guidance: a half of the batch sees its own, as in training.
+        # With and without guidance: each half of the batch gets its own estimate, as in training.
         alpha = NaturalSpeech2DDIMScheduler().alphas_cumprod[int(timestep)] ** 0.5
         wanted = answer if prediction_type == "sample" else alpha * sample - (1 - alpha**2) ** 0.5 * answer
         torch.testing.assert_close(estimate, wanted, atol=1e-4, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""A text on notes, with a tiny pipeline."""
+"""A text sung to notes, with a tiny pipeline."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_it_is_sung_on_what_was_asked(pipe, clips):
 
 
 def test_the_extra_syllable_is_not_heard(pipe, clips):
-    """The last is a vowel, as long as its note."""
+    """The last symbol is a vowel that is as long as its note."""
     for text in ("La!", "La"):
         output, asked = sing(pipe, text, pipe.encode_voice(str(clips[0])), [(220.0, 4)], tempo=120)
         durations, audio = output.durations[0], output.audios[0]
@@ -47,7 +47,7 @@ def test_what_cannot_be_sung(pipe, clips):
     for tempo in (0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="beats a minute: give a number above zero"):
             sing(pipe, "La.", voice, "C4", tempo=tempo)
-    # Before memory is taken for it.
+    # The error comes before memory is allocated.
     for notes, tempo in (("C4", 1e-9), ("C4:1" + "0" * 300, 100), ([(220.0, 1e12)], 100), ([(220.0, 1e300)], 1e-300)):
         with pytest.raises(ValueError, match="the notes last .* s, and at most 300 s are made at once"):
             sing(pipe, "La.", voice, notes, tempo=tempo)

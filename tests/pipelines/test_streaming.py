@@ -1,4 +1,4 @@
-"""Pieces of sentences, and of texts that are still being written, put together are the whole."""
+"""Pieces of sentences, and of texts that arrive in pieces, join to the whole."""
 
 import itertools
 
@@ -43,13 +43,13 @@ def test_pieces_of_sentences_are_the_whole(tiny_pipeline, ask, whole, seconds):
     assert_whole(pieces, whole)
     assert all(len(piece) for piece in pieces)
     if seconds < 1:
-        # Nothing but a sentence's last piece, which has its pause, is longer than was asked for.
+        # Only the last piece of a sentence, which has its pause, is longer than requested.
         lengths = [len(piece) / tiny_pipeline.sampling_rate for piece in pieces]
         assert sum(length > seconds + 0.02 for length in lengths) <= 4 and len(pieces) > 6
 
 
 def test_what_clips_is_limited_across_pieces(tiny_pipeline, ask, whole, monkeypatch):
-    """The limiter is given twenty times the amplitude, of the whole and of pieces."""
+    """The limiter gets twenty times the amplitude, for the whole and for pieces."""
     decode, pieces = tiny_pipeline.decode_latents, tiny_pipeline.decode_in_pieces
     loud = 20 / np.abs(whole).max()
     monkeypatch.setattr(tiny_pipeline, "decode_latents", lambda *args: [loud * each for each in decode(*args)])
@@ -90,7 +90,7 @@ def test_a_sentence_is_spoken_before_the_next_is_written(tiny_pipeline, ask):
 
 
 def test_a_first_clause_has_the_prosody_of_the_sentence(tiny_pipeline, ask, monkeypatch):
-    """The same pitch and frames as the whole, in two pieces; later sentences are as ever."""
+    """The first sentence has its usual pitch and frames, in two pieces; later sentences are not split."""
     monkeypatch.setattr("ns2_diffusers.pipelines.streaming.LEAST_CLAUSE", 0.02)
     monkeypatch.setattr("ns2_diffusers.pipelines.streaming.LEAST_PAUSE", 0.0)
     spoken, speak = [], tiny_pipeline.speak
@@ -118,7 +118,7 @@ def test_a_first_clause_has_the_prosody_of_the_sentence(tiny_pipeline, ask, monk
 
 
 def test_where_a_first_clause_ends():
-    """Words of two symbols each, parted by a space, or by a comma and a space; five frames a symbol."""
+    """Words of two symbols, five frames per symbol, with a space or a comma and a space between words."""
     words = [
         WordSymbols(text, first, first + 2) for text, first in (("a", 1), ("b", 4), ("c,", 7), ("d", 11), ("e", 14))
     ]
@@ -139,7 +139,7 @@ def test_where_a_first_clause_ends():
 @pytest.mark.parametrize(
     ("text", "certain"),
     [
-        ("Hello there, my friend. How are", ""),  # "How are" may be joined to what is before it
+        ("Hello there, my friend. How are", ""),  # "How are" may belong to the sentence before it
         ("Hello there, my friend. How are you today? I", "Hello there, my friend. "),
         ("I live in the U.S. Army barracks of the", ""),
         ("<speak>Hello there, my friend. How are you today?", ""),
@@ -151,7 +151,7 @@ def test_what_is_certain(text, certain):
 
 
 def test_what_is_certain_stays(tiny_pipeline):
-    """Sentences of every beginning of a text are sentences of the text."""
+    """The sentences of every beginning of a text are sentences of the text."""
     from ns2_diffusers.text.sentences import split_sentences
 
     text = "Mr. Smith went out. He said: wait! Then it rained. Main St. was wet; nobody (not one) came. Yes. It is so."

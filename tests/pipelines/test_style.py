@@ -41,7 +41,7 @@ def test_energy(kind):
     found = set_energy(samples, utterance(3, energy=0.5, emphasis=np.array([0, 2, 0], np.float32)), **form)
     assert type(found) is type(samples) and found.dtype == kind
     gain = np.asarray(found)[1]
-    # Half way at the edges of the word, which are 30 ms wide.
+    # Half at the edges of the word, which are 30 ms wide.
     assert gain[0] == pytest.approx(0.5) and gain[2000] == pytest.approx(0.5 * 1.44)
     assert gain[1600] == pytest.approx(0.5 * 1.22, rel=1e-2) and gain[1600 - 250] == pytest.approx(0.5)
 
@@ -79,12 +79,12 @@ def test_an_emphasised_word_is_longer_and_higher(speak):
     spans = {text: longer[text].end - longer[text].start for text in longer}
     assert spans["never"] > 1.15 * (words["never"].end - words["never"].start)
     assert spans["stole"] == pytest.approx(words["stole"].end - words["stole"].start)
-    # On a flat melody the word stands out by two steps of a semitone.
+    # With a monotone melody the word is two semitones higher.
     f0 = speak(f"<speak>{EMPHASISED}</speak>", pitch_range=0.0).f0[0].astype(np.float64)
     first, last = (round(seconds * 50) for seconds in (longer["never"].start, longer["never"].end))
     steps = 12 * np.log2(f0 / f0[0])
     raised = np.flatnonzero(np.isclose(steps, 2, atol=1e-3))
-    # Times of words follow the sound, which may begin and end some frames beside the symbols.
+    # Word times follow the sound, which may begin and end some frames beside the symbols.
     assert abs(raised[0] - first) <= 3 and abs(raised[-1] + 1 - last) <= 3
     np.testing.assert_array_equal(raised, np.arange(raised[0], raised[-1] + 1))
     np.testing.assert_allclose(np.delete(steps, raised), 0, atol=1e-3)

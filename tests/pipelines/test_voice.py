@@ -1,4 +1,4 @@
-"""Voices that are none, on construction and in files: what is wrong is said, before it is used."""
+"""Invalid voices, on construction and in files: a clear error before use."""
 
 import json
 

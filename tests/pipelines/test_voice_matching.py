@@ -1,4 +1,4 @@
-"""Latents moved towards a prompt: statistics by hand, and what the pipeline does with them."""
+"""Latents moved towards a prompt: statistics by hand, and their use in the pipeline."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ns2_diffusers import Voice
 from ns2_diffusers.pipelines import voice_matching
 from ns2_diffusers.pipelines.voice_matching import colour, match_voice, nearest, presence
 
-SILENCE = torch.full((4,), -9.0)  # far from everything: all frames count nearly the same
+SILENCE = torch.full((4,), -9.0)  # far from everything, so that all frames have nearly the same weight
 TEXT = "The quick brown fox jumps over the lazy dog, and away it runs."
 
 
@@ -19,13 +19,13 @@ def frames(count, seed):
 
 
 def weighted(latents):
-    """Mean and covariance in numpy, weighted by squared distances from silence."""
+    """Mean and covariance in numpy, weighted by the squared distances from silence."""
     weight = ((latents - SILENCE[:, None]) ** 2).sum(0).numpy()
     return np.average(latents, axis=1, weights=weight), np.cov(latents, aweights=weight, ddof=0)
 
 
 def test_of_one_channel_mean_and_spread_become_the_prompts():
-    """By hand: with silence at infinity, (x - 2) / 1 · 3 + 10."""
+    """By hand, with silence at infinity: (x - 2) / 1 · 3 + 10."""
     latents, prompt = torch.tensor([[1.0, 3.0]]), torch.tensor([[7.0, 13.0]])
     result = colour(latents, prompt, torch.tensor([-1e6]))
     torch.testing.assert_close(result, torch.tensor([[7.0, 13.0]]), atol=1e-3, rtol=0)
@@ -37,7 +37,7 @@ def test_covariance_becomes_the_prompts(monkeypatch):
     weight = ((latents - SILENCE[:, None]) ** 2).sum(0).numpy()
     result = colour(latents, prompt, SILENCE)
     mean, covariance = weighted(prompt)
-    # The weights stay those of what it was.
+    # The weights are those before matching.
     np.testing.assert_allclose(np.average(result, axis=1, weights=weight), mean, atol=1e-4)
     np.testing.assert_allclose(np.cov(result, aweights=weight, ddof=0), covariance, rtol=1e-3, atol=1e-3)
 
@@ -110,7 +110,7 @@ def test_none_is_what_the_config_says(tiny_pipeline, clips, tmp_path):
     tiny_pipeline.register_to_config(default_voice_matching=0.6)
     tiny_pipeline.save_pretrained(tmp_path)
     loaded = type(tiny_pipeline).from_pretrained(tmp_path)
-    # Weights lie elsewhere in memory now, which kernels of some processors round by.
+    # The alignment of the weights in memory differs now, and some kernels round accordingly.
     torch.testing.assert_close(speak(loaded, clips)[0], on, atol=1e-5, rtol=1e-5)
 
 

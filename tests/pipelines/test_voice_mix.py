@@ -46,9 +46,9 @@ def test_a_mix_of_a_voice_with_itself_is_the_voice(tmp_path):
 
 
 def test_frames_are_votes():
-    """A voice keeps as many frames as its weight says; one with weights as its length keeps all."""
+    """The number of frames that a voice keeps follows its weight; if weights are as the lengths, it keeps all."""
     a, b = made(60), made(40, 1)
-    kept = (0.75 * a + 0.25 * b).kept(50)  # 50 and 40 are heard
+    kept = (0.75 * a + 0.25 * b).kept(50)  # 50 and 40 frames are used
     assert len(kept) == 50 + 17 and (kept < 50).sum() == 50 and kept.max() < 90
     kept = (0.2 * a + 0.8 * b).kept(50)
     assert ((kept < 50).sum(), (kept >= 50).sum()) == (10, 40)
@@ -147,7 +147,7 @@ def test_speech_of_several_recordings(tiny_pipeline, clips, speak):
     torch.testing.assert_close(states[0], torch.cat(own), rtol=1e-4, atol=1e-4)
     assert mask.sum(1).tolist() == [sum(map(len, own)), len(own[0])]
     assert not np.allclose(speak(voice)[:4000], speak(alone[0])[:4000], atol=1e-4)
-    # One recording in a list is a recording.
+    # A list of one recording is the same as the recording.
     assert np.array_equal(speak(tiny_pipeline.encode_voice([clips[0]])), speak(alone[0]))
 
 
@@ -157,7 +157,7 @@ def test_speech_of_a_mix(tiny_pipeline, clips, speak, tmp_path, monkeypatch):
     assert not np.allclose(mixed[:4000], speak(a)[:4000], atol=1e-4)
     assert np.array_equal(speak(0.7 * a + 0.3 * a), speak(a))
     (0.7 * a + 0.3 * b).save(tmp_path / "mix.safetensors")
-    # Memory that lies otherwise rounds otherwise.
+    # The alignment in memory differs, and some kernels round accordingly.
     np.testing.assert_allclose(speak(tmp_path / "mix.safetensors"), mixed, atol=1e-6)
     monkeypatch.chdir(tmp_path)
     b.save("b.safetensors")

@@ -1,4 +1,4 @@
-"""Words by their durations, and beside pauses by what is heard; frames of 20 ms."""
+"""Word times from durations, and beside pauses from the sound; frames of 20 ms."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def frames_of(words):
 
 
 def sound(*runs):
-    """Noise in these frames, and far below it elsewhere."""
+    """Noise in these frames, and a much lower level elsewhere."""
     waveform = 1e-4 * np.random.default_rng(0).standard_normal(FRAMES * HOP)
     for start, end in runs:
         waveform[start * HOP : end * HOP] *= 1e3
@@ -43,7 +43,7 @@ def test_half_of_a_space_is_of_each_word():
 
 
 def test_sound_begins_and_ends_words_beside_silence():
-    """It begins within the start, and ends within the long last symbol; the closure of a plosive is not a pause."""
+    """Sound begins in the start symbol and ends in the long last symbol; the closure of a plosive is not a pause."""
     assert timed(sound((7, 14), (17, 35))) == [(7, 22), (22, 35)]
     assert timed(sound((12, 35))) == [(12, 22), (22, 35)]
     assert timed(sound((7, 35)), begins=100) == [(107, 122), (122, 135)]

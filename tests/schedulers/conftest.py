@@ -1,4 +1,4 @@
-"""Gaussian data, for which everything a sampler should do is known in closed form."""
+"""Gaussian data, for which the results of samplers are known in closed form."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from ns2_diffusers import NaturalSpeech2EulerScheduler
 
 
 class GaussianData:
-    """Latents (B, 2, T) from N(mean, std²), a mean and a standard deviation for each channel."""
+    """Latents (B, 2, T) from N(mean, std²), with a mean and a standard deviation for each channel."""
 
     mean = torch.tensor([0.7, -0.4]).reshape(1, 2, 1)
     std = torch.tensor([0.6, 1.2]).reshape(1, 2, 1)
@@ -23,7 +23,7 @@ class GaussianData:
         return (alpha**2 * self.std**2 + sigma**2).sqrt()
 
     def predict(self, noisy, alpha, sigma, prediction_type):
-        """What the perfect denoiser says: E[z_0 | z_t], as whatever is to be predicted."""
+        """The output of the exact denoiser, E[z_0 | z_t], in the given prediction type."""
         original = self.mean + alpha * self.std**2 / self.noisy_std(alpha, sigma) ** 2 * (noisy - alpha * self.mean)
         noise = (noisy - alpha * original) / sigma
         return {"sample": original, "epsilon": noise, "v_prediction": alpha * noise - sigma * original}[
@@ -31,12 +31,12 @@ class GaussianData:
         ]
 
     def flow(self, noisy, start, end):
-        """Along the probability flow (z - α mean) / √(α² std² + σ²) stays as it is."""
+        """The probability flow, along which (z - α mean) / √(α² std² + σ²) is constant."""
         score = (noisy - start[0] * self.mean) / self.noisy_std(*start)
         return end[0] * self.mean + score * self.noisy_std(*end)
 
     def generate(self, scheduler, num_inference_steps, noise, stop_at=None, **step_kwargs):
-        """A pipeline's loop. `stop_at` gives z at that timestep in place of the end."""
+        """The loop of a pipeline. `stop_at` returns z at that timestep instead of the end."""
         scheduler.set_timesteps(num_inference_steps)
         latents, noisy = noise * float(scheduler.init_noise_sigma), None
         for timestep in scheduler.timesteps:
@@ -56,9 +56,9 @@ def gaussian():
 
 @pytest.fixture
 def noise():
-    """(4, 2, 2048), exactly mean 0 and variance 1 in each channel: what is left is the sampler's error.
+    """Noise (4, 2, 2048) with mean 0 and variance 1 in each channel, so that only the sampler has an error.
 
-    Its seed is no test's own: fresh noise that repeats z_T would not be fresh.
+    Its seed differs from those of the tests, because fresh noise must not repeat z_T.
     """
     noise = torch.randn(4, 2, 2048, generator=torch.Generator().manual_seed(2304))
     noise = noise - noise.mean((0, 2), keepdim=True)

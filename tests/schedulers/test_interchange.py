@@ -1,4 +1,4 @@
-"""Our configs run diffusers' schedulers, theirs run ours, and each finds the data."""
+"""diffusers' schedulers run with configs of this package and the reverse, and each finds the data."""
 
 import inspect
 import json
@@ -28,7 +28,7 @@ THEIRS = [
     diffusers.DDPMScheduler,
     diffusers.DEISMultistepScheduler,
 ]
-# All that diffusers counts as interchangeable, but the one for models with EDM's scaling.
+# All schedulers that diffusers counts as interchangeable, except the one for models with EDM's scaling.
 KARRAS = [name for name in KarrasDiffusionSchedulers.__members__ if name != "EDMEulerScheduler"]
 NO_TORCHSDE = pytest.mark.skipif(not is_torchsde_available(), reason="torchsde is not installed")
 every_karras = pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_variants_land_on_the_data(gaussian, noise, schedule):
     ],
 )
 def test_order(gaussian, cls, order):
-    """Halfway: their very last step, to no noise at all, is always a first-order one."""
+    """The order is measured halfway, because the last step, to no noise, is always of first order."""
     scheduler = cls.from_config(NaturalSpeech2DDIMScheduler(temperature=1.0).config)
     noise = torch.linspace(-2, 2, 9).expand(1, 2, 9)
     start, end = (gaussian.levels(scheduler, timestep) for timestep in (999, 199))
@@ -125,7 +125,7 @@ def test_there_and_back(ours, theirs, schedule, warnings_of_diffusers):
 
 @pytest.mark.parametrize("ours", OURS)
 def test_our_defaults_reach_them(ours):
-    """diffusers drops defaults on the way; the paper's `sample` would arrive as diffusers' `epsilon`."""
+    """diffusers drops defaults; the `sample` of the paper would become `epsilon`, the default of diffusers."""
     scheduler = diffusers.DPMSolverMultistepScheduler.from_config(ours().config)
     assert scheduler.config.prediction_type == "sample"
     assert (scheduler.config.beta_start, scheduler.config.beta_end) == (5e-5, 0.02)
@@ -193,7 +193,7 @@ def test_what_theirs_left_at_its_defaults_stays(ours, name):
 )
 @pytest.mark.parametrize("options", [{}, {"clip_sample": False, "steps_offset": 1}])
 def test_ours_from_theirs_samples_the_same(ours, theirs, options):
-    """Numbers from a model's prediction to the sample, not only config values."""
+    """The samples are compared, not only the configs."""
     theirs = theirs(**options)
     scheduler = ours.from_config(theirs.config)
     sample, output = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
@@ -210,7 +210,7 @@ def test_ours_from_theirs_samples_the_same(ours, theirs, options):
 
 @pytest.mark.parametrize("ours", OURS)
 def test_their_file_with_values_left_out(ours, tmp_path):
-    """Configs on the hub that were saved before an argument existed mean their own class's default."""
+    """A config that was saved before an argument existed has the default of its own class."""
     config = {"_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_schedule": "scaled_linear"}
     (tmp_path / "scheduler_config.json").write_text(json.dumps(config))
     scheduler = ours.from_pretrained(tmp_path)
@@ -265,7 +265,7 @@ def test_options_of_one_sampler_alone():
 
 
 def generate(scheduler, gaussian, noise, steps=40):
-    """A pipeline's loop with a perfect denoiser of the scheduler's `prediction_type`."""
+    """The loop of a pipeline with the exact denoiser in the scheduler's `prediction_type`."""
     prediction_type = scheduler.config.prediction_type
     levels = NaturalSpeech2DDIMScheduler.from_config(scheduler.config)
     sampler = copy_for_sampling(scheduler)
@@ -299,7 +299,7 @@ def test_every_karras_sampler_takes_every_prediction(gaussian, noise, name, pred
 )
 @pytest.mark.parametrize("spacing", ["trailing", "leading"])
 def test_converting_a_prediction_is_exact(gaussian, noise, name, spacing):
-    """ẑ_0, turned into the ε that is all a sampler takes, goes the way of ε itself."""
+    """ẑ_0 that is converted to ε, for samplers that take only ε, gives the same samples as ε itself."""
     options = {"timestep_spacing": spacing}
     if name == "DPMSolverSDEScheduler":
         options["noise_sampler_seed"] = 0
@@ -321,7 +321,7 @@ def test_converted_prediction_by_hand():
     found = convert_prediction(sampler, "sample", original, sampler.timesteps[0], latents)
     assert found.item() == pytest.approx(3)
     assert found.dtype == torch.float32
-    # PNDM counts latents as z: ᾱ = ¼ there makes ε = (z - ½ ẑ_0) / √¾.
+    # PNDM scales latents as z: ᾱ = ¼ makes ε = (z - ½ ẑ_0) / √¾ there.
     sampler = copy_for_sampling(diffusers.PNDMScheduler(prediction_type="sample", trained_betas=[0.5, 0.5]))
     found = convert_prediction(sampler, "sample", original, torch.tensor(1), latents)
     assert found.item() == pytest.approx(6.5 / 0.75**0.5)

@@ -16,7 +16,7 @@ PAIRS = {
     "euler": (NaturalSpeech2EulerScheduler, NaturalSpeech2EulerInverseScheduler, {}, 1),
     "midpoint": (NaturalSpeech2EulerScheduler, NaturalSpeech2EulerInverseScheduler, {"solver": "midpoint"}, 2),
 }
-# The last time of each: DDIM's last timestep of training, or t = 1.
+# The last time of each: the last timestep of training for DDIM, else t = 1.
 END = 999.0
 DATA = torch.linspace(-2, 2, 9).expand(1, 2, 9)
 
@@ -77,7 +77,7 @@ def test_ddim_by_hand():
 
 
 def test_known_noise_is_found_again():
-    """Where the denoiser knows the noise, DDIM backwards arrives at it with any number of steps."""
+    """If the denoiser knows the noise, inverse DDIM ends at it with any number of steps."""
     scheduler = NaturalSpeech2DDIMInverseScheduler(prediction_type="epsilon")
     scheduler.set_timesteps(5)
     original, noise = torch.randn(2, 1, 2, 3)

@@ -1,4 +1,4 @@
-"""The schedules, and what all three schedulers share."""
+"""The noise schedules, and the common parts of the three schedulers."""
 
 import inspect
 import math
@@ -89,7 +89,7 @@ def test_add_noise_and_velocity(cls):
     velocity = scheduler.get_velocity(sample, noise, timesteps)
     torch.testing.assert_close(noisy, alpha * sample + sigma * noise)
     torch.testing.assert_close(velocity, alpha * noise - sigma * sample)
-    # One timestep for all, as a number, is what it is for each.
+    # One timestep as a number is the same as that timestep for each item.
     alone = scheduler.add_noise(sample, noise, 400)
     torch.testing.assert_close(alone[1], noisy[1])
     torch.testing.assert_close(alone[:1], scheduler.add_noise(sample[:1], noise[:1], torch.tensor([400.0])))
@@ -116,7 +116,7 @@ def test_add_noise_agrees_with_diffusers():
 @every_scheduler
 @pytest.mark.parametrize("prediction_type", ["sample", "epsilon", "v_prediction"])
 def test_what_is_predicted(cls, prediction_type):
-    """Target of training, ẑ_0 from it, and back, against the definitions."""
+    """The target of training, ẑ_0 from it, and the way back, compared with the definitions."""
     scheduler = cls(prediction_type=prediction_type)
     sample, noise = torch.randn(2, 3, 4, 5)
     timesteps = torch.tensor([0.5, 500, 999])
@@ -125,10 +125,10 @@ def test_what_is_predicted(cls, prediction_type):
     target = scheduler.training_target(sample, noise, timesteps)
     torch.testing.assert_close(target, expected)
     noisy = scheduler.add_noise(sample, noise, timesteps)
-    # At the last timestep α is 0.0067: rounding of z_t comes back 150 times larger.
+    # At the last timestep α is 0.0067, so the rounding error of z_t is 150 times larger.
     original = scheduler.predict_original_sample(target, timesteps, noisy)
     torch.testing.assert_close(original, sample, rtol=1e-4, atol=1e-4)
-    # At the first one σ is 0.0087: the same, divided by σ.
+    # At the first timestep σ is 0.0087, and the error is divided by it.
     torch.testing.assert_close(scheduler.model_output_for(sample, timesteps, noisy), target, rtol=1e-4, atol=1e-4)
     half = scheduler.model_output_for(sample.half(), timesteps, noisy.half())
     assert half.dtype == torch.float32
@@ -184,7 +184,7 @@ def test_temperature(cls):
     assert scheduler.init_noise_sigma == 0.5
     scheduler.set_timesteps(10)
     assert scheduler.init_noise_sigma == 0.5
-    # A call's own temperature is the pipeline's affair: a scheduler that several calls share is constant.
+    # The pipeline handles the temperature of a call, as several calls share the scheduler.
     assert not hasattr(scheduler, "set_temperature")
 
 
@@ -271,7 +271,7 @@ def test_custom_timesteps(cls):
 
 @pytest.mark.parametrize("cls", [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler])
 def test_custom_timesteps_are_the_ones_sampled(cls):
-    """The same timesteps, spaced by number or given one by one, are the same generation."""
+    """The same timesteps, from a number of steps or given one by one, give the same samples."""
     sample, output = torch.randn(2, 2, 3, 4)
     results = []
     for given in ({"num_inference_steps": 4}, {"timesteps": [999, 749, 499, 249]}):
@@ -301,7 +301,7 @@ def test_sigmas(cls, schedule):
 
 @every_scheduler
 def test_sigmas_of_diffusers(cls):
-    """A table of diffusers' own (align your steps) names the timesteps that its samplers make of it."""
+    """A table of diffusers (align your steps) gives the same timesteps here and in diffusers' samplers."""
     config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     ours, theirs = cls(**config), EulerDiscreteScheduler(**config)
     sigmas = AysSchedules["StableDiffusionXLSigmas"]

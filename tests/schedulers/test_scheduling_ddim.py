@@ -53,7 +53,7 @@ def test_eta_1_is_ancestral_sampling(prediction_type):
 
 
 def test_each_step_arrives_where_the_next_begins():
-    """Noise known exactly is followed exactly, also where the number of steps does not divide 1000."""
+    """Exactly known noise is followed exactly, also if the number of steps does not divide 1000."""
     scheduler = NaturalSpeech2DDIMScheduler()
     original, noise = torch.randn(2, 1, 2, 3)
     scheduler.set_timesteps(61)
@@ -91,7 +91,7 @@ def test_generators():
         assert torch.equal(together[i : i + 1], alone)
     with pytest.raises(ValueError, match="3 generators for a batch of 2"):
         scheduler.step(output, 499, sample, eta=0.5, generator=generators + generators[:1])
-    # Deterministic sampling takes nothing from the generator.
+    # Deterministic sampling does not use the generator.
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()
     scheduler.step(output, 499, sample, generator=generator)
@@ -114,7 +114,7 @@ def test_clipping_agrees_with_diffusers(prediction_type, use_clipped_model_outpu
 
 
 def test_set_alpha_to_one():
-    """Where the last step arrives: clean data, or the noise of timestep 0."""
+    """The end of the last step: clean data, or the noise of timestep 0."""
     sample, output = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
     kwargs = {"set_alpha_to_one": False, "prediction_type": "epsilon", "timestep_spacing": "leading"}
     ours = NaturalSpeech2DDIMScheduler(**kwargs)

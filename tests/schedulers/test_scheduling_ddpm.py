@@ -85,14 +85,14 @@ def test_generators():
 
 
 def test_error_falls_with_more_steps(gaussian):
-    """The sampler is affine in z and its noise for Gaussian data, so its variance can be followed exactly."""
+    """For Gaussian data the sampler is affine in z and in its noise, so its variance can be computed exactly."""
     scheduler = NaturalSpeech2DDPMScheduler(temperature=1.0)
 
     def variance_error(steps):
         zero = gaussian.generate(scheduler, steps, torch.zeros(1, 2, 1), variance_noise=torch.zeros(1, 2, 1))
         one = gaussian.generate(scheduler, steps, torch.ones(1, 2, 1), variance_noise=torch.zeros(1, 2, 1))
         variance = (one - zero) ** 2
-        # A unit of noise put in at step i alone, for each i: what becomes of it adds up in squares.
+        # The contributions of a unit of noise at each step i add up as squares.
         noise = torch.zeros(steps, 2, 1)
         scheduler.set_timesteps(steps)
         for i, timestep in enumerate(scheduler.timesteps):

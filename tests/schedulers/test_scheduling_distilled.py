@@ -11,7 +11,7 @@ def test_grid():
     assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
     assert scheduler.previous_timestep(scheduler.timesteps[1]) == 499
     assert scheduler.previous_timestep(scheduler.timesteps[3]) == -1
-    # Where N does not divide 1000 time is exact and lies between timesteps.
+    # If N does not divide 1000, times are exact and lie between timesteps.
     scheduler = NaturalSpeech2DistilledScheduler(student_steps=[32])
     scheduler.set_timesteps()
     assert scheduler.timesteps[1].item() == 1000 * 31 / 32 - 1
@@ -60,7 +60,7 @@ def test_only_the_students_grid_written_out():
 
 
 def test_the_last_jump_ends_at_clean_data_whatever_a_config_says():
-    """`set_alpha_to_one` and spacing are of other samplers; a student's grid is its own."""
+    """`set_alpha_to_one` and spacing belong to other samplers; a student has its own grid."""
     config = diffusers.PNDMScheduler(beta_start=5e-5, steps_offset=1).config
     scheduler = NaturalSpeech2DistilledScheduler.from_config(config, student_steps=[4])
     scheduler.set_timesteps()
@@ -82,7 +82,7 @@ def test_halving_down_to_one():
 
 @pytest.mark.parametrize("prediction_type", ["sample", "v_prediction", "epsilon"])
 def test_steps_are_ddims(prediction_type):
-    """On a grid of whole timesteps it is the DDIM scheduler, number for number."""
+    """On a grid of whole timesteps it equals the DDIM scheduler exactly."""
     config = {"prediction_type": prediction_type, "beta_schedule": "cosine"}
     distilled = NaturalSpeech2DistilledScheduler(student_steps=[8], **config)
     ddim = NaturalSpeech2DDIMScheduler(**config)
@@ -139,7 +139,7 @@ def test_from_config_keeps_the_students_numbers(cls):
 
 
 def test_few_steps_of_the_exact_denoiser_are_a_coarse_ddim(gaussian, noise):
-    """Not distilled, one step ends at the mean and eight come nearer to the spread of the data."""
+    """Without distillation, one step ends at the mean, and eight come nearer to the spread of the data."""
     spreads = []
     for steps in (1, 8):
         scheduler = NaturalSpeech2DistilledScheduler(student_steps=[steps], temperature=1.0)

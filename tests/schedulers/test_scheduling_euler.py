@@ -74,7 +74,7 @@ def test_midpoint_starts_afresh():
     sample, output = torch.randn(2, 1, 2, 3)
     scheduler.set_timesteps(5)
     first = scheduler.step(output, scheduler.timesteps[0], sample).prev_sample
-    # A generation that was broken off in mid-step leaves nothing behind.
+    # A generation that was stopped within a step leaves no state.
     scheduler.set_timesteps(5)
     assert torch.equal(scheduler.step(output, scheduler.timesteps[0], sample).prev_sample, first)
 
@@ -90,7 +90,7 @@ def test_given_timesteps_by_hand():
         result = scheduler.step(torch.tensor(original), timestep, torch.tensor(z)).prev_sample
         np.testing.assert_allclose(result.numpy(), z + length * reference_slope(z, original, t), rtol=1e-5, atol=1e-5)
 
-    # `midpoint` goes to the slope's time first: 0.1, 0.2 and 0.15 from where the steps begin.
+    # `midpoint` first goes to the time of the slope: 0.1, 0.2 and 0.15 from the start of the step.
     midpoint = NaturalSpeech2EulerScheduler(solver="midpoint")
     midpoint.set_timesteps(timesteps=[1000 * t - 1 for t in times])
     assert len(midpoint.timesteps) == 6 and midpoint.num_inference_steps == 3
@@ -118,7 +118,7 @@ def test_the_papers_grid_written_out(gaussian, noise, solver):
 
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("midpoint", 2)])
 def test_order_on_an_uneven_grid(gaussian, solver, order):
-    """Slopes where they are dense near the data, t = u²."""
+    """Slopes that are dense near the data, t = u²."""
     scheduler = NaturalSpeech2EulerScheduler(solver=solver, temperature=1.0)
     noise = torch.linspace(-2, 2, 9, dtype=torch.float64).expand(1, 2, 9)
     start = math.exp(-10.025 / 2), math.sqrt(1 - math.exp(-10.025))

@@ -9,14 +9,14 @@ from ns2_diffusers.training.losses import latents_of
 
 @pytest.fixture
 def toy():
-    """Utterances of four sounds, each a code of its own that lasts 2 to 8 frames, after and before silence."""
+    """Utterances of four sounds, each with its own code and a length of 2 to 8 frames, between silences."""
     generator = torch.Generator().manual_seed(0)
     codebooks = torch.randn(1, 6, 8, generator=generator)
 
     def batch(size):
         ids, durations = [], []
         for _ in range(size):
-            # Never the same twice in a row: nobody could say where one ends.
+            # Neighbours differ, because the boundary of two equal sounds is undefined.
             sounds = 1 + torch.randint(1, 4, (9,), generator=generator).cumsum(0) % 4
             ids.append(torch.cat([torch.tensor([0]), sounds, torch.tensor([5])]))
             durations.append(torch.randint(2, 9, (11,), generator=generator))

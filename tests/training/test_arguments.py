@@ -81,7 +81,7 @@ def test_help_shows_defaults_and_the_description_as_it_is():
     text = make_parser().format_help()
     assert "    indented" in text
     assert "(default: 0.0005)" in text and "(default: [1, 2])" in text
-    # Nothing is said of what has none.
+    # An option without a default has none in its help.
     assert "None" not in text
 
 

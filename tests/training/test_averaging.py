@@ -28,7 +28,7 @@ def test_the_average_is_of_the_weights_that_learn(accelerator):
     for value in (1.0, 2.0, 3.0):
         set_weight(model, value)
         average.step()
-    # The first step forgets the start; then decay is 1 − 2^−¾ = 0.405, capped at 0.3.
+    # The first step replaces the start; then decay is 1 − 2^−¾ = 0.405, capped at 0.3.
     expected = 0.3 * (0.3 * 1 + 0.7 * 2) + 0.7 * 3
     state = average.state_dict()
     assert state["weight"].item() == pytest.approx(expected) and state["bias"].item() == 7

@@ -4,7 +4,7 @@ import pytest
 
 from ns2_diffusers.training.batches import ConsecutiveBatches, EndlessBatches
 
-# Batches of each epoch: their number may change from one to the next.
+# Batches of each epoch; their number may differ between epochs.
 EPOCHS = [[[0, 1], [2], [3]], [[3, 2], [1, 0]], [[0], [1], [2], [3]]]
 ROW = [(epoch % 3, batch) for epoch in range(9) for batch in EPOCHS[epoch % 3]]
 
@@ -66,7 +66,7 @@ def test_nothing_is_loaded_in_vain():
 
 
 def test_crops_are_consecutive_items_without_end():
-    """Two processes together see the items of one, epochs or not; a run goes on where it was."""
+    """Two processes together get the items of one, with or without epochs; a resumed run continues at its position."""
 
     class Crops:
         def __getitem__(self, index):

@@ -89,7 +89,7 @@ def test_a_run_from_the_beginning_is_refused_where_another_has_been(tmp_path, tr
 
 
 class Program:
-    """A pickle that marks a file when it is loaded."""
+    """A pickle that writes a file when it is loaded."""
 
     def __init__(self, path):
         self.path = path
@@ -119,7 +119,7 @@ def test_a_program_in_a_checkpoint_does_not_run(tmp_path, training, name, as_tor
 
 
 def test_torch_loads_weights_alone_whatever_its_caller_wants(tmp_path, monkeypatch):
-    """As DeepSpeed does, and accelerate for registered objects; a wish of the environment does not count."""
+    """DeepSpeed loads like this, and accelerate for registered objects; the environment variable has no effect."""
     torch.save({"evil": Program(tmp_path / "ran"), "good": torch.ones(1)}, tmp_path / "file.pt")
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     with weights_only(), pytest.raises(pickle.UnpicklingError):
@@ -138,7 +138,7 @@ def one_process(tmp_path_factory):
 
 
 def test_the_index_of_a_sharded_checkpoint_is_read_and_no_more(tmp_path, one_process):
-    """torch.distributed.checkpoint unpickles it, and whatever is not a tensor."""
+    """torch.distributed.checkpoint unpickles this file, and every value that is not a tensor."""
     mesh = init_device_mesh("cpu", (1,))
     weight = distribute_tensor(torch.arange(6.0).reshape(3, 2), mesh, [Shard(0)])
     dcp.save({"weight": weight, "half": torch.ones(2).half(), "step": 3}, checkpoint_id=tmp_path / "shards")

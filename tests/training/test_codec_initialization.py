@@ -55,7 +55,7 @@ def test_an_untrained_codec_speaks_with_the_envelopes_and_the_f0_of_a_recording_
         f0 = estimate_f0(torch.from_numpy(waveform[0]), 16000, 320).numpy()
         with torch.no_grad():
             said = fitted(torch.from_numpy(waveform)[None], quantize=False).log_f0[0].numpy()
-        # A linear map hears F0 within some semitones.
+        # A linear map predicts F0 within a few semitones.
         assert np.median(np.abs(said - np.log(np.maximum(f0, 1)))[f0 > 0]) < 0.15
 
 
@@ -66,7 +66,7 @@ def test_latents_are_log_f0_and_uncorrelated_components_in_order(fitted, clips):
     latents = torch.cat([each[:, : len(f.f0)] for each, f in zip(latents, found, strict=True)], dim=1)
     speech = torch.cat([torch.from_numpy(f.log_envelope.mean(axis=0).reshape(-1, 4).mean(axis=1)) for f in found]) > -8
     spread = latents[1:, speech].std(dim=1)
-    # The encoder hears them through its features, so that they are not exact.
+    # The encoder reads the latents from its features, so they are not exact.
     assert spread[0] > spread[4] > spread[12] and spread[:4].min() > spread[-4:].max()
 
 
@@ -104,7 +104,7 @@ def test_a_codec_without_linear_parts_and_recordings_without_a_voice_are_refused
 
 @pytest.fixture
 def measured(fitted, clips):
-    """With codebooks and latent statistics, of which every other channel varies more than the rest."""
+    """A codec with codebooks and latent statistics; every other channel has a larger variance than the rest."""
     codec = VocosCodec.from_config(fitted.config)
     codec.load_state_dict(fitted.state_dict())
     fit_codebooks(codec.eval(), clips[:4], 4, 3.0, 0)
@@ -124,7 +124,7 @@ def test_channels_that_vary_least_are_left_out(measured, clips):
         _, codes = measured.quantize(whole)
         old, new = measured.codes_to_latents(codes), smaller.codes_to_latents(codes)
         torch.testing.assert_close(new, old[:, ::2])
-        # To the decoder what is gone is at its mean, but for the padding of convolutions.
+        # The decoder gets removed channels at their mean, except for the padding of convolutions.
         whole[:, 1::2] = 0
         outputs = [
             codec.backbone(codec.denormalize_latents(latents))

@@ -100,7 +100,7 @@ def test_balancer_averages_norms_at_its_interval():
         return torch.autograd.grad(balancer({"a": factor * output[0]}, output), output)[0][0].item()
 
     assert scale_of_a(1.0) == pytest.approx(1.0)
-    assert scale_of_a(5.0) == pytest.approx(5.0)  # not measured
+    assert scale_of_a(5.0) == pytest.approx(5.0)  # not measured at this step
     assert scale_of_a(5.0) == pytest.approx(5.0 / (0.9 * 1 + 0.1 * 5))
     balancer({"a": output[0], "b": 7 * output[0]}, output)  # a new loss is measured at once
     assert balancer.norms["b"] == pytest.approx(7.0)

@@ -96,7 +96,7 @@ def test_the_gradients_are_those_of_the_weighted_sum(accelerator, codec, discrim
     for (name, _), gradient in zip(codec.named_parameters(), wanted, strict=True):
         if gradient is not None:
             torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
-    # The discriminators learn from their own loss alone.
+    # The discriminators learn only from their own loss.
     loss = discriminator_loss(real_scores, made_scores)
     wanted = torch.autograd.grad(loss, list(discriminator.parameters()))
     for (name, _), gradient in zip(discriminator.named_parameters(), wanted, strict=True):

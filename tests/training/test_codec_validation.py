@@ -6,7 +6,7 @@ from ns2_diffusers.training.codec_validation import measure_audibility
 
 
 class Tones(torch.nn.Module):
-    """A codec whose channel c is the loudness of a tone, by gain `gains[c]`; a channel of gain 0 is never heard."""
+    """A codec whose channel c is the loudness of a tone, with gain `gains[c]`; a channel of gain 0 is inaudible."""
 
     sampling_rate, hop_length, channels = 16000, 320, 1
     device = torch.device("cpu")
@@ -26,7 +26,7 @@ class Tones(torch.nn.Module):
         samples = latents.shape[-1] * self.hop_length
         time = torch.arange(samples) / self.sampling_rate
         tones = torch.stack([torch.sin(2 * torch.pi * 500 * 2**index * time) for index in range(len(self.gains))])
-        # The loudness is one value per recording, so the spectrum of a tone is a line.
+        # The loudness is one value per recording, so the spectrum of the tone is a line.
         loudness = torch.exp(self.gains[:, None] * latents.square().mean(2, keepdim=True).sqrt())
         return 0.1 * (loudness * tones).sum(1, keepdim=True)
 
@@ -35,10 +35,10 @@ def test_audibility_is_the_fourth_root_of_the_change_that_is_heard(clips):
     codec = Tones([1.0, 1.0, 0.25, 0.0])
     heard = measure_audibility(codec, clips[:8], clips=8, seconds=1.0)
     assert heard.dtype == torch.float64 and heard.square().mean().item() == pytest.approx(1)
-    # A channel that is never heard keeps a tenth of what the root mean square was before.
+    # An inaudible channel gets a tenth of the root mean square of all channels.
     others = heard[:3].square().sum() + heard[3].square()
     assert 0 < heard[3] < 0.12 and others == pytest.approx(4)
-    # The root mean square of the noise is 0.5, so a constant of 0.5 changes what is decoded as much.
+    # The root mean square of the noise is 0.5, so a constant of 0.5 changes the decoded audio as much.
     mel = LogMelSpectrogram(16000, floor=1e-3)
     reference = mel(codec.decode(torch.zeros(1, 4, 50)).flatten(0, 1))
     changes = []

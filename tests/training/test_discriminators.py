@@ -43,7 +43,7 @@ def test_all_of_them_take_channels_as_items():
 
 
 def test_it_learns_to_tell_noise_from_a_tone():
-    torch.set_num_threads(1)  # layers so small that a second thread only waits
+    torch.set_num_threads(1)  # one thread is faster for layers of this size
     discriminator = CodecDiscriminator(n_ffts=(128,), periods=(2,), channels=4)
     optimizer = torch.optim.Adam(discriminator.parameters(), 1e-2)
     tone = torch.sin(torch.arange(500) * 0.3).expand(2, 1, -1)
@@ -72,7 +72,7 @@ def test_each_loss_reaches_what_it_should(kind):
         "features": feature_matching_loss(real_features, made_features),
         "discriminator": discriminator_loss(real_scores, made_scores),
     }
-    # Not their biases: while no hinge is closed, what real and made audio ask of those cancels.
+    # The biases are left out: while no hinge is closed, their gradients of real and generated audio cancel.
     last = [
         (name, parameter)
         for name, parameter in discriminator.named_parameters()

@@ -1,4 +1,4 @@
-"""Targets against the closed forms of Gaussian data, stages against the teacher's own steps."""
+"""Targets compared with the closed forms of Gaussian data, and stages with the teacher's own steps."""
 
 import math
 
@@ -52,7 +52,7 @@ def make_scheduler(prediction_type="sample", **config):
 
 
 def as_teacher(student, scheduler):
-    """A function for ẑ_0 as one that answers in the scheduler's prediction type."""
+    """Turn a function for ẑ_0 into one that returns the scheduler's prediction type."""
     return lambda noisy, timesteps: scheduler.model_output_for(student(noisy, timesteps), timesteps, noisy)
 
 
@@ -89,7 +89,7 @@ def test_one_step_of_the_student_is_two_of_the_teacher(prediction_type, steps):
 
 @pytest.mark.parametrize("prediction_type", ["sample", "v_prediction"])
 def test_halvings_reproduce_the_teachers_steps(prediction_type):
-    """Students that match their targets: 32 → 16 → 8 → 4 → 2 → 1 by the same function each time."""
+    """Students that match their targets: 32 → 16 → 8 → 4 → 2 → 1, with the same function each time."""
     scheduler = make_scheduler(prediction_type)
     noise = torch.randn(2, 2, 5)
     student, expected = exact_teacher(scheduler), None
@@ -138,12 +138,12 @@ def test_target_is_finite_and_between_the_answers_at_both_ends(prediction_type, 
     assert (target >= answers[0] - slack).all() and (target <= answers[1] + slack).all()
     answer = scheduler.model_output_for(target, times[0], noisy)
     assert answer.isfinite().all() and answer.abs().max() < 100
-    if times[2] < 0:  # What is clean is the second answer itself.
+    if times[2] < 0:  # The clean latents are the second output itself.
         torch.testing.assert_close(target, answers[1], rtol=0, atol=slack)
 
 
 def test_pure_noise_without_any_signal():
-    """A schedule that ends on next to no signal (α = 3e-4), where ε says nothing of ẑ_0 but ẑ_0 and v do."""
+    """At the end of this schedule there is almost no signal (α = 3e-4): ε does not determine ẑ_0, but ẑ_0 and v do."""
     for prediction_type in ("sample", "v_prediction"):
         config = {"num_train_timesteps": 4, "trained_betas": [0.1, 0.2, 0.3, 1 - 1e-7], "student_steps": [2]}
         scheduler = make_scheduler(prediction_type, **config)
@@ -156,7 +156,7 @@ def test_pure_noise_without_any_signal():
 
 @every_type
 def test_weights(prediction_type):
-    """A unit error of ẑ_0 costs the same, however it was predicted: as v it is 1/σ, as ε α/σ."""
+    """A unit error of ẑ_0 has the same loss in all prediction types: as v it is 1/σ, as ε α/σ."""
     snr = torch.tensor([1e-4, 0.5, 1.0, 30.0, 9999.0], dtype=torch.float64)
     sigma = (1 / (1 + snr)).sqrt()
     error = {"sample": torch.ones(5), "v_prediction": 1 / sigma, "epsilon": (1 - sigma**2).sqrt() / sigma}
@@ -186,7 +186,7 @@ def test_bad_weights():
 
 @every_type
 def test_guidance_moves_the_mean(prediction_type):
-    """Two Gaussians of one variance: guidance by s is the Gaussian whose mean is u + s (c − u)."""
+    """For two Gaussians of one variance, guidance by s gives the Gaussian with the mean u + s (c − u)."""
     scheduler, scale = make_scheduler(prediction_type), torch.tensor([1.0, 2.5])
     other = MEAN - torch.tensor([0.5, 1.0]).reshape(1, 2, 1)
     teacher = distillation.guided(exact_teacher(scheduler), exact_teacher(scheduler, other), scale)
@@ -221,7 +221,7 @@ def test_halving_target_is_on_the_grid(steps):
 
 @pytest.mark.parametrize("prediction_type", ["sample", "v_prediction"])
 def test_a_consistent_student_says_where_the_teacher_ends(prediction_type):
-    """One that ends where the teacher's eight steps do meets the targets: they ask nothing else of it."""
+    """A student that ends where the teacher's eight steps end has a loss of zero."""
     scheduler = make_scheduler(prediction_type)
     teacher = exact_teacher(scheduler)
 

@@ -8,7 +8,7 @@ from ns2_diffusers.training.lora import add_lora, lora_to_save, merge_lora, spli
 
 @pytest.fixture
 def adapted(make_tiny_pipeline):
-    """A function: a pipeline, and one like it whose denoiser and phoneme encoder have adapters that say something."""
+    """A function that returns a pipeline, and a copy with random adapters on its denoiser and phoneme encoder."""
     pytest.importorskip("peft", reason="peft is not installed")
 
     def make(denoiser="transformer", rank=3, alpha=1.5):

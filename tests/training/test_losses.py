@@ -56,7 +56,7 @@ def test_residual_codebook_loss_ignores_padding():
 
 
 def plain_codebook_loss(predicted, codes, codebooks, mask):
-    """The same in the plainest words, for autograd to differentiate."""
+    """The same as a simple formula that autograd differentiates."""
     residual, total = predicted.transpose(1, 2)[mask], 0.0
     for layer, codebook in enumerate(codebooks):
         wanted = codes[:, layer][mask]
@@ -69,7 +69,7 @@ def plain_codebook_loss(predicted, codes, codebooks, mask):
 
 def codebook_case():
     codebooks = torch.randn(3, 6, 4) * torch.tensor([1.0, 0.5, 0.2])[:, None, None]
-    mask = torch.arange(200) < torch.tensor([[200], [150]])  # several pieces of the CPU's
+    mask = torch.arange(200) < torch.tensor([[200], [150]])  # longer than a piece of the loss on the CPU
     return torch.randn(2, 4, 200, requires_grad=True), torch.randint(0, 6, (2, 3, 200)), codebooks, mask
 
 
@@ -131,7 +131,7 @@ def test_min_snr_weights(kind, expected):
 
 
 def test_min_snr_weights_make_all_predictions_alike():
-    """An error in ẑ₀ costs the same whatever is predicted: with v and ε errors written in terms of it."""
+    """An error in ẑ₀ has the same loss in all prediction types, with the errors of v and ε in terms of it."""
     alpha, sigma, error = 0.3, math.sqrt(1 - 0.09), 0.7
     snr = torch.tensor([alpha**2 / sigma**2])
     cost = {

@@ -35,7 +35,7 @@ def batch(tiny_codec):
 
 @pytest.fixture
 def batch_to_align(batch):
-    """The same, of a dataset without durations."""
+    """The same batch from a dataset without durations."""
     prior = torch.zeros(2, 31, 12)
     for item, (phonemes, frames) in enumerate([(12, 31), (9, 21)]):
         prior[item, :frames, :phonemes] = beta_binomial_prior(phonemes, frames)
@@ -49,7 +49,7 @@ def make_objective(make_tiny_pipeline):
         scheduler = NaturalSpeech2DDIMScheduler(prediction_type=prediction_type)
         models = {name: getattr(pipe, name).eval() for name in MODELS}
         if aligner:
-            # At the paper's temperature a tiny aligner's gradients would be lost in rounding.
+            # At the paper's temperature the gradients of a tiny aligner would be lost in rounding.
             sizes = {"feature_channels": 16, "hidden_size": 16, "attention_channels": 8, "temperature": 1.0}
             sizes["dropout"] = 0.0
             models["aligner"] = PhonemeAligner(vocab_size=len(pipe.tokenizer), **sizes)
@@ -65,7 +65,7 @@ def make_objective(make_tiny_pipeline):
 
 @pytest.mark.parametrize("scheduler", [NaturalSpeech2EulerScheduler, diffusers.DPMSolverMultistepScheduler])
 def test_a_pipelines_objective_is_made_of_its_own_models_codebooks_and_noise(tiny_pipeline, batch, scheduler):
-    """The same losses as by hand, whatever the sampler; training changes the pipeline itself."""
+    """The losses equal those computed by hand, whatever the sampler; training changes the pipeline itself."""
     settings = {"prediction_type": "v_prediction", "beta_schedule": "squaredcos_cap_v2"}
     tiny_pipeline.scheduler = scheduler.from_config(NaturalSpeech2DDIMScheduler(**settings).config)
     config, aligner = ObjectiveConfig(condition_dropout=0.5), torch.nn.Identity()
@@ -123,14 +123,14 @@ REACHES = {
     "alignment": {"aligner"},
     "binarization": {"aligner"},
 }
-# What an item without condition or prompt gets in their place, and no item here goes without.
+# These replace a dropped condition or prompt, and no item of this batch drops them.
 UNUSED = {"denoiser.null_condition", "denoiser.null_prompt"}
 
 
 @pytest.mark.parametrize("denoiser", ["transformer", "wavenet"])
 @pytest.mark.parametrize("name", REACHES)
 def test_each_loss_reaches_every_parameter_that_it_should_and_no_other(make_objective, batch_to_align, name, denoiser):
-    """With that loss on and the others off; the aligner's durations serve all, and their gradients stay apart."""
+    """Only this loss has a weight. All losses use the durations of the aligner, but only its own reach it."""
     objective = make_objective(aligner=True, denoiser=denoiser, **only(name))
     found = {parameter for parameter, size in gradients(objective, batch_to_align).items() if size > 0}
     wanted = {
@@ -162,7 +162,7 @@ def test_binarization_comes_in_by_steps(make_objective, batch_to_align):
 
 
 def test_the_aligners_durations_are_used(make_objective, batch_to_align):
-    """The losses of a batch that the aligner aligns are those of the batch with these durations given."""
+    """The losses of a batch that the aligner aligns equal those of the batch with these durations given."""
     objective = make_objective(aligner=True)
     latents = objective.latents_of(batch_to_align["codes"])
     keys = ("input_ids", "frame_mask", "attention_mask", "alignment_prior")
@@ -183,9 +183,9 @@ def test_without_durations_an_aligner_is_needed(make_objective, batch_to_align):
 
 
 def test_what_the_loss_mask_leaves_out_costs_nothing(make_objective, batch):
-    """Of a prompt cut from the same utterance: neither its codes nor its F0 are asked for."""
+    """A prompt cut from the same utterance: the loss uses neither its codes nor its F0."""
     objective = make_objective(score_weight=1.0)
-    # The denoiser still hears the frames that are left out, as noise: only their targets may not matter.
+    # The denoiser still gets the masked frames as noise; only their targets must have no effect.
     objective.denoiser.forward = lambda noisy, *_, **__: type("Output", (), {"sample": torch.zeros_like(noisy)})
     left_out = torch.zeros(2, 31, dtype=torch.bool)
     left_out[0, 5:15] = True
@@ -204,9 +204,9 @@ def test_what_the_loss_mask_leaves_out_costs_nothing(make_objective, batch):
 
 @pytest.mark.parametrize("kind", ["sample", "epsilon", "v_prediction"])
 def test_padding_changes_no_loss(make_objective, batch, kind, monkeypatch):
-    """A batch's losses are those of its items alone, cut to their lengths, averaged over frames."""
+    """The losses of a batch are those of its items alone, cut to their lengths, averaged over frames."""
     objective = make_objective(kind, score_weight=1.0)
-    # The same noise level and noise for both, whatever the shape.
+    # Both have the same noise level and noise, whatever the shape.
     monkeypatch.setattr(objective_module, "sample_times", lambda sampling, count, device: torch.full((count,), 0.4))
     monkeypatch.setattr(torch, "randn_like", lambda tensor: torch.full_like(tensor, 0.5))
     second = {key: value[1:] for key, value in batch.items()}
@@ -229,7 +229,7 @@ def test_padding_changes_no_loss(make_objective, batch, kind, monkeypatch):
 
 
 def test_durations_and_pitch_are_learned_from_speech_alone(make_objective, batch, monkeypatch):
-    """Of a song the denoiser learns, the predictors do not."""
+    """The denoiser learns from songs; the predictors do not."""
     objective = make_objective(score_weight=1.0)
     monkeypatch.setattr(objective_module, "sample_times", lambda sampling, count, device: torch.full((count,), 0.4))
     monkeypatch.setattr(torch, "randn_like", lambda tensor: torch.full_like(tensor, 0.5))
@@ -269,7 +269,7 @@ def test_items_are_dropped_as_often_as_asked(make_objective, batch):
             objective(batch)
     condition, prompt = (torch.cat(each) for each in zip(*drawn, strict=True))
     assert condition.float().mean().item() == pytest.approx(0.3, abs=0.09)
-    # The prompt goes with the condition, and in a fifth of the other items.
+    # The prompt is dropped with the condition, and in a fifth of the other items.
     assert prompt[condition].all()
     assert prompt[~condition].float().mean().item() == pytest.approx(0.2, abs=0.09)
 
@@ -335,11 +335,11 @@ def test_a_perfect_denoiser_has_no_data_loss(make_objective, batch):
 
 
 def with_self_conditioning(objective):
-    """The same denoiser with room for its estimate, that does not look at it yet."""
+    """The same denoiser with an input for its estimate, whose weights are still zero."""
     denoiser = objective.denoiser
     wide = type(denoiser).from_config(denoiser.config, self_conditioning=True).eval()
     weights = denoiser.state_dict()
-    # Each frame of a patch has its latents, and the estimate behind them.
+    # Each frame of a patch has its latents, followed by the estimate.
     of_frames = weights["proj_in.weight"].unflatten(1, (denoiser.config.get("patch_size", 1), -1))
     weights["proj_in.weight"] = torch.cat([of_frames, torch.zeros_like(of_frames)], 2).flatten(1, 2)
     wide.load_state_dict(weights)
@@ -353,7 +353,7 @@ def test_an_estimate_that_weighs_nothing_changes_nothing(make_objective, batch, 
     wide = with_self_conditioning(make_objective(denoiser=denoiser, self_conditioning=0.0))
     for objective in (plain, wide):
         torch.manual_seed(0)
-        # The wide one tosses its coin last, so that all else is drawn alike.
+        # The wide denoiser draws its extra random number last, so that all others are equal.
         objective.found = objective(batch)
     for name, value in plain.found.items():
         assert wide.found[name].item() == pytest.approx(value.item(), rel=1e-6)
@@ -378,7 +378,7 @@ def test_self_conditioning_feeds_the_detached_estimate_back(make_objective, batc
 
 @pytest.mark.parametrize("cast", [False, True])
 def test_self_conditioning_reaches_the_same_parameters(make_objective, batch, cast):
-    """Also in mixed precision, whose cache of cast weights the first pass must not spoil."""
+    """Also in mixed precision, where the first pass must not fill the cache of cast weights."""
     objective = with_self_conditioning(make_objective(self_conditioning=1.0, **only("data")))
     with torch.autocast("cpu", torch.bfloat16, enabled=cast):
         found = gradients(objective, batch)

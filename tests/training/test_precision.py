@@ -1,4 +1,4 @@
-"""The precision that is taken where nobody says: never the slower one."""
+"""The default precision is never the slower one."""
 
 import pytest
 import torch

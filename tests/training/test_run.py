@@ -1,4 +1,4 @@
-"""The loop on a model of a few weights, in one process and in two."""
+"""The training loop with a model of a few weights, in one process and in two."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from ns2_diffusers.training.tracking import read_log
 
 
 class Points:
-    """Item i is a point (3,), always the same."""
+    """A dataset whose item i is a point (3,), always the same."""
 
     def __getitem__(self, index):
         return {"point": torch.randn(3, generator=torch.Generator().manual_seed(index)), "mask": torch.ones(4)}
@@ -91,7 +91,7 @@ class Counter:
 
 @pytest.mark.parametrize("form", ["latest", "folder"])
 def test_resumed_is_uninterrupted(tmp_path, form):
-    """Dropout, data, learning rate, average, what is kept, and the log; the stop is in the middle of an epoch."""
+    """Dropout, data, learning rate, average, kept objects and log are equal; the stop is in the middle of an epoch."""
     words = ("--gradient_accumulation_steps", 2, "--checkpointing_steps", 3, "--max_train_steps", 7)
     counter, again = Counter(), Counter()
     whole = train(tmp_path / "whole", *words, "--checkpoints_total_limit", 0, keep=counter)
@@ -137,13 +137,13 @@ def test_a_skipped_step_changes_nothing_and_has_no_checkpoint(tmp_path):
 
 
 def test_the_average_takes_no_skipped_step(tmp_path):
-    """One good step of three: the average is what it was after that one."""
+    """One good step of three: the average is that after the good step."""
     one = train(tmp_path / "one", "--max_train_steps", 1)
     many = train(tmp_path / "many", "--max_train_steps", 3, spoilt={1, 2})
     assert_same(many[:1], many[1:])
-    # The first step's learning rate does not depend on the length of the run.
+    # The learning rate of the first step does not depend on the length of the run.
     assert_same(many, one)
-    # No checkpoint after skipped steps, not even at the end.
+    # No checkpoint follows skipped steps, not even at the end.
     assert checkpoints(tmp_path / "many") == []
 
 
@@ -157,7 +157,7 @@ def test_skipped_steps_are_counted_over_stops_and_many_end_the_run(tmp_path):
 
 
 def fake_clock(monkeypatch, start=1000.0, pace=1.0):
-    """A clock that goes on by `pace` seconds every time it is read."""
+    """A clock that advances by `pace` seconds every time it is read."""
     ticks = count()
     monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: start + pace * next(ticks)))
 
@@ -166,7 +166,7 @@ def test_the_run_ends_by_its_time_and_time_before_a_stop_counts(tmp_path, monkey
     fake_clock(monkeypatch)
     seen = []
     train(tmp_path / "whole", "--max_train_time", 0.5, seen=seen)
-    # The clock is read three times a step.
+    # The clock is read three times per step.
     assert [seconds for _, seconds, _, _ in seen] == [3 * step for step in range(10)]
     assert [done for _, _, done, _ in seen] == pytest.approx([step / 10 for step in range(10)])
     assert seen[5][3] == pytest.approx(0.05) and checkpoints(tmp_path / "whole")[-1] == "checkpoint-00000010"
@@ -202,14 +202,14 @@ def test_numbers_of_the_log(tmp_path, monkeypatch, capsys):
         "step", "seconds", "loss", "learning_rate", "gradient_norm", "skipped_steps", "audio_seconds_per_second",
     ]  # fmt: skip
     assert (first["step"], first["seconds"], second["step"], second["seconds"]) == (2, 6, 4, 12)
-    # Two steps of two items of four samples, at two a second, in a second each.
+    # Two steps of two items of four samples, at two samples per second, in a second each.
     assert first["audio_seconds_per_second"] == pytest.approx(2 * 2 * 4 / 2 / 2)
     out = capsys.readouterr().out
     assert "first step 4, 12 s: loss " in out and "first 0.00 M weights in training" in out
 
 
 def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
-    """As on a Mac, whose accelerator is for one process."""
+    """As on a Mac, whose accelerator supports one process."""
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda *args: True)
     with pytest.raises(ValueError, match="2 processes were started on cpu, and each would train alone"):
@@ -222,7 +222,7 @@ def in_one_of_two(rank, directory, port):
     os.environ.update(LOCAL_WORLD_SIZE="2")
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        # Another clock, at another pace.
+        # Another clock with another pace.
         fake_clock(patch, start=1000.0 + 500 * rank, pace=1.0 + 6 * rank)
         seen = []
         weights, _ = train(directory / "two", "--max_train_time", 0.5, seen=seen, dropout=False)
@@ -230,7 +230,7 @@ def in_one_of_two(rank, directory, port):
 
 
 def test_two_processes_with_clocks_of_their_own_end_as_one_does(tmp_path, monkeypatch):
-    """The learning rate follows the time: it and the last step are the main process's in both."""
+    """The learning rate follows the time: in both processes it and the last step are those of the main process."""
     torch.multiprocessing.spawn(in_one_of_two, (tmp_path, "29641"), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["seen"] == second["seen"] and len(first["seen"]) == 10

@@ -50,7 +50,7 @@ def test_no_log_yet(accelerator, tmp_path):
 
 
 def test_weights_and_biases(monkeypatch):
-    """Speech and pictures go to wandb's own types, at their step."""
+    """Speech and pictures become wandb's own types, at their step."""
     wandb = types.ModuleType("wandb")
     wandb.Audio = lambda array, sample_rate: ("audio", array, sample_rate)
     wandb.Image = lambda array: ("image", array)

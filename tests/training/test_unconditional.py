@@ -7,7 +7,7 @@ from ns2_diffusers.training.unconditional import unconditional_loss
 
 
 class Echo(torch.nn.Module):
-    """Gives back what it got, and remembers it."""
+    """Returns its input, and remembers it."""
 
     def forward(self, sample, timestep, sample_mask, self_condition=None):
         self.sample, self.timestep, self.estimate = sample, timestep, self_condition

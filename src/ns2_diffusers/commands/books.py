@@ -20,13 +20,13 @@ _BLOCK = 1 << 16
 
 
 class UnfinishedSpeech:
-    """Speech on disk while it is made: `NAME.unfinished.wav`, which can be played, and `NAME.unfinished.jsonl`.
+    """Unfinished speech on disk: `NAME.unfinished.wav`, which can be played, and `NAME.unfinished.jsonl`.
 
     The second file holds the request, and one line per sentence that the first file holds in full: samples and words.
 
     Args:
         path: path of the finished file.
-        asked: everything that the speech depends on; unfinished speech of another request is discarded.
+        asked: settings on which the speech depends; unfinished speech with other settings is discarded.
         sampling_rate: Hz.
     """
 
@@ -41,7 +41,7 @@ class UnfinishedSpeech:
         self._log: BinaryIO | None = None
 
     def find(self) -> bool:
-        """Whether there is unfinished speech of the same request; reads how far it got."""
+        """Whether there is unfinished speech of the same request; reads its log."""
         try:
             lines = self.log_path.read_bytes().split(b"\n")
             first = json.loads(lines[0])
@@ -153,6 +153,6 @@ def speak_to_disk(
 
 
 def _float_header(sampling_rate: int) -> bytes:
-    """The header of a mono 32-bit floating-point WAV file whose length is unknown yet."""
+    """The header of a mono 32-bit floating-point WAV file whose length is not known yet."""
     layout = struct.pack("<IHHIIHH", 16, 3, 1, sampling_rate, 4 * sampling_rate, 4, 32)
     return b"RIFF\xff\xff\xff\xffWAVEfmt " + layout + b"data\xff\xff\xff\xff"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-# A caption ends before this length is exceeded, where the speaker pauses, and at the end of a sentence.
+# A caption ends before it exceeds this length, at a pause of the speaker, and at the end of a sentence.
 MAX_CHARACTERS = 42
 MAX_SECONDS = 6.0
 PAUSE_SECONDS = 0.5
@@ -48,7 +48,7 @@ def to_vtt(words: Sequence[Any]) -> str:
 
 
 def to_json(words: Sequence[Any], duration: float) -> str:
-    """`{"duration": seconds, "words": [{"word", "start", "end"}]}`."""
+    """Word times as JSON: `{"duration": seconds, "words": [{"word", "start", "end"}]}`."""
     times = [{"word": word.text, "start": round(word.start, 4), "end": round(word.end, 4)} for word in words]
     return json.dumps({"duration": round(duration, 4), "words": times}, ensure_ascii=False, indent=1) + "\n"
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from ..audio.writing import SUFFIXES, check_suffix, write_blocks
 
-# Texts of more sentences are written to disk while they are made.
+# Texts of more sentences than this are written to disk while they are spoken.
 LONG = 16
 LIST_BATCH = 8
-# Settings of audio that goes to a pipe or the loudspeakers while it is made.
+# Settings of audio that is written to a pipe or played while it is generated.
 PIECE_SECONDS = 0.5
 STREAM_KINDS = ("wav", "pcm", "mp3", "flac", "opus", "ogg")
 CAPTIONS = ("srt", "vtt", "json")
@@ -234,7 +234,7 @@ def speak_book(pipe: Any, text: str, options: dict[str, Any], args: argparse.Nam
     with progress_bar(args, output.name) as progress:
         pipe.set_progress_bar_config(disable=True)
         seed = secrets.randbits(62) if args.seed is None else args.seed
-        # Batches are no faster on a CPU.
+        # Larger batches are no faster on a CPU.
         size = 1 if str(pipe.device) == "cpu" else pipe.config.max_batch_size
         speak_to_disk(pipe, plan, settings, matching, unfinished, seed, size, progress)
     if unfinished.peak > 1:
@@ -247,7 +247,7 @@ def speak_book(pipe: Any, text: str, options: dict[str, Any], args: argparse.Nam
 
 
 def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that the speech depends on; unfinished speech is only resumed if all of it is the same."""
+    """The settings on which the speech depends; unfinished speech is only resumed if all of them are equal."""
 
     def voice(given: Any) -> Any:
         if isinstance(given, dict):
@@ -285,7 +285,7 @@ def progress_bar(args: argparse.Namespace, name: str) -> Iterator[Callable[[int,
 
 
 def stream(args: argparse.Namespace) -> None:
-    """Write or play speech while it is made."""
+    """Write or play speech while it is generated."""
     import numpy as np
 
     from ..audio.encoding import AudioEncoder
@@ -336,7 +336,7 @@ def stream(args: argparse.Namespace) -> None:
         if encoder is not None:
             write_out(encoder.finish())
     except BrokenPipeError:
-        # The reader of the pipe has closed it, so the rest need not be made.
+        # The reader of the pipe has closed it, so the rest is not generated.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if kept:

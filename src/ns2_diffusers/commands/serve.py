@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         port=args.port,
         log_level="warning" if args.quiet else "info",
         timeout_graceful_shutdown=5,
-        # A listener that reads slowly holds a connection but no place, so there are more connections than places.
+        # A client that reads slowly keeps a connection but no request slot, so there are more connections than slots.
         limit_concurrency=16 * args.max_requests,
     )
 

@@ -1,4 +1,4 @@
-"""Codes in batches."""
+"""Codes of batches."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def prepared(clips, **limits):
 
 
 def test_silence_is_not_the_last_vowels(tmp_path, tiny_codec, clips):
-    """Half a second after the voice, given to the vowel, is the end's."""
+    """Half a second of silence that belongs to the last vowel is moved to the end symbol."""
     speech, _ = soundfile.read(clips[0])
     soundfile.write(tmp_path / "a.wav", np.concatenate([speech, np.zeros(RATE // 2)]), RATE)
     seconds = np.array([0.1, 0.2, len(speech) / RATE + 0.1, 0.1])

@@ -1,4 +1,4 @@
-"""Rows one by one. The script is tested in tests/examples."""
+"""Preparation of single rows. The tests of the script are in tests/examples."""
 
 from dataclasses import asdict, replace
 
@@ -60,7 +60,7 @@ def test_silence_is_trimmed_and_durations_with_it(tmp_path, clips):
     _, whole = preparer(durations_hop_seconds=0.001)[("", given)]
     _, trimmed = preparer(durations_hop_seconds=0.001, trim_db=50)[("", given)]
     assert len(whole.waveform) == round(total * RATE) and whole.start == 0
-    # All but a tenth of a second of the added silence is gone.
+    # The added silence is removed except for a tenth of a second.
     assert RATE - 1600 <= trimmed.start < RATE + 8000
     assert len(trimmed.waveform) <= len(speech) + 2 * 1600
     np.testing.assert_allclose(trimmed.seconds, seconds)
@@ -99,7 +99,7 @@ def test_durations_that_do_not_fit_are_reported(clips, durations, detail):
 
 
 def test_phonemes_are_written_as_the_tokenizer_writes_them(clips):
-    """g is ɡ, and a composed letter two symbols."""
+    """g becomes ɡ, and a composed letter becomes two symbols."""
     _, utterance = preparer()[("", row(str(clips[0]), phonemes="gã", text=""))]
     assert utterance.phonemes == "ɡa\u0303"
 

@@ -1,4 +1,4 @@
-"""The account of shards."""
+"""The list of finished shards."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def source(*lengths):
 
 
 def pending(preparation, rows, shard_size, *process):
-    """Ids by shard, and whether each is the last of its part."""
+    """Ids by shard, and whether the shard is the last one of its part."""
     items = itertools.groupby(preparation.pending(rows, shard_size, *process), key=lambda item: item[0])
     shards = {name: [item for _, item in group] for name, group in items}
     assert all(isinstance(items[-1], ShardEnd) for items in shards.values())

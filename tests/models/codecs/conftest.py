@@ -4,7 +4,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """These models are so small that a second thread only waits for the first."""
+    """One thread is faster for models of this size."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

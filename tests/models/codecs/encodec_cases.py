@@ -1,4 +1,4 @@
-"""Tiny EnCodec models with codes that differ from frame to frame, and their weights as the package saves them."""
+"""Tiny EnCodec models whose codes differ between frames, and their weights in the format of the package."""
 
 import re
 
@@ -16,7 +16,7 @@ STEREO = {
 
 
 def lively(codec):
-    """Random codebooks of the size of the latents, so that codes differ from frame to frame."""
+    """Set random codebooks of the latents' scale, so that codes differ between frames."""
     with torch.no_grad():
         for parameter in codec.parameters():
             if parameter.ndim > 1:
@@ -31,7 +31,7 @@ def lively(codec):
 
 
 def package_name(name, last_decoder_layer):
-    """Our name of a weight → the `encodec` package's."""
+    """The name of a weight in the `encodec` package."""
     outer = re.match(r"decoder\.layers\.(\d+)\.(conv|norm)\.", name)
     wrapper = "convtr" if outer and int(outer[1]) not in (0, last_decoder_layer) else "conv"
     name = re.sub(r"\.norm\.(\w+)$", rf".{wrapper}.norm.\1", name)
@@ -40,7 +40,7 @@ def package_name(name, last_decoder_layer):
 
 
 def write_encodec_weights(codec, path):
-    """The state dict of the `encodec` package: one codebook per layer."""
+    """The state dict in the format of the `encodec` package: one codebook per layer."""
     last = len(codec.decoder.layers) - 1
     weights = {package_name(k, last): v for k, v in codec.state_dict().items() if not k.startswith("quantizer.")}
     for layer, codebook in enumerate(codec.codebooks):

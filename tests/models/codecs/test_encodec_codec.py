@@ -21,12 +21,12 @@ def stereo():
 
 @pytest.fixture
 def encodec():
-    """The encodec package, which imports torchaudio."""
+    """The encodec package; it imports torchaudio."""
     return pytest.importorskip("encodec")
 
 
 def package_model(encodec, codec, path):
-    """The `encodec` package's own model with the same weights."""
+    """The model class of the `encodec` package, with the weights of `codec`."""
     modules, config = encodec.modules, codec.config
     sizes = codec.seanet_config | {"dimension": codec.latent_channels}
     made = encodec.EncodecModel(
@@ -139,7 +139,7 @@ def test_the_default_bounds_memory_for_a_long_recording(mono):
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
 def test_half_precision(dtype, tolerance):
-    # Strides of 2 only: torch 2.14 on CPUs with AMX gets one bfloat16 convolution wrong, that of 16 to 32
+    # Only strides of 2: torch 2.14 on CPUs with AMX computes one bfloat16 convolution wrongly, that of 16 to 32
     # channels, kernel 8, stride 4. The published sizes do not have it.
     sizes = {**TINY, "ratios": [2, 2, 2]}
     full = lively(EncodecCodec(**sizes))
@@ -205,11 +205,11 @@ def test_defaults_are_the_papers():
     assert (codec.sampling_rate, codec.hop_length, codec.channels) == (16000, 200, 1)
     assert codec.codebooks.shape == (16, 1024, 256)
     parameters = sum(p.numel() for p in codec.parameters()) + codec.codebooks.numel()
-    assert parameters == pytest.approx(27e6, rel=0.1)  # table 11
+    assert parameters == pytest.approx(27e6, rel=0.1)  # table 11 of the paper
 
 
 def test_unusual_layers_are_the_packages_too(encodec, tmp_path):
-    """Every setting of the layers reaches them: each differs from the defaults here."""
+    """Every setting of the layers has an effect: each differs from its default here."""
     sizes = {"num_residual_layers": 2, "residual_kernel_size": 5, "dilation_base": 3, "compress": 1}
     sizes |= {"use_conv_shortcut": False, "kernel_size": 5, "last_kernel_size": 3, "lstm_layers": 1, "causal": False}
     ours = lively(EncodecCodec(**TINY, **sizes, pad_mode="replicate"))
@@ -222,7 +222,7 @@ def test_unusual_layers_are_the_packages_too(encodec, tmp_path):
 
 
 def test_no_layer_of_it_needs_the_encodec_package(mono, monkeypatch, tmp_path):
-    """Published files load, and both codecs with SEANet layers run, where encodec and torchaudio are absent."""
+    """Published files load, and both codecs with SEANet layers run, without encodec and torchaudio."""
     path = write_encodec_weights(mono, tmp_path / "mono.th")
     for name in ("encodec", "torchaudio"):
         monkeypatch.setitem(sys.modules, name, None)

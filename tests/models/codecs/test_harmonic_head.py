@@ -44,7 +44,7 @@ def test_flat_filters_add_pulses_and_noise():
         f0 = torch.full((1, 20), 150.0)
         waveform = head(torch.randn(1, 20, 12), f0=f0).waveform
         pulses = head._pulses(f0, None)
-        # The first and the last window have no neighbour to sum to one with.
+        # The first and the last window overlap with no neighbour, so the windows do not sum to one there.
         torch.testing.assert_close(
             waveform[:, 40:-40], (pulses + head._noise(pulses))[:, 40:-40], atol=1e-4, rtol=1e-4
         )
@@ -95,7 +95,7 @@ def test_log_magnitudes_and_f0_depend_linearly_on_latents_where_they_are_to():
         torch.nn.init.normal_(linear.linear_f0.weight, std=0.1)
         before, after = plain(states), linear(states, latents=latents)
         f0 = latents @ linear.linear_f0.weight[0]
-        # Four fine frames of pulses' 129 bins, then of noise's, from frame to frame.
+        # Four fine frames of the 129 bins of the pulses, then those of the noise.
         added = (latents @ linear.linear.weight.T).view(2, 30, 4, 2, 129).permute(0, 3, 4, 1, 2).flatten(3)
     torch.testing.assert_close(after.log_f0, before.log_f0 + f0)
     torch.testing.assert_close(after.log_magnitudes, before.log_magnitudes + added, atol=1e-5, rtol=1e-5)

@@ -65,7 +65,7 @@ def test_first_batch_initialises_with_its_clusters():
     assert (output.latents - frames).abs().max() < 0.05
     before = rvq.codebooks[0].clone()
     rvq(frames + 1)
-    moved = rvq.codebooks[0] - before  # from now on it follows, a hundredth of the way
+    moved = rvq.codebooks[0] - before  # from now on the entry moves by a hundredth
     assert 0 < moved.max() < 0.1
 
 
@@ -163,7 +163,7 @@ def test_too_many_codebooks_are_refused():
 
 
 def _train_one_of_two(rank, port, rvq, frames, results):
-    rvq = copy.deepcopy(rvq)  # what comes in is shared memory
+    rvq = copy.deepcopy(rvq)  # the input is shared memory
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     torch.manual_seed(rank)

@@ -26,7 +26,7 @@ FINE = {"encoder_config": {**TINY["encoder_config"], "fine_hop_length": 8, "fine
 def codec(request):
     made = VocosCodec(sampling_rate=8000, **TINY | request.param)
     made.train()(0.1 * torch.randn(2, 1, 8000))
-    # Layers start near zero; larger weights make every mistake visible.
+    # Layers start near zero; larger weights make errors visible.
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim > 1:
@@ -38,12 +38,12 @@ def ragged_batch():
     waveform = 0.1 * torch.randn(2, 1, 1000)
     mask = torch.ones(2, 1000, dtype=torch.bool)
     mask[1, 611:] = False
-    waveform[1, :, 611:] = 5.0  # padding may hold anything
+    waveform[1, :, 611:] = 5.0  # the content of padding does not matter
     return waveform, mask
 
 
 def test_a_fine_spectrogram_tells_clicks_within_a_frame_apart():
-    """Two clicks that the long window sees almost alike; and the frames of both spectrograms go together."""
+    """The long window gives two clicks similar features; the fine frames differ. Both have the same length."""
     codec = VocosCodec(sampling_rate=8000, **TINY | FINE)
     seen = []
     codec.encoder.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -53,7 +53,7 @@ def test_a_fine_spectrogram_tells_clicks_within_a_frame_apart():
         codec.encode(waveform)
     coarse, fine = (torch.stack(seen).squeeze(1)[:, part] for part in (slice(0, 8), slice(8, None)))
     assert fine.shape == (2, 4 * 4, 10)
-    # Band by band, the fine frames of frame 5: most is where the click is.
+    # The mean over bands of the fine frames of frame 5 is largest where the click is.
     loudest = fine[:, :, 5].unflatten(1, (4, 4)).mean(1).argmax(1)
     assert loudest.tolist() == [0, 3]
     assert (coarse[0, :, 5] - coarse[1, :, 5]).abs().max() < (fine[0, :, 5] - fine[1, :, 5]).abs().max() / 2
@@ -115,7 +115,7 @@ def test_latent_statistics_standardise_and_do_not_change_what_is_heard(codec):
     torch.testing.assert_close(latents.mean(dim=(0, 2)), torch.zeros(6), atol=1e-5, rtol=0)
     torch.testing.assert_close(latents.std(dim=(0, 2)), torch.ones(6))
     torch.testing.assert_close(codec.denormalize_latents(latents), raw)
-    # The least difference in F0 moves pulses far along by a little.
+    # A small difference in F0 moves later pulses a little.
     torch.testing.assert_close(codec.decode(latents), heard, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(codec(waveform).waveform, output.waveform)
 
@@ -172,7 +172,7 @@ def test_half_precision(codec, dtype, tolerance):
     assert (got.float() - latents).norm() < tolerance * latents.norm()
     decoded = half.decode(latents.to(dtype))
     assert decoded.dtype == dtype
-    if not codec.takes_f0:  # pulses drift out of phase with the least change of F0
+    if not codec.takes_f0:  # a small difference in F0 moves pulses out of phase
         assert (decoded.float() - expected).norm() < 5 * tolerance * expected.norm()
 
 
@@ -234,8 +234,9 @@ def test_bad_masks_latents_and_sizes(codec):
         VocosCodec(**TINY | {"head_config": {"n_fft": 40}})
 
 
-# Fingerprints of codecs whose codebooks are ones, and the latents' statistics unknown, as they were when all settings
-# stood beside each other: "n_fft" was one for encoder and head, and "head_config" none where all was as usual.
+# Fingerprints of codecs whose codebooks are ones and whose latent statistics are unknown, from before the settings
+# were grouped: "n_fft" was one setting for encoder and head, and "head_config" was empty if all its settings were
+# defaults.
 SMALL = {"codebook_size": 16, "latent_channels": 4, "num_codebooks": 2}
 SMALL["backbone_config"] = {"dim": 8, "intermediate_dim": 16, "num_layers": 1}
 MEL = {"dim": 8, "intermediate_dim": 16, "num_layers": 1}
@@ -280,7 +281,7 @@ def test_a_flat_config_is_refused_with_what_to_write():
 
 
 def test_a_codec_made_from_the_config_of_another_is_alike():
-    """diffusers drops from a config in memory what was left at its default when the codec was made."""
+    """diffusers drops from a config in memory the settings that were defaults when the codec was made."""
     codec = VocosCodec(**SMALL)
     codec.set_latent_statistics([0.5] * 4, [2.0] * 4)
     other = VocosCodec.from_config(codec.config)
@@ -330,7 +331,7 @@ def test_pieces_are_the_whole(codec, frames):
 
 
 def test_pieces_of_a_fitted_codec_are_the_whole():
-    """The shape of examples/real_voice_model/codec: linear parts, filters four times a frame that ring for longer."""
+    """The structure of examples/real_voice_model/codec: linear parts, and long filters, four per frame."""
     codec = VocosCodec(
         sampling_rate=16000,
         hop_length=320,
