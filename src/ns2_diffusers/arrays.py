@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,3 +27,12 @@ def as_array(values: Any) -> np.ndarray:
 def like(array: np.ndarray, given: Any) -> Any:
     """Convert an array to the type of `given`: an array, or a tensor of its dtype and device."""
     return array if isinstance(given, np.ndarray) else given.new_tensor(array)
+
+
+def piece_ranges(total: int, frames: int, growth: int = 1) -> Iterator[tuple[int, int]]:
+    """Split `total` frames into ranges of `frames` each, or with `growth` each that many times as long as the last."""
+    start = 0
+    while start < total:
+        end = min(start + frames, total)
+        yield start, end
+        start, frames = end, frames * growth

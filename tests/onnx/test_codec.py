@@ -63,3 +63,6 @@ def test_pieces_are_the_whole(harmonic_codec, istft_codec, head, monkeypatch):
         pieces = list(codec.decode_in_pieces(latents, frames, f0))
         assert len(pieces) == -(-61 // frames)
         np.testing.assert_allclose(np.concatenate(pieces, 1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())
+    growing = list(codec.decode_in_pieces(latents, 9, f0, growth=2))
+    assert [each.shape[1] // 320 for each in growing] == [9, 18, 34]
+    np.testing.assert_allclose(np.concatenate(growing, 1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ns2_diffusers.audio.finishing import StreamingLimiter, limit
-from ns2_diffusers.pipelines.streaming import certain_sentences, first_pause
-from ns2_diffusers.pipelines.utterances import Utterance
+from ns2_diffusers.pipelines.streaming import certain_sentences, fade_piece, first_pause
+from ns2_diffusers.pipelines.utterances import Utterance, fade, fade_samples
 from ns2_diffusers.text.words import WordSymbols
 
 TEXT = (
@@ -59,13 +59,21 @@ def test_what_clips_is_limited_across_pieces(tiny_pipeline, ask, whole, monkeypa
     assert_whole(list(tiny_pipeline.stream(TEXT, **ask, generator=seeded(), chunk_seconds=0.05)), limited)
 
 
+@pytest.mark.parametrize("shape", [(4000,), (2, 4000)])
 @pytest.mark.parametrize("size", [1, 7, 64, 5000])
-def test_a_limiter_of_pieces(size):
-    waveform = np.random.RandomState(0).standard_normal(4000).astype(np.float32) * np.linspace(0, 1, 4000, dtype="f")
+def test_a_limiter_of_pieces(size, shape):
+    waveform = np.random.RandomState(0).standard_normal(shape).astype(np.float32) * np.linspace(0, 1, 4000, dtype="f")
     limiter = StreamingLimiter(8000)
     starts = range(0, 4000, size)
-    pieces = [limiter(waveform[start : start + size], start + size >= 4000) for start in starts]
-    np.testing.assert_allclose(np.concatenate(pieces), limit(waveform, 8000), rtol=0, atol=1e-6)
+    pieces = [limiter(waveform[..., start : start + size], start + size >= 4000) for start in starts]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=-1), limit(waveform, 8000), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1000,), (2, 1000)])
+def test_the_ends_of_pieces_fade_as_those_of_the_whole(shape):
+    waveform, ramp = np.random.RandomState(0).standard_normal(shape).astype(np.float32), fade_samples(1000, 8000)
+    pieces = [fade_piece(waveform[..., start : start + 7], start, 1000, ramp) for start in range(0, 1000, 7)]
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=-1), fade(waveform, 8000))
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])

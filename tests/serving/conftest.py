@@ -81,10 +81,10 @@ class Slow:
     def permit(self, batches=10_000):
         self._permits.release(batches)
 
-    def speak(self, utterances, settings, matching):
+    def speak(self, utterances, settings, matching, output_type):
         self.batches.append([each.seed for each in utterances])
         assert self._permits.acquire(timeout=120)
-        return self._pipe.speak(utterances, settings, matching)
+        return self._pipe.speak(utterances, settings, matching, output_type)
 
 
 @pytest.fixture

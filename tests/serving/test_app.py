@@ -395,14 +395,38 @@ def test_each_answer_is_the_one_made_alone(serve):
 
 
 def test_the_first_sentence_is_sent_before_the_last_is_made(serve_slowly, slow):
+    asked = body(input=LONG_TEXT, stream_format="sse", timestamps=True)
     with serve_slowly() as running, running.client() as client:
         slow.permit(1)
-        with client.stream("POST", "/v1/audio/speech", json=body(input=LONG_TEXT, stream_format="sse")) as response:
+        with client.stream("POST", "/v1/audio/speech", json=asked) as response:
             lines = response.iter_lines()
             assert "speech.audio.delta" in next(lines)
             assert len(slow.batches) <= 2  # and the second waits
             slow.permit()
-            assert sum("speech.audio.delta" in line for line in lines) == 3
+            # The last piece of each sentence has its words.
+            assert sum("speech.audio.delta" in line and '"words": [{' in line for line in lines) == 4
+
+
+def test_the_beginning_of_a_sentence_is_sent_before_its_end_is_decoded(serve, tiny_pipeline, monkeypatch):
+    decode, permits = tiny_pipeline.decode_in_pieces, threading.Semaphore(1)
+
+    def decode_slowly(*args):
+        for piece in decode(*args):
+            assert permits.acquire(timeout=120)
+            yield piece
+
+    monkeypatch.setattr(tiny_pipeline, "decode_in_pieces", decode_slowly)
+    asked = body(speed=0.25, response_format="wav")
+    with serve() as running, running.client() as client:
+        with client.stream("POST", "/v1/audio/speech", json=asked) as response:
+            chunks = response.iter_raw()
+            heard = next(chunks)
+            assert running.server.engine.places_taken == 1
+            assert 44 < len(heard) <= 44 + 2 * 0.25 * RATE
+            permits.release(10_000)
+            heard += b"".join(chunks)
+        wanted = expected(tiny_pipeline, speaking_rate=0.25)
+    np.testing.assert_allclose(read(heard), wanted, atol=2 / 2**15)
 
 
 def test_a_full_server_answers_503(serve_slowly, slow):
@@ -460,10 +484,10 @@ def test_speech_stops_when_the_client_goes(serve_slowly, slow, stream_format):
 def test_one_bad_sentence_does_not_end_the_others(serve, tiny_pipeline, monkeypatch):
     speak = tiny_pipeline.speak
 
-    def fail_for(utterances, *rest):
+    def fail_for(utterances, *rest, **options):
         if any(each.pitch_shift == 5 for each in utterances):
             raise RuntimeError("out of memory, say")
-        return speak(utterances, *rest)
+        return speak(utterances, *rest, **options)
 
     monkeypatch.setattr(tiny_pipeline, "speak", fail_for)
     with serve(batch_wait=0.2) as running, running.client() as client, ThreadPoolExecutor(3) as pool:
@@ -478,12 +502,15 @@ def test_one_bad_sentence_does_not_end_the_others(serve, tiny_pipeline, monkeypa
 def test_a_failure_amid_the_stream_is_seen(serve, tiny_pipeline, monkeypatch):
     speak, calls = tiny_pipeline.speak, []
 
-    def fail_second(utterances, *rest):
+    def fail_second(utterances, *rest, **options):
         calls.append(1)
         if len(calls) > 1:
             raise RuntimeError("broken")
-        return speak(utterances, *rest)
+        return speak(utterances, *rest, **options)
 
+    first = tiny_pipeline.plan(LONG_TEXT, generator=torch.Generator().manual_seed(3))[0]
+    settings = tiny_pipeline.check_sampling()
+    whole_sentence = tiny_pipeline.finish(first, speak([first], settings)[0]).audios[0]
     monkeypatch.setattr(tiny_pipeline, "speak", fail_second)
     with serve() as running, running.client() as client:
         with pytest.raises(httpx.RemoteProtocolError):
@@ -491,8 +518,12 @@ def test_a_failure_amid_the_stream_is_seen(serve, tiny_pipeline, monkeypatch):
         calls.clear()
         with client.stream("POST", "/v1/audio/speech", json=body(input=LONG_TEXT, stream_format="sse")) as response:
             got = events(response)
-        assert [event["type"] for event in got] == ["speech.audio.delta", "error"]
-        assert got[-1]["error"]["code"] == "speech_failed"
+        *deltas, failure = got
+        assert [event["type"] for event in deltas] == ["speech.audio.delta"] * len(deltas)
+        assert failure["type"] == "error" and failure["error"]["code"] == "speech_failed"
+        # All of the first sentence was sent, and nothing of the second.
+        heard = read(b"".join(base64.b64decode(event["audio"]) for event in deltas))
+        assert len(heard) == len(whole_sentence)
 
 
 def test_stopping_ends_open_requests(serve_slowly, slow):

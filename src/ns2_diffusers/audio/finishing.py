@@ -40,7 +40,7 @@ def limit(waveform: Any, sampling_rate: int) -> Any:
 
 
 class StreamingLimiter:
-    """`limit` for a waveform (samples,) in pieces; the results together equal the result of `limit`.
+    """`limit` for a waveform in pieces, (samples,) or (channels, samples); joined, they equal the result of `limit`.
 
     The output is 10 ms behind the input, because the gain depends on later samples.
     """
@@ -49,16 +49,17 @@ class StreamingLimiter:
         self.sampling_rate = sampling_rate
         reach = max(1, round(LIMITER_SECONDS * sampling_rate))
         self._context = reach + reach // 2 + 1
-        self._kept = np.zeros(0, np.float32)
+        self._kept: np.ndarray | None = None
         self._done = 0  # number of buffered samples that were returned
 
     def __call__(self, piece: np.ndarray, is_last: bool = False) -> np.ndarray:
         """Add a piece and return the next samples."""
-        whole = np.concatenate([self._kept, piece])
-        end = len(whole) if is_last else max(self._done, len(whole) - self._context)
-        out = limit(whole, self.sampling_rate)[self._done : end]
+        whole = piece if self._kept is None else np.concatenate([self._kept, piece], axis=-1)
+        samples = whole.shape[-1]
+        end = samples if is_last else max(self._done, samples - self._context)
+        out = limit(whole, self.sampling_rate)[..., self._done : end]
         first = max(0, end - self._context)
-        self._kept, self._done = whole[first:], end - first
+        self._kept, self._done = whole[..., first:], end - first
         return out
 
 

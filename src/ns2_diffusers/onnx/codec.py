@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import piece_ranges
 from .noise import generator_of, randn
 
 # Latent frames that are decoded at once; more would only need more memory.
@@ -59,18 +60,23 @@ class OnnxCodec:
         """
         return np.concatenate(list(self._pieces(latents, mask, PIECE_FRAMES, f0)), axis=1)
 
-    def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """`decode` for `frames` frames of latents (B, C, T) at a time; the waveforms together equal the whole."""
-        return self._pieces(latents, np.ones((len(latents), latents.shape[2]), bool), frames, f0)
+    def decode_in_pieces(
+        self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None, growth: int = 1
+    ) -> Iterator[np.ndarray]:
+        """`decode` for `frames` frames of latents (B, C, T) at a time; the waveforms together equal the whole.
+
+        With `growth` each piece is that many times as long as the one before it.
+        """
+        return self._pieces(latents, np.ones((len(latents), latents.shape[2]), bool), frames, f0, growth)
 
     def _pieces(
-        self, latents: np.ndarray, mask: np.ndarray, frames: int, f0: np.ndarray | None
+        self, latents: np.ndarray, mask: np.ndarray, frames: int, f0: np.ndarray | None, growth: int = 1
     ) -> Iterator[np.ndarray]:
         # The phase is computed for the whole, so that pieces join without a step.
         states = {"latents": latents.transpose(0, 2, 1)} if self.f0_range is None else self._excite(latents, mask, f0)
         before, after = self._margins
-        for start in range(0, mask.shape[1], frames):
-            first, end = max(0, start - before), min(start + frames, mask.shape[1])
+        for start, end in piece_ranges(mask.shape[1], frames, growth):
+            first = max(0, start - before)
             part = {name: each[..., first : end + after, :] for name, each in states.items()}
             within = mask[:, first : end + after]
             if self.f0_range is None:

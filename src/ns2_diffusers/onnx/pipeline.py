@@ -413,9 +413,11 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         hop = self.codec.hop_length
         return [waveform[: item.shape[1] * hop] for waveform, item in zip(decoded, latents, strict=True)]
 
-    def decode_in_pieces(self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Latents (C, T) to waveforms (samples,) of `frames` latent frames each; together they equal the whole."""
-        for piece in self.codec.decode_in_pieces(latents[None], frames, None if f0 is None else f0[None]):
+    def decode_in_pieces(
+        self, latents: np.ndarray, frames: int, f0: np.ndarray | None = None, growth: int = 1
+    ) -> Iterator[np.ndarray]:
+        """Latents (C, T) to waveforms (samples,); as `NaturalSpeech2Pipeline.decode_in_pieces`, with arrays."""
+        for piece in self.codec.decode_in_pieces(latents[None], frames, None if f0 is None else f0[None], growth):
             yield check_finite(piece)[0]
 
     def _silent_latents(self) -> np.ndarray:

@@ -200,19 +200,20 @@ class LatentDiffusionMixin(SamplingMixin):
         return waveforms
 
     def decode_in_pieces(
-        self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None
+        self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None, growth: int = 1
     ) -> Iterator[np.ndarray]:
         """Latents (C, T) to waveforms of `frames` latent frames each; together they equal `decode_latents`.
 
         Args:
             f0: (T,) Hz that the decoder follows, as for `decode_latents`.
+            growth: length of each piece as a multiple of the one before it.
 
         Raises:
             ValueError: a waveform has NaN or infinity.
         """
         batch = latents[None].to(self._execution_device, self.codec.dtype)
         melody = {} if f0 is None else {"f0": f0[None].to(batch.device)}
-        pieces = self.codec.decode_in_pieces(batch, frames, **melody)
+        pieces = self.codec.decode_in_pieces(batch, frames, **melody, growth=growth)
         while True:
             # A yield inside `no_grad` would disable gradients in the caller's loop.
             with torch.no_grad():

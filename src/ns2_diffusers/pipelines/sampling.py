@@ -261,14 +261,7 @@ class SamplingMixin:
         The waveform is an array or a tensor; it is returned unchanged if none of these is needed. `energy` scales it
         after the loudness is set. Silence causes a warning.
         """
-        level = float(np.sqrt(np.square(as_array(waveform)).mean())) if len(waveform) else 0.0
-        if level < SILENCE:
-            logger.warning(
-                "a sentence came out silent (its level is %.1e of full scale). Likely causes: a model or adapters "
-                "that are not trained, or are of another codec; given latents, durations or a callback that leave "
-                "nothing to hear.",
-                level,
-            )
+        warn_if_silent(as_array(waveform))
         if settings.loudness is not None:
             waveform = set_loudness(waveform, self.sampling_rate, settings.loudness)
         if energy is not None:
@@ -284,6 +277,17 @@ class SamplingMixin:
                 "audio down before you write it, or leave the limiter on."
             )
         return waveform
+
+
+def warn_if_silent(waveform: np.ndarray) -> None:
+    level = float(np.sqrt(np.square(waveform).mean())) if len(waveform) else 0.0
+    if level < SILENCE:
+        logger.warning(
+            "a sentence came out silent (its level is %.1e of full scale). Likely causes: a model or adapters "
+            "that are not trained, or are of another codec; given latents, durations or a callback that leave "
+            "nothing to hear.",
+            level,
+        )
 
 
 def check_guidance(denoiser: Any, guidance_scale: Any) -> None:

@@ -19,7 +19,7 @@ from ..audio.loading import AudioInput
 from ..text.sentences import pause_after, split_sentences
 from .changes import ChangeGuard
 from .inputs import check_number
-from .sampling import SamplingSettings
+from .sampling import SamplingSettings, warn_if_silent
 from .utterances import SpokenUtterance, Utterance, fade_samples
 
 # Minimum seconds of a first clause and of the rest, and of the pause between them.
@@ -60,6 +60,8 @@ class StreamingMixin:
     encode_voice: Callable[..., Any]
     encode_utterances: Callable[..., Any]
     decode_in_pieces: Callable[..., Iterator[np.ndarray]]
+    finish_audio: Callable[..., Any]
+    _energy: Callable[[Utterance, Any], Callable[[Any], Any]]
     maybe_free_model_hooks: Callable[[], None]
 
     def stream(
@@ -125,12 +127,12 @@ class StreamingMixin:
             for utterance in utterances:
                 self.change_guard.check_unchanged(changes)
                 # Energy and emphasis need complete sentences.
-                is_plain = utterance.energy == 1 and utterance.emphasis is None
-                seconds = chunk_seconds if is_plain else None
-                for whose, part in self._parts(utterance) if first_clause and is_plain else [(utterance, None)]:
+                has_parts = first_clause and utterance.energy == 1 and utterance.emphasis is None
+                for whose, part in self._parts(utterance) if has_parts else [(utterance, None)]:
                     if settings.interrupted:
                         return
-                    for piece in self._speak_in_chunks(whose, part, settings, matching, seconds):
+                    spoken = self.speak([whose], settings, matching, output_type="latent", part=part)[0]
+                    for piece in self.finish_in_pieces(whose, spoken, settings, chunk_seconds):
                         yield piece
                         self.change_guard.check_unchanged(changes)
                 first_clause = False
@@ -149,40 +151,57 @@ class StreamingMixin:
         yield replace(utterance, pause=0), Part(encoded, 0, cut)
         yield replace(utterance, lead=0), Part(encoded, cut, total)
 
-    def _speak_in_chunks(
+    def finish_in_pieces(
         self,
         utterance: Utterance,
-        part: Part | None,
+        spoken: SpokenUtterance,
         settings: SamplingSettings,
-        matching: float,
-        chunk_seconds: float | None,
+        chunk_seconds: float | None = None,
+        growth: int = 1,
     ) -> Iterator[np.ndarray]:
-        """The waveform of an utterance, or of a part of it, in pieces, with its silence."""
-        hop = self.codec.hop_length
-        if chunk_seconds is None:
-            waveform = as_array(self.speak([utterance], settings, matching, part=part)[0].waveform)
-            pieces: Iterator[np.ndarray] = iter([waveform])
-            samples = waveform.shape[-1]
+        """Decode and finish one sentence in pieces, which together equal the audio of `finish`.
+
+        Args:
+            utterance: the sentence.
+            spoken: its result of `speak` with `output_type="latent"`; it has its waveform with the last piece.
+            settings: settings of `speak`.
+            chunk_seconds: seconds of audio per piece; None gives one piece. So do loudness, watermark, energy and
+                emphasis, which need the complete sentence.
+            growth: length of each piece as a multiple of the one before it.
+
+        Yields: (samples,) float32 arrays, the first with the silence before the sentence, the last with that after it.
+        """
+        hop, frames = self.codec.hop_length, spoken.latents.shape[1]
+        melody = spoken.f0 if utterance.pitch is not None and self.codec.takes_f0 else None
+        is_plain = utterance.energy == 1 and utterance.emphasis is None
+        is_cut = chunk_seconds is not None and is_plain and settings.loudness is None and not settings.watermark
+        limiter = None
+        if is_cut:
+            limiter = StreamingLimiter(self.sampling_rate) if settings.limiter else None
+            chunk = max(1, round((chunk_seconds or 0.0) * self.codec.frame_rate))
+            pieces = self.decode_in_pieces(spoken.latents, chunk, melody, growth)
         else:
-            spoken = self.speak([utterance], settings, matching, output_type="latent", part=part)[0]
-            frames = max(1, round(chunk_seconds * self.codec.frame_rate))
-            melody = spoken.f0 if utterance.pitch is not None and self.codec.takes_f0 else None
-            pieces = self.decode_in_pieces(spoken.latents, frames, melody)
-            samples = spoken.latents.shape[1] * hop
-        limiter = StreamingLimiter(self.sampling_rate) if settings.limiter and chunk_seconds is not None else None
-        if utterance.lead:
-            yield np.zeros(utterance.lead * hop, np.float32)
-        ramp, made, out = fade_samples(samples, self.sampling_rate), 0, 0
+            energy = self._energy(utterance, spoken.durations)
+            whole = self.decode_in_pieces(spoken.latents, frames, melody)
+            pieces = (as_array(self.finish_audio(piece, settings, energy)) for piece in whole)
+        samples = frames * hop
+        ramp, decoded, out, made = fade_samples(samples, self.sampling_rate), 0, 0, []
         for piece in pieces:
-            made += piece.shape[-1]
+            decoded += piece.shape[-1]
             if limiter is not None:
-                piece = limiter(piece, made == samples)
+                piece = limiter(piece, decoded == samples)
+            if not piece.shape[-1]:
+                continue
+            made.append(piece)
             piece = fade_piece(piece, out, samples, ramp)
+            lead = 0 if out else utterance.lead * hop
             out += piece.shape[-1]
             if out == samples:
-                piece = np.pad(piece, (0, utterance.pause * hop))
-            if piece.shape[-1]:
-                yield piece
+                spoken.waveform = np.concatenate(made, axis=-1)
+                if is_cut:
+                    warn_if_silent(spoken.waveform)
+            pause = utterance.pause * hop if out == samples else 0
+            yield np.pad(piece, [(0, 0)] * (piece.ndim - 1) + [(lead, pause)])
 
     def _plan_as_it_comes(
         self, pieces: Iterable[str], prompt_audio: AudioInput | None, **options: Any
@@ -253,11 +272,11 @@ def first_pause(utterance: Utterance, durations: np.ndarray, frame_rate: float) 
 
 
 def fade_piece(piece: np.ndarray, start: int, samples: int, ramp: np.ndarray) -> np.ndarray:
-    """Fade a piece (n,) where it overlaps the ends of its waveform; `start` is its position in `samples` samples."""
+    """Fade a piece (..., n) where it overlaps the ends of its waveform; it begins at sample `start` of `samples`."""
     places = np.arange(start, start + piece.shape[-1])
     if len(ramp):
         rising, falling = places < len(ramp), places >= samples - len(ramp)
         piece = piece.copy()
-        piece[rising] *= ramp[places[rising]]
-        piece[falling] *= ramp[samples - 1 - places[falling]]
+        piece[..., rising] *= ramp[places[rising]]
+        piece[..., falling] *= ramp[samples - 1 - places[falling]]
     return piece

@@ -25,7 +25,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from .. import __version__
 from ..audio.encoding import COMMON_RATE, MEDIA_TYPES, AudioEncoder, encode_whole
-from .engine import BusyError, Engine
+from .engine import BusyError, Engine, Sound
 from .errors import APIError, add_handlers, error_body
 from .gate import Gate
 from .schema import SpeechBody
@@ -123,7 +123,7 @@ class LiveSpeech:
                 503, "all places are taken: try again.", None, "server_busy", Retry_After=str(server.retry_after())
             ) from None
 
-    async def next(self) -> Any:
+    async def next(self) -> Sound | None:
         """The next piece, or None after the last.
 
         Raises:
@@ -146,7 +146,7 @@ class LiveSpeech:
         if not self.heard:
             self.heard = True
             metrics.first_sound.observe(time.monotonic() - self.begun)
-        metrics.audio_seconds.inc(len(piece.audios[0]) / piece.sampling_rate)
+        metrics.audio_seconds.inc(len(piece.audio) / self.server.pipe.sampling_rate)
         return piece
 
     def close(self) -> None:
@@ -357,19 +357,18 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
         while piece is not None:
             pieces.append(piece)
             piece = await live.next()
-        audios = [piece.audios[0] for piece in pieces]
+        audios = [piece.audio for piece in pieces]
         data = await run_in_threadpool(encode_whole, audios, body.response_format, pipe.sampling_rate, rate)
         live.close()
         if not body.timestamps:
             return Response(data, media_type=MEDIA_TYPES[body.response_format], headers=headers)
-        words, begins = [], 0.0
-        for piece in pieces:
-            words += _words(piece, begins)
-            begins += len(piece.audios[0]) / piece.sampling_rate
-        audio = base64.b64encode(data).decode()
-        return JSONResponse(
-            {"audio": audio, "format": body.response_format, "duration": begins, "words": words}, headers=headers
-        )
+        content = {
+            "audio": base64.b64encode(data).decode(),
+            "format": body.response_format,
+            "duration": sum(map(len, audios)) / pipe.sampling_rate,
+            "words": [word for piece in pieces for word in _words(piece)],
+        }
+        return JSONResponse(content, headers=headers)
 
     @app.get("/v1/audio/voices", tags=["voices"], **with_key)
     def list_voices() -> dict[str, Any]:
@@ -459,11 +458,11 @@ async def _unless_gone(request: Request, answer: Any) -> Response:
         await asyncio.gather(answering, watching, return_exceptions=True)
 
 
-async def _audio(live: LiveSpeech, piece: Any, encoder: AudioEncoder) -> AsyncIterator[bytes]:
+async def _audio(live: LiveSpeech, piece: Sound | None, encoder: AudioEncoder) -> AsyncIterator[bytes]:
     try:
         while piece is not None:
             # Encoding takes too long to run in the event loop.
-            if data := await run_in_threadpool(encoder.encode, piece.audios[0]):
+            if data := await run_in_threadpool(encoder.encode, piece.audio):
                 yield data
             piece = await live.next()
         yield await run_in_threadpool(encoder.finish)
@@ -471,20 +470,22 @@ async def _audio(live: LiveSpeech, piece: Any, encoder: AudioEncoder) -> AsyncIt
         encoder.close()
 
 
-async def _events(live: LiveSpeech, piece: Any, body: SpeechBody, rate: int | None) -> AsyncIterator[bytes]:
+async def _events(live: LiveSpeech, piece: Sound | None, body: SpeechBody, rate: int | None) -> AsyncIterator[bytes]:
     """Server-sent events in OpenAI's form; errors after the first piece are events too."""
-    encoder, begins, tokens = AudioEncoder(body.response_format, live.server.pipe.sampling_rate, rate), 0.0, 0
+    sampling_rate, samples, tokens = live.server.pipe.sampling_rate, 0, 0
+    encoder = AudioEncoder(body.response_format, sampling_rate, rate)
     try:
         while piece is not None:
-            data = await run_in_threadpool(encoder.encode, piece.audios[0])
-            yield _delta(data, _words(piece, begins) if body.timestamps else None)
-            begins += len(piece.audios[0]) / piece.sampling_rate
-            tokens += int(piece.durations[0].sum())
+            data = await run_in_threadpool(encoder.encode, piece.audio)
+            if data or piece.words:
+                yield _delta(data, _words(piece) if body.timestamps else None)
+            samples += len(piece.audio)
+            tokens += piece.frames
             piece = await live.next()
         if data := await run_in_threadpool(encoder.finish):
             yield _delta(data, None)
         usage = {"input_tokens": len(body.input), "output_tokens": tokens, "total_tokens": len(body.input) + tokens}
-        yield _event({"type": "speech.audio.done", "usage": usage, "duration": begins})
+        yield _event({"type": "speech.audio.done", "usage": usage, "duration": samples / sampling_rate})
     except APIError as error:
         yield _event({"type": "error"} | error_body(error.status_code, error.detail, error.param, error.code))
     finally:
@@ -500,8 +501,5 @@ def _event(content: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(content)}\n\n".encode()
 
 
-def _words(piece: Any, begins: float) -> list[dict[str, Any]]:
-    return [
-        {"word": word.text, "start": round(begins + word.start, 4), "end": round(begins + word.end, 4)}
-        for word in piece.words[0]
-    ]
+def _words(piece: Sound) -> list[dict[str, Any]]:
+    return [{"word": word.text, "start": round(word.start, 4), "end": round(word.end, 4)} for word in piece.words]

@@ -5,14 +5,35 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from ..pipelines.sampling import SamplingSettings
 from ..pipelines.utterances import SpokenUtterance, Utterance
+from ..pipelines.word_times import SpokenWord
 
 logger = logging.getLogger(__name__)
+
+# Seconds of the first piece of a sentence. Each next piece is longer, because short pieces cost more to decode.
+CHUNK_SECONDS, GROWTH = 0.25, 2
+
+
+@dataclass
+class Sound:
+    """A piece of audio.
+
+    Args:
+        audio: (samples,).
+        words: the words of a sentence, with its last piece. Times count from the start of the text.
+        frames: latent frames of that sentence.
+    """
+
+    audio: np.ndarray
+    words: list[SpokenWord] = field(default_factory=list)
+    frames: int = 0
 
 
 class BusyError(Exception):
@@ -23,7 +44,7 @@ class Speech:
     """A text that is being spoken. It holds a place of the engine until its last sentence is made, or until `close`.
 
     Args:
-        deliver: called in the engine's thread: with each sentence in order; with an exception if a sentence fails,
+        deliver: called in the engine's thread: with each `Sound` in order; with an exception if a sentence fails,
             which ends the calls; with None after the last sentence.
     """
 
@@ -35,6 +56,7 @@ class Speech:
         self.key: tuple = ()
         self.closed = False
         self.made = 0
+        self.seconds = 0.0
 
     def begin(self, utterances: Sequence[Utterance], settings: SamplingSettings, voice_matching: float) -> None:
         """Queue the sentences; sentences of all requests with equal settings share batches."""
@@ -59,6 +81,10 @@ class Speech:
 
 class Engine:
     """Speaks sentences of several requests in one batch, and takes a sentence from each request in turn.
+
+    The latents of a batch are generated at once. Then each request gets a piece of audio in turn, so that none waits
+    for the last sample of its sentence, or of another. Sentences with loudness, watermark, energy or emphasis are one
+    piece.
 
     The other sentences of a batch do not change how a sentence sounds, so the audio of a request equals that of the
     pipeline alone.
@@ -209,18 +235,43 @@ class Engine:
         speech = batch[0][0]
         assert speech.settings is not None
         settings = replace(speech.settings, callback=watch, callback_inputs=(), interrupted=False)
-        spoken: list[SpokenUtterance] = self.pipe.speak(
-            [each for _, each, _ in batch], settings, speech.voice_matching
-        )
+        spoken = self.pipe.speak([each for _, each, _ in batch], settings, speech.voice_matching, output_type="latent")
         if settings.interrupted:
             return
-        pieces = [self.pipe.finish(each, result) for (_, each, _), result in zip(batch, spoken, strict=True)]
-        for (speech, _, is_last), piece in zip(batch, pieces, strict=True):
-            if not speech.closed:
-                speech._deliver(piece)
-                if is_last:
-                    self._close(speech)
-                    speech._deliver(None)
+        sentences: dict[Speech, list[tuple[Utterance, SpokenUtterance, bool]]] = {}
+        for (speech, utterance, is_last), result in zip(batch, spoken, strict=True):
+            sentences.setdefault(speech, []).append((utterance, result, is_last))
+        turns = deque((speech, self._sounds(speech, *each)) for speech, each in sentences.items())
+        while turns:
+            speech, sounds = turns.popleft()
+            if speech.closed:
+                continue
+            try:
+                sound = next(sounds, None)
+            except Exception as error:
+                # The others have had pieces, so they are not spoken again.
+                self._fail(speech, error)
+                continue
+            if sound is not None and not speech.closed:
+                speech._deliver(sound)
+                turns.append((speech, sounds))
+
+    def _sounds(self, speech: Speech, *sentences: tuple[Utterance, SpokenUtterance, bool]) -> Iterator[Sound]:
+        """The audio of sentences of one request."""
+        assert speech.settings is not None
+        for utterance, spoken, is_last in sentences:
+            for audio in self.pipe.finish_in_pieces(utterance, spoken, speech.settings, CHUNK_SECONDS, GROWTH):
+                if spoken.waveform is None:
+                    yield Sound(audio)
+                    continue
+                whole = self.pipe.finish(utterance, spoken)
+                begins = speech.seconds
+                words = [replace(word, start=begins + word.start, end=begins + word.end) for word in whole.words[0]]
+                speech.seconds += len(whole.audios[0]) / whole.sampling_rate
+                yield Sound(audio, words, int(whole.durations[0].sum()))
+            if is_last:
+                self._close(speech)
+                speech._deliver(None)
 
     def _fail(self, speech: Speech, error: Exception) -> None:
         logger.error("a sentence could not be spoken", exc_info=error)

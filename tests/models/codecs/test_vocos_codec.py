@@ -326,8 +326,11 @@ def test_pieces_are_the_whole(codec, frames):
     with torch.no_grad():
         whole = codec.decode(latents, f0=f0)
         pieces = list(codec.decode_in_pieces(latents, frames, f0))
+        growing = list(codec.decode_in_pieces(latents, frames, f0, growth=3))
     assert len(pieces) == -(-40 // frames) and pieces[0].shape == (2, 1, min(frames, 40) * 32)
-    torch.testing.assert_close(torch.cat(pieces, -1), whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
+    assert [each.shape[-1] // 32 for each in growing] == {1: [1, 3, 9, 27], 7: [7, 21, 12], 100: [40]}[frames]
+    for each in (pieces, growing):
+        torch.testing.assert_close(torch.cat(each, -1), whole, rtol=0, atol=1e-4 * float(whole.abs().max()))
 
 
 def test_pieces_of_a_fitted_codec_are_the_whole():

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers.utils import BaseOutput
 
+from ...arrays import piece_ranges
 from ..offloading import runs_like_forward
 from .residual_vector_quantizer import ResidualVectorQuantizer
 
@@ -215,7 +216,7 @@ class CodecMixin:
         return self._decode(latents, latent_mask, **inputs).waveform
 
     def decode_in_pieces(
-        self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None
+        self, latents: torch.Tensor, frames: int, f0: torch.Tensor | None = None, growth: int = 1
     ) -> Iterator[torch.Tensor]:
         """`decode` for `frames` frames of latents (B, C, T) at a time; the waveforms together equal the whole.
 
@@ -223,8 +224,11 @@ class CodecMixin:
 
         Args:
             f0: as for `decode`.
+            growth: length of each piece as a multiple of the one before it.
         """
-        yield from self.decode(latents, f0=f0).split(frames * self.hop_length, dim=-1)
+        waveform = self.decode(latents, f0=f0)
+        for start, end in piece_ranges(latents.shape[2], frames, growth):
+            yield waveform[..., start * self.hop_length : end * self.hop_length]
 
     def forward(
         self,

@@ -11,6 +11,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import nn
 
+from ...arrays import piece_ranges
 from ...audio.mel import LogMelSpectrogram
 from ..compact_weights import CompactModelMixin
 from ..lora import LoraModelMixin
@@ -298,7 +299,7 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         waveform = output.waveform.unsqueeze(1).to(latents.dtype)
         return DecoderOutput(waveform, output.log_f0, output.log_magnitudes)
 
-    def decode_in_pieces(self, latents, frames, f0=None):
+    def decode_in_pieces(self, latents, frames, f0=None, growth=1):
         """See `CodecMixin.decode_in_pieces`.
 
         The backbone runs at once; the head, which makes the samples, runs over one range of frames at a time.
@@ -306,8 +307,8 @@ class VocosCodec(LoraModelMixin, CodecMixin, CompactModelMixin, ConfigMixin):
         self._check_latents(latents)
         self._check_f0(f0, latents)
         states = self._begin_pieces(latents, f0)
-        for start in range(0, latents.shape[2], frames):
-            yield self._decode_piece(states, start, min(start + frames, latents.shape[2])).to(latents.dtype)
+        for start, end in piece_ranges(latents.shape[2], frames, growth):
+            yield self._decode_piece(states, start, end).to(latents.dtype)
 
     @runs_like_forward
     def _begin_pieces(self, latents, f0):
