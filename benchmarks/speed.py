@@ -313,9 +313,11 @@ def draw(medians, path):
         axis.tick_params("x", rotation=45)
     for name in names:
         points = sorted((int(count), each["elapsed"]) for count, each in medians[name]["length"].items())
-        axes[2].plot(*zip(*points, strict=True) if points else ((), ()), marker="o", label=name)
-    axes[2].set(title="seconds by words of a text", xscale="log", yscale="log")
-    axes[2].legend(fontsize=7)
+        if points:
+            axes[2].loglog(*zip(*points, strict=True), marker="o", label=name)
+    axes[2].set_title("seconds by words of a text")
+    if axes[2].lines:
+        axes[2].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 

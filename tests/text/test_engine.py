@@ -1,11 +1,12 @@
 """hibari's reader with our tables and memories reads what hibari's own reads."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
-from ns2_diffusers.text.engine import load_g2p
+from ns2_diffusers.text.engine import Entries, _read, load_g2p
 
 SENTENCES = [
     "I read the record that they record; she has read it, too.",
@@ -26,6 +27,26 @@ def test_reads_what_hibari_reads(british):
         assert [(t.text, t.tag, t.phonemes, t.rating) for t in found] == [
             (t.text, t.tag, t.phonemes, t.rating) for t in expected
         ]
+
+
+@pytest.mark.parametrize("accent", ["gb", "us"])
+@pytest.mark.parametrize("kind", ["gold", "silver"])
+def test_every_entry_of_a_lexicon_is_found(accent, kind):
+    text = _read(f"lexicon_{accent}_{kind}.json.gz")
+    wanted, entries = json.loads(text), Entries(text)
+    assert len(entries) == len(wanted) > 80_000
+    assert list(wanted) == sorted(wanted)
+    some = list(wanted)[::17] + list(wanted)[-3:] + [key for key, value in wanted.items() if isinstance(value, dict)]
+    assert [entries.get(key) for key in some] == [wanted[key] for key in some]
+    assert all(key in entries for key in some[:9])
+    for absent in ("", "zzzzzzz", "hous", 'house"', "\ud800", "日", '":'):
+        assert absent not in wanted and entries.get(absent) is None and absent not in entries
+
+
+def test_entries_of_small_objects():
+    entries = Entries('{"a":"b","c":{"d":"e","f":null},"é":"ˈA"}'.encode())
+    assert [entries.get(key) for key in "acéd"] == ["b", {"d": "e", "f": None}, "ˈA", None]
+    assert len(entries) == 3 and Entries(b'{"a":"b"}').get("a") == "b"
 
 
 def test_loads_no_voices():

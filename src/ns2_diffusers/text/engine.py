@@ -10,6 +10,7 @@ import gzip
 import importlib.util
 import json
 import sys
+from bisect import bisect_left
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
@@ -47,6 +48,42 @@ def _read(name):
     return gzip.decompress((Path(_package().ASSETS) / name).read_bytes())
 
 
+class Entries:
+    """Entries of a JSON object with sorted keys, each parsed at its look-up. A dictionary needs four times the memory.
+
+    Args:
+        text: the object, without spaces between its entries. Its values are strings, or objects without objects.
+    """
+
+    def __init__(self, text: bytes):
+        import numpy as np
+
+        codes = np.frombuffer(text, np.uint8)
+        depth = np.cumsum((codes == ord("{")).astype(np.int8) - (codes == ord("}")), dtype=np.int8)
+        commas = np.flatnonzero((codes[:-1] == ord(",")) & (codes[1:] == ord('"')) & (depth[:-1] == 1))
+        # Where each key begins, after its quotation mark; the last is where one more key would begin.
+        self._starts = np.concatenate([[2], commas + 2, [len(text) + 1]]).astype(np.int32)
+        self._text = text
+
+    def __len__(self):
+        return len(self._starts) - 1
+
+    def _key(self, start):
+        return self._text[start : self._text.index(b'":', start)]
+
+    def get(self, key):
+        """The value of a key; None if there is none."""
+        wanted = key.encode(errors="surrogatepass")
+        place = bisect_left(self._starts, wanted, hi=len(self), key=self._key)
+        if place == len(self) or self._key(self._starts[place]) != wanted:
+            return None
+        begin = self._starts[place] + len(wanted) + 2
+        return json.loads(self._text[begin : self._starts[place + 1] - 2])
+
+    def __contains__(self, key):
+        return self.get(key) is not None
+
+
 class _Table:
     """A dictionary of hibari that is loaded at its first use."""
 
@@ -55,7 +92,7 @@ class _Table:
 
     @cached_property
     def d(self):
-        return json.loads(_read(self._name))
+        return Entries(_read(self._name))
 
 
 @cache
