@@ -1,8 +1,11 @@
 """The command line with real speech and a saved pipeline."""
 
 import argparse
+import copy
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +140,60 @@ def test_lora_weights_of_the_user_go_first(run, tiny_pipeline, tiny_pipeline_dir
     # A path outside the model's directory is not found through it.
     status, printed = run("generate", TEXT, "--lora", "../pipeline/few_steps")
     assert status == 2 and "no file or directory '../pipeline/few_steps'" in printed.err
+
+
+@pytest.fixture
+def on_the_hub(tiny_pipeline, tiny_pipeline_dir, tmp_path, monkeypatch):
+    """A cache of the hub with two commits of me/voice: `NEWEST` is the tiny pipeline, `OLDER` has another denoiser."""
+    cache = tmp_path / "cache"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(cache))
+    snapshots = cache / "models--me--voice" / "snapshots"
+    shutil.copytree(tiny_pipeline_dir, snapshots / NEWEST)
+    older = copy.deepcopy(tiny_pipeline)
+    with torch.no_grad():
+        older.denoiser.proj_out.weight.neg_()
+    older.save_pretrained(snapshots / OLDER)
+    path = snapshots / OLDER / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lexicon": {"yes": "nˈoʊ"}}))
+    (cache / "models--me--voice" / "refs").mkdir()
+    (cache / "models--me--voice" / "refs" / "main").write_text(NEWEST)
+    return older
+
+
+NEWEST, OLDER = "1" * 40, "0" * 40
+
+
+def test_a_revision_of_a_model_on_the_hub(run, tiny_pipeline, on_the_hub, clips, caplog):
+    hub = ("generate", TEXT, "--model", "me/voice")
+    assert run(*hub)[0] == 0
+    np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
+    assert f"me/voice is at commit {NEWEST} now" in caplog.text
+    caplog.clear()
+    for revision in (OLDER, NEWEST):
+        assert run(*hub, "--revision", revision)[0] == 0 and not caplog.records
+        pipe = on_the_hub if revision == OLDER else tiny_pipeline
+        np.testing.assert_allclose(spoken(), expected(pipe, clips), atol=STEP)
+    assert np.abs(expected(on_the_hub, clips) - expected(tiny_pipeline, clips)).max() > 0.01
+    status, printed = run(*hub, "--revision", "2" * 40)
+    assert status == 2 and "me/voice" in printed.err
+
+
+def test_phonemes_of_a_revision(on_the_hub, capsys):
+    for revision, phonemes in ((OLDER, "nˈoʊ"), (NEWEST, "jˈɛs")):
+        assert main(["phonemes", "Yes.", "--model", "me/voice", "--revision", revision]) == 0
+        assert phonemes in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["generate", "phonemes", "voices", "serve", "export"])
+@pytest.mark.parametrize("model", [True, False])
+def test_a_local_model_has_no_revisions(run, tiny_pipeline_dir, capsys, tmp_path, command, model):
+    options = ["--revision", NEWEST, *(["--model", str(tiny_pipeline_dir)] if model else [])]
+    words = {"generate": [TEXT], "phonemes": [TEXT], "voices": ["--samples", str(tmp_path)], "export": ["onnx"]}
+    if command == "export":
+        options += ["-o", str(tmp_path / "graphs")]
+    assert main([command, *words.get(command, []), *options]) == 2
+    assert f"revision is '{NEWEST}', and '{tiny_pipeline_dir}' is here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

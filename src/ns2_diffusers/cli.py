@@ -18,7 +18,6 @@ from . import __version__
 MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
 TRACEBACK_VARIABLE = "NS2_DIFFUSERS_TRACEBACK"
 LONGEST_ERROR = 1000
-REVISION_HELP = "commit of the hub repository (the newest, with a warning)"
 # Schedulers of this package, or of diffusers, by name.
 SCHEDULERS = {
     "ddim": "NaturalSpeech2DDIMScheduler",
@@ -212,6 +211,7 @@ def make_parser() -> argparse.ArgumentParser:
     phonemes.add_argument(
         "--model", help=f"model whose tokenizer is used (that of {MODEL_VARIABLE}, or the bundled model)"
     )
+    add_revision(phonemes, "--model")
 
     add_serve(commands.add_parser("serve", help="serve speech over HTTP, with the interface of OpenAI's speech API"))
 
@@ -342,7 +342,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
         default="encodec_24khz",
         help="codec: encodec_24khz, a .th file, or a directory of transformers' EncodecModel (%(default)s)",
     )
-    amphion.add_argument("--revision", help=REVISION_HELP)
+    add_revision(amphion, "--checkpoint")
     encodec = sources.add_parser("encodec", help="EnCodec, as a codec")
     encodec.set_defaults(run=run_import_encodec)
     add_conversion(encodec, "encodec_24khz", "encodec_48khz, a .th file, ")
@@ -351,7 +351,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     vocos.set_defaults(run=run_import_vocos)
     add_conversion(vocos, "charactr/vocos-encodec-24khz", "")
     vocos.add_argument("--bandwidth", type=float, default=6.0, help="bandwidth in kbps: 1.5, 3, 6 or 12 (%(default)s)")
-    vocos.add_argument("--revision", help=REVISION_HELP)
+    add_revision(vocos, "--checkpoint")
     vocos.add_argument("--codec", help="EnCodec that provides the encoder, as for amphion (none: decoding only)")
 
 
@@ -369,6 +369,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     onnx.add_argument("--lora", help="LoRA weights to add, as for generate")
     onnx.add_argument("--scheduler", choices=["ddim", "euler"], help="sampler (that of the model)")
     onnx.add_argument("--model", help=f"model, as for generate (that of {MODEL_VARIABLE}, or the bundled model)")
+    add_revision(onnx, "--model")
     onnx.add_argument("-q", "--quiet", action="store_true", help="print nothing")
 
 
@@ -389,6 +390,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help=f"model: a directory or hub repository (that of {MODEL_VARIABLE}, or the bundled model)"
     )
+    add_revision(parser, "--model")
     parser.add_argument(
         "--device", default="auto", help="device: auto (CUDA or MPS if there is one), cpu, cuda, mps … (%(default)s)"
     )
@@ -402,6 +404,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="runtime; auto is onnx for an exported model, or a model with an export in the cache (%(default)s)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no report")
+
+
+def add_revision(parser: argparse.ArgumentParser, of: str) -> None:
+    parser.add_argument(
+        "--revision", metavar="COMMIT", help=f"commit of the hub repository of {of} (the newest, with a warning)"
+    )
 
 
 def run_generate(args: argparse.Namespace) -> None:
@@ -592,7 +600,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     model = model_of(args)
     from .untrusted import check_source
 
-    check_source(model)
+    check_source(model, revision=args.revision)
     exported = exported_model(args, model)
     if exported is not None:
         return load_onnx_pipeline(args, exported)
@@ -610,7 +618,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         # After the first sentence torch appends details for its developers.
         reason = str(error).splitlines()[0].split(". ")[0]
         raise ValueError(f"the device {device!r} cannot be used here ({reason}).") from error
-    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model)
+    pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model, revision=args.revision)
     lora = getattr(args, "lora", None)
     if lora is not None:
         from .pipelines.lora import choose_lora
@@ -683,7 +691,7 @@ def load_onnx_pipeline(args: argparse.Namespace, model: str) -> Any:
         )
     from .onnx.pipeline import OnnxNaturalSpeech2Pipeline
 
-    pipe = OnnxNaturalSpeech2Pipeline.from_pretrained(model)
+    pipe = OnnxNaturalSpeech2Pipeline.from_pretrained(model, revision=args.revision)
     pipe.set_progress_bar_config(disable=args.quiet or None)
     return pipe
 

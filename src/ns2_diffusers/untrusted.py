@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Upper limits of whole numbers in a config, by pattern of their names; the first matching pattern counts.
@@ -25,14 +29,18 @@ MOST_CONFIG_BYTES = 16 * 2**20
 MOST_HEADER_BYTES = 16 * 2**20
 
 
-def check_source(name: str | os.PathLike, what: str = "model") -> None:
+def check_source(name: str | os.PathLike, what: str = "model", revision: str | None = None) -> None:
     """Raise a ValueError unless `name` is a file or folder, or can be a repository of the hub.
+
+    With a `revision`, it must be a repository: files and folders have no revisions.
 
     A name that looks like a path (it begins with a dot, a slash or ~, or its first part exists) is never looked up on
     the hub. Otherwise a missing folder would be replaced by another person's repository of that name.
     """
     given = os.fspath(name)
     if os.path.exists(given):
+        if revision is not None:
+            raise ValueError(f"revision is {revision!r}, and {given!r} is here and not on the hub: leave it out.")
         return
     first, nothing = given.split("/")[0], f"there is no file or directory {given!r} ({os.path.abspath(given)!r})"
     if not HUB_ID.fullmatch(given) or ".." in given:
@@ -44,6 +52,19 @@ def check_source(name: str | os.PathLike, what: str = "model") -> None:
             f"{nothing}, and the hub is not asked for it, as there is {first!r} here: check the path, or download the "
             f"{what} of that name and give its folder."
         )
+
+
+def warn_unpinned(name: str | os.PathLike, path: str | os.PathLike, revision: str | None) -> None:
+    """Log a warning with the commit of a download, unless a revision was given.
+
+    Args:
+        name: the hub repository.
+        path: the downloaded file or folder in the cache of the hub, which has a folder for each commit.
+    """
+    parts = Path(path).parts
+    if revision is None and "snapshots" in parts[:-1]:
+        commit = parts[parts.index("snapshots") + 1]
+        logger.warning("%s is at commit %s now: give it as the revision to get the same again.", name, commit)
 
 
 def check_config(config: Any, where: str) -> None:

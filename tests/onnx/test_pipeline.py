@@ -1,6 +1,8 @@
 """An exported pipeline speaks like the one of torch."""
 
+import functools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -47,6 +49,24 @@ def test_sound_is_that_of_torch(torch_pipeline, pipe, clips):
     wanted, found = both(torch_pipeline, pipe, TEXTS, [str(clips[0]), str(clips[1])])
     for one, other in zip(wanted.audios, found.audios, strict=True):
         assert_same_sound(one, other)
+
+
+def test_a_revision_of_an_export_on_the_hub(exported, tmp_path, caplog):
+    repository = tmp_path / "models--me--graphs"
+    for commit, scale in (("0" * 40, 1.0), ("1" * 40, 2.0)):
+        shutil.copytree(exported, repository / "snapshots" / commit)
+        path = repository / "snapshots" / commit / SETTINGS_FILE
+        settings = json.loads(path.read_text())
+        settings["pipeline"]["default_guidance_scale"] = scale
+        path.write_text(json.dumps(settings))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1" * 40)
+    load = functools.partial(OnnxNaturalSpeech2Pipeline.from_pretrained, cache_dir=tmp_path)
+    assert load("me/graphs", revision="0" * 40).config.default_guidance_scale == 1.0 and not caplog.records
+    assert load("me/graphs").config.default_guidance_scale == 2.0
+    assert f"me/graphs is at commit {'1' * 40} now" in caplog.text
+    with pytest.raises(ValueError, match="revision is 'main', and .* is here and not on the hub"):
+        load(exported, revision="main")
 
 
 def assert_same_sound(one, other):

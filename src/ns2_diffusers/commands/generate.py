@@ -260,7 +260,8 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
     numbers = {name: getattr(args, name) for name in names}
     reading = [pipe.tokenizer.fingerprint, pipe.tokenizer.lexicon]
     model = str(args.model or os.environ.get("NS2_DIFFUSERS_MODEL") or "")
-    return numbers | {"text": text, "voice": voice(options.get("voice")), "reading": reading, "model": model}
+    speaker = {"voice": voice(options.get("voice")), "model": model, "revision": args.revision}
+    return numbers | speaker | {"text": text, "reading": reading}
 
 
 @contextmanager

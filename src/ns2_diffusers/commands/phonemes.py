@@ -8,6 +8,7 @@ from typing import Any
 
 from ..text.directions import read_directions
 from ..text.sentences import split_sentences
+from ..untrusted import check_source
 from .generate import notes, prepare_tokenizer
 
 
@@ -18,7 +19,8 @@ def run(args: argparse.Namespace) -> None:
 
     text = read_text(args)
     model = args.model or os.environ.get(MODEL_VARIABLE) or bundled_voice()
-    tokenizer = NaturalSpeech2Tokenizer.from_pretrained(model, subfolder="tokenizer")
+    check_source(model, revision=args.revision)
+    tokenizer = NaturalSpeech2Tokenizer.from_pretrained(model, subfolder="tokenizer", revision=args.revision)
     prepare_tokenizer(tokenizer, args)
     seen: set[str] = set()
     with notes():

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..files import whole_folder
-from ..untrusted import check_sha256, check_source
+from ..untrusted import check_sha256, check_source, warn_unpinned
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def find_file(source: str | Path, filename: str, revision: str | None = None) ->
         OSError: the hub does not have the file, or cannot be reached.
     """
     path = Path(source)
-    if revision is not None and path.exists():
-        raise ValueError(f"revision is {revision!r}, and {str(source)!r} is here and not on the hub: leave it out.")
+    if path.exists():
+        check_source(source, "checkpoint", revision)
     if path.is_file():
         return path
     if path.is_dir():
@@ -48,14 +48,7 @@ def find_file(source: str | Path, filename: str, revision: str | None = None) ->
         raise ValueError(f"there is no file or directory {str(source)!r}, and it is not a hub repository owner/name.")
     check_source(source, "checkpoint")
     found = Path(hf_hub_download(str(source), filename, revision=revision))
-    if revision is None:
-        # The hub's cache has a folder for each commit.
-        logger.warning(
-            "%s is what %s has now, commit %s: give it as the revision to get the same again.",
-            filename,
-            source,
-            found.parent.name,
-        )
+    warn_unpinned(source, found, revision)
     return found
 
 

@@ -22,7 +22,7 @@ from ..pipelines.speaking import MATCHING_SECONDS, SpeakingMixin
 from ..pipelines.streaming import Part
 from ..pipelines.utterances import JoinedUtterances, SpokenUtterance, SpokenWord, Utterance
 from ..pipelines.voice import Voice, VoiceMix
-from ..untrusted import check_source
+from ..untrusted import check_source, warn_unpinned
 from .codec import OnnxCodec
 from .noise import draw_seeds, generator_of, randn
 from .schedulers import SCHEDULERS, OnnxScheduler
@@ -131,14 +131,15 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
 
         Raises:
             ImportError: onnxruntime is not installed.
-            ValueError: the directory holds no exported pipeline.
+            ValueError: the directory holds no exported pipeline, or was given with a revision.
         """
         folder = Path(pretrained_model_name_or_path)
+        check_source(pretrained_model_name_or_path, revision=download.get("revision"))
         if not folder.is_dir():
-            check_source(pretrained_model_name_or_path)
             from huggingface_hub import snapshot_download
 
             folder = Path(snapshot_download(os.fspath(pretrained_model_name_or_path), **download))
+            warn_unpinned(pretrained_model_name_or_path, folder, download.get("revision"))
         settings = read_settings(folder)
         runtime = import_onnxruntime()
         options = session_options

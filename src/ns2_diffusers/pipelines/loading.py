@@ -10,7 +10,7 @@ from typing import Any
 
 from ..deferred_imports import deferring
 from ..files import explained
-from ..untrusted import check_config, check_config_file, check_source
+from ..untrusted import check_config, check_config_file, check_source, warn_unpinned
 
 OURS = __name__.partition(".")[0]
 
@@ -26,14 +26,15 @@ class CheckedLoadingMixin:
             pretrained_model_name_or_path: a folder, or a hub repository `owner/name`. A name that looks like a path
                 (it begins with a dot, a slash or ~, or its first part exists) is never looked up on the hub.
             kwargs: arguments of `diffusers.DiffusionPipeline.from_pretrained`. `revision`, a commit of the repository,
-                fixes the version that is downloaded.
+                fixes the version that is downloaded; without it a warning names the commit.
 
         Raises:
-            ValueError: the folder does not exist; it has components of other libraries, or sizes beyond those of any
-                model; weights are missing, unexpected or of the wrong shape; or the tokenizer has no vocabulary.
+            ValueError: the folder does not exist; a revision is given for a folder; it has components of other
+                libraries, or sizes beyond those of any model; weights are missing, unexpected or of the wrong shape;
+                or the tokenizer has no vocabulary.
             OSError: the hub does not have the repository, or cannot be reached.
         """
-        check_source(pretrained_model_name_or_path)
+        check_source(pretrained_model_name_or_path, revision=kwargs.get("revision"))
         if os.path.isdir(pretrained_model_name_or_path):
             check_configs(pretrained_model_name_or_path)
         with deferring():
@@ -44,6 +45,7 @@ class CheckedLoadingMixin:
         """Called by diffusers for pipelines on the hub."""
         folder: str = super().download(pretrained_model_name, **kwargs)  # type: ignore[misc]
         check_configs(folder)
+        warn_unpinned(pretrained_model_name, folder, kwargs.get("revision"))
         return folder
 
     @classmethod
