@@ -3,11 +3,15 @@
     pip install -e ".[onnx]" matplotlib psutil
     python benchmarks/speed.py
     python benchmarks/speed.py --systems torch onnx --sentences 3 --repeats 1 --batches --words    # a small part
+    python benchmarks/speed.py --quality 20    # of fast variants; needs the extra eval and Resemblyzer
 
 Each system runs in a separate process, all of them in turn, `--repeats` times. The table has medians. `onnx` and
 `int8` are exported to OUTPUT_DIR if they do not exist there. `kokoro` is Kokoro-82M in eight bits with onnxruntime. It
 needs the packages of examples/corpus/requirements.txt and `--kokoro_voices`, and is skipped without them. The script
 writes `results.json`, `table.md` and `speed.png`.
+
+`--quality` measures quality in place of speed: sentences with the named voices in turn and equal seeds, by torch in
+float32 and by the other systems, and with `first_clause`. It writes `quality.json` and `quality.md`.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 HERE = Path(__file__).parent
 SYSTEMS = ("torch", "bfloat16", "compiled", "onnx", "int8", "kokoro")
@@ -78,16 +82,24 @@ def parse_args(argv=None):
         type=Path,
         help="kokoro-js-1.2.1.tgz, from `npm pack kokoro-js@1.2.1`; no kokoro if not given",
     )
+    add(
+        "--quality",
+        type=int,
+        metavar="SENTENCES",
+        help="measure quality on this number of sentences in place of speed; speed if not given",
+    )
     add("--worker", choices=SYSTEMS, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main(args):
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    systems = [name for name in args.systems if name != "kokoro" or has_kokoro(args)]
-    for name in systems:
+    for name in args.systems:
         if name in ("onnx", "int8") and not (args.output_dir / name).exists():
             export(args, name)
+    if args.quality:
+        return measure_quality(args)
+    systems = [name for name in args.systems if name != "kokoro" or has_kokoro(args)]
     results = {name: [] for name in systems}
     for repeat in range(args.repeats):
         for name in systems:
@@ -136,6 +148,73 @@ def run_worker(args, name, everything):
     threads = {"OMP_NUM_THREADS": str(args.threads), "SPEED_BEGAN": repr(time.time())}
     process = subprocess.run(command, env=os.environ | threads, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(process.stdout.splitlines()[-1])
+
+
+# Quality
+
+# Title, key, format.
+QUALITY = [
+    ("word errors", "word_error_rate", ".1%"),
+    ("cosine to the voice", "cosine", ".3f"),
+    ("DistilMOS", "distilmos", ".2f"),
+]
+
+
+def measure_quality(args):
+    """Print the quality of torch in float32, and the differences of the other variants from it."""
+    from ns2_diffusers import named_voices
+    from ns2_diffusers.evaluation.naturalness import NaturalnessEvaluator
+    from ns2_diffusers.evaluation.speaker import SpeakerEvaluator
+    from ns2_diffusers.evaluation.words import WordReader
+
+    reader, speaker, naturalness = WordReader(), SpeakerEvaluator(), NaturalnessEvaluator()
+    sentences = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()[: args.quality]
+    voices = {name: speaker.embed(path) for name, path in named_voices().items()}
+    # Compilation changes no results. Kokoro is no variant.
+    systems = [name for name in args.systems if name not in ("torch", "compiled", "kokoro")]
+    variants = [("torch", {}), *((name, {}) for name in systems), ("torch", {"first_clause": True})]
+    rows = {}
+    for name, options in variants:
+        system = Ours(argparse.Namespace(**vars(args) | {"worker": name}))
+        found = []
+        for index, text in enumerate(sentences):
+            voice = list(voices)[index % len(voices)]
+            audio = system.audio(text, voice, seed=index, **options)
+            rate = system.pipe.sampling_rate
+            found.append(
+                {
+                    "text": text,
+                    "heard": reader.read(audio, rate),
+                    "cosine": float(speaker.similarity(speaker.embed(audio, rate), voices[voice])),
+                    "distilmos": naturalness.score(audio, rate),
+                }
+            )
+        row = summarize_quality(found, reader.word_error_rate)
+        rows[" with ".join([name, *options])] = row
+        (args.output_dir / "quality.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        print(name, *options, {key: round(row[key], 4) for _, key, _ in QUALITY}, flush=True)
+    table = make_quality_table(rows)
+    (args.output_dir / "quality.md").write_text(table, encoding="utf-8")
+    print(table)
+
+
+def summarize_quality(utterances, word_error_rate):
+    """Return the word error rate over all words, the means of the other scores, and the utterances."""
+    errors = word_error_rate([each["text"] for each in utterances], [each["heard"] for each in utterances])
+    means = {key: fmean(each[key] for each in utterances) for key in ("cosine", "distilmos")}
+    return {"word_error_rate": errors, **means, "utterances": utterances}
+
+
+def make_quality_table(rows):
+    lines = [["", *(title for title, _, _ in QUALITY)], ["---"] * (len(QUALITY) + 1)]
+    base = next(iter(rows.values()))
+    for name, row in rows.items():
+        cells = [format(row[key], form) for _, key, form in QUALITY]
+        if row is not base:
+            changes = [format(row[key] - base[key], "+" + form) for _, key, form in QUALITY]
+            cells = [f"{cell} ({change})" for cell, change in zip(cells, changes, strict=True)]
+        lines.append([name, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 # One system
@@ -214,6 +293,12 @@ class Ours:
 
     def speak(self, text):
         return self.seconds(self.pipe(text, voice=self.voice, generator=self.pipe.make_generator(0)).audios[0])
+
+    def audio(self, text, voice, seed, **options):
+        import numpy as np
+
+        pieces = self.pipe.stream(text, voice=voice, generator=self.pipe.make_generator(seed), **options)
+        return np.concatenate(list(pieces))
 
     def batch(self, texts):
         spoken = self.pipe(texts, voice=self.voice, max_batch_size=len(texts))

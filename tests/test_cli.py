@@ -252,8 +252,10 @@ def test_formats(run, tiny_pipeline, clips, suffix, kind):
     assert np.corrcoef(got, wanted[: len(got)])[0, 1] > 0.7
 
 
-def test_half_precision_says_the_same_to_its_digits(run, tiny_pipeline, clips):
-    assert run("generate", TEXT, "--dtype", "bfloat16")[0] == 0
+@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
+def test_half_precision_says_the_same_to_its_digits(run, tiny_pipeline, clips, monkeypatch, dtype):
+    monkeypatch.setattr("ns2_diffusers.fastest_dtype", lambda device: torch.bfloat16)
+    assert run("generate", TEXT, "--dtype", dtype)[0] == 0
     tiny_pipeline.to(torch.bfloat16)
     np.testing.assert_allclose(spoken(), expected(tiny_pipeline, clips), atol=STEP)
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         NaturalSpeech2UnconditionalPipeline as NaturalSpeech2UnconditionalPipeline,
     )
     from .pipelines.pipeline_output import NaturalSpeech2PipelineOutput as NaturalSpeech2PipelineOutput
+    from .pipelines.precision import fastest_dtype as fastest_dtype
     from .pipelines.singing import sing as sing
     from .pipelines.voice import Voice as Voice
     from .schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler as NaturalSpeech2DDIMScheduler
@@ -59,6 +60,7 @@ _HOMES = {
     "OnnxNaturalSpeech2Pipeline": "onnx.pipeline",
     "Voice": "pipelines.voice",
     "bundled": "pipelines.bundled",
+    "fastest_dtype": "pipelines.precision",
     "sing": "pipelines.singing",
     "named_voices": "pipelines.named_voices",
     "PhonemeEncoder": "models.phoneme_encoder",

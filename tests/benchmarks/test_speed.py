@@ -58,3 +58,29 @@ def test_one_process_measures_a_tiny_pipeline(tiny_pipeline_dir, monkeypatch, ca
     assert found["first_sound"] > 0 and found["first_piece"] > 0 and found["megabytes"] > 10
     assert list(found["throughput"]) == ["2"] and found["length"]["3"]["seconds"] > 0
     speed.make_table(speed.summarize({"torch": [found]}))
+
+
+def test_a_table_of_quality_by_hand():
+    def utterance(heard, cosine, distilmos):
+        return {"text": "a b c d", "heard": heard, "cosine": cosine, "distilmos": distilmos}
+
+    def errors(texts, heard):
+        pairs = zip(" ".join(texts).split(), " ".join(heard).split(), strict=True)
+        return sum(one != other for one, other in pairs) / len(" ".join(texts).split())
+
+    rows = {
+        "torch": speed.summarize_quality([utterance("a b c d", 0.8, 4.0), utterance("a b c x", 0.9, 4.2)], errors),
+        "int8": speed.summarize_quality([utterance("a b x x", 0.8, 4.0), utterance("a b c x", 0.88, 4.1)], errors),
+    }
+    assert rows["torch"]["word_error_rate"] == 1 / 8 and rows["int8"]["word_error_rate"] == 3 / 8
+    table = speed.make_quality_table(rows)
+    assert "| torch | 12.5% | 0.850 | 4.10 |" in table
+    assert "| int8 | 37.5% (+25.0%) | 0.840 (-0.010) | 4.05 (-0.05) |" in table
+
+
+def test_audio_of_a_variant(tiny_pipeline_dir):
+    args = speed.parse_args(["--model", str(tiny_pipeline_dir), "--threads", "1", "--worker", "torch"])
+    system = speed.Ours(args)
+    audio = system.audio("Hello there. Good night.", "emma", 3)
+    wanted = system.pipe("Hello there. Good night.", voice="emma", generator=system.pipe.make_generator(3))
+    assert len(audio) == len(wanted.audios[0]) and abs(audio - wanted.audios[0]).max() < 1e-4

@@ -10,11 +10,13 @@ import pytest
 import soundfile
 import torch
 
+import onnx
 from ns2_diffusers import EncodecCodec, NaturalSpeech2DDPMScheduler, OnnxNaturalSpeech2Pipeline, WaveNetDenoiser
 from ns2_diffusers.cli import main
 from ns2_diffusers.masks import lengths_mask
 from ns2_diffusers.onnx import export
 from ns2_diffusers.onnx.noise import generator_of
+from onnx import numpy_helper
 
 from ..conftest import fill_zeros
 
@@ -87,6 +89,23 @@ def test_eight_bits_are_smaller_and_near(torch_pipeline, tmp_path):
     found = session.run(["states"], {name: array.numpy() for name, array in arrays.items()})[0]
     error = np.sqrt(np.square(found - wanted).mean() / np.square(wanted).mean())
     assert 0 < error < 0.1
+
+
+def test_eight_bits_do_not_overflow(tmp_path):
+    """Without VNNI, processors add pairs of products of 8 bits in 16 bits."""
+    linear = torch.nn.Linear(64, 8, bias=False)
+    torch.nn.init.ones_(linear.weight)
+    sizes = {"inputs": {0: torch.export.Dim("rows")}}
+    export.write_graph(
+        export.Graph(linear, {"inputs": torch.ones(2, 64)}, sizes, ["outputs"]), tmp_path / "model.onnx"
+    )
+    export.quantize(tmp_path / "model.onnx")
+    weights = [numpy_helper.to_array(each) for each in onnx.load(tmp_path / "model.onnx").graph.initializer]
+    stored = [each for each in weights if each.dtype == np.int8 and each.ndim == 2]
+    assert len(stored) == 1 and np.abs(stored[0]).max() == 64
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {"inputs": np.ones((2, 64), np.float32)})
+    np.testing.assert_allclose(found, 64.0, rtol=0.01)
 
 
 def test_what_is_not_exported_is_refused(make_tiny_pipeline, tmp_path):

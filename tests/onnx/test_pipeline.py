@@ -126,6 +126,22 @@ def test_items_of_a_batch_are_as_alone(pipe, clips):
         assert_same_sound(together.audios[index], alone.audios[0])
 
 
+def test_a_voice_is_encoded_once(pipe, clips, monkeypatch):
+    """It is found by its latents: an equal voice is not encoded again, and a changed one is."""
+    runs, run = [], pipe._run
+    monkeypatch.setattr(pipe, "_run", lambda graph, **arrays: runs.append(graph) or run(graph, **arrays))
+    one, other = pipe.encode_voice(clips[0]), pipe.encode_voice(clips[1])
+    one.latents[0, 0] += 1  # no other test has this voice
+    both_states, both_mask = pipe.encode_prompt([one, other])
+    before = runs.count("prompt_encoder")
+    again, _ = pipe.encode_prompt([Voice(one.latents.copy(), one.codec_fingerprint)])
+    assert runs.count("prompt_encoder") == before
+    np.testing.assert_array_equal(again[0], both_states[0, both_mask[0]])
+    one.latents[0, 0] += 1
+    changed, _ = pipe.encode_prompt([one])
+    assert runs.count("prompt_encoder") == before + 1 and np.abs(changed - again).max() > 1e-4
+
+
 def test_voices_are_those_of_torch(torch_pipeline, pipe, clips, tmp_path):
     wanted = torch_pipeline.encode_voice(clips[2])
     found = pipe.encode_voice(clips[2])

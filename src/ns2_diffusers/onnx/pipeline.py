@@ -17,8 +17,9 @@ from ..audio.loading import AudioInput
 from ..audio.prompts import load_prompt
 from ..pipelines import style
 from ..pipelines.inputs import frame_pitch
+from ..pipelines.recordings import Recent
 from ..pipelines.sampling import SamplingSettings
-from ..pipelines.speaking import MATCHING_SECONDS, SpeakingMixin
+from ..pipelines.speaking import MATCHING_SECONDS, RECENT_RECORDINGS, SpeakingMixin
 from ..pipelines.streaming import Part
 from ..pipelines.utterances import JoinedUtterances, SpokenUtterance, SpokenWord, Utterance
 from ..pipelines.voice import Voice, VoiceMix
@@ -111,6 +112,7 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         table = scheduler.pop("integrated_beta")
         self.scheduler: OnnxScheduler = SCHEDULERS[kind](Settings(scheduler), table)
         self._progress: dict[str, Any] = {}
+        self._recent_prompts = Recent(RECENT_RECORDINGS)
 
     @classmethod
     def from_pretrained(
@@ -233,18 +235,26 @@ class OnnxNaturalSpeech2Pipeline(SpeakingMixin):
         return [SpokenUtterance(*parts) for parts in zip(items, rows, f0, waveforms, strict=True)]
 
     def encode_prompt(self, voices: Sequence[Voice | VoiceMix]) -> tuple[np.ndarray, np.ndarray]:
-        """Encode voices to prompt states (B, Tp, D) and their mask (B, Tp); as `NaturalSpeech2Pipeline`."""
-        if len(voices) > 1 and all(voice is voices[0] for voice in voices):
-            return tuple(each.repeat(len(voices), axis=0) for each in self.encode_prompt(voices[:1]))  # type: ignore
+        """Encode voices to prompt states (B, Tp, D) and their mask (B, Tp); as `NaturalSpeech2Pipeline`.
+
+        The states of the last voices are cached by their latents.
+        """
         heard = math.ceil(self.config.max_prompt_seconds * self.codec.frame_rate)
-        recordings = [voice.heard(heard) for voice in voices]
-        latents, mask = pad([np.asarray(each).T.astype(np.float32) for own in recordings for each in own])
-        states = self._run("prompt_encoder", latents=latents.transpose(0, 2, 1), prompt_mask=mask)[0]
-        if len(states) == len(voices):
-            return states, mask
-        rows = iter(states)
-        joined = [np.concatenate([next(rows)[: each.shape[1]] for each in own]) for own in recordings]
-        return pad([each[voice.kept(heard)] for each, voice in zip(joined, voices, strict=True)])
+        return pad([self._prompt_states(voice, heard) for voice in voices])
+
+    def _prompt_states(self, voice: Voice | VoiceMix, heard: int) -> np.ndarray:
+        """Prompt states (Tp, D) of a voice, given the number of frames that are used of each recording."""
+        recordings = [np.asarray(each).T.astype(np.float32) for each in voice.heard(heard)]
+        kept = voice.kept(heard)
+
+        def encode() -> np.ndarray:
+            latents, mask = pad(recordings)
+            states = self._run("prompt_encoder", latents=latents.transpose(0, 2, 1), prompt_mask=mask)[0]
+            joined = [row[: len(each)] for row, each in zip(states, recordings, strict=True)]
+            return np.concatenate(joined)[kept]
+
+        content = (kept.tobytes(), *(each.tobytes() for each in recordings))
+        return self._recent_prompts.get(content, encode)
 
     def encode_text(
         self, utterances: Sequence[Utterance], prompt: np.ndarray, prompt_mask: np.ndarray
