@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ns2_diffusers.text import phonemizers
-from ns2_diffusers.text.phonemizers import phonemize
+from ns2_diffusers.text.phonemizers import explain, phonemize
 
 try:
     import espeakng_loader  # noqa: F401
@@ -284,3 +284,24 @@ def test_words_of_nemo_are_traced_to_the_text(monkeypatch):
         ("page", "page", None),
         ("3", "three", "nemo"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "phonemes"),
+    [
+        ("It was plan B. Then it rained.", "B", "bˈi"),
+        ("Choose variable x. Then go.", "X", "ˈɛks"),
+        ("I met Jan. She left.", "Jan", "ʤˈæn"),
+        ("They saw the Ark. Then it rained.", "Ark", "ˈɑɹk"),
+        ("So do I. They do too.", "I", "ˈI"),
+    ],
+)
+def test_a_stop_after_a_letter_or_a_word_like_an_abbreviation_is_a_pause(text, word, phonemes):
+    words = explain(text, "english", "en-us")
+    index = [w.spoken for w in words].index(word)
+    assert words[index].phonemes == phonemes
+    assert (words[index + 1].spoken, words[index + 1].phonemes) == (".", ".")
+
+
+def test_initials_have_no_pause():
+    assert phonemize("He filled T. X. with awe.", "english", "en-us")[0] == "hˌi fˈɪld tˈi ˈɛks wɪð ˈɔ."

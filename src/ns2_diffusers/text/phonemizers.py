@@ -118,7 +118,7 @@ def read(
         phonemes, normalized = _read_around_marks(text, backend, language, options)
     else:
         normalized = normalize_for(text, backend, language, **options)
-        normalized.words = _explained(normalized, text, language, lexicon)
+        normalized.words = _explained(normalized, text, language, lexicon, splits_stops=normalizer == "ours")
         phonemes = "".join(word.phonemes + " " * word.space for word in normalized.words)
     phonemes = re.sub(r" +", " ", phonemes).strip()
     return to_arpabet(phonemes) if backend == "arpabet" else phonemes, normalized
@@ -189,9 +189,11 @@ def explain(text: str, backend: str, language: str, **options) -> list[Word]:
     return read(text, backend, language, **options)[1].words
 
 
-def _explained(normalized: Normalized, text: str, language: str, lexicon: dict[str, str] | None) -> list[Word]:
+def _explained(
+    normalized: Normalized, text: str, language: str, lexicon: dict[str, str] | None, splits_stops: bool
+) -> list[Word]:
     words: list[Word] = []
-    for spoken, space, phonemes, source, position in _hibari_words(normalized, language, lexicon):
+    for spoken, space, phonemes, source, position in _hibari_words(normalized, language, lexicon, splits_stops):
         start, end = normalized.source_span(position, position + len(spoken))
         # The words of one long number share its written form; a copy for each word would make this quadratic.
         alike = bool(words) and (words[-1].start, words[-1].end) == (start, end)
@@ -321,7 +323,23 @@ def _cuts(word, start, known):
     return cuts
 
 
-def _hibari_words(normalized, language, lexicon=None):
+def _split_stops(tokens):
+    """Tokens with the stop of a sentence apart, as in "plan B." and "She met Jan.", abbreviations to hibari."""
+    split = []
+    for index, token in enumerate(tokens):
+        stem = token.text[:-1]
+        is_stop = token.text[-1:] == "." and stem.isalpha() and token.phonemes is None
+        if is_stop and len(stem) == 1:  # an initial has a stop too
+            following = next((t.text[0] for t in tokens[index + 1 : index + 4] if t.text[0] not in "\"')"), "")
+            is_stop = not following.isalnum() or following.isupper()
+        if is_stop:
+            split += [type(token)(stem, token.tag, ""), type(token)(".", ".", token.whitespace)]
+        else:
+            split.append(token)
+    return split
+
+
+def _hibari_words(normalized, language, lexicon, splits_stops):
     """Each word of a normalized text: spoken form, text after it, phonemes, source, position in `text`."""
     engine = _hibari_g2p(language == "en-gb")
     edits = _split_long(normalized.text, engine.known)
@@ -330,6 +348,8 @@ def _hibari_words(normalized, language, lexicon=None):
         normalized.steps.append(("words", edited))
         normalized.text = edited.text
     tokens = engine.tokens(normalized.text)
+    if splits_stops:  # the stops of abbreviations are gone
+        tokens = _split_stops(tokens)
     position, spelled = 0, set()
     if lexicon or normalized.given:
         _apply_lexicon(tokens, (lexicon or {}) | normalized.given)

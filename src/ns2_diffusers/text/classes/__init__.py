@@ -84,11 +84,12 @@ JOINED_RULES: tuple[Rule, ...] = (
     addresses.domain,
     letters.language,
     letters.hyphenated,
+    places.postcode,
     *letters.CODE_RULES,
     *mathematics.WORD_RULES,
     *mathematics.RULES,
 )
-DOTTED_RULES: tuple[Rule, ...] = (letters.dotted, letters.initials)
+DOTTED_RULES: tuple[Rule, ...] = (letters.dotted, letters.initials, letters.spaced_initials)
 CAPITAL_RULES: tuple[Rule, ...] = (*romans.RULES, letters.capitals)
 LETTER_RULES: tuple[Rule, ...] = (letters.single,)
 _JOINERS = frozenset("@._-/:+#&%0123456789'?=^<>⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")

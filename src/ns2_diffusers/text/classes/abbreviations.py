@@ -51,9 +51,28 @@ _TITLES = {
     "det": "Detective",
     "insp": "Inspector",
     "sr": "Senior",
+    "sec": "Secretary",
+    "treas": "Treasurer",
+    "cllr": "Councillor",
+    "ald": "Alderman",
+    "asm": "Assemblyman",
+    "dep": "Deputy",
+    "comdr": "Commander",
+    "ofc": "Officer",
+    "abp": "Archbishop",
+    "bp": "Bishop",
+    "ens": "Ensign",
+    "spc": "Specialist",
+    "ssgt": "Staff Sergeant",
+    "tsgt": "Technical Sergeant",
+    "msgt": "Master Sergeant",
+    "sfc": "Sergeant First Class",
 }
 # Without a full stop these are other words or names.
-_NEED_STOP = frozenset("gen gov rep col hon pres maj fr rev sen ft adm cong det sr amb mix st mt ste ms mts".split())
+_NEED_STOP = frozenset(
+    "gen gov rep col hon pres maj fr rev sen ft adm cong det sr amb mix st mt ste ms mts sec ald asm dep bp ens "
+    "spc".split()
+)
 # Expanded with a full stop, whatever follows; those of the second table only before a number.
 _WORDS = {
     "jr": "Junior",
@@ -405,6 +424,27 @@ _MIXED = {
     "q/q": "quarter over quarter",
     "m/m": "month over month",
     "s/he": "she or he",
+    "w/i": "within",
+    "w/in": "within",
+    "a/c": "A C",
+    "d/c": "D C",
+    "i/o": "I O",
+    "f/t": "full time",
+    "p/t": "part time",
+    "f/u": "follow up",
+    "p/u": "pick up",
+    "y/o": "year old",
+    "d/b/a": "doing business as",
+    "f/k/a": "formerly known as",
+    "n/k/a": "now known as",
+    "t/a": "trading as",
+    "h/t": "hat tip",
+    "o/w": "otherwise",
+    "r/o": "rule out",
+    "s/p": "status post",
+    "h/o": "history of",
+    "j/k": "just kidding",
+    "d/t": "due to",
     "and/or": "and or",
     "24/7": "twenty four seven",
 }
@@ -428,6 +468,12 @@ def is_street(context, start: int, end: int) -> bool:
     return context.ends_sentence(end)
 
 
+# "Mr. and Mrs. Lee"
+_PAIRED = frozenset("mr mrs ms dr drs prof messrs mx".split())
+# "Sec. of State" is an office, not a section.
+_OFFICE = re.compile(r"[ ]of[ ](?:the[ ])?[A-Z]")
+
+
 @rule(
     "abbreviation",
     r"(?P<word>[A-Za-z]{2,6})(?P<stop>\.?)(?![\w])(?=[ ]{1,2}[\"'(]?(?P<next>[^\W_][\w']*)(?P<dot>\.?))",
@@ -437,6 +483,10 @@ def title(match, context):
     word, stop = match["word"], match["stop"]
     lower = word.lower()
     spoken = _TITLES[lower]
+    if stop and lower in _PAIRED and match["next"] in ("and", "or"):
+        return spoken
+    if stop and lower == "sec" and word[0].isupper() and _OFFICE.match(context.text, match.end()):
+        return spoken
     if (
         not (match["next"][0].isupper() or re.match(r"(?:1st|2nd|3rd)\Z", match["next"]))
         or word.islower()
@@ -462,6 +512,8 @@ def title(match, context):
         return None
     if lower in ("mrs", "mr", "ms", "dr", "mx"):
         return spoken
+    if lower in ("sec", "dep", "ens", "asm") and re.search(r"\d[ ]\Z", context.before(match.start(), 3)):
+        return None  # "40 sec. Then"
     if (
         stop
         and context.ends_sentence(match.end())
@@ -632,7 +684,12 @@ def document(match, context):
     return _like(match["word"], _NUMBERED[match["word"].lower()])
 
 
-@rule("abbreviation", r"(?P<word>reg|cor|div|dep|arr|var|ord|disc|int)\.(?=[ ](?P<next>[\w$£€~]+))", re.IGNORECASE)
+@rule(
+    "abbreviation",
+    r"(?P<word>reg|cor|div|dep|arr|var|ord|disc|int|bus|gen|ed|fin|med|sec|mech|comm|prof|tech|ops|admin|pub|"
+    r"edu|lit|phys)\.(?=[ ](?P<next>[\w$£€~]+))",
+    re.IGNORECASE,
+)
 def by_what_follows(match, context):
     """Reg. $59, cor. of 5th and Main, div. yield, dep. JFK"""
     word, following = match["word"].lower(), match["next"]
@@ -649,6 +706,82 @@ def by_what_follows(match, context):
             "div": ("dividend", ("yield", "yields", "rate", "date", "payment", "income")),
             "var": ("variable", ("rate", "apr", "costs", "interest")),
             "ord": ("ordinary", ("shares", "income")),
+            "bus": (
+                "business",
+                (
+                    "day",
+                    "days",
+                    "hours",
+                    "class",
+                    "trip",
+                    "manager",
+                    "mgr",
+                    "admin",
+                    "school",
+                    "office",
+                    "owner",
+                    "owners",
+                    "card",
+                    "cards",
+                    "account",
+                    "plan",
+                    "model",
+                    "dev",
+                    "lines",
+                ),
+            ),
+            "gen": (
+                "general",
+                (
+                    "manager",
+                    "mgr",
+                    "contractor",
+                    "info",
+                    "admission",
+                    "counsel",
+                    "public",
+                    "election",
+                    "knowledge",
+                    "practice",
+                    "ed",
+                    "store",
+                    "fund",
+                    "ledger",
+                    "meeting",
+                    "population",
+                ),
+            ),
+            "ed": ("education", ("dept", "department", "board", "policy", "system", "program", "reform")),
+            "fin": ("financial", ("aid", "statements", "services", "advisor", "adviser", "plan", "planning")),
+            "med": (
+                "medical",
+                (
+                    "school",
+                    "center",
+                    "student",
+                    "students",
+                    "records",
+                    "leave",
+                    "staff",
+                    "degree",
+                    "history",
+                    "exam",
+                    "bills",
+                    "device",
+                    "insurance",
+                ),
+            ),
+            "sec": ("security", ("deposit", "guard", "system", "camera", "cameras", "clearance")),
+            "mech": ("mechanical", ("engineer", "engineering", "issue", "problem", "room")),
+            "comm": ("communications", ("director", "dept", "team", "officer", "manager", "major")),
+            "prof": ("professional", ("development", "services", "fees", "use", "license", "experience")),
+            "tech": ("technical", ("support", "issue", "issues", "specs", "writer", "writing", "manual")),
+            "ops": ("operations", ("manager", "team", "center", "director", "lead")),
+            "admin": ("administrative", ("assistant", "asst", "staff", "fee", "fees", "leave", "costs", "building")),
+            "pub": ("public", ("school", "schools", "library", "health", "transport", "works", "relations")),
+            "edu": ("education", ("dept", "department", "board", "policy", "system", "program")),
+            "lit": ("literature", ("review", "class", "course", "major", "degree", "student")),
+            "phys": ("physical", ("therapy", "exam", "ed", "education", "therapist")),
             "disc": ("discount", ("rate", "price", "code")),
             "int": ("interest", ("rate", "rates", "income", "payment", "charge", "charges", "paid", "earned")),
         }
@@ -666,6 +799,41 @@ def variable(match, context):
     if not re.search(r"%[ ](?:APR[ ])?\(?\Z", context.before(match.start(), 8)):
         return None
     return "variable" + context.stop(match)
+
+
+# A dose: "1 tab. daily", "2 caps PO".
+_DOSE_AFTER = re.compile(
+    r"[ ](?:p\.?o\.?|by mouth|b\.?i\.?d|t\.?i\.?d|q\.?i\.?d|q\.?d|q\d|qhs|prn|daily|nightly|once|twice|every|w/|"
+    r"with|per|a day|"
+    r"each|before|after|at bedtime|in the|three|four)",
+    re.IGNORECASE,
+)
+_DOSES = {"tab": "tablet", "cap": "capsule", "inj": "injection", "supp": "suppository", "gtt": "drop"}
+
+
+@rule("abbreviation", r"(?P<word>tab|cap|inj|supp|gtt)(?P<s>s?)(?P<stop>\.?)(?![\w'-])", re.IGNORECASE)
+def dose(match, context):
+    """Take 1 tab. daily"""
+    if not re.search(r"(?:\d|\b(?:one|two|half|a))[ ]\Z", context.before(match.start(), 6), re.IGNORECASE):
+        return None
+    if not _DOSE_AFTER.match(context.text, match.end()):
+        return None
+    return _DOSES[match["word"].lower()] + match["s"].lower()
+
+
+_PATIENT_AFTER = re.compile(
+    r"[ ](?:c/o|presents?|presented|denies|denied|reports?|reported|states|stated|complains|complained|"
+    r"tolerated|was seen|"
+    r"seen|admitted|is a \d|will (?:return|follow)|instructed|advised|has (?:a )?h/o|in no)\b"
+)
+
+
+@rule("abbreviation", r"[Pp]t\.?(?![\w'-])")
+def patient(match, context):
+    """Pt. c/o chest pain"""
+    if not _PATIENT_AFTER.match(context.text, match.end()):
+        return None
+    return _like(match[0], "patient")
 
 
 @rule("abbreviation", r"(?P<word>lg|lrg|med|sm|sml|xl|xlg)\.(?=[ ][a-z]|,[ ][a-z])", re.IGNORECASE)
@@ -759,6 +927,12 @@ def growth(match, context):
 def elect(match, context):
     """Gov.-elect"""
     return f"{_TITLES[match['word'].lower()]}-elect"
+
+
+@rule("abbreviation", r"Sec(?:'?y|t?)\.?-Gen(?:'l|\.|(?!\w))")
+def secretary_general(match, context):
+    """UN Sec.-Gen. Guterres"""
+    return "Secretary-General"
 
 
 @rule("abbreviation", r"[Tt]-storm(?P<s>s?)(?!\w)")
@@ -879,7 +1053,24 @@ def phrase(match, context):
 )
 def mixed(match, context):
     """w/, w/o, and/or"""
+    if match["mixed"].lower() == "c/o" and _SYMPTOM_BEFORE.search(context.before(match.start(), 12)):
+        return "complains of"
     return _MIXED[match["mixed"].lower()]
+
+
+_SYMPTOM_BEFORE = re.compile(r"\b(?:pt|patient|pts|male|female|who|she|he)\.?[ ]\Z", re.IGNORECASE)
+_WEEKS = {"c": "commencing", "b": "beginning", "e": "ending"}
+
+
+@rule("abbreviation", r"[Ww]/(?P<word>[CcBbEe])\.?(?=[ ](?P<next>[^\W_]+))")
+def week_of(match, context):
+    """w/c 12 Feb, w/e Friday"""
+    from .dates import DAYS, MONTH_OF
+
+    following = match["next"].lower()
+    if not (following[0].isdigit() or following in MONTH_OF or following.removesuffix("day") in DAYS):
+        return None
+    return _like(match[0], f"week {_WEEKS[match['word'].lower()]}")
 
 
 @rule("abbreviation", r"et[ ]al\.(?!\w)", re.IGNORECASE)
@@ -965,7 +1156,8 @@ for _words, _rule in (
     ("e eg", for_example),
     ("i ie", that_is),
     ("a aka", also_known_as),
-    ("w b c n s p y q m and", mixed),
+    ("w b c n s p y q m and a d i f t h o r j", mixed),
+    ("w", week_of),
     ("et", et_al),
     ("vs", versus),
     ("jr sr", generation),
@@ -973,9 +1165,14 @@ for _words, _rule in (
     ("no", number_of),
     ("fl", floor),
     (" ".join(_DOCUMENTS), document),
-    ("reg cor div dep arr var ord disc int", by_what_follows),
+    (
+        "reg cor div dep arr var ord disc int bus gen ed fin med sec mech comm prof tech ops admin pub edu lit phys",
+        by_what_follows,
+    ),
     ("var", variable),
     ("lg lrg med sm sml xl xlg", size_word),
+    ("tab tabs cap caps inj supp supps gtt gtts", dose),
+    ("pt", patient),
     ("ea", each),
     ("rd", round_of),
     ("med", medium),
@@ -985,6 +1182,7 @@ for _words, _rule in (
     ("ooo", out_of_office),
     ("yoy qoq mom", growth),
     ("gov sen rep pres", elect),
+    ("sec secy sect", secretary_general),
     ("t", thunderstorm),
     ("tl tldr", too_long),
     ("b gr l m w h str ur urs", texted),

@@ -76,6 +76,21 @@ _SAID = {
 # Parts that may be in the lexicon but are spelled in an address.
 _LETTERS = frozenset("uk us de fr it es eu ca au tv ai io co js ts md gg cc pdf html htm css xml php sql".split())
 _VOWELS = re.compile("[aeiouy]", re.IGNORECASE)
+# Names of persons that are too short to be taken for words by their letters, and are in no lexicon.
+FIRST_NAMES = frozenset(
+    "ann kim sue ken liz deb ian zoe ava mia eva jen kyle jay sam ben dan ron tom tim jim joe bob rob ted ned "
+    "meg peg pat "
+    "ray roy lee leo max gus hal ida ira ivy jan joy kai kit len les lex lou mae moe nan rae rex rod sal sid "
+    "uma una val "
+    "van vic wes zac ana amy bea bev dee dot eli eve fay flo gil guy jo al ed abe art bud cal cam cy dom don "
+    "drew gabe "
+    "gwen hugh jeff jess josh jude june karl kate kurt lars lena lily lori luis luke lynn marc mary matt mick "
+    "mike mimi "
+    "neil nick nina noah nora omar owen paul pete phil raj rhys rosa ruth ryan sara saul sean seth tara tess "
+    "todd tony "
+    "troy vera wade walt will yuri zach zara ali ama ari asa raj ravi hari hugo ines ivan jack jane joan joel "
+    "john juan jose".split()
+)
 
 
 def _word(word, context: Context):
@@ -85,7 +100,7 @@ def _word(word, context: Context):
         return word.upper()
     if lower in _SAID:
         return _SAID[lower]
-    if context.known(lower):
+    if context.known(lower) or lower in FIRST_NAMES:
         return lower
     pieces = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", word)
     if len(pieces) > 1:
@@ -210,7 +225,8 @@ def hashtag(match, context):
 
 @rule(
     "address",
-    r"(?<![\w/])/{1,2}[\w.-]{1,100}(?:/[\w.-]{1,100}){1,30}/?|[A-Za-z]:\\[\w. -]{0,100}(?:\\[\w.-]{1,100}){0,30}",
+    r"(?<![\w/~.])(?:/{1,2}[\w.-]{1,100}(?:/[\w.-]{1,100}){1,30}|(?:~|\.{1,2})(?:/[\w.-]{1,100}){1,30})/?|"
+    r"[A-Za-z]:\\[\w. -]{0,100}(?:\\[\w.-]{1,100}){0,30}",
 )
 def path(match, context):
     address = _strip(match[0])

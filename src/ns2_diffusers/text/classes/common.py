@@ -62,6 +62,15 @@ _PLACE_BEFORE = re.compile(
     r"\.?[ ](?:no\.?[ ]|number[ ])?\Z",
     re.IGNORECASE,
 )
+# "Apt. 4B", "Rte. 9W": a number before which a letter behind it is no unit.
+LETTERED_BEFORE = re.compile(
+    r"\b(?:apt|apartment|rm|room|unit|suite|ste|gate|seat|row|flat|section|sec|no|number|building|bldg|level|platform|"
+    r"terminal|exit|door|house|class|form|page|question|route|rte|rt|bus|highway|hwy|interstate|us|sr|state road|"
+    r"county road|lot|bay|box|locker|pier|track|stand|bed|ward|channel|model|size|type|part|group|district|zone|"
+    r"block|plot|stage|phase|year|grade|appendix|table|tbl|fig|figure|chapter|rule|schedule|exhibit|item|line|tram|train|"
+    r"flight)\.?[ ](?:no\.?[ ]|number[ ]|#)?\Z",
+    re.IGNORECASE,
+)
 _AFTER_WORD = re.compile(r"(?:[ ]|-)([^\W\d_]+)")
 _BEFORE_WORD = re.compile(r"([^\W\d_]+)[ ]\Z")
 _STARTER = re.compile(
@@ -203,6 +212,7 @@ __all__ = [
     "DETERMINERS",
     "FUNCTION_WORDS",
     "INT",
+    "LETTERED_BEFORE",
     "MONTHS",
     "NOT_IN_WORD",
     "NUM",

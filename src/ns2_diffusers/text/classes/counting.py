@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..numbers import plural, to_ordinal
-from .common import INT, NUM, SIGN, SIGNS, TO, digits, join, pairs, rule
+from .common import INT, LETTERED_BEFORE, NUM, SIGN, SIGNS, TO, digits, join, pairs, rule
 
 _SCALE = r"(?:[ ]?(?P<scale>mn|bn|tn|(?:hundred|thousand|million|billion|trillion)(?![\w])))"
 _SCALES = {"mn": "million", "bn": "billion", "tn": "trillion", "M": "million", "B": "billion", "K": "thousand"}
@@ -41,6 +41,18 @@ def ordinal(match, context):
     return plural(words) if match["s"] else words
 
 
+# The points of a game of tennis, which only the words around them tell from other scores.
+_TENNIS = re.compile(r"\b(?:love|deuce|serv(?:e[ds]?|ing)|tennis|break point|break points|Wimbledon|aces?)\b")
+_POINTS = frozenset("0 15 30 40".split())
+
+
+def _is_tennis(match, context):
+    first, second = match.group("from", "to")
+    if not {first, second} <= _POINTS or first == second == "0":
+        return False
+    return bool(_TENNIS.search(context.before(match.start(), 60) + context.text[match.end() : match.end() + 30]))
+
+
 @rule(
     "number",
     rf"(?P<from>{NUM})(?:[ ]?–[ ]?|-|[ ]-[ ])(?P<to>{NUM})(?:(?:[ ]?–[ ]?|-)"
@@ -53,6 +65,8 @@ def span(match, context):
         return None
     if re.compile(r"[ ]?=").match(context.text, match.end()):
         return None
+    if third is None and _is_tennis(match, context):
+        return f"{context.cardinal(first)} {context.cardinal(second) if second != '0' else 'love'}"
     if third:
         if any(len(n) > 3 or "." in n for n in (first, second, third)):
             return None
@@ -82,21 +96,19 @@ def short_scale(match, context):
         match["scale"]
         and " " in match[0]
         and "." not in number
-        or _LETTERED_BEFORE.search(context.before(match.start()))
+        or LETTERED_BEFORE.search(context.before(match.start()))
     ):
         return None
     if scale == "K" and number.isdigit() and len(number) >= 4:
         return join(SIGNS[match["sign"]], pairs(number) if len(number) == 4 else context.number(number), "K")  # kelvin
+    if scale == "M" and number == "3" and not match["sign"] and " " not in match[0]:
+        following = context.word_after(match.end())  # the company, unless things are counted
+        if following and not (
+            following.endswith("s") or following in ("people", "men", "women", "children", "in", "of")
+        ):
+            return "three M"
     word = "K" if scale == "K" and "." not in number and len(number) < 3 else _SCALES[scale]
     return f"{context.number(number, match['sign'])} {word}"
-
-
-# "Apt. 4B" is a letter, "4B users" is billions.
-_LETTERED_BEFORE = re.compile(
-    r"\b(?:apt|apartment|room|unit|suite|gate|seat|row|flat|section|no|number|building|level|platform|terminal|exit|"
-    r"door|house|class|form|page|question|route|bus)\.?[ ]\Z",
-    re.IGNORECASE,
-)
 
 
 @rule("number", rf"(?P<mantissa>{SIGN}?(?P<number>\d+(?:\.\d+)?))[eE](?P<exponent>[-−+]?\d{{1,4}})(?!\w|\.\w)")

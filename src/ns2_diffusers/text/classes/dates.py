@@ -16,7 +16,7 @@ _MONTH = rf"(?P<month>{any_of(MONTH_OF)})"
 # "may", "march", "mar" and "dec" are also words and names; a day next to them decides.
 _DAY = r"(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
 _YEAR = r"(?P<year>1\d{3}|20\d\d|21\d\d)"
-_DAYS = {
+DAYS = {
     "mon": "Monday",
     "tue": "Tuesday",
     "tues": "Tuesday",
@@ -29,7 +29,7 @@ _DAYS = {
     "sat": "Saturday",
     "sun": "Sunday",
 }
-_WEEKDAY = rf"(?:{any_of(_DAYS)})"
+_WEEKDAY = rf"(?:{any_of(DAYS)})"
 _END = r"(?![\w%])(?![.:/-]\d)"
 _I = re.IGNORECASE
 
@@ -50,6 +50,11 @@ def spoken_date(context: Context, month: str, day: str, year: str = "", day_firs
         return words
     spoken = context.year(year) if len(year) == 4 else short_year(year)
     return f"{words}, {spoken}" if not day_first else f"{words} {spoken}"
+
+
+def _full_year(text: str) -> str:
+    """The year of a date in digits: 25 is 2025; 05 and 98 stay "oh five" and "ninety eight"."""
+    return f"20{text}" if len(text) == 2 and "10" <= text < "40" else text
 
 
 def short_year(text: str) -> str:
@@ -188,18 +193,18 @@ def iso(match, context):
     r"(?P<a>0?[1-9]|[12]\d|3[01])(?P<sep>[-/.])(?P<b>0?[1-9]|[12]\d|3[01])(?P=sep)(?P<year>1\d{3}|20\d\d|21\d\d|(?<=/)\d\d|(?<=\.)\d\d(?=\.?(?:\s|$)))(?![\w%])(?![./-]\d)",
 )
 def numeric(match, context):
-    """11/17/05, 15.01.2020, 15-01-2020; if both could be the month, the language decides the order."""
+    """11/17/05, 10/31/25, 15.01.2020, 15-01-2020; if both could be the month, the language decides the order."""
     a, b = int(match["a"]), int(match["b"])
     day_first = a > 12 or b <= 12 and context.british
     day, month = (a, b) if day_first else (b, a)
     if month > 12:
         return None
-    return spoken_date(context, MONTHS[month - 1], str(day), match["year"], day_first)
+    return spoken_date(context, MONTHS[month - 1], str(day), _full_year(match["year"]), day_first)
 
 
 _DATE_BEFORE = re.compile(
-    rf"(?:\b(?:on|by|before|after|until|till|since|due|dated|date|{any_of(_DAYS)}|"
-    rf"{any_of(d for d in set(_DAYS.values()))})"
+    rf"(?:\b(?:on|by|before|after|until|till|since|due|dated|date|{any_of(DAYS)}|"
+    rf"{any_of(d for d in set(DAYS.values()))})"
     r"\.?,?[ ]\(?)\Z",
     _I,
 )
@@ -413,7 +418,7 @@ def quarter(match, context):
 @rule("date", rf"(?P<from>{_WEEKDAY})\.?[ ]?[-–/][ ]?(?P<to>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
 def weekdays(match, context):
     """Mon-Fri"""
-    first, second = _DAYS[match["from"].lower()], _DAYS[match["to"].lower()]
+    first, second = DAYS[match["from"].lower()], DAYS[match["to"].lower()]
     return f"{first} {'to' if '/' not in match[0] else 'or'} {second}{context.stop(match)}"
 
 
@@ -430,7 +435,7 @@ def weekday_list(match, context):
         return None
     if len({*map(str.lower, days)}) < len(days):
         return None
-    names = [_DAYS[day.lower()] for day in days]
+    names = [DAYS[day.lower()] for day in days]
     between = (
         " or " if re.search(r"[ ]or[ ]", match[0], _I) else " and " if re.search(r"&|[ ]and[ ]", match[0], _I) else ""
     )
@@ -447,7 +452,7 @@ _ON_A_DAY = re.compile(r"\b(?:on|every|each|this|next|last|other|until|till|til|
 @rule("date", rf"(?P<day>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
 def weekday(match, context):
     """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are also words."""
-    text, name = match["day"], _DAYS[match["day"].lower()]
+    text, name = match["day"], DAYS[match["day"].lower()]
     if text in ("tue", "tues", "thu", "thur", "thurs", "fri"):
         return name + context.stop(match)
     if not text[0].isupper():
@@ -471,6 +476,17 @@ def weekday(match, context):
 @rule("date", r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.(?!\w)")
 def month_alone(match, context):
     """in Jan."""
+    if match["month"] == "Jan" and context.ends_sentence(match.end()):
+        # "a friend of Jan.", "I met Jan." is a name.
+        before = context.before(match.start(), 20)
+        in_month = _IN_A_MONTH.search(before)
+        if not (in_month and not in_month["name"]) and not re.search(
+            r"(?:^|[\n\d(:,/-]|\b(?:by|from|to|for|on|mid|of|st|nd|rd|th|[A-Z][a-z]{2}\.?|and|or|[a-z]+day),?)[ ]?\Z",
+            before,
+        ):
+            return None
+        if in_month and in_month["name"] or re.search(r"\b(?:[a-z]+ (?:by|to|for|and|or|on|from))[ ]\Z", before):
+            return None
     return month_name(match["month"]) + context.stop(match)
 
 
@@ -515,7 +531,7 @@ RULES = (
 )
 WORD_RULES = {
     **dict.fromkeys([*MONTH_OF], (month_days, month_day, month_year, months, month_alone, month_bare)),
-    **dict.fromkeys(_DAYS, (weekday_list, weekdays, weekday)),
+    **dict.fromkeys(DAYS, (weekday_list, weekdays, weekday)),
     "q": (quarter,),
     "ad": (era_before,),
     "a": (era_before,),

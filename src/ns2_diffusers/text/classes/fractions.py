@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..numbers import plural
-from .common import SIGN, SIGNS, Context, join, rule
+from .common import SIGN, SIGNS, Context, join, pairs, rule
 
 # Fractions that are read as two numbers.
 _PAIRS = {
@@ -66,6 +66,50 @@ def first_of_span(match, context):
     return f"{spoken_fraction(context, match['top'], match['bottom'])} to "
 
 
+_PRESSURE_BEFORE = re.compile(
+    r"\b(?:bp|blood pressure|b\.p\.)(?:[ ](?:of|is|was|at|now|reading))*:?[ ]\Z", re.IGNORECASE
+)
+_PRESSURE_AFTER = re.compile(r"[ ]?(?:mm[ ]?Hg|blood pressure|BP)(?!\w)")
+
+
+def _is_pressure(match, context):
+    """Whether the numbers are a blood pressure, 128/82."""
+    top, bottom = match["top"], match["bottom"]
+    if match["suffix"] or not (60 <= int(top) <= 300 and 30 <= int(bottom) <= 200 and int(top) > int(bottom)):
+        return False
+    return bool(
+        _PRESSURE_BEFORE.search(context.before(match.start(), 40))
+        or _PRESSURE_AFTER.match(context.text, match.end())
+        or len(top) == 3
+        and len(bottom) == 2
+        and bottom[0] in "5678"
+    )
+
+
+_INNINGS_BEFORE = re.compile(r"(?:\b[A-Z][A-Za-z]+|\b(?:at|on|reached|made|were|to|from|are|closed on))[ ]\Z")
+_INNINGS_AFTER = re.compile(
+    r"[ ]?(?:dec\b|\(?\d{1,3}(?:\.\d)?[ ](?:ov|overs)\b|(?:in|off|after|from)[ ]\d{1,3}(?:\.\d)?[ ]ov)"
+)
+
+
+def _is_innings(match, context):
+    """Whether the numbers are runs and wickets, England 287/6."""
+    top, bottom = int(match["top"]), int(match["bottom"])
+    if match["suffix"] or not (10 <= top and 1 <= bottom <= 9 and top > 4 * bottom):
+        return False
+    return bool(
+        _INNINGS_AFTER.match(context.text, match.end())
+        or top >= 25
+        and _INNINGS_BEFORE.search(context.before(match.start(), 20))
+    )
+
+
+@rule("fraction", r"(?P<width>\d{3})/(?P<height>\d{2})(?=[ ]?Z?R[ ]?\d{2}(?!\d))")
+def tyre(match, context):
+    """205/55 R16"""
+    return f"{pairs(match['width'])} {context.cardinal(match['height'])}"
+
+
 @rule("fraction", rf"{SIGN}?{_NUMBERS}")
 def fraction(match, context):
     """3/4, 5/5 stars"""
@@ -83,9 +127,13 @@ def fraction(match, context):
         return f"{context.year(top)} {context.cardinal(bottom)}"
     if top == bottom and 1 < int(top) <= 100 or top != "0" and _OUT_OF.match(context.text, match.end()):
         return f"{context.cardinal(top)} out of {context.cardinal(bottom)}"
+    if _is_pressure(match, context):
+        return f"{context.cardinal(top)} over {context.cardinal(bottom)}"
+    if _is_innings(match, context):
+        return f"{context.cardinal(top)} for {context.cardinal(bottom)}"
     if top == "0":
         return f"{context.cardinal(top)} out of {context.cardinal(bottom)}" if bottom != "0" else None
     return join(sign, spoken_fraction(context, top, bottom))
 
 
-RULES = (first_of_span, mixed, fraction)
+RULES = (first_of_span, mixed, tyre, fraction)

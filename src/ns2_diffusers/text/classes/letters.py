@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..numbers import cardinal, digits, pairs
+from .addresses import FIRST_NAMES
 from .common import NUM, Context, join, rule
 from .counting import SUPERSCRIPTS, spoken_power
 from .symbols import GREEK
@@ -27,6 +28,16 @@ _SPELLED = frozenset(
     "kg km lb mb nt oz pg pp qt "
     "sq sr tb ts vs ww xx ooo wfh cob lax".split()
 )
+# Acronyms that are spoken as words and are in no lexicon, with their readings.
+ACRONYM_WORDS = {
+    **{
+        word: word
+        for word in "ikea daca wada finra toefl tesco lidl aldi asda geico moma pimco suny cuny fafsa asos voip roku "
+        "ebitda fisa cisa hulu anzac apec aipac bupa pemex seato tefl cites petco mensa acas ofgem ofwat camra".split()
+    },
+    "json": "jason",
+    "noaa": "noah",
+}
 # Words of two letters that are words in capitals too.
 _TWO = frozenset(
     "an as at be by do go he hi ho if in is it me my no of oh on or so to up us we am ah ha eh ow ox ma pa".split()
@@ -152,6 +163,8 @@ def _read_capitals(lower, suffix, shouted, match, context):
     if len(lower) == 2 and not shouted:
         return lower.upper()
     known = context.known(lower)
+    if lower in ACRONYM_WORDS or lower in FIRST_NAMES and len(lower) > 2 and lower not in _SPELLED:
+        return ACRONYM_WORDS.get(lower, lower)
     if lower in _SPELLED and not (
         shouted
         and known
@@ -236,7 +249,14 @@ def initials(match, context):
                 return None
         if context.ends_sentence(match.end() - 1) and word:
             return None
-    return " ".join(letters) + (" " if match[0].endswith(" ") else "")
+    stop = "." if len(letters) > 1 and context.ends_sentence(match.end() - 1) and match[0].endswith(" ") else ""
+    return " ".join(letters) + stop + (" " if match[0].endswith(" ") else "")
+
+
+@rule("letters", r"[A-Z]\.(?:[ ][A-Z]\.){1,4}(?!\w)")
+def spaced_initials(match, context):
+    """T. X. and J. R."""
+    return " ".join(re.findall("[A-Z]", match[0])) + ("." if context.ends_sentence(match.end()) else "")
 
 
 @rule("letters", r"(?P<letters>[^\W\d_](?:-[^\W\d_]){2,30})(?![\w-])")
@@ -273,6 +293,12 @@ def single(match, context):
     if match["s"]:
         return f"{letter.upper()}s" if letter.upper() != "I" else None
     if letter in "Aa":
+        if (
+            context.before(start, 1) == "("
+            and text[end : end + 1] == ")"
+            and context.before(start, 2)[:-1].strip() == ""
+        ):
+            return "A"  # an item (a)
         if letter == "A" and (
             before in _LETTER_BEFORE
             or before == "the"

@@ -67,8 +67,8 @@ def equation(match, context):
     operators = [part.strip() for is_operand, part in parts if not is_operand]
     if not operators or len(parts) != 2 * len(operators) + 1:
         return None
-    if operators == ["±"] and UNIT_FOLLOWS.match(context.text, match.end()):
-        return None  # "3.0 ± 0.2 mm"
+    if ({*operators} <= {"±"} or {*operators} <= {"×"}) and UNIT_FOLLOWS.match(context.text, match.end()):
+        return None  # "3.0 ± 0.2 mm", "80×28×202 cm"
     if not _RELATION.search("".join(operators)):
         # Without a relation, hyphens are ranges, slashes are fractions, and letters are words.
         if any(op in "-–/x" for op in operators) and not any(op in "+*×÷^±" for op in operators):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .common import FUNCTION_WORDS, NUM, SIGN, SIGNS, TO, any_of, join, rule
+from .common import FUNCTION_WORDS, LETTERED_BEFORE, NUM, SIGN, SIGNS, TO, any_of, join, rule
 
 _PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "µ": "micro", "n": "nano", "c": "centi"}
 
@@ -236,6 +236,10 @@ UNITS |= {
     "stls": _s("steal"),
     "blk": _s("block"),
     "blks": _s("block"),
+    "rds": _s("round"),
+    "wkts": _s("wicket"),
+    "overs": _s("over"),
+    "inns": ("inning", "innings"),
     "pk": _s("pack"),
     "pks": _s("pack"),
     "pkt": _s("packet"),
@@ -302,6 +306,23 @@ _MANY = re.compile(
 )
 
 
+# "are 5.5 GB": games behind the leader of a table.
+_TEAM_BEFORE = re.compile(
+    r"\b(?:[A-Z][\w']*s|[A-Z]{2,3})[ ](?:are|sit|were|stand|remain|trail|fell|now|still|is|sits)(?:[ ](?:now|"
+    r"just|still|only))?[ ]\Z"
+)
+_STANDINGS = re.compile(
+    r"\b(?:games?|wild card|standings|division|first place|[AN]L (?:East|West|Central)|playoffs?)\b"
+)
+
+
+def _is_games_back(unit, number, context, start, end):
+    if unit != "GB" or not re.fullmatch(r"\d{1,2}(?:\.[05])?", number):
+        return False
+    around = context.before(start, 60), context.text[end : end + 40]
+    return bool(_TEAM_BEFORE.search(around[0]) or _STANDINGS.search(around[0]) or _STANDINGS.search(around[1]))
+
+
 # What a cook measures in spoons and cups, behind up to two adjectives.
 _COOKED = re.compile(
     r"[ ](?:of[ ])?(?:[a-z-]{2,15},?[ ]){0,2}"
@@ -318,6 +339,9 @@ _COOKED = re.compile(
 def _is_doubtful(unit, number, space, match, context):
     """Whether the unit is more likely a word or a letter here."""
     text, end = context.text, match.end()
+    if len(unit) == 1 and unit.isalpha() and not space and number.isdigit():
+        if LETTERED_BEFORE.search(context.before(match.start())):
+            return True  # "Rte. 9W"
     if unit in ("c", "T", "c.", "C.", "T.", "t."):
         return not space or not _COOKED.match(text, end)
     if unit in ("ct", "pk") and not space:
@@ -406,6 +430,8 @@ def quantity(match, context):
     if match["scale"]:
         words += f" {match['scale']}"
         number = "0"
+    if _is_games_back(unit, number, context, match.start(), match.end()):
+        return f"{words} game{'' if number == '1' else 's'} back"
     if unit == "kt" and _BOMB.match(context.text, match.end()):
         return f"{words} kiloton{'' if singular else 's'}"
     if unit == "bps" and float((second or number).replace(",", "")) < 1000:
@@ -596,5 +622,32 @@ def rate(match, context):
     return f"{UNITS[match['unit']][1]} per {_PER[match['per']][0]}{power}"
 
 
+_STONE_BEFORE = re.compile(
+    r"\b(?:weigh(?:s|ed|ing|t)?|lost|lose|gained|put on|at|is|was|now|about|over|under|nearly|almost|around|to|"
+    r"from|am|i'm|a)"
+    r"(?:[ ](?:in at|about|just|over|only|around|of))?[ ]\Z",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    "measure",
+    r"(?P<stone>[2-9]|[1-4]\d)(?P<half>(?:\.5|[ ]?1/2))?(?P<space>[ ]?)st\.?(?:[ ]?(?P<pounds>1?\d)"
+    r"(?:[ ]?1/2)?[ ]?lbs?\.?)?(?![\w'-])",
+)
+def stones(match, context):
+    """11st 4lb, 12½ st."""
+    stone, pounds = match["stone"], match["pounds"]
+    is_ordinal = stone.endswith("1") and stone != "11" and not match["half"] and not match["space"]
+    is_weight = match["half"] or _STONE_BEFORE.search(context.before(match.start()))
+    if not pounds and (is_ordinal or not is_weight):
+        return None
+    words = f"{context.cardinal(stone)}{' and a half' if match['half'] else ''} stone"
+    if pounds:
+        words += f" {context.cardinal(pounds)} {'pound' if pounds == '1' else 'pounds'}"
+    is_last = match[0].endswith(".") and context.ends_sentence(match.end(), is_strong=True)
+    return words + ("." if is_last else "")
+
+
 RATES = {**dict.fromkeys("km m ft cm mi mg g kg µg mcg mmol kwh mb gb".split(), (rate,)), "per": (per_word,)}
-RULES = (angle, feet_and_inches, size, percent, fraction_of_unit, quantity, per_unit, inches, feet)
+RULES = (angle, stones, feet_and_inches, size, percent, fraction_of_unit, quantity, per_unit, inches, feet)

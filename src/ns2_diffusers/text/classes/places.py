@@ -289,6 +289,22 @@ def party(match, context):
     )
 
 
+@rule(
+    "address",
+    r"(?P<area>[A-Z]{1,2})(?P<district>\d{1,2}[A-Z]?)[ ](?P<sector>\d)(?P<unit>[ABD-HJLNP-UW-Z]{2})(?![\w'])",
+)
+def postcode(match, context):
+    """Bristol BS8 1QT"""
+    district = re.fullmatch(r"(\d+)([A-Z]?)", match["district"])
+    return join(
+        match["area"],
+        context.cardinal(district[1]),
+        district[2],
+        context.cardinal(match["sector"]),
+        match["unit"],
+    )
+
+
 RULES = (zip_code, house)
 WORD_RULES = {
     **dict.fromkeys((s.lower() for s in STATES), (state,)),

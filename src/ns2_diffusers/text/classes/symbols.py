@@ -189,6 +189,26 @@ def _opened(text, position):
 _OBJECTS = re.compile(r"(?:him|her|them|theirs|his|hers)\b", re.IGNORECASE)
 
 
+# "7 days/wk", "posts/week": things per time, person or place.
+RATE_PERIODS = {
+    "wk": "week",
+    "mo": "month",
+    "mth": "month",
+    "yr": "year",
+    "hr": "hour",
+    "hrs": "hour",
+    "min": "minute",
+    "sec": "second",
+    "qtr": "quarter",
+}
+_RATE_BEFORE = re.compile(r"(?:\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[KkMm]iles)\Z")
+_RATE_AFTER = re.compile(
+    rf"({'|'.join(RATE_PERIODS)}|second|minute|hour|day|week|month|quarter|year|night|person|player|student|customer|"
+    r"user|household|capita|game|match|season|serving|page|mile|gallon|acre|side|session|class|head|ticket|unit|room|visit)"
+    r"(?![\w'/])\.?(?![\w/])"
+)
+
+
 @rule("symbol", r"/")
 def slash(match, context):
     """upgrade/update"""
@@ -196,6 +216,8 @@ def slash(match, context):
         return " "
     before = context.before(match.start(), 20)
     word = re.search(r"[^\W\d_]+\Z", before)
+    if _RATE_BEFORE.search(before) and (period := _RATE_AFTER.match(context.text, match.end())):
+        return f"per {RATE_PERIODS.get(period[1].lower(), period[1])}", period.end(1)
     if word and word[0].lower() in ("he", "she", "they") and _OBJECTS.match(context.text, match.end()):
         return " "  # he/him
     if word and (word[0].lower() in ("and", "he", "his", "him", "she")):
@@ -241,6 +263,12 @@ def star_key(match, context):
         if re.search(r"\b(?:dial|press|hit|enter|punch|push)[ ]\Z", context.before(match.start(), 9), re.I)
         else None
     )
+
+
+@rule("symbol", r"(?P<sign>[§¶])(?:(?P=sign)){1,2}[ ]?")
+def paragraphs(match, context):
+    """§§ 12-15"""
+    return {"§": "sections ", "¶": "paragraphs "}[match["sign"]]
 
 
 @rule("symbol", r"#(?![\w])")
@@ -298,6 +326,7 @@ RULES = (
     star_key,
     quote,
     slash,
+    paragraphs,
     hash_sign,
     named,
     silent,

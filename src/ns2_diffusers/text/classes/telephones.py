@@ -94,12 +94,32 @@ def internet(match, context):
     return spoken + (f" slash {context.cardinal(match['net'])}" if match["net"] else "")
 
 
+@rule("telephone", r"\d{5,6}(?![\w,.:/%-]\d|[\w%])")
+def short_code(match, context):
+    """text STOP to 40404"""
+    before = context.before(match.start(), 40)
+    return digits(match[0]) if _MESSAGE_BEFORE.search(before) else None
+
+
+_MESSAGE_BEFORE = re.compile(
+    r"\b(?:text|txt|sms|message|send|reply)(?:s|ing)?[ ](?:[\"']?[\w]{1,15}[\"']?[ ]){0,3}(?:to|at)[ ]\Z|"
+    r"\b(?:text|txt|sms)[ ]\Z",
+    re.IGNORECASE,
+)
 _EMERGENCY = re.compile(r"\b(?:call|dial|phone|ring|calling|called|dialed|dialled|text|to|a|the)[ ]\Z", re.I)
+
+
+# "Ring 999 in an emergency, 111 otherwise."
+_OTHER_EMERGENCY = re.compile(
+    r"\b(?:call|dial|phone|ring)[ ](?:911|999|112|101|111)\b(?![.?!])[^.?!\d]{1,40}\Z", re.IGNORECASE
+)
 
 
 @rule("telephone", r"(?:911|999|112|988|411|311|101|111)(?![\w])(?![.,:/%-]\d)")
 def emergency(match, context):
-    before = context.before(match.start(), 12)
+    before = context.before(match.start(), 60)
+    if match[0] != "911" and _OTHER_EMERGENCY.search(before):
+        return digits(match[0])
     if not _EMERGENCY.search(before):
         return None
     if re.search(r"\b(?:to|a|the)[ ]\Z", before, re.I) and not (
@@ -109,4 +129,4 @@ def emergency(match, context):
     return digits(match[0])
 
 
-RULES = (vanity, identity, american, international, national, book, internet, local, emergency)
+RULES = (vanity, short_code, identity, american, international, national, book, internet, local, emergency)
