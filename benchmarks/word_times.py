@@ -1,10 +1,12 @@
-"""Compare the word times of the pipeline with those of whisper.
+"""Compare the word times of the pipeline with those of whisper and of a forced aligner.
 
-    pip install -e ".[eval]"
-    python benchmarks/word_times.py --sentences 50 --word_delay 0.06
+    pip install -e ".[eval]" pocketsphinx
+    python benchmarks/word_times.py --sentences 50
 
-Whisper's times are not ground truth: its words are contiguous, so a word begins where the previous one ends, and the
-first begins at 0. A model whose words have a constant delay stores it as `word_delay_seconds` in its config.
+The aligner is pocketsphinx: it is told the words and finds them in the audio, in steps of 10 ms. Whisper's times are
+less accurate, as the third comparison shows: its words are contiguous, so a word begins where the previous one ends,
+and the first begins at 0. Sentences with words that the dictionary of the aligner lacks are left out of all
+comparisons. A model whose words have a constant delay stores it as `word_delay_seconds` in its config.
 """
 
 import argparse
@@ -16,11 +18,13 @@ import torch
 
 from common import HERE, load_pipeline, read_sentences
 from ns2_diffusers.audio.loading import load_audio
-from ns2_diffusers.evaluation.words import SAMPLING_RATE, WordReader
+from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.pipelines.named_voices import NAMES
 from ns2_diffusers.training.arguments import HelpFormatter
 
 NEAR_SECONDS = 0.08
+SAMPLING_RATE = 16000
+SECONDS_PER_FRAME = 0.01
 
 
 def parse_args(argv=None):
@@ -47,23 +51,66 @@ def differences(ours, theirs):
     return [(a[1] - b[1], a[2] - b[2]) for a, b in pairs]
 
 
+class ForcedAligner:
+    """Times of known words by pocketsphinx's English model."""
+
+    def __init__(self):
+        try:
+            import pocketsphinx
+        except ImportError as error:
+            raise SystemExit("the forced aligner is missing: pip install pocketsphinx") from error
+        self.config = pocketsphinx.Config(samprate=SAMPLING_RATE, bestpath=False, loglevel="FATAL")
+        self.new_decoder = pocketsphinx.Decoder
+        self.known = self.new_decoder(self.config).lookup_word
+
+    def align(self, audio, rate, text):
+        """Return (word, start, end) of each word of a text in a waveform (samples,); None if a word is unknown."""
+        words = [re.sub(r"[^a-z']", "", word.lower()) for word in text.split()]
+        if not all(self.known(word) for word in words):
+            return None
+        waveform = load_audio((rate, audio), target_sampling_rate=SAMPLING_RATE)[0].numpy()
+        decoder = self.new_decoder(self.config)
+        decoder.set_align_text(" ".join(words))
+        decoder.start_utt()
+        decoder.process_raw((waveform.clip(-1, 1) * 32767).astype("<i2").tobytes(), full_utt=True)
+        decoder.end_utt()
+        # Pauses and noises are in angle or square brackets; other pronunciations have a number in parentheses.
+        return [
+            (
+                re.sub(r"\(\d+\)", "", part.word),
+                part.start_frame * SECONDS_PER_FRAME,
+                (part.end_frame + 1) * SECONDS_PER_FRAME,
+            )
+            for part in decoder.seg()
+            if part.word[0] not in "<["
+        ]
+
+
+def report(title, found):
+    print(f"{title}, {len(found)} words:")
+    for name, seconds in zip(("starts", "ends"), np.asarray(found).T, strict=True):
+        near = np.mean(np.abs(seconds) <= NEAR_SECONDS + 1e-6)
+        print(f"  {name}: median {np.median(seconds):+.3f} s, {near:.1%} within {NEAR_SECONDS:g} s")
+
+
 def main(args):
-    pipe, reader, found = load_pipeline(args.model), WordReader(), []
+    pipe, reader, aligner = load_pipeline(args.model), WordReader(), ForcedAligner()
+    found = {"pipeline minus aligner": [], "pipeline minus whisper": [], "whisper minus aligner": []}
     if args.word_delay is not None:
         pipe.register_to_config(word_delay_seconds=args.word_delay)
     for index, sentence in enumerate(read_sentences(HERE / "sentences.txt", args.sentences)):
         generator = torch.Generator().manual_seed(index)
         voice = NAMES[index % len(NAMES)]
         output = pipe(sentence, voice=voice, generator=generator, num_inference_steps=args.steps)
-        waveform = load_audio((output.sampling_rate, output.audios[0]), target_sampling_rate=SAMPLING_RATE)[0]
-        segments, _ = reader.model.transcribe(waveform.numpy(), language="en", beam_size=5, word_timestamps=True)
-        theirs = [(word.word, word.start, word.end) for segment in segments for word in segment.words]
-        found += differences([(word.text, word.start, word.end) for word in output.words[0]], theirs)
-    starts, ends = np.asarray(found).T
-    print(f"{len(found)} words of {args.sentences} sentences, ours minus whisper's:")
-    for name, seconds in (("starts", starts), ("ends", ends)):
-        near = np.mean(np.abs(seconds) <= NEAR_SECONDS + 1e-6)
-        print(f"{name}: median {np.median(seconds):+.3f} s, {near:.0%} within {NEAR_SECONDS:g} s")
+        aligned = aligner.align(output.audios[0], output.sampling_rate, sentence)
+        if aligned is None:
+            continue
+        ours = [(word.text, word.start, word.end) for word in output.words[0]]
+        heard = reader.read_words((output.sampling_rate, output.audios[0]))
+        for pair, name in zip(((ours, aligned), (ours, heard), (heard, aligned)), found, strict=True):
+            found[name] += differences(*pair)
+    for title, pairs in found.items():
+        report(title, pairs)
 
 
 if __name__ == "__main__":
