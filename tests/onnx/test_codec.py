@@ -62,7 +62,7 @@ def test_pieces_are_the_whole(harmonic_codec, istft_codec, head, monkeypatch):
     # Kernels depend on the shape of the batch; processors without AVX-512 round 2 of 19,520 samples by 1.06e-4.
     np.testing.assert_allclose(decoded[0], whole[0], rtol=0, atol=2e-4 * np.abs(whole).max())
     alone = codec.decode(latents[..., :40], mask[1:, :40], None if f0 is None else f0[:, :40])
-    np.testing.assert_allclose(decoded[1, : 40 * 320], alone[0], rtol=0, atol=1e-4 * np.abs(whole).max())
+    np.testing.assert_allclose(decoded[1, : 40 * 320], alone[0], rtol=0, atol=2e-4 * np.abs(whole).max())
     for frames in (1, 25, 100):
         pieces = list(codec.decode_in_pieces(latents, frames, f0))
         assert len(pieces) == -(-61 // frames)
