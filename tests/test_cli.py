@@ -26,6 +26,8 @@ from ns2_diffusers.pipelines import bundled
 TEXT = "Hello there."
 
 
+# argparse quotes choices in errors up to Python 3.12.7.
+QUOTE = str if sys.version_info >= (3, 12, 8) else repr
 # A step of 16-bit samples, and the rounding of floating point.
 STEP = 1.01 / 2**15
 
@@ -320,7 +322,7 @@ ERRORS = {
         ["generate", TEXT, "--prompt", "CLIP", "--voice", "v", "-o", "out.wav"],
         "not allowed with",
     ),
-    "scheduler": (["GENERATE", TEXT, "--scheduler", "magic"], "'ddim', 'ddpm', 'euler', 'dpm', 'unipc'"),
+    "scheduler": (["GENERATE", TEXT, "--scheduler", "magic"], ", ".join(map(QUOTE, SCHEDULERS))),
     "not a number": (["GENERATE", TEXT, "--steps", "many"], "--steps"),
     "no steps": (["GENERATE", TEXT, "--steps", "0"], "num_inference_steps is 0"),
     "speed": (["GENERATE", TEXT, "--speed", "0"], "speaking_rate is 0.0"),

@@ -26,6 +26,7 @@ from ns2_diffusers import (
 from ns2_diffusers.audio.mel import LogMelSpectrogram
 from ns2_diffusers.audio.prompts import prepare_prompt
 from ns2_diffusers.pipelines import model_card
+from ns2_diffusers.pipelines.utterances import fade, join_utterances
 
 TEXT = "The line is busy."
 LONG_TEXT = "The line is busy. Please hold while we try again! Would you rather leave a message?"
@@ -612,6 +613,18 @@ def test_a_stream_keeps_its_scheduler(tiny_pipeline, voice):
     first = next(stream)
     tiny_pipeline.scheduler = NaturalSpeech2EulerScheduler()
     np.testing.assert_array_equal(np.concatenate([first, *stream]), whole)
+
+
+def test_joining_releases_the_sentences(tiny_pipeline, speak, voice):
+    """The audio of a text has its sentences and pauses in order, and no other copy of a sentence stays."""
+    utterances = tiny_pipeline.plan(LONG_TEXT, voice=voice, generator=torch.Generator().manual_seed(0))
+    settings = tiny_pipeline.check_sampling(num_inference_steps=2)
+    spoken = [result for each in utterances for result in tiny_pipeline.speak([each], settings)]
+    kept = [fade(result.waveform.numpy(), 16000) for result in spoken]
+    pauses = [np.zeros(each.pause * 320, np.float32) for each in utterances]
+    joined = join_utterances(utterances, spoken, *tiny_pipeline._form, "np")
+    wanted = np.concatenate([part for pair in zip(kept, pauses, strict=True) for part in pair])
+    assert np.array_equal(joined.audios[0], wanted) and spoken == [None] * len(utterances) and len(utterances) > 2
 
 
 def test_hooks_are_freed(speak, tiny_pipeline, voice, clips, monkeypatch):

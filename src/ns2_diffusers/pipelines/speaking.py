@@ -223,7 +223,8 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
                 break
             results = self.speak([utterances[index] for index in batch], settings, voice_matching, output_type)
             for index, result in zip(batch, results, strict=True):
-                spoken[index] = result
+                # The latents would keep the memory of their batch.
+                spoken[index] = result if output_type == "latent" else replace(result, latents=None)
 
         # 4. Join the sentences of each text
         form = (*self._form, output_type, self.config.get("word_delay_seconds", 0.0))

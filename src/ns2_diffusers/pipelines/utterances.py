@@ -286,7 +286,7 @@ def batches_of_like_length(utterances: Sequence[Utterance], max_batch_size: int)
 
 def join_utterances(
     utterances: Sequence[Utterance],
-    spoken: Sequence[SpokenUtterance | None],
+    spoken: list[SpokenUtterance | None],
     sampling_rate: int,
     hop_length: int,
     silence: Any,
@@ -296,11 +296,11 @@ def join_utterances(
     """Join the sentences of each text, with their pauses.
 
     A pause counts as frames of the last symbol before it, so the sum of the durations times the hop length is the
-    number of samples.
+    number of samples. The audio of a text is allocated once, and each result is released when it has been copied.
 
     Args:
         utterances: all utterances in order.
-        spoken: the result of each; None if the call was interrupted before it.
+        spoken: the result of each, which is replaced by None; None if the call was interrupted before it.
         sampling_rate: Hz.
         hop_length: samples per latent frame.
         silence: (C, 1), a latent frame of silence.
@@ -308,21 +308,24 @@ def join_utterances(
         word_delay: seconds, from the pipeline's config.
     """
     count = utterances[-1].text_index + 1
-    lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(4)]
-    audios, durations, f0, words = lists
+    lists: list[list[list[Any]]] = [[[] for _ in range(count)] for _ in range(3)]
+    durations, f0, words = lists
     silence = as_array(silence)
-    for utterance, result in zip(utterances, spoken, strict=True):
+    hop = 1 if output_type == "latent" else hop_length
+    audios = _allocate(utterances, spoken, hop, silence, output_type)
+    ends = [0] * count
+    for number, (utterance, result) in enumerate(zip(utterances, spoken, strict=True)):
         if result is None:
             continue
+        spoken[number] = None
         index, lead, pause = utterance.text_index, utterance.lead, utterance.pause
-        if result.waveform is None:
-            latents = as_array(result.latents)
-            still = silence.astype(latents.dtype)
-            audio = np.concatenate([still.repeat(lead, 1), latents, still.repeat(pause, 1)], axis=-1)
-        else:
-            waveform = fade(as_array(result.waveform), sampling_rate)
-            around = (lead * hop_length, pause * hop_length)
-            audio = np.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [around])
+        sound = as_array(result.latents if result.waveform is None else result.waveform)
+        start = ends[index] + lead * hop
+        end = start + sound.shape[-1]
+        audios[index][..., start:end] = sound
+        if result.waveform is not None:
+            _fade_in_place(audios[index][..., start:end], sampling_rate)
+        ends[index] = end + pause * hop
         spoken_frames = as_array(result.durations)
         frames = spoken_frames.copy()
         frames[0] += lead
@@ -330,15 +333,13 @@ def join_utterances(
         begins, seconds_per_frame = sum(len(each) for each in f0[index]) + lead, hop_length / sampling_rate
         sounding = None
         if utterance.durations is None and result.waveform is not None:
-            sounding = find_sound(as_array(result.waveform), hop_length, sampling_rate)
+            sounding = find_sound(sound, hop_length, sampling_rate)
         delay = round(word_delay / seconds_per_frame)
         words[index] += time_words(utterance.words, spoken_frames, begins, seconds_per_frame, delay, sounding)
-        audios[index].append(audio)
         durations[index].append(frames)
         f0[index].append(np.pad(as_array(result.f0), (lead, pause)))
-    nothing = np.zeros(0, np.float32) if output_type != "latent" else silence[:, :0]
     return JoinedUtterances(
-        [np.concatenate(parts, axis=-1) if parts else nothing for parts in audios],
+        audios,
         sampling_rate,
         [np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in durations],
         [np.concatenate(parts) if parts else np.zeros(0, np.float32) for parts in f0],
@@ -346,14 +347,40 @@ def join_utterances(
     )
 
 
+def _allocate(
+    utterances: Sequence[Utterance],
+    spoken: Sequence[SpokenUtterance | None],
+    hop: int,
+    silence: np.ndarray,
+    output_type: str,
+) -> list[np.ndarray]:
+    """Silence for each text: latents (C, T) or a waveform (..., samples), with `hop` samples per frame of pause."""
+    sizes = [0] * (utterances[-1].text_index + 1)
+    form: Any = None
+    for utterance, result in zip(utterances, spoken, strict=True):
+        if result is not None:
+            form = result.latents if result.waveform is None else result.waveform
+            sizes[utterance.text_index] += form.shape[-1] + (utterance.lead + utterance.pause) * hop
+    if output_type == "latent":
+        still = silence if form is None else silence.astype(as_array(form).dtype)
+        return [still.repeat(size, 1) for size in sizes]
+    if form is None:
+        return [np.zeros(size, np.float32) for size in sizes]
+    return [np.zeros((*form.shape[:-1], size), as_array(form).dtype) for size in sizes]
+
+
 def fade(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Fade both ends of a waveform (..., samples)."""
+    faded = waveform.copy()
+    _fade_in_place(faded, sampling_rate)
+    return faded
+
+
+def _fade_in_place(waveform: np.ndarray, sampling_rate: int) -> None:
     ramp = fade_samples(waveform.shape[-1], sampling_rate).astype(waveform.dtype)
     samples = len(ramp)
-    faded = waveform.copy()
-    faded[..., :samples] *= ramp
-    faded[..., waveform.shape[-1] - samples :] *= ramp[::-1]
-    return faded
+    waveform[..., :samples] *= ramp
+    waveform[..., waveform.shape[-1] - samples :] *= ramp[::-1]
 
 
 def fade_samples(samples: int, sampling_rate: int) -> np.ndarray:
