@@ -40,8 +40,10 @@ def test_pieces_are_the_whole(harmonic_codec, istft_codec, head, monkeypatch):
 
     @torch.no_grad()
     def run(name, **arrays):
-        found = graphs[name].module(*(torch.from_numpy(arrays[each]) for each in graphs[name].inputs))
-        return [each.numpy() for each in (found if isinstance(found, tuple) else [found])]
+        # In double precision, because kernels round differently for each shape, and the phase adds up errors of F0.
+        given = (torch.from_numpy(arrays[each]) for each in graphs[name].inputs)
+        found = graphs[name].module.double()(*(each.double() if each.is_floating_point() else each for each in given))
+        return [each.float().numpy() for each in (found if isinstance(found, tuple) else [found])]
 
     margins = export.codec_margins(original)
     settings = {"sampling_rate": 16000, "hop_length": 320, "latent_channels": 16, "channels": 1, "silence": [0.0] * 16}
@@ -53,17 +55,16 @@ def test_pieces_are_the_whole(harmonic_codec, istft_codec, head, monkeypatch):
     assert sum(margins) <= 14
     growing = list(codec.decode_in_pieces(latents, 9, f0, growth=2))
     assert [each.shape[1] // 320 for each in growing] == [9, 18, 34]
-    np.testing.assert_allclose(np.concatenate(growing, 1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())
+    np.testing.assert_allclose(np.concatenate(growing, 1), whole, rtol=0, atol=1e-6 * np.abs(whole).max())
     monkeypatch.setattr("ns2_diffusers.onnx.codec.PIECE_FRAMES", 13)
     several = np.concatenate([latents, latents])
     mask = np.arange(61) < np.array([[61], [40]])
     decoded = codec.decode(several, mask, None if f0 is None else np.concatenate([f0, f0]))
     assert not decoded[1, 40 * 320 :].any()
-    # Kernels depend on the shape of the batch; processors without AVX-512 round 2 of 19,520 samples by 1.06e-4.
-    np.testing.assert_allclose(decoded[0], whole[0], rtol=0, atol=2e-4 * np.abs(whole).max())
+    np.testing.assert_allclose(decoded[0], whole[0], rtol=0, atol=1e-6 * np.abs(whole).max())
     alone = codec.decode(latents[..., :40], mask[1:, :40], None if f0 is None else f0[:, :40])
-    np.testing.assert_allclose(decoded[1, : 40 * 320], alone[0], rtol=0, atol=2e-4 * np.abs(whole).max())
+    np.testing.assert_allclose(decoded[1, : 40 * 320], alone[0], rtol=0, atol=1e-6 * np.abs(whole).max())
     for frames in (1, 25, 100):
         pieces = list(codec.decode_in_pieces(latents, frames, f0))
         assert len(pieces) == -(-61 // frames)
-        np.testing.assert_allclose(np.concatenate(pieces, 1), whole, rtol=0, atol=1e-4 * np.abs(whole).max())
+        np.testing.assert_allclose(np.concatenate(pieces, 1), whole, rtol=0, atol=1e-6 * np.abs(whole).max())
