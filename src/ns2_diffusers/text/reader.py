@@ -8,6 +8,7 @@ import os
 import re
 import unicodedata
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ..untrusted import check_config_file
@@ -92,10 +93,7 @@ class PhonemeReader:
     pad_token: Any
     all_special_tokens: list[str]
     added_tokens_encoder: dict[str, int]
-
-    def get_vocab(self) -> dict[str, int]:
-        """All symbols and their ids."""
-        raise NotImplementedError
+    get_vocab: Callable[[], dict[str, int]]
 
     def phonemize(self, text: str) -> str:
         """The phonemes of a text, as `input_ids` encodes them.
