@@ -10,7 +10,7 @@ BULLET = r"(?:[-*+•‣◦▪▫●○■□➤➢–—][ \t]+|[•‣◦▪�
 _ITEM = re.compile(rf"[ \t]*(?:{BULLET}|\(?(?:\d{{1,3}}|[A-Za-z])[.)][ \t])")
 _MARKER = re.compile(rf"[ \t]*(?:{BULLET})+")
 _RULE = re.compile(r"[ \t]*(?:[-*_=~#][ \t]?){3,}[ \t]*\Z")
-_QUOTED = re.compile(r">{1,3}[ ][A-Z\"']")
+_QUOTED = re.compile(r">{1,3}[ ](?:[A-Z\"']|[a-z]{2})|#{1,6}[ ][A-Za-z]")
 _TABLE_RULE = re.compile(r"[ \t]*\|?(?:[ \t]*:?-{2,}:?[ \t]*\|?)+[ \t]*\Z")
 # A line of at least this length was probably wrapped within a sentence.
 FULL_LINE = 50

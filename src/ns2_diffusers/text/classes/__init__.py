@@ -22,6 +22,8 @@ from . import (
     money,
     places,
     romans,
+    shortenings,
+    sports,
     symbols,
     telephones,
     times,
@@ -37,6 +39,9 @@ _TOKEN = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|\d+|[^\s\w]|[_{_SIGNS}]")
 NUMBER_RULES: tuple[Rule, ...] = (
     *addresses.RULES[1:2],
     *telephones.RULES,
+    *sports.RULES,
+    *abbreviations.NUMBER_RULES,
+    *fractions.EARLY_RULES,
     *dates.RULES,
     *times.RULES,
     *mathematics.RULES,
@@ -58,6 +63,7 @@ SYMBOL_RULES: tuple[Rule, ...] = (
     *addresses.RULES[2:3],
     *addresses.RULES[4:],
     *counting.SYMBOL_RULES,
+    *money.SYMBOL_RULES,
     *mathematics.SYMBOL_RULES,
     *symbols.RULES,
 )
@@ -65,6 +71,7 @@ SYMBOL_RULES: tuple[Rule, ...] = (
 WORD_RULES: dict[str, tuple[Rule, ...]] = {}
 for _table in (
     romans.WORD_RULES,
+    sports.WORD_RULES,
     money.WORD_RULES,
     money.NATION_RULES,
     dates.WORD_RULES,
@@ -72,6 +79,7 @@ for _table in (
     letters.AIRPORT_RULES,
     counting.WORD_RULES,
     places.WORD_RULES,
+    shortenings.WORD_RULES,
     abbreviations.WORD_RULES,
     measures.RATES,
 ):
@@ -85,6 +93,7 @@ JOINED_RULES: tuple[Rule, ...] = (
     letters.language,
     letters.hyphenated,
     places.postcode,
+    addresses.windows_path,
     *letters.CODE_RULES,
     *mathematics.WORD_RULES,
     *mathematics.RULES,
@@ -116,7 +125,7 @@ def read_classes(text: str, context: Context) -> list[Edit]:
             rules = WORD_RULES.get(lower, ())
             if following and following in _JOINERS or "'" in token:
                 rules = (*rules, *DOTTED_RULES, *JOINED_RULES) if len(token) == 1 else (*rules, *JOINED_RULES)
-                if following == ":" and not text.startswith("://", position) and lower != "mailto":
+                if following == ":" and not text.startswith(("://", ":\\"), position) and lower != "mailto":
                     rules = WORD_RULES.get(lower, ())
             if len(token) == 1:
                 sums = mathematics.RULES if following == " " else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .common import rule
+from .common import any_of, rule
 
 # Titles that stand before a capitalised name.
 _TITLES = {
@@ -145,7 +145,6 @@ _WORDS = {
     "bal": "balance",
     "pmt": "payment",
     "pmts": "payments",
-    "avail": "available",
     "addl": "additional",
     "recd": "received",
     "sched": "schedule",
@@ -165,6 +164,39 @@ _WORDS = {
     "encl": "enclosed",
     "cont": "continued",
     "cont'd": "continued",
+    "hols": "holidays",
+    "utils": "utilities",
+    "gdns": "Gardens",
+    "ltr": "letter",
+    "supv": "supervisor",
+}
+# Contracted within the word; nobody says the apostrophe.
+_CONTRACTED = {
+    "req'd": "required",
+    "pref'd": "preferred",
+    "rec'd": "received",
+    "add'l": "additional",
+    "gov't": "government",
+    "govn't": "government",
+    "int'l": "international",
+    "nat'l": "national",
+    "dep't": "department",
+    "ass'n": "association",
+    "ass't": "assistant",
+    "sec'y": "secretary",
+    "cont'd": "continued",
+    "com'l": "commercial",
+    "fin'l": "financial",
+    "prof'l": "professional",
+    "reg'l": "regional",
+    "rep'd": "reported",
+    "est'd": "established",
+    "add'n": "addition",
+    "mem'l": "memorial",
+    "gen'l": "general",
+    "pub'd": "published",
+    "b'day": "birthday",
+    "b'fast": "breakfast",
 }
 # Expanded without a full stop too, except in capitals: none of these can be pronounced.
 _BARE = {
@@ -313,12 +345,81 @@ _BARE = {
     "yrly": "yearly",
     "vis": "visibility",
     "baro": "barometer",
-    "precip": "precipitation",
+    "hdcp": "handicap",
+    "idx": "index",
+    "lbl": "label",
+    "pkts": "packets",
+    "mgrs": "managers",
+    "acctg": "accounting",
+    "atty": "attorney",
+    "attys": "attorneys",
+    "bkgd": "background",
+    "bkfst": "breakfast",
+    "brdg": "bridge",
+    "bsmt": "basement",
+    "cncl": "cancel",
+    "cncld": "canceled",
+    "cntr": "counter",
+    "cnty": "county",
+    "cpns": "coupons",
+    "crnr": "corner",
+    "dctr": "doctor",
+    "dlvd": "delivered",
+    "dnstrs": "downstairs",
+    "upstrs": "upstairs",
+    "dpt": "department",
+    "engr": "engineer",
+    "engrs": "engineers",
+    "engrg": "engineering",
+    "grp": "group",
+    "grps": "groups",
+    "hldg": "holding",
+    "hndbk": "handbook",
+    "ktchn": "kitchen",
+    "lvg": "living",
+    "mbr": "member",
+    "mbrs": "members",
+    "mnthly": "monthly",
+    "nxt": "next",
+    "prblm": "problem",
+    "prblms": "problems",
+    "prkg": "parking",
+    "prgm": "program",
+    "prsnl": "personal",
+    "rgstn": "registration",
+    "rgds": "regards",
+    "rtn": "return",
+    "rtns": "returns",
+    "schl": "school",
+    "sctn": "section",
+    "smthg": "something",
+    "spcl": "special",
+    "spcls": "specials",
+    "stds": "standards",
+    "strg": "storage",
+    "tdy": "today",
+    "tmrrw": "tomorrow",
+    "tomoz": "tomorrow",
+    "trfr": "transfer",
+    "wthr": "weather",
+    "ystrdy": "yesterday",
+    "frgt": "freight",
+    "hdqrs": "headquarters",
+    "blk": "black",
+    "wht": "white",
+    "grn": "green",
+    "brn": "brown",
+    "slvr": "silver",
+    "pnk": "pink",
+    "yllw": "yellow",
 }
 # With a capital these may be names.
 _CHAT = frozenset("smth sth rly wld cld shld sry tix wtr hse vly".split())
 # Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
+    "wya hbu wbu gn gm tfw fr rn atm rofl ily ty kk np imo ftw bff bffs ootd tgif ttys lmfao afk rgb otp fb ig "
+    "kyc ama tmi "
+    "mfw nbd ofc ppv sms tba tbc tbt ymmv lmao "
     "byob afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
     "smh tbd tbf tbh tldr ttyl url wfh wtf wyd".split()
 )
@@ -394,12 +495,13 @@ _NUMBERED = {
     "elev": "elevation",
     "dist": "district",
     "sz": "size",
+    "plat": "platform",
 }
-_NUMBERED_WITH_STOP = frozenset("conf cust ref acct div sched bk ep ln prop yr gr blk grp pop elev dist".split())
+_NUMBERED_WITH_STOP = frozenset("conf cust ref acct div sched bk ep ln prop yr gr grp pop elev dist".split())
 # Before "#" or "no.", which is said too.
 _DOCUMENTS = frozenset("inv conf cust tkt ref acct cat".split())
 _NUMBERED_WITHOUT_STOP = frozenset(
-    "fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols lvl sz".split()
+    "fig figs eq vol pp pg ext apt ste rm bldg rte hwy approx flt nr mk vols lvl sz blk plat".split()
 )
 # Written in capitals in the middle of a sentence, and spoken as words.
 _PHRASES = {
@@ -423,6 +525,10 @@ _MIXED = {
     "y/y": "year over year",
     "q/q": "quarter over quarter",
     "m/m": "month over month",
+    "w/w": "week over week",
+    "d/d": "day over day",
+    "hi/lo": "high low",
+    "lo/hi": "low high",
     "s/he": "she or he",
     "w/i": "within",
     "w/in": "within",
@@ -450,7 +556,8 @@ _MIXED = {
 }
 _STREET_BEFORE = re.compile(r"(?:\b[A-Z][\w']*|\b[A-Z][a-z]+[ ][NSEW]\.|\b\d+(?:st|nd|rd|th))[ ]\Z")
 _NOT_A_STREET = re.compile(
-    r"\b(?:The|A|An|My|Our|Your|His|Her|Their|This|That|Dear|And|But|Hi|Hello|Yes|No|With|To|See|Of|In|At|On|From|By|For"
+    r"\b(?:The|A|An|My|Our|Your|His|Her|Their|This|That|Dear|And|But|Hi|Hello|Yes|No|With|To|See|Of|In|At|On|From|"
+    r"By|For"
     r"|Near|When|Then|Thank|Thanks|I|He|She|We|They|As|If|So|Is|Was|Did|Ask|Call|Meet|Visit|"
     r"Does|Like|Old|Both|Saint)[ ]\Z"
 )
@@ -532,8 +639,14 @@ def word_with_stop(match, context):
     if not (word.islower() or word.isupper() or word.istitle()):
         return None  # "34 HRs" are home runs
     spoken = _WORDS[lower]
-    if lower == "incl" and context.before(match.start(), 4).lower() == "all-":
-        return "inclusive"
+    if lower == "incl":
+        if context.before(match.start(), 4).lower() == "all-":
+            return "inclusive"
+        if ends_clause(context, match.end()) or context.ends_sentence(match.end()):
+            return "included" + context.stop(match)
+    if lower in ("vs", "v", "cf", "viz", "esp", "approx", "incl", "excl") and not ends_clause(context, match.end()):
+        if lower != "v":
+            return _like(word, spoken)
     if lower == "est" and _ESTIMATE.match(context.text, match.end()):
         return _like(word, "estimated")
     following = context.text[match.end() : match.end() + 2].strip()
@@ -556,11 +669,10 @@ def word_with_stop(match, context):
         "corp",
         "inc",
         "ltd",
-        "avail",
         "bal",
         "occ",
     ):
-        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel", "avail", "bal", "occ") and (
+        if lower in ("max", "min", "temp", "est", "dir", "prob", "exec", "dist", "tel", "bal", "occ") and (
             ends or not (following[:1].islower() or following[:1].isdigit() or following[:1] in tuple("$£€~"))
         ):
             return None
@@ -568,8 +680,12 @@ def word_with_stop(match, context):
             lower == "v"
             and (
                 word == "V"  # as in Rocky V
-                or not following[:1].isupper()
-                or not re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
+                or not (
+                    following[:1].isupper()
+                    and re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
+                    or following[:1] in tuple("$£€")
+                    and re.search(r"\d\w{0,2}[ ]\Z", context.before(match.start(), 4))
+                )
             )
         ):
             return None
@@ -579,6 +695,10 @@ def word_with_stop(match, context):
         return spoken + "."
     is_strong = lower in ("etc", "inc", "ltd", "corp") and False
     return _like(word, spoken) + context.stop(match, is_strong)
+
+
+def ends_clause(context, end):
+    return bool(re.compile(r"\s*$|[ ]?[),;:!?\"\]]|[ ](?:and|or)[ ]").match(context.text, end))
 
 
 # "Est." before a year is "established".
@@ -599,11 +719,30 @@ def bare_word(match, context):
 @rule("letters", r"(?P<word>[a-z]{2,5})(?P<s>'?s)?(?![\w])(?!\.\w)")
 def lower_initials(match, context):
     """omg, idk"""
-    return match["word"].upper() + (match["s"] or "")
+    word = match["word"]
+    # "$5 fr", "2 gm": units and languages
+    if word in ("fr", "gm", "ty", "kk", "atm") and re.search(r"\d[ ]?\Z", context.before(match.start(), 2)):
+        return None
+    return word.upper() + (match["s"] or "")
+
+
+@rule("abbreviation", r"(?:tn|bc)(?![\w'.-])")
+def texted_word(match, context):
+    """cu tn, bc I said so"""
+    if match[0] == "tn":
+        return "tonight" if context.word_before(match.start()) else None
+    return "because" if context.word_after(match.end()) else None
+
+
+@rule("abbreviation", rf"(?P<word>{any_of(_CONTRACTED)})(?![\w'])", re.IGNORECASE)
+def contracted(match, context):
+    """req'd, gov't"""
+    return _like(match["word"], _CONTRACTED[match["word"].lower()])
 
 
 _COUNTED_BEFORE = re.compile(
-    r"\b(?:order|account|acct\.?|phone|telephone|part|serial|model|reference|ref\.?|tracking|invoice|ticket|case|claim|"
+    r"\b(?:order|account|acct\.?|phone|telephone|part|serial|model|reference|ref\.?|tracking|invoice|ticket|case|"
+    r"claim|"
     r"policy|membership|passport|flight|room|registration|licence|license|id|fax|mobile|vat)[ ]\Z",
     re.IGNORECASE,
 )
@@ -632,6 +771,14 @@ def before_number(match, context):
     """Fig. 3, pp. 5-10, ca. 1900"""
     word, lower = match["word"], match["word"].lower()
     if not match["stop"]:
+        if (
+            lower == "cat"
+            and word == "Cat"
+            and re.compile(r"[1-5][ ](?:hurricane|storm|cyclone|typhoon|\d)").match(context.text, match.end())
+        ):
+            return "Category "
+        if lower == "sec" and re.compile(r"\d{1,4}[A-Z]?,?[ ](?:[Rr]ow|[Ss]eat)").match(context.text, match.end()):
+            return _like(word, "section ")
         if lower not in _NUMBERED_WITHOUT_STOP or not match[0].endswith(" ") or lower == "mk" and word.islower():
             return None
     numeral = context.text[match.end()]
@@ -651,6 +798,8 @@ def before_number(match, context):
     ):
         return None
     if lower in ("st",):
+        return None
+    if lower == "rev" and re.search(r"[$£€]|\d[%xX]", context.text[match.end() : match.end() + 8]):
         return None
     if lower == "cat" and not (
         re.compile(r"[1-5](?!\w|\.\d)").match(context.text, match.end())
@@ -674,119 +823,72 @@ def before_number(match, context):
     return _like(word, _NUMBERED[lower]), end
 
 
+_LETTERED = {
+    "grp": "group",
+    "blk": "block",
+    "bldg": "building",
+    "rm": "room",
+    "ste": "suite",
+    "apt": "apartment",
+    "fig": "figure",
+    "sec": "section",
+    "sect": "section",
+    "app": "appendix",
+    "lvl": "level",
+    "plat": "platform",
+    "tbl": "table",
+    "cat": "category",
+    "div": "division",
+    "hep": "hepatitis",
+    "vit": "vitamin",
+    "vits": "vitamins",
+    "ex": "exhibit",
+    "pt": "part",
+    "gp": "group",
+    "lot": "lot",
+    "ward": "ward",
+}
+
+
+@rule("abbreviation", r"(?P<word>[A-Za-z]{2,4})(?P<stop>\.?)[ ](?=[A-HJ-Z]\d{0,3}(?![\w'.]|-\w)|[A-HJ-Z]\.(?=\s*$))")
+def before_letter(match, context):
+    """Grp B, Apt. C, Vit. D"""
+    word, lower = match["word"], match["word"].lower()
+    if (
+        word.isupper()
+        or not match["stop"]
+        and (lower in ("sec", "app", "ex", "pt", "cat", "div", "lot", "ward") or word.islower())
+    ):
+        return None
+    return _like(word, _LETTERED[lower]) + " "
+
+
 # "Dew pt. 55" is no part.
 _POINTS = frozenset("dew boiling melting freezing match set pressure talking focal selling".split())
 
 
-@rule("abbreviation", r"(?P<word>[A-Za-z]{3,4})\.?(?=[ ](?:[Nn]os?\.[ ]?[\dA-Z]|#[ ]?[A-Z]))")
+@rule("abbreviation", r"(?P<word>[A-Za-z]{3,4})\.?(?=[ ](?:[Nn]os?\.[ ]?[\dA-Z]|#[ ]?[A-Z\d]))")
 def document(match, context):
     """Inv. no. 2093"""
     return _like(match["word"], _NUMBERED[match["word"].lower()])
 
 
-@rule(
-    "abbreviation",
-    r"(?P<word>reg|cor|div|dep|arr|var|ord|disc|int|bus|gen|ed|fin|med|sec|mech|comm|prof|tech|ops|admin|pub|"
-    r"edu|lit|phys)\.(?=[ ](?P<next>[\w$£€~]+))",
-    re.IGNORECASE,
-)
+@rule("abbreviation", r"(?P<word>reg|cor|dep|arr)\.(?=[ ](?P<next>[\w$£€~]+))", re.IGNORECASE)
 def by_what_follows(match, context):
-    """Reg. $59, cor. of 5th and Main, div. yield, dep. JFK"""
+    """Reg. $59, cor. of 5th and Main, dep. JFK"""
     word, following = match["word"].lower(), match["next"]
     if word == "reg":
         spoken = "regularly" if following[0] in "$£€" else "regular" if following in _REGULAR else None
     elif word == "cor":
-        is_place = following == "of" or context.before(match.start(), 3).endswith((" ", "")) and following[0].isupper()
+        is_place = (
+            following == "of"
+            or context.before(match.start(), 3).endswith((" ", ""))
+            and (following[0].isupper() or following[0].isdigit())
+        )
         spoken = "corner" if is_place else None
-    elif word in ("dep", "arr"):
+    else:
         is_airport = len(following) == 3 and following.isupper()
         spoken = ("departs" if word == "dep" else "arrives") if is_airport else None
-    else:
-        table = {
-            "div": ("dividend", ("yield", "yields", "rate", "date", "payment", "income")),
-            "var": ("variable", ("rate", "apr", "costs", "interest")),
-            "ord": ("ordinary", ("shares", "income")),
-            "bus": (
-                "business",
-                (
-                    "day",
-                    "days",
-                    "hours",
-                    "class",
-                    "trip",
-                    "manager",
-                    "mgr",
-                    "admin",
-                    "school",
-                    "office",
-                    "owner",
-                    "owners",
-                    "card",
-                    "cards",
-                    "account",
-                    "plan",
-                    "model",
-                    "dev",
-                    "lines",
-                ),
-            ),
-            "gen": (
-                "general",
-                (
-                    "manager",
-                    "mgr",
-                    "contractor",
-                    "info",
-                    "admission",
-                    "counsel",
-                    "public",
-                    "election",
-                    "knowledge",
-                    "practice",
-                    "ed",
-                    "store",
-                    "fund",
-                    "ledger",
-                    "meeting",
-                    "population",
-                ),
-            ),
-            "ed": ("education", ("dept", "department", "board", "policy", "system", "program", "reform")),
-            "fin": ("financial", ("aid", "statements", "services", "advisor", "adviser", "plan", "planning")),
-            "med": (
-                "medical",
-                (
-                    "school",
-                    "center",
-                    "student",
-                    "students",
-                    "records",
-                    "leave",
-                    "staff",
-                    "degree",
-                    "history",
-                    "exam",
-                    "bills",
-                    "device",
-                    "insurance",
-                ),
-            ),
-            "sec": ("security", ("deposit", "guard", "system", "camera", "cameras", "clearance")),
-            "mech": ("mechanical", ("engineer", "engineering", "issue", "problem", "room")),
-            "comm": ("communications", ("director", "dept", "team", "officer", "manager", "major")),
-            "prof": ("professional", ("development", "services", "fees", "use", "license", "experience")),
-            "tech": ("technical", ("support", "issue", "issues", "specs", "writer", "writing", "manual")),
-            "ops": ("operations", ("manager", "team", "center", "director", "lead")),
-            "admin": ("administrative", ("assistant", "asst", "staff", "fee", "fees", "leave", "costs", "building")),
-            "pub": ("public", ("school", "schools", "library", "health", "transport", "works", "relations")),
-            "edu": ("education", ("dept", "department", "board", "policy", "system", "program")),
-            "lit": ("literature", ("review", "class", "course", "major", "degree", "student")),
-            "phys": ("physical", ("therapy", "exam", "ed", "education", "therapist")),
-            "disc": ("discount", ("rate", "price", "code")),
-            "int": ("interest", ("rate", "rates", "income", "payment", "charge", "charges", "paid", "earned")),
-        }
-        spoken, nouns = table[word]
-        spoken = spoken if following.lower() in nouns else None
     return spoken and _like(match["word"], spoken)
 
 
@@ -836,9 +938,11 @@ def patient(match, context):
     return _like(match[0], "patient")
 
 
-@rule("abbreviation", r"(?P<word>lg|lrg|med|sm|sml|xl|xlg)\.(?=[ ][a-z]|,[ ][a-z])", re.IGNORECASE)
+@rule("abbreviation", r"(?P<word>lg|lrg|med|sm|sml|xl|xlg|lge)\.?(?=[ ][a-z]|,[ ][a-z])", re.IGNORECASE)
 def size_word(match, context):
     """4 lg. eggs, a med. onion"""
+    if not match[0].endswith(".") and match["word"] not in ("lg", "lrg", "med", "sm", "lge"):
+        return None
     if not re.search(
         r"(?:\d|\b(?:an?|one|two|three|four|five|six|few|some|each|per))[ ]\Z", context.before(match.start(), 7), re.I
     ):
@@ -948,6 +1052,30 @@ def too_long(match, context):
 
 # Words of text messages with digits in them.
 _TEXTED = {
+    "2nite": "tonight",
+    "2night": "tonight",
+    "2day": "today",
+    "2moro": "tomorrow",
+    "2morrow": "tomorrow",
+    "2mrw": "tomorrow",
+    "2mro": "tomorrow",
+    "2gether": "together",
+    "4ever": "forever",
+    "4got": "forgot",
+    "4give": "forgive",
+    "4get": "forget",
+    "some1": "someone",
+    "sum1": "someone",
+    "any1": "anyone",
+    "every1": "everyone",
+    "no1": "no one",
+    "gr8ful": "grateful",
+    "gr8est": "greatest",
+    "l8ly": "lately",
+    "h8s": "hates",
+    "h8ers": "haters",
+    "d8": "date",
+    "sk8": "skate",
     "b4": "before",
     "gr8": "great",
     "l8": "late",
@@ -961,10 +1089,30 @@ _TEXTED = {
 }
 
 
-@rule("abbreviation", r"(?P<word>b4|gr8|l8r?|m8|w8|h8|str8|urs?)(?![\w'-]|\.\w)")
+@rule("abbreviation", rf"(?P<word>{any_of(_TEXTED)})(?![\w'-]|\.\w)")
 def texted(match, context):
-    """gr8, b4"""
+    """gr8, b4, 2nite"""
     return _TEXTED[match["word"]]
+
+
+_FOR_BEFORE = frozenset(
+    "thx thanks thank ty thnx waiting wait lookin looking ready pics pic gift gifts time place good gr8 great up "
+    "down just all only love "
+    "praying happy sorry sry here there cooking car card present cake".split()
+)
+
+
+@rule(
+    "abbreviation",
+    r"(?P<digit>[24])(?=[ ](?P<next>u|ur|me|us|ya|the|everything|coming|that|real|now|my|it|dinner|lunch|b|"
+    r"c(?=[ ]u\b))(?![\w']))",
+)
+def texted_for(match, context):
+    """thx 4 the ride, 2 b or not 2 b"""
+    before, following = context.word_before(match.start()), match["next"]
+    if match["digit"] == "2":
+        return "to" if following in ("u", "b", "c", "me") and before not in ("", "b") or following == "b" else None
+    return "for" if following in ("u", "ur", "ya") and before or before in _FOR_BEFORE else None
 
 
 # Before a colon at the head of a line or clause.
@@ -1053,9 +1201,28 @@ def phrase(match, context):
 )
 def mixed(match, context):
     """w/, w/o, and/or"""
+    if match["mixed"] == "W/" and re.compile(r"[A-Z](?![\w'])").match(context.text, match.end()):
+        return None  # W/D, W/L
+    if match["mixed"].lower() == "w/" and re.compile(r"e(?![\w'])", re.I).match(context.text, match.end()):
+        return "whatever", match.end() + 1
     if match["mixed"].lower() == "c/o" and _SYMPTOM_BEFORE.search(context.before(match.start(), 12)):
         return "complains of"
     return _MIXED[match["mixed"].lower()]
+
+
+@rule("abbreviation", r"(?P<word>Hi|Lo)(?=:?[ ][-−]?\d{1,3}(?:°|[CF](?!\w)|(?:[,;/]|$)))")
+def high_or_low(match, context):
+    """Hi 75°, Lo 58°"""
+    return {"Hi": "High", "Lo": "Low"}[match["word"]]
+
+
+_CLINICAL = {"Dx": "diagnosis", "Hx": "history", "Sx": "symptoms", "Tx": "treatment"}
+
+
+@rule("abbreviation", r"(?P<word>Dx|Hx|Sx|Tx)(?=:|[ ](?:of|with|plan|for)\b)")
+def clinical(match, context):
+    """Hx of asthma"""
+    return _CLINICAL[match["word"]]
 
 
 _SYMPTOM_BEFORE = re.compile(r"\b(?:pt|patient|pts|male|female|who|she|he)\.?[ ]\Z", re.IGNORECASE)
@@ -1096,14 +1263,30 @@ def control(match, context):
     return "Control"
 
 
-@rule("abbreviation", r"(?P<letters>Ph\.?D|Ed\.D|Psy\.D)(?P<s>s?)(?P<stop>\.?)(?!\w)")
+@rule("abbreviation", r"(?P<letters>Ph\.?D|Ed\.D|Psy\.D|[BMD]\.?Sc|LL\.[BMD])(?P<s>s?)(?P<stop>\.?)(?!\w)")
 def doctorate(match, context):
+    """Ph.D., M.Sc."""
     return match["letters"].replace(".", "").upper() + match["s"] + context.stop(match)
+
+
+@rule("abbreviation", r"(?P<letter>[BMD])\.(?P<word>Ed|Eng|Com|Tech|Phil|Mus|Arch|Div)(?P<stop>\.?)(?!\w)")
+def degree(match, context):
+    """an M.Phil., a B.Eng."""
+    return f"{match['letter']} {match['word']}{context.stop(match)}"
+
+
+@rule("abbreviation", r"p\.?a(?P<stop>\.?)(?![\w'])")
+def per_annum(match, context):
+    """£12k p.a."""
+    if not re.search(r"[$£€][\d,.]+[km]?[ ]\Z|\d%[ ]\Z", context.before(match.start(), 16)):
+        return None
+    return "per annum" + context.stop(match)
 
 
 @rule(
     "abbreviation",
-    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Plz|Sq|Terr?|Cir|Expy|Fwy|Cres|Hts|Trl|Tpke|Cswy|Xing|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
+    r"(?P<word>St|Dr|Ave|Blvd|Rd|Ln|Pkwy|Hwy|Ct|Pl|Plz|Sq|Terr?|Cir|Expy|Fwy|Cres|Hts|Trl|Tpke|Cswy|Xing|Pk|Gdns|"
+    r"Cl|Bch|st|ave|blvd|rd|hwy|ct|expy|pkwy|ST|AVE|RD|BLVD)(?P<stop>\.?)(?!\w)",
 )
 def street(match, context):
     """Elm St., 45 Rosewood Ct"""
@@ -1132,9 +1315,9 @@ def street(match, context):
             return None
     elif not match["stop"] and not after_name and not after_house:
         return None
-    elif lower in ("pl", "plz", "ct", "sq", "ter", "terr", "cir") and not after_name:
+    elif lower in ("pl", "plz", "ct", "sq", "ter", "terr", "cir", "pk", "cl", "bch") and not after_name:
         return None
-    if lower == "ct" and not match["stop"] and not after_house:
+    if lower in ("ct", "cl", "pk", "bch") and not match["stop"] and not after_house:
         return None
     return STREETS[lower] + context.stop(match)
 
@@ -1150,13 +1333,18 @@ for _table, _rule in (
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), _rule)
 for _word in "ed eds vols".split():
     WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), in_brackets)
-for _word in "st dr ave blvd rd ln pkwy hwy ct pl plz sq ter terr cir expy fwy cres hts trl tpke cswy xing".split():
+_STREET_WORDS = (
+    "st dr ave blvd rd ln pkwy hwy ct pl plz sq ter terr cir expy fwy cres hts trl tpke cswy xing pk gdns cl bch"
+)
+for _word in _STREET_WORDS.split():
     WORD_RULES[_word] = (street, *WORD_RULES.get(_word, ()))
 for _words, _rule in (
     ("e eg", for_example),
     ("i ie", that_is),
     ("a aka", also_known_as),
-    ("w b c n s p y q m and a d i f t h o r j", mixed),
+    ("w b c n s p y q m and a d i f t h o r j hi lo", mixed),
+    ("hi lo", high_or_low),
+    ("dx hx sx tx", clinical),
     ("w", week_of),
     ("et", et_al),
     ("vs", versus),
@@ -1165,12 +1353,9 @@ for _words, _rule in (
     ("no", number_of),
     ("fl", floor),
     (" ".join(_DOCUMENTS), document),
-    (
-        "reg cor div dep arr var ord disc int bus gen ed fin med sec mech comm prof tech ops admin pub edu lit phys",
-        by_what_follows,
-    ),
+    ("reg cor dep arr", by_what_follows),
     ("var", variable),
-    ("lg lrg med sm sml xl xlg", size_word),
+    ("lg lrg med sm sml xl xlg lge", size_word),
     ("tab tabs cap caps inj supp supps gtt gtts", dose),
     ("pt", patient),
     ("ea", each),
@@ -1185,11 +1370,17 @@ for _words, _rule in (
     ("sec secy sect", secretary_general),
     ("t", thunderstorm),
     ("tl tldr", too_long),
-    ("b gr l m w h str ur urs", texted),
+    ("b gr l m w h str ur urs some sum any every no d sk", texted),
+    ("tn bc", texted_word),
+    (" ".join(_LETTERED), before_letter),
+    (" ".join(_CONTRACTED), contracted),
     (" ".join(_LABELS), label),
     (" ".join(_LOWER_INITIALS), lower_initials),
-    ("ph ed phd psy", doctorate),
+    ("ph ed phd psy b m d bsc msc dsc ll", doctorate),
+    ("b m d", degree),
+    ("p pa", per_annum),
     (" ".join(_PHRASES).lower(), phrase),
 ):
     for _word in _words.split():
         WORD_RULES[_word] = (_rule, *WORD_RULES.get(_word, ()))
+NUMBER_RULES = (texted, texted_for)

@@ -225,17 +225,24 @@ def hashtag(match, context):
 
 @rule(
     "address",
-    r"(?<![\w/~.])(?:/{1,2}[\w.-]{1,100}(?:/[\w.-]{1,100}){1,30}|(?:~|\.{1,2})(?:/[\w.-]{1,100}){1,30})/?|"
-    r"[A-Za-z]:\\[\w. -]{0,100}(?:\\[\w.-]{1,100}){0,30}",
+    r"(?<![\w/~.])(?:/{1,2}[\w.-]{1,100}(?:/[\w.-]{1,100}){1,30}|(?:~|\.{1,2})(?:/[\w.-]{1,100}){1,30})/?",
 )
 def path(match, context):
     address = _strip(match[0])
     return spell_address(address, context), match.start() + len(address)
 
 
+@rule("address", r"[A-Za-z]:\\(?:[\w-][\w.-]{0,99}(?:\\[\w.-]{1,100}){0,30}\\?)?")
+def windows_path(match, context):
+    """C:\\Users"""
+    address = _strip(match[0])
+    return spell_address(address, context), match.start() + len(address)
+
+
 @rule(
     "address",
-    r"<(?:https?://|mailto:)?(?P<address>[^\s<>@]{1,64}@[^\s<>@]{1,100}|(?:[\w-]{1,63}\.){1,8}[a-z]{2,10}(?:/[^\s<>]{0,500})?)>",
+    r"<(?:https?://|mailto:)?(?P<address>[^\s<>@]{1,64}@[^\s<>@]{1,100}|"
+    r"(?:[\w-]{1,63}\.){1,8}[a-z]{2,10}(?:/[^\s<>]{0,500})?)>",
 )
 def in_angles(match, context):
     """Bob <bob@example.com>"""

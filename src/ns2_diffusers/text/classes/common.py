@@ -52,13 +52,13 @@ _STRONG_YEAR_BEFORE = re.compile(
 _IDENTIFIER_BEFORE = re.compile(
     r"\b(?:codes?|pin|id|zip|postcode|ext|extension|accounts?|cards?|order|tickets?|serial|otp|passwords?|"
     r"passcode|ending in|ends in|"
-    r"confirmation|tracking|pnr|ssn|ref|reference|invoice|cvv|combination|digits|isbn|issn)"
+    r"confirmation|tracking|pnr|ssn|ref|reference|invoice|cvv|combination|digits|isbn|issn|sku|upc|asin|iban)"
     r"\.?(?:[ ](?:numbers?|no\.?|codes?|id|is|are|was))*[ ]?[:#]?[ ]?\Z",
     re.IGNORECASE,
 )
 _PLACE_BEFORE = re.compile(
     r"\b(?:rooms?|flights?|routes?|buses|bus|highway|hwy|apartment|apt|suite|interstate|gate|channel|train|model|"
-    r"area|boeing|airbus|lot|unit|platform|forms?|rtx|gtx|xbox|porsche|peugeot|ferrari|mclaren|nokia|marker)"
+    r"area|boeing|airbus|lot|unit|platform|forms?|rtx|gtx|xbox|porsche|peugeot|ferrari|mclaren|nokia|marker|box)"
     r"\.?[ ](?:no\.?[ ]|number[ ])?\Z",
     re.IGNORECASE,
 )
@@ -67,14 +67,17 @@ LETTERED_BEFORE = re.compile(
     r"\b(?:apt|apartment|rm|room|unit|suite|ste|gate|seat|row|flat|section|sec|no|number|building|bldg|level|platform|"
     r"terminal|exit|door|house|class|form|page|question|route|rte|rt|bus|highway|hwy|interstate|us|sr|state road|"
     r"county road|lot|bay|box|locker|pier|track|stand|bed|ward|channel|model|size|type|part|group|district|zone|"
-    r"block|plot|stage|phase|year|grade|appendix|table|tbl|fig|figure|chapter|rule|schedule|exhibit|item|line|tram|train|"
+    r"block|plot|stage|phase|year|grade|appendix|table|tbl|fig|figure|chapter|rule|schedule|exhibit|item|line|"
+    r"tram|train|"
     r"flight)\.?[ ](?:no\.?[ ]|number[ ]|#)?\Z",
     re.IGNORECASE,
 )
+_TAX_FORMS = frozenset("1040 1065 1095 1098 1099 1120".split())
 _AFTER_WORD = re.compile(r"(?:[ ]|-)([^\W\d_]+)")
 _BEFORE_WORD = re.compile(r"([^\W\d_]+)[ ]\Z")
 _STARTER = re.compile(
-    r"[\s\"'(\[]*(?:(?:The|A|An|He|She|It|We|They|You|I|In|On|At|By|For|But|And|So|Then|There|This|That|These|Those|His"
+    r"[\s\"'(\[]*(?:(?:The|A|An|He|She|It|We|They|You|I|In|On|At|By|For|But|And|So|Then|There|This|That|These|"
+    r"Those|His"
     r"|Her|Its|Our|My|Your|Their|When|What|Who|Why|How|If|As|After|Before|While|Yes|No|Now|Not|Is|Are|Was|Were|Do|Does"
     r"|Did|Can|Could|Would|Will|Here|Where|Some|All|Many|Most|Both|Each|Every|One|Two|Another|However|Since|Once|Later"
     r"|Everyone|Nobody|Everything|Nothing|With|From|To|Of|Please|Let|Nor|Yet|Although|Because|Until)\b|$)"
@@ -158,7 +161,7 @@ class Context:
         before = self.before(start, 60)
         if len(text) >= 3 and _IDENTIFIER_BEFORE.search(before):
             return digits(text)
-        if 3 <= len(text) <= 4 and _PLACE_BEFORE.search(before):
+        if 3 <= len(text) <= 4 and _PLACE_BEFORE.search(before) or text in _TAX_FORMS:
             return pairs(text)
         if len(text) > 1 and text[0] == "0" or len(text) >= 10:
             return digits(text)

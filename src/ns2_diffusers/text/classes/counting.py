@@ -8,7 +8,15 @@ from ..numbers import plural, to_ordinal
 from .common import INT, LETTERED_BEFORE, NUM, SIGN, SIGNS, TO, digits, join, pairs, rule
 
 _SCALE = r"(?:[ ]?(?P<scale>mn|bn|tn|(?:hundred|thousand|million|billion|trillion)(?![\w])))"
-_SCALES = {"mn": "million", "bn": "billion", "tn": "trillion", "M": "million", "B": "billion", "K": "thousand"}
+_SCALES = {
+    "mn": "million",
+    "bn": "billion",
+    "tn": "trillion",
+    "M": "million",
+    "B": "billion",
+    "K": "thousand",
+    "T": "trillion",
+}
 
 
 def _is_ordinal(number, suffix):
@@ -88,7 +96,11 @@ def scaled(match, context):
     return f"{context.number(match['number'], match['sign'])} {_SCALES.get(scale, scale)}{match['s']}"
 
 
-@rule("number", rf"{SIGN}?(?P<number>{NUM})[ ]?(?P<scale>[MBK])(?!\w|[.'-]\w)|(?P<n2>\d+\.\d+)(?P<s2>[mbk])(?!\w)")
+@rule(
+    "number",
+    rf"{SIGN}?(?P<number>{NUM})[ ]?(?P<scale>[MBK])(?!\w|[.'-]\w)|"
+    rf"(?P<n2>\d+\.\d+)(?P<s2>[mbkT])(?!\w)(?![ ](?:MRI|scan|magnet|field))",
+)
 def short_scale(match, context):
     """1.5M, 5K"""
     number, scale = match["number"] or match["n2"], (match["scale"] or match["s2"]).upper()
@@ -131,7 +143,8 @@ SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+"
 
 @rule(
     "number",
-    rf"(?P<base>{SIGN}?(?P<number>{NUM}))(?:\^(?P<caret>[-−]?\d{{1,4}})|(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}}))(?!\w|\.\w)",
+    rf"(?P<base>{SIGN}?(?P<number>{NUM}))(?:\^(?P<caret>[-−]?\d{{1,4}})|"
+    rf"(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}}))(?!\w|\.\w)",
 )
 def power(match, context):
     """10^6, 10⁶"""
@@ -187,7 +200,7 @@ def version(match, context):
     )
 
 
-@rule("number", r"[vV]\.?(?P<number>\d{1,4}(?:\.\d{1,4}){0,4})(?![\w]|\.\d)")
+@rule("number", r"[vV](?:\.[ ]?(?=\d+\.)|\.?)(?P<number>\d{1,4}(?:\.\d{1,4}){0,4})(?![\w]|\.\d)")
 def version_word(match, context):
     """v2.3"""
     number = match["number"]
@@ -207,6 +220,8 @@ def numero(match, context):
     ):
         return None
     plural_word = "numbers" if match["word"].lower() == "nos" else "number"
+    if re.compile(r"[ -]\d{3}|[-–]\d").match(context.text, match.end()):
+        return f"{_like(match['word'], plural_word)} ", match.start("number")  # a telephone number or a range
     number = context.bare_number(match["number"], match.start("number"), match.end())
     return f"{_like(match['word'], plural_word)} {number}"
 
@@ -223,6 +238,14 @@ _HASH_BEFORE = re.compile(
     r"locker)[ ]\Z",
     re.IGNORECASE,
 )
+
+
+@rule("number", r"(?<![\w&])#(?=[A-Fa-f\d]{0,5}\d)(?=\d{0,5}[A-Fa-f])(?P<code>[\dA-F]{6}|[\da-f]{6})(?!\w)")
+def hex_color(match, context):
+    """#FF5733"""
+    if _HASH_BEFORE.search(context.before(match.start(), 20)):
+        return None
+    return "hash " + " ".join(digits(c) if c.isdigit() else c.upper() for c in match["code"])
 
 
 @rule(
@@ -259,5 +282,5 @@ def plain(match, context):
 
 RULES = (airliner, continental, spaced, ordinal, scientific, power, version, span, scaled, short_scale, plain)
 WORD_RULES = {"no": (numero,), "nos": (numero,), "v": (version_word,)}
-SYMBOL_RULES = (hash_number,)
+SYMBOL_RULES = (hex_color, hash_number)
 __all__ = ["RULES", "SYMBOL_RULES", "TO", "WORD_RULES", "spoken_power"]

@@ -179,7 +179,9 @@ def day_month(match, context):
 
 @rule(
     "date",
-    rf"(?P<year>1\d{{3}}|20\d\d|21\d\d)(?P<sep>[-/.])(?P<month>0?[1-9]|1[0-2])(?P=sep)(?P<day>0?[1-9]|[12]\d|3[01])(?:T(?=\d\d:))?{_END}|(?P<y2>1\d{{3}}|20\d\d)-(?P<m2>0[1-9]|1[0-2])-(?P<d2>0[1-9]|[12]\d|3[01])T(?=\d\d:\d\d)",
+    rf"(?P<year>1\d{{3}}|20\d\d|21\d\d)(?P<sep>[-/.])(?P<month>0?[1-9]|1[0-2])(?P=sep)(?P<day>0?[1-9]|[12]\d|"
+    rf"3[01])(?:T(?=\d\d:))?{_END}|(?P<y2>1\d{{3}}|20\d\d)-(?P<m2>0[1-9]|1[0-2])-(?P<d2>0[1-9]|[12]\d|"
+    rf"3[01])T(?=\d\d:\d\d)",
 )
 def iso(match, context):
     """2016-11-03, 2016/07/03"""
@@ -190,7 +192,8 @@ def iso(match, context):
 
 @rule(
     "date",
-    r"(?P<a>0?[1-9]|[12]\d|3[01])(?P<sep>[-/.])(?P<b>0?[1-9]|[12]\d|3[01])(?P=sep)(?P<year>1\d{3}|20\d\d|21\d\d|(?<=/)\d\d|(?<=\.)\d\d(?=\.?(?:\s|$)))(?![\w%])(?![./-]\d)",
+    r"(?P<a>0?[1-9]|[12]\d|3[01])(?P<sep>[-/.])(?P<b>0?[1-9]|[12]\d|3[01])(?P=sep)(?P<year>1\d{3}|20\d\d|21\d\d|"
+    r"(?<=/)\d\d|(?<=\.)\d\d(?=\.?(?:\s|$)))(?![\w%])(?![./-]\d)",
 )
 def numeric(match, context):
     """11/17/05, 10/31/25, 15.01.2020, 15-01-2020; if both could be the month, the language decides the order."""
@@ -203,7 +206,8 @@ def numeric(match, context):
 
 
 _DATE_BEFORE = re.compile(
-    rf"(?:\b(?:on|by|before|after|until|till|since|due|dated|date|{any_of(DAYS)}|"
+    rf"(?:\b(?:on|by|before|after|until|till|since|due|dated|date|avail|available|wk of|week of|as of|w/e|w/c|eff|"
+    rf"exp|{any_of(DAYS)}|"
     rf"{any_of(d for d in set(DAYS.values()))})"
     r"\.?,?[ ]\(?)\Z",
     _I,
@@ -212,11 +216,17 @@ _DATE_BEFORE = re.compile(
 
 # "Tickets for 7/4", "booked for 3/8".
 _PLANNED_BEFORE = re.compile(
+    r"\b(?:e-?mails?|letter|call|message|invoice|order|meeting|memo|report|statement|week|night|morning|evening|"
+    r"weekend|visit)"
+    r"[ ](?:of|from|on|dated)[ ]\Z|"
     r"\b(?:tickets?|tix|reservations?|res|book(?:ed|ing)?|scheduled?|set|appointments?|appts?\.?|slated|due|meetings?|"
     r"mtgs?\.?|flights?|invites?|plans?|planned|rsvp|game|show|concert|party)[ ](?:(?:is|are|was|were)[ ])?for[ ]\Z|"
-    r"\b(?:starts?|started|starting|begins?|began|beginning|ends?|ended|ending|opens?|opened|opening|closes?|closed|closing|"
-    r"expires?|expired|expiring|exp\.?|ships?|shipped|shipping|arrives?|arriving|leaves?|leaving|returns?|returning|due|"
-    r"filed|born|d\.?o\.?b\.?:?|effective|eff\.?|deadline|deadline:|delivered|delivery|checkout|checkin|today|tomorrow|thru|through)"
+    r"\b(?:starts?|started|starting|begins?|began|beginning|ends?|ended|ending|opens?|opened|opening|closes?|"
+    r"closed|closing|"
+    r"expires?|expired|expiring|exp\.?|ships?|shipped|shipping|arrives?|arriving|leaves?|leaving|returns?|"
+    r"returning|due|"
+    r"filed|born|d\.?o\.?b\.?:?|effective|eff\.?|deadline|deadline:|delivered|delivery|checkout|checkin|today|"
+    r"tomorrow|thru|through)"
     r"[ ]\Z",
     _I,
 )
@@ -224,7 +234,8 @@ _PLANNED_BEFORE = re.compile(
 _OWNERS = frozenset("the our my your his her their this that its".split())
 _OCCASION_AFTER = re.compile(
     r"[ ](?:calls?|meetings?|mtg|e-?mails?|games?|letters?|invoices?|appointments?|appt|deadline|shows?|concerts?|"
-    r"flights?|class|visits?|tests?|exams?|launch|releases?|elections?|orders?|sessions?|interviews?|hearings?|rally|update|statement|party|"
+    r"flights?|class|visits?|tests?|exams?|launch|releases?|elections?|orders?|sessions?|interviews?|hearings?|"
+    r"rally|update|statement|party|"
     r"dinner|lunch|payment|delivery|shipment|agenda|minutes|webinar|attacks?)(?!\w)"
 )
 _TIME_AFTER = re.compile(
@@ -232,6 +243,25 @@ _TIME_AFTER = re.compile(
     r"(?![\w.,:$%])|,?[ ](?:at[ ]|@[ ]?)?(?:noon|midnight)\b",
     _I,
 )
+
+
+_NUMERIC = (
+    r"(?P<{0}a>0?[1-9]|[12]\d|3[01])(?P<{0}sep>[-/.])(?P<{0}b>0?[1-9]|[12]\d|3[01])(?P={0}sep)(?P<{0}y>\d{{4}}|\d\d)"
+)
+
+
+@rule("date", rf"{_NUMERIC.format('f')}[ ]?(?:[-–]|to|thru)[ ]?{_NUMERIC.format('t')}(?![\w%])(?![./-]\d)")
+def numeric_days(match, context):
+    """12/24/23-1/2/24"""
+    spoken = []
+    for key in "ft":
+        a, b, year = (match[key + part] for part in "aby")
+        day_first = int(a) > 12 or int(b) <= 12 and context.british
+        day, month = (int(a), int(b)) if day_first else (int(b), int(a))
+        if month > 12 or len(year) == 4 and not "1000" <= year < "2200":
+            return None
+        spoken.append(spoken_date(context, MONTHS[month - 1], str(day), _full_year(year), day_first))
+    return " to ".join(spoken)
 
 
 @rule("date", r"(?P<a>0?[1-9]|[12]\d|3[01])/(?P<b>0?[1-9]|[12]\d|3[01])(?![\w%])(?![./-]\d)")
@@ -251,6 +281,8 @@ def month_slash_day(match, context):
         and _OCCASION_AFTER.match(context.text, match.end())
     )
     # Halves, quarters, eighths and the like are fractions; twenty-fourths are not, so they are days.
+    if b == 1 < a and not day_first and not context.british:
+        is_date = True  # nothing is cut in ones
     if not is_date and (a >= b or b in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 20) or day_first):
         return None
     if re.compile(r"[ ](?:of|inch|inches|cup|cups|mile|miles|full|teaspoons?|tablespoons?)\b").match(
@@ -341,11 +373,16 @@ def short_decades(match, context):
         return "tens" if match["ten"] == "10" else "two thousands"
     is_marked = "'" in match[0]
     before = context.before(match.start(), 20)
-    if not is_marked and not re.search(
-        r"(?:\b(?:the|early|mid|late|his|her|my|their|our|your|in|of|and|to|low|high|upper|lower)[ -]"
-        r"|\d0'?s[ ]?[-–][ ]?)\Z",
-        before,
-        _I,
+    if (
+        not is_marked
+        and not re.compile(r"[ ](?:&|and|or|to)[ ][2-9]0s(?!\w)").match(context.text, match.end())
+        and not re.search(
+            r"(?:\b(?:the|early|mid|late|his|her|my|their|our|your|in|of|and|to|low|high|upper|lower)[ -]|"
+            r"[2-9]0s[ ]&[ ]"
+            r"|\d0'?s[ ]?[-–][ ]?)\Z",
+            before,
+            _I,
+        )
     ):
         return None
     return plural(TENS[int(match["decade"][0])])
@@ -462,11 +499,13 @@ def weekday(match, context):
     rest = context.text[match.end() : match.end() + 16]
     if not text.isupper() and _ON_A_DAY.search(context.before(match.start(), 10)):
         return name + context.stop(match)
-    if re.match(rf",?[ ](?:\d|{_MONTH}\b|at[ ]\d|(?:noon|midnight|morning|evening|night|afternoon)\b)", rest, _I):
+    if re.match(
+        rf",?[ ](?:\d|{_MONTH}\b|at[ ]\d|(?:noon|midnight|mornings?|evenings?|nights?|afternoons?)\b)", rest, _I
+    ):
         return name
     if text.isupper():
         return None
-    if match["stop"] and re.match(r"[,;)]|[ ][a-z]", rest):
+    if match["stop"] and re.match(r"[,;)]|[ ][a-z&]", rest):
         return name
     if match["stop"] and text not in ("Sat", "Sun", "Wed"):
         return name + context.stop(match)
@@ -508,7 +547,8 @@ def month_bare(match, context):
 
 @rule(
     "date",
-    r"(?P<month>Jan|Feb|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?:[-–/](?P<to>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec))(?!\w)",
+    r"(?P<month>Jan|Feb|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?:[-–/](?P<to>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|"
+    r"Sep|Oct|Nov|Dec))(?!\w)",
 )
 def months(match, context):
     return f"{month_name(match['month'])} to {month_name(match['to'])}"
@@ -516,6 +556,7 @@ def months(match, context):
 
 # Rules that begin with a digit or apostrophe, and rules that begin with a word.
 RULES = (
+    numeric_days,
     iso,
     numeric,
     era,

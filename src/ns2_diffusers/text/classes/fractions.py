@@ -136,4 +136,45 @@ def fraction(match, context):
     return join(sign, spoken_fraction(context, top, bottom))
 
 
+@rule("fraction", r"(?P<top>\d{1,3}(?:\.\d{1,2})?)/(?P<bottom>\d{1,3}(?:\.\d)?)(?![\w%/])(?!\.\d)")
+def rating(match, context):
+    """4.5/5 stars, a GPA of 3.85/4.0"""
+    top, bottom = match["top"], match["bottom"]
+    if "." not in top or float(top) > float(bottom) or bottom not in ("4", "4.0", "5", "5.0", "10", "10.0", "100"):
+        return None
+    return f"{context.number(top)} out of {context.number(bottom)}"
+
+
+_PRODUCT_BEFORE = re.compile(
+    r"\b(?:Windows|iOS|Android|macOS|PS|Xbox|iPhone|Galaxy|Pixel|channels?|grades?|sizes?|rows?|gas|routes?)[ ]\Z"
+)
+
+
+@rule("fraction", r"(?P<first>\d{1,3})/(?P<second>\d{1,3})(?![\w%/])(?!\.\d)|(?P<low>[56]0)/(?P<high>60)[ ]?Hz(?!\w)")
+def either(match, context):
+    """Windows 10/11, 50/60 Hz"""
+    if match["low"]:
+        return f"{context.cardinal(match['low'])} slash {context.cardinal(match['high'])} hertz"
+    if not _PRODUCT_BEFORE.search(context.before(match.start(), 12)) or int(match["first"]) >= int(match["second"]):
+        return None
+    return f"{context.cardinal(match['first'])} slash {context.cardinal(match['second'])}"
+
+
+@rule(
+    "fraction", r"(?P<beats>[2-9]|12)/(?P<note>[248]|16)(?=[ ](?:time|meter|metre|time signature|beat|rhythm)(?!\w))"
+)
+def meter(match, context):
+    """3/4 time"""
+    return f"{context.cardinal(match['beats'])} {context.cardinal(match['note'])}"
+
+
+@rule("fraction", r"(?P<top>\d{2,3})/(?P<bottom>\d{2,3})(?=[ ]?(?:mm[ ]?Hg)(?!\w))")
+def pressure(match, context):
+    """120/80 mmHg"""
+    return f"{context.cardinal(match['top'])} over {context.cardinal(match['bottom'])} millimeters of mercury", (
+        re.compile(r"[ ]?mm[ ]?Hg").match(context.text, match.end()).end()
+    )
+
+
+EARLY_RULES = (pressure, rating, either, meter)
 RULES = (first_of_span, mixed, tyre, fraction)

@@ -218,7 +218,8 @@ def _is_emphasis(match, context):
 
 @rule(
     "letters",
-    r"(?P<letters>(?:[^\W\d_]\.){2,12}[^\W\d_]?)(?P<s>'?s)?(?![\w])|(?P<pair>[A-Z](?:\.[A-Z]){1,6})(?P<s2>'?s)?(?!\w|\.\w)",
+    r"(?P<letters>(?:[^\W\d_]\.){2,12}[^\W\d_]?)(?P<s>'?s)?(?![\w])|"
+    r"(?P<pair>[A-Z](?:\.[A-Z]){1,6})(?P<s2>'?s)?(?!\w|\.\w)",
 )
 def dotted(match, context):
     """U.S.A., e.s.t"""
@@ -377,6 +378,13 @@ def _code_number(run, is_alone):
     return cardinal(run)
 
 
+_IS_CODE = re.compile(r"\d{4}-[A-Z]{1,3}")
+# "5-day/40-hr": quantities, which other rules read.
+_QUANTITY_IN_CODE = re.compile(
+    r"(?:\d-(?:hr|min|sec|yr|mo|wk|day|hour|week|month|year|mile|lb|oz|ft|in|km|mi)/|/\d+-[a-z]{2})"
+)
+
+
 @rule(
     "code",
     r"(?=[A-Za-z\d/-]{0,200}\d)(?=[\d/-]{0,200}[A-Za-z])(?P<code>[^\W_]{1,100}(?:[-/][^\W_]{1,100}){0,20})(?P<s>(?<=\d)'s)?(?![\w])(?!\.\w)",
@@ -388,6 +396,15 @@ def code(match, context):
         return None
     words = []
     end = match.end()
+    if _QUANTITY_IN_CODE.search(text):
+        return None
+    span = re.fullmatch(r"(?P<letter>[A-Z]{1,2})(?P<from>\d{1,3})-(?P=letter)(?P<to>\d{1,3})", text)
+    if span and int(span["from"]) < int(span["to"]):  # gates, rows, pages
+        letter, first, last = span["letter"], _code_number(span["from"], True), _code_number(span["to"], True)
+        return f"{letter} {first} to {letter} {last}"
+    span = re.fullmatch(r"(?P<letter>[JQSL])(?P<from>\d{1,2})-(?P<to>\d{1,2})", text)
+    if span and int(span["from"]) < int(span["to"]):  # junctions, quarters, seasons
+        return f"{span['letter']} {cardinal(span['from'])} to {cardinal(span['to'])}"
     if "/" in text and re.fullmatch(r"[A-Za-z]+/\d+", text):
         from .measures import UNIT_FOLLOWS
 
@@ -406,7 +423,7 @@ def code(match, context):
                 following = runs[number + 1] if not is_last else ""
                 spoken = (
                     _code_number(run, len(runs) > 1 or len(parts) > 1)
-                    if len(run) < 4 or len(runs) > 1 or index
+                    if len(run) < 4 or len(runs) > 1 or index or _IS_CODE.fullmatch(text)
                     else context.bare_number(run, match.start(), end)
                 )
                 if following in ("s", "S") and number + 1 == len(runs) - 1:
@@ -450,13 +467,26 @@ def subsection(match, context):
     return words + (f" {cardinal(match['number2'])}" if match["number2"] else "")
 
 
-@rule("letters", rf"(?P<number>{NUM})(?P<x>[xX×])(?![\w])")
+@rule("letters", rf"(?:(?P<from>{NUM})[xX]?[-–])?(?P<number>{NUM})(?P<x>[xX×])(?![\w])")
 def times(match, context):
-    """10x"""
-    return f"{context.number(match['number'])} X"
+    """10x, 5-10x; 3x/week is "three times per week"."""
+    first = f"{context.number(match['from'])} to " if match["from"] else ""
+    often = match["number"].isdigit() and re.compile(
+        r"[ ](?:daily|weekly|monthly|yearly|an?[ ](?:day|week|month|year|wk)|per[ ]|each)|/(?:day|week|wk|month|"
+        r"mo|year|yr)\b"
+    ).match(context.text, match.end())
+    return f"{first}{context.number(match['number'])} {'times' if often else 'X'}"
 
 
 AIRPORT_RULES = dict.fromkeys(AIRPORTS, (flight,))
 WORD_RULES = (capitals, dotted, initials, hyphenated, language, single)
 CODE_RULES = (code,)
-NUMBER_RULES = (subsection, times)
+
+
+@rule("letters", r"802\.(?P<part>11|3|15|1)(?P<letters>[a-z]{0,2}|[xX])(?!\w|\.\w)")
+def network(match, context):
+    """802.11ac"""
+    return join(f"eight oh two dot {cardinal(match['part'])}", *match["letters"].upper())
+
+
+NUMBER_RULES = (subsection, times, network)

@@ -50,7 +50,7 @@ def _operand(text, context):
 @rule("mathematics", rf"{_OPERAND}(?:{_OPERATOR}{_OPERAND}){{1,12}}(?![\w%])(?!\.\d|[-/:]\d)")
 def equation(match, context):
     """1-2=5, 2*8, 3 × 4, y = x + 1"""
-    from .measures import UNIT_FOLLOWS
+    from .measures import PIXELS, UNIT_FOLLOWS
 
     text = match[0]
     if text in ("I <3", "we <3", "We <3"):
@@ -64,6 +64,8 @@ def equation(match, context):
             return None
         parts.append((expects_operand, found[0]))
         position, expects_operand = found.end(), not expects_operand
+    if {part for is_operand, part in parts if is_operand} <= PIXELS:
+        return None
     operators = [part.strip() for is_operand, part in parts if not is_operand]
     if not operators or len(parts) != 2 * len(operators) + 1:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .common import FUNCTION_WORDS, LETTERED_BEFORE, NUM, SIGN, SIGNS, TO, any_of, join, rule
+from .common import FUNCTION_WORDS, LETTERED_BEFORE, NUM, SIGN, SIGNS, TO, any_of, join, pairs, rule
 
 _PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "µ": "micro", "n": "nano", "c": "centi"}
 
@@ -203,6 +203,23 @@ UNITS: dict[str, tuple[str, str]] = {
     "AU": _s("astronomical unit"),
     "Mpc": _s("megaparsec"),
     "pct": _same("percent"),
+    "bbl": _s("barrel"),
+    "bbls": _s("barrel"),
+    "mbd": ("million barrels per day", "million barrels per day"),
+    "bpd": ("barrel per day", "barrels per day"),
+    "boe": ("barrel of oil equivalent", "barrels of oil equivalent"),
+    "pp": ("percentage point", "percentage points"),
+    "ppt": ("percentage point", "percentage points"),
+    "ppts": ("percentage point", "percentage points"),
+    "fl.oz.": _s("fluid ounce"),
+    "sq in.": ("square inch", "square inches"),
+    "cu yd": _s("cubic yard"),
+    "mW": _s("milliwatt"),
+    "nit": _s("nit"),
+    "yo": ("year old", "year old"),
+    "y.o.": ("year old", "year old"),
+    "y.o": ("year old", "year old"),
+    "y/o": ("year old", "year old"),
     "%": _same("percent"),
     "‰": _same("per mille"),
     "°": ("degree", "degrees"),
@@ -239,6 +256,9 @@ UNITS |= {
     "rds": _s("round"),
     "wkts": _s("wicket"),
     "overs": _s("over"),
+    "ov": _s("over"),
+    "inn": ("inning", "innings"),
+    "inn.": ("inning", "innings"),
     "inns": ("inning", "innings"),
     "pk": _s("pack"),
     "pks": _s("pack"),
@@ -248,6 +268,12 @@ UNITS |= {
     "ct": ("count", "count"),
     "btl": _s("bottle"),
     "btls": _s("bottle"),
+    "bp": _s("basis point"),
+    "mya": ("million years ago", "million years ago"),
+    "bya": ("billion years ago", "billion years ago"),
+    "inHg": ("inch of mercury", "inches of mercury"),
+    "in. Hg": ("inch of mercury", "inches of mercury"),
+    "in Hg": ("inch of mercury", "inches of mercury"),
     "c.": _s("cup"),
     "C.": _s("cup"),
     "T.": _s("tablespoon"),
@@ -273,6 +299,21 @@ _PER = UNITS | {
     },
 }
 _POWERS = {"²": "square ", "2": "square ", "^2": "square ", "³": "cubic ", "3": "cubic ", "^3": "cubic ", None: ""}
+# Nouns behind a quantity of what they hold, make or run: the unit is singular.
+_HOLDER_AFTER = re.compile(
+    r"[ ](?:cans?|bottles?|bags?|box(?:es)?|jars?|packages?|pkgs?|packets?|tubs?|cartons?|pouch(?:es)?|"
+    r"containers?|tins?|tubes?|glass(?:es)?|mugs?|blocks?|tumblers?|steaks?|fillets?|saucepan|skillet|"
+    r"sachets?)(?![\w'])"
+)
+_RACE_AFTER = re.compile(
+    r"[ ](?:relay|hurdles|finals?|dash|race|sprint|freestyle|backstroke|butterfly|breaststroke|medley|champion|"
+    r"steeplechase|heats?|semi-?finals?|title|gold|silver|bronze)(?![\w'])"
+)
+_CHANGE_AFTER = re.compile(
+    r"[ ](?:rate[ ])?(?:hike|cut|increase|rise|drop|decline|gain|move|spread|jump|reduction|raise|rally|swing|"
+    r"lead)(?!\w)"
+)
+_POWERED = frozenset("MP W kW V Hz kHz MHz GHz mAh Ah lm cc px dpi L l in mm GB TB MB gal qt oz kWh hp".split())
 _LENGTHS = frozenset("m km cm mm dm µm nm ft in yd mi".split())
 _UNIT = any_of(UNITS)
 _POWER = r"(?:\^?[23](?!\w|\.\w)|[²³])"
@@ -301,8 +342,10 @@ def _is_record(letter, context, start, end):
 
 _MANY = re.compile(
     r"[ ](?:(?:new|more|other|young|American|British)[ ])?(?:people|men|women|children|adults|jobs|users|homes|"
-    r"households|customers|workers|tons|tonnes|dollars|pounds|euros|views|viewers|copies|votes|voters|barrels|doses|refugees|"
-    r"subscribers|followers|shares|passengers|visitors|residents|patients|cases|deaths|students|members|vehicles|cars)\b"
+    r"households|customers|workers|tons|tonnes|dollars|pounds|euros|views|viewers|copies|votes|voters|barrels|"
+    r"doses|refugees|"
+    r"subscribers|followers|shares|passengers|visitors|residents|patients|cases|deaths|students|members|vehicles|"
+    r"cars)\b"
 )
 
 
@@ -344,6 +387,8 @@ def _is_doubtful(unit, number, space, match, context):
             return True  # "Rte. 9W"
     if unit in ("c", "T", "c.", "C.", "T.", "t."):
         return not space or not _COOKED.match(text, end)
+    if unit == "pt" and space == "-":
+        return number.isdigit() and not _COOKED.match(text, end)  # points, not pints
     if unit in ("ct", "pk") and not space:
         return match["stop"] is None and not re.compile(r"[ ][a-z]|[,;:)]|\s*$").match(text, end)
     if unit.lower() == "in":
@@ -358,7 +403,32 @@ def _is_doubtful(unit, number, space, match, context):
             r"[ ](?:long|wide|tall|high|deep|thick|in diameter)\b"
         ).match(text, end)
         return not after
-    if unit in ("us", "US", "Us", "ac", "AC", "am", "AM", "pm", "mil", "AU", "MA", "PT", "IN", "Oz", "Min", "Gal"):
+    if unit.lower() in ("pp", "ppt"):
+        return number.isdigit() and int(number) > 30 or unit != unit.lower()
+    if unit.lower().startswith("y") and unit.lower() != "yo" and not unit.lower().startswith(("yr", "yd")):
+        return False
+    if unit in (
+        "us",
+        "US",
+        "Us",
+        "ac",
+        "AC",
+        "am",
+        "AM",
+        "pm",
+        "mil",
+        "AU",
+        "MA",
+        "PT",
+        "IN",
+        "Oz",
+        "Min",
+        "Gal",
+        "DM",
+        "HA",
+        "KN",
+        "NS",
+    ):
         return True
     if unit == "m" and not space and _MANY.match(text, end):
         return True  # "1.2m people"
@@ -367,7 +437,7 @@ def _is_doubtful(unit, number, space, match, context):
             return False
         if unit in ("W", "L") and _is_record(unit, context, match.start(), end):
             return True
-        if unit in ("W", "V") and re.compile(r"[ ][A-Z0-9]").match(text, end):
+        if unit in ("W", "V") and re.compile(r"[ ](?!(?:AC|DC)(?!\w))[A-Z0-9]").match(text, end):
             return True
         if unit == "t" and (not space and number in ("1", "2")):
             return True
@@ -386,7 +456,35 @@ _QUANTITY = (
     rf"(?:(?P<range>{TO}|[ ]?to[ ]|[ ]?[x×][ ]?)(?P<number2>{NUM})(?P<mixed2>[ -]\d/\d{{1,2}})?)?"
     rf"(?P<plus>\+(?=[ ]?[A-Za-z°%]))?(?P<space>[ -]?){_SCALE}(?(scale)[ ]?)"
     rf"(?P<unit>{_UNIT})(?P<power>{_POWER})?{_PER_PART}"
-    rf"(?![\w²³'])(?!/[^\W\d])(?P<stop>\.(?=[ ][a-z(]|,))?"
+    rf"(?![\w²³'])(?!/[^\W\d])(?P<stop>\.(?=[ ][a-z(]|[ ][NSEW]{{1,3}}[ ]of|[,)/]|-[a-z]|"
+    rf"[ ]\d{{1,3}}(?:[ ]\d/\d)?[ ]?(?:mins?|secs?|oz|in)(?!\w)))?"
+)
+
+
+def _is_kind(match, context):
+    """Whether the quantity tells the kind of what follows: "12 oz cans", "the 100m final", "50MP camera"."""
+    end, unit = match.end(), match["unit"]
+    if match["per"] or match["power"]:
+        return False
+    if _HOLDER_AFTER.match(context.text, end):
+        return unit not in _DURATION_UNITS
+    if unit in ("m", "km", "mi", "yd", "yds") and _RACE_AFTER.match(context.text, end):
+        return True
+    if unit in ("bp", "bps", "pp") and _CHANGE_AFTER.match(context.text, end):
+        return True
+    if match["space"] or unit not in _POWERED or context.text[end : end + 1] != " ":
+        return False
+    following = context.word_after(end)
+    return bool(_DEVICE.fullmatch(following)) or following == "fast" and context.text[end + 5 : end + 7] == " c"
+
+
+_DURATION_UNITS = frozenset("sec secs min mins hr hrs wk wks mo mos yr yrs ms".split())
+_DEVICE = re.compile(
+    r"(?:cameras?|charg(?:er|ing)|batter(?:y|ies)|display|screen|monitor|panel|model|version|drive|card|module|"
+    r"disk|sensor|"
+    r"lens|adapter|bulbs?|speakers?|amp|amplifier|motor|engine|outlet|refresh|microwave|blender|laptop|tablet|supply|"
+    r"socket|cable|plug|backpack|tank|processor|projector|stick|bottle|kettle|drill|heater|turbo|diesel|hybrid|"
+    r"blades?|pipes?|hoses?)"
 )
 
 
@@ -414,7 +512,7 @@ def quantity(match, context):
             SIGNS[match["sign"]], f"{context.cardinal(number)} and {spoken_fraction(context, top, bottom, True)}"
         )
     second = match["number2"]
-    singular = context.is_attributive(match.start(), match.end()) or match["space"] == "-"
+    singular = context.is_attributive(match.start(), match.end()) or match["space"] == "-" or _is_kind(match, context)
     between = ""
     if second:
         between = "by" if "x" in match["range"] or "×" in match["range"] else "to"
@@ -435,7 +533,7 @@ def quantity(match, context):
     if unit == "kt" and _BOMB.match(context.text, match.end()):
         return f"{words} kiloton{'' if singular else 's'}"
     if unit == "bps" and float((second or number).replace(",", "")) < 1000:
-        return f"{words} basis point{'' if (second or number) == '1' else 's'}"
+        return f"{words} basis point{'' if (second or number) == '1' or singular else 's'}"
     if match["plus"]:
         words += " plus"
         number = second = "0"
@@ -456,6 +554,24 @@ def quantity(match, context):
         else:
             words += f" per {per}"
     return words
+
+
+@rule("measure", r"(?P<number>\d)-pts?\.?(?=[ ][a-z]|er\b)")
+def points(match, context):
+    """a 3-pt. lead"""
+    return f"{context.cardinal(match['number'])} point"
+
+
+@rule(
+    "measure",
+    rf"(?P<number>{NUM})[ ]?[kK][ ]?(?P<unit>mi|miles|km|lbs?|ft|sq\.?[ ]?ft|hrs?|yds?|gal|sqft|steps|"
+    rf"acres)(?P<stop>\.(?=[ ][a-z(]|[,)]))?(?![\w'])",
+)
+def thousands(match, context):
+    """45k mi"""
+    unit = re.sub(r"\.?[ ]", " ", match["unit"])
+    words = UNITS[unit][1] if unit in UNITS else unit
+    return f"{context.number(match['number'])} thousand {words}"
 
 
 @rule(
@@ -585,17 +701,70 @@ def percent(match, context):
 def size(match, context):
     """2x8, 4 x 6 x 2 in, 8.5" x 11" """
     names = {'"': " inches", "'": " feet", "": ""}
+    following = context.word_after(match.end())
+    if not match["unit"] and following[:1].islower() and following not in FUNCTION_WORDS:
+        names = {'"': " inch", "'": " foot", "": ""}
     is_quoted = context.text.count('"', max(0, match.start() - 300), match.start()) % 2
     parts = []
     for key in "abc":
         if match[key]:
             closes = match["u" + key] == '"' and is_quoted and match.end("u" + key) == match.end()
-            parts.append(context.number(match[key]) + ("" if closes else names[match["u" + key]]))
+            is_screen = not match["c"] and match[key] in PIXELS and {match["a"], match["b"]} <= PIXELS
+            number = pairs(match[key]) if is_screen else context.number(match[key])
+            parts.append(number + ("" if closes else names[match["u" + key]]))
     words = " by ".join(parts)
     if match["unit"]:
-        singular = context.is_attributive(match.start(), match.end())
+        singular = context.is_attributive(match.start(), match.end()) or bool(
+            _RACE_AFTER.match(context.text, match.end()) or _HOLDER_AFTER.match(context.text, match.end())
+        )
         words += f" {_named(match['unit'], match['c'] or match['b'], match['power'], singular)}"
     return words
+
+
+# Widths and heights of screens in pixels, which are read in pairs.
+PIXELS = frozenset(
+    "640 480 800 600 854 960 540 1024 768 1080 1152 1200 1280 720 1360 1366 1400 1440 900 1050 1600 1680 1920 "
+    "2048 1536 "
+    "2160 2560 3440 3840 4096 5120 2880".split()
+)
+_SIDES = {"L": "long", "W": "wide", "H": "high", "D": "deep"}
+
+
+@rule(
+    "measure",
+    rf"(?P<a>{NUM})[ ]?(?P<unit>\"|in\.?|cm|mm|m|ft\.?|"
+    rf"')?[ ]?(?P<sa>[LWHD])[ ]?[x×][ ]?(?P<b>{NUM})[ ]?(?:(?P=unit))?[ ]?(?P<sb>[LWHD])"
+    rf"(?:[ ]?[x×][ ]?(?P<c>{NUM})[ ]?(?:(?P=unit))?[ ]?(?P<sc>[LWHD]))?(?!\w)",
+)
+def sides(match, context):
+    """12"L x 8"W x 4"H"""
+    unit = {'"': " inches", "'": " feet", None: ""}.get(match["unit"])
+    if unit is None:
+        unit = f" {UNITS[match['unit'].rstrip('.')][1]}"
+    return " by ".join(f"{context.number(match[key])}{unit} {_SIDES[match['s' + key]]}" for key in "abc" if match[key])
+
+
+_HEAT = re.compile(
+    r"\b(?:temps?|temperatures?|highs?|lows?|sunny|cloudy|warm(?:er)?|cold(?:er)?|hot(?:ter)?|cool(?:er)?|feels "
+    r"like|frost|"
+    r"weather|wash|below|above|fridge|freezer|fever|freezing|rain|snow|showers|humid)\b|\bT:?[ ]\Z",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    "measure",
+    r"(?P<sign>(?<![\w)])[-−]?)(?P<number>\d{1,3}(?:\.\d)?)(?:(?P<to>[-–]\d{1,3}))?(?P<unit>[CF])(?![\w'+-]|\.\w)",
+)
+def heat(match, context):
+    """180C/160C fan"""
+    around = context.before(match.start(), 40), context.text[match.end() : match.end() + 30]
+    if not any(map(_HEAT.search, around)) or LETTERED_BEFORE.search(around[0]):
+        return None
+    words = context.number(match["number"], match["sign"] or None)
+    if match["to"]:
+        words += f" to {context.number(match['to'][1:])}"
+    return f"{words} degrees {'Celsius' if match['unit'] == 'C' else 'Fahrenheit'}"
 
 
 @rule("measure", rf"per[ ](?P<unit>{any_of(u for u in _PER if len(u) > 1 and u.isalpha())})(?![\w'/])", re.IGNORECASE)
@@ -650,4 +819,19 @@ def stones(match, context):
 
 
 RATES = {**dict.fromkeys("km m ft cm mi mg g kg µg mcg mmol kwh mb gb".split(), (rate,)), "per": (per_word,)}
-RULES = (angle, stones, feet_and_inches, size, percent, fraction_of_unit, quantity, per_unit, inches, feet)
+RULES = (
+    angle,
+    points,
+    thousands,
+    stones,
+    sides,
+    feet_and_inches,
+    size,
+    heat,
+    percent,
+    fraction_of_unit,
+    quantity,
+    per_unit,
+    inches,
+    feet,
+)

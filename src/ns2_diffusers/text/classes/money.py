@@ -101,6 +101,19 @@ PERIODS = {
     "pp": "person",
     "sqft": "square foot",
     "sf": "square foot",
+    "sh": "share",
+    "shr": "share",
+    "bbl": "barrel",
+    "mt": "metric ton",
+    "pc": "piece",
+    "pk": "pack",
+    "pt": "point",
+    "bu": "bushel",
+    "ct": "carat",
+    "cwt": "hundredweight",
+    "pn": "night",
+    "pw": "week",
+    "pcm": "calendar month",
 }
 _PER = r"(?:[ ]?/[ ]?(?P<per>[A-Za-z]{1,12})\.?(?![\w]))"
 _TO = r"(?:[ ]?[-–—][ ]?)"
@@ -145,14 +158,21 @@ def _per(match, context):
 _MONEY = (
     rf"(?P<sign>(?<![\w)\]%$£€])[-–−+±~]?){_NATION}?(?P<symbol>{_SYMBOLS})[ ]?(?P<minus>[-–−]?)"
     rf"(?P<number>\d{{1,9}},\d\d(?![\d,])|\d{{1,3}}(?:\.\d{{3}})+,\d\d(?!\d)|{NUM})"
-    rf"(?:{_TO}(?:{_SYMBOLS})?(?P<to>{NUM})(?![-\d/]))?{_SCALE}?(?P<plus>\+?){_PER}?(?![\w])(?!\.\d)"
+    rf"(?:{_TO}(?:{_SYMBOLS})?(?P<to>{NUM})(?![-\d]|/\d))?{_SCALE}?(?P<plus>\+?){_PER}?(?![\w])(?!\.\d)"
 )
 
 
 # Nouns that follow their price: "a three-year, $1.4bn deal".
 _PRICED = re.compile(
     r"[ -](?:deal|fund|loan|bid|contract|plan|budget|package|takeover|project|programme|program|lawsuit|settlement|"
-    r"merger|buyout|bond|bill|fine|bonus|ticket|upgrade|investment|grant|prize|stake|note|donation|fee|deposit)(?!\w)"
+    r"merger|buyout|bond|bill|fine|bonus|ticket|upgrade|investment|grant|prize|stake|note|donation|fee|deposit|"
+    r"stimulus|home|house|mansion|jackpot|verdict|award|offering|round|facility|portfolio|penalty|gift|pledge|"
+    r"surplus|deficit|"
+    r"shortfall|campaign|valuation|acquisition|expansion|renovation|estate|yacht|painting|salary|extension|market|"
+    r"industry|gap|loss|"
+    r"profit|bail|reward|initiative|bailout|rescue|aid|coupon|discount|rebate|minimum|limit|copay|co-pay|"
+    r"deductible|tip|bet|buy-in|"
+    r"lunch|cocktail|haircut|store|fundraiser|judgment|theft|heist|venture|charge)(?!\w)"
 )
 
 
@@ -206,7 +226,8 @@ def money(match, context):
 
 @rule(
     "money",
-    rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>\d{{1,9}},\d\d(?![\d,])|\d{{1,3}}(?:\.\d{{3}})+,\d\d(?!\d)|{NUM})(?:{_TO}(?P<to>{NUM}))?(?P<plus>)(?P<minus>)"
+    rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>\d{{1,9}},\d\d(?![\d,])|\d{{1,3}}(?:\.\d{{3}})+,\d\d(?!\d)|"
+    rf"{NUM})(?:{_TO}(?P<to>{NUM}))?(?P<plus>)(?P<minus>)"
     rf"{_SCALE}?[ ]?(?P<symbol>{_SYMBOLS})(?![\w$£€]){_PER}?",
 )
 def money_after(match, context):
@@ -234,7 +255,7 @@ def code_after(match, context):
 
 @rule(
     "money",
-    rf"(?P<code>{any_of(_CODES)})[ ]?(?P<sign>[-–−]?)(?P<minus>)(?P<number>{NUM})(?:{_TO}"
+    rf"(?<!/)(?P<code>{any_of(_CODES)})[ ]?(?P<sign>[-–−]?)(?P<minus>)(?P<number>{NUM})(?:{_TO}"
     rf"(?P<to>{NUM}))?(?P<plus>){_SCALE}?{_PER}?(?![\w])",
 )
 def code_before(match, context):
@@ -245,7 +266,7 @@ def code_before(match, context):
 @rule(
     "money",
     rf"(?P<sign>(?<![\w)\]%])[-–−]?)(?P<number>{NUM})(?:{_TO}(?P<to>{NUM}))?[ ]?(?P<unit>¢|c"
-    rf"(?=[ ]?(?:each|per|a)\b)|p(?!\w|\.\w))(?!\w)",
+    rf"(?=[ ]?(?:each|per|a)\b)|p(?!\w|\.\w))(?!\w){_PER}?",
 )
 def cents(match, context):
     """99¢, 50p"""
@@ -257,9 +278,38 @@ def cents(match, context):
     singular = context.is_attributive(match.start(), match.end()) or (number == "1" and not to)
     unit = ("penny" if number == "1" else "pence") if pence else "cent" if singular else "cents"
     words = context.number(number) + (f" to {context.number(to)}" if to else "")
-    return join(SIGNS[match["sign"] or None], words, unit)
+    return join(SIGNS[match["sign"] or None], words, unit, _per(match, context))
 
 
-RULES = (scaled_span, money, money_after, code_after, cents)
+_PRICE_BEFORE = re.compile(
+    r"\b(?:for|at|only|just|now|save|under|cost|costs|from|up|down|by|to|was|fell|rose|of)[ ]\Z", re.I
+)
+
+
+@rule("money", r"(?P<number>[1-9]\d?)c(?![\w.'-])")
+def cents_letter(match, context):
+    """for 99c"""
+    if not _PRICE_BEFORE.search(context.before(match.start(), 6)):
+        return None
+    return f"{context.cardinal(match['number'])} {'cent' if match['number'] == '1' else 'cents'}"
+
+
+@rule("money", rf"\$(?P<nation>US|AU?|NZ|CA?|HK|S)(?P<number>{NUM}){_SCALE}?(?!\w)")
+def nation_after(match, context):
+    """$US50, $A20"""
+    number, nation = match["number"], _NATIONS[match["nation"]]
+    if match["scale"]:
+        return join(context.number(number), SCALES[match["scale"].lower()], nation, "dollars")
+    return amount(context, number, _DOLLAR, nation)
+
+
+@rule("money", rf"(?P<count>[2-9]|1\d)/(?={_SYMBOLS}\d)")
+def several_for(match, context):
+    """2/$5"""
+    return f"{context.cardinal(match['count'])} for "
+
+
+SYMBOL_RULES = (nation_after,)
+RULES = (several_for, scaled_span, money, money_after, code_after, cents, cents_letter)
 WORD_RULES = {code.lower().rstrip("."): (code_before,) for code in _CODES}
 NATION_RULES = dict.fromkeys(("us", "ca", "cdn", "au", "nz", "hk", "sg", "nt", "a", "c", "s", "r", "u"), (money,))

@@ -33,6 +33,10 @@ STREETS = {
     "fwy": "Freeway",
     "way": "Way",
     "aly": "Alley",
+    "pk": "Park",
+    "gdns": "Gardens",
+    "cl": "Close",
+    "bch": "Beach",
 }
 _FULL = {name.lower() for name in STREETS.values()}
 STATES = {
@@ -182,6 +186,8 @@ def state(match, context):
     """Santa Clara, CA 95051"""
     before = context.before(match.start(), 40)
     after_city = re.search(r"[A-Z][\w'.]+,[ ]\Z", before)
+    if match["state"] == "WA" and re.search(r"\b(?:Perth|Fremantle|Broome|Bunbury|Albany|Kalgoorlie),?[ ]\Z", before):
+        return "Western Australia" + (f" {digits(match['zip'])}" if match["zip"] else "")
     if not after_city and not (match["zip"] and re.search(r"[A-Z][\w'.]+[ ]\Z", before)):
         return None
     if not match["zip"]:
@@ -204,9 +210,37 @@ def state(match, context):
 @rule("address", rf"(?P<state>{any_of(_DOTTED)})\.(?!\w)")
 def dotted_state(match, context):
     """Hartford, Conn."""
-    if not re.search(r"[A-Z][\w'.]+,[ ]\Z", context.before(match.start(), 30)):
-        return None
+    if not re.search(r"[A-Z][\w'.]+,[ ]\Z|\b(?:W|No|So)\.[ ]\Z", context.before(match.start(), 30)):
+        if not (match["state"] == "Wash" and re.compile(r",[ ]D\.?C").match(context.text, match.end())):
+            return None
     return _DOTTED[match["state"]] + context.stop(match)
+
+
+_PROVINCES_DOTTED = {
+    "Ont": "Ontario",
+    "Que": "Quebec",
+    "Alta": "Alberta",
+    "Sask": "Saskatchewan",
+    "Man": "Manitoba",
+    "Vic": "Victoria",
+    "Qld": "Queensland",
+    "Tas": "Tasmania",
+    "Nfld": "Newfoundland",
+    "Eng": "England",
+    "Mex": "Mexico",
+    "Fr": "France",
+    "Ger": "Germany",
+}
+
+
+@rule("address", rf"(?P<province>{any_of(_PROVINCES_DOTTED)})\.(?!\w)")
+def dotted_province(match, context):
+    """Ottawa, Ont."""
+    if not re.search(r"[A-Z][a-z][\w'.]+,[ ]\Z", context.before(match.start(), 30)):
+        return None
+    if match["province"] in ("Man", "Fr") and not context.ends_sentence(match.end()):
+        return None
+    return _PROVINCES_DOTTED[match["province"]] + context.stop(match)
 
 
 _PROVINCES = {
@@ -234,6 +268,57 @@ def province(match, context):
     """Toronto, ON M5V 2T6"""
     before = context.before(match.start(), 30)
     return _PROVINCES[match["province"]] if re.search(r"[A-Z][a-z][\w'.]*,[ ]\Z", before) else None
+
+
+_WINDS = {
+    "N": "north",
+    "S": "south",
+    "E": "east",
+    "W": "west",
+    "NE": "northeast",
+    "NW": "northwest",
+    "SE": "southeast",
+    "SW": "southwest",
+    "NNE": "north northeast",
+    "NNW": "north northwest",
+    "SSE": "south southeast",
+    "SSW": "south southwest",
+    "ENE": "east northeast",
+    "ESE": "east southeast",
+    "WNW": "west northwest",
+    "WSW": "west southwest",
+}
+
+
+@rule("address", rf"(?P<side>{any_of(_WINDS)})(?![\w'.-])")
+def wind(match, context):
+    """5 mi. NW of town, winds WSW 10-15 mph"""
+    before = context.before(match.start(), 20)
+    if re.compile(r"[ ]of[ ]").match(context.text, match.end()) and re.search(
+        r"\d[ ]?(?:mi|miles?|km|kilometers|kilometres|m|ft|nmi|blocks?|block|yds)\.?[ ]\Z", before
+    ):
+        return _WINDS[match["side"]]
+    if re.search(r"\b[Ww]inds?:?[ ]\Z", before) or re.compile(
+        r"(?:[ ]winds?|[ ](?:at[ ])?\d{1,3}(?:-\d{1,3})?[ ]?(?:mph|kts?|knots|km/h|kph)|[ ]breeze|[ ]gales?)(?!\w)"
+    ).match(context.text, match.end()):
+        return _WINDS[match["side"]]
+    return None
+
+
+_LANDS = (
+    "Korea Koreas Africa America Carolina Dakota Ireland Yemen Macedonia Cyprus Vietnam Virginia Va Germany "
+    "Berlin Timor Sudan "
+    "Bank Asia Europe London Jerusalem Hollywood Sussex Yorkshire Wales Island Islands Palm Dallas Memphis Orange "
+    "Lafayette "
+    "Ossetia Sea Coast Side Shore Pole Atlantic Pacific Dak Car Australia Midlands Ham Brom Indies Texas "
+    "California Jersey"
+).split()
+
+
+@rule("address", rf"(?P<side>[NSEW])\.(?=[ ](?:{any_of(_LANDS)})(?!\w)|[ ](?:{any_of(_LANDS)})n?s?(?!\w))")
+def side_of_land(match, context):
+    """N. Korea, S. Africans"""
+    return _SIDES[match["side"]]
 
 
 @rule("address", rf"(?P<side>NE|NW|SE|SW|N|S|E|W)\.?(?=[ ](?:{any_of(s.capitalize() for s in STREETS)})(?:\.|(?!\w)))")
@@ -277,7 +362,8 @@ def road_side(match, context):
 
 @rule(
     "address",
-    rf"(?P<party>[DRI])-(?P<state>[A-Z]\.[A-Z](?=\.)|(?:{any_of(_DOTTED)})(?=\.)|(?:{any_of(STATES)})(?!\w))\.?(?=[),;])",
+    rf"(?P<party>[DRI])-(?P<state>[A-Z]\.[A-Z](?=\.)|(?:{any_of(_DOTTED)})(?=\.)|"
+    rf"(?:{any_of(STATES)})(?!\w))\.?(?=[),;])",
 )
 def party(match, context):
     """Sen. Lopez (D-Calif.)"""
@@ -308,12 +394,14 @@ def postcode(match, context):
 RULES = (zip_code, house)
 WORD_RULES = {
     **dict.fromkeys((s.lower() for s in STATES), (state,)),
-    **dict.fromkeys((s.lower() for s in _SIDES), (side, side_after, side_before_street)),
-    **dict.fromkeys("nsew", (side, side_after, side_before_street, road_side)),
+    **dict.fromkeys((w.lower() for w in _WINDS), (wind,)),
+    **dict.fromkeys((s.lower() for s in _SIDES), (side, wind, side_after, side_before_street)),
+    **dict.fromkeys("nsew", (side, side_of_land, wind, side_after, side_before_street, road_side)),
     "us": (road,),
     "i": (road, party),
     "d": (party,),
     "r": (party,),
+    **dict.fromkeys((p.lower() for p in _PROVINCES_DOTTED), (dotted_province,)),
 }
 for _word in _PROVINCES:
     WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), province)

@@ -133,6 +133,8 @@ def numeral(match, context):
         return None
     elif not word and following and following.islower() and text in ("IV", "VI", "DIV"):
         return None
+    if text == "IV" and re.search(r"\d[ ]?(?:mL|mg|g|mcg|cc|units|L|ml)[ ]\Z", context.before(match.start(), 10)):
+        return None
     if text == "IV" and lower in ("an", "the", "by", "with", "via", "of", "on") and not counting:
         return None
     if match["suffix"]:

@@ -201,10 +201,11 @@ RATE_PERIODS = {
     "sec": "second",
     "qtr": "quarter",
 }
-_RATE_BEFORE = re.compile(r"(?:\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[KkMm]iles)\Z")
+_RATE_BEFORE = re.compile(r"(?:\d[xX]|\b(?:once|twice)|\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[KkMm]iles)\Z")
 _RATE_AFTER = re.compile(
     rf"({'|'.join(RATE_PERIODS)}|second|minute|hour|day|week|month|quarter|year|night|person|player|student|customer|"
-    r"user|household|capita|game|match|season|serving|page|mile|gallon|acre|side|session|class|head|ticket|unit|room|visit)"
+    r"user|household|capita|game|match|season|serving|page|mile|gallon|acre|side|session|class|head|ticket|unit|"
+    r"room|visit)"
     r"(?![\w'/])\.?(?![\w/])"
 )
 

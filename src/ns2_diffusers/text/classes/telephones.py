@@ -35,7 +35,11 @@ def american(match, context):
     return groups(match["number"]) + _extension(match)
 
 
-@rule("telephone", rf"(?P<number>\+\d{{1,3}}(?:[ .-]?\(?\d{{1,5}}\)?){{1,6}}){_EXT}{_END}", re.I)
+@rule(
+    "telephone",
+    rf"(?P<number>\+\d{{1,3}}(?!\.\d{{1,2}}(?!\d|\.))(?:[ .-]?(?:\(\d{{1,5}}\)|\d{{1,5}})){{1,6}}){_EXT}{_END}",
+    re.I,
+)
 def international(match, context):
     if sum(c.isdigit() for c in match["number"]) < 7:
         return None
@@ -63,7 +67,7 @@ def vanity(match, context):
     )
 
 
-@rule("telephone", rf"\d{{3}}-\d{{4}}{_EXT}{_END}", re.I)
+@rule("telephone", rf"(?!1)\d{{3}}-\d{{4}}{_EXT}{_END}", re.I)
 def local(match, context):
     return groups(match[0].split("x")[0].split(",")[0][:8]) + _extension(match)
 

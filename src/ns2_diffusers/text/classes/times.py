@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .common import NUM, Context, any_of, join, rule
+from .common import NUM, SIGN, SIGNS, Context, any_of, join, rule
 
 _HALF = r"(?:[ ]?(?P<half{n}>[AaPp])(?:\.[ ]?[Mm]\.|(?:\.[ ]?)?[Mm](?![A-Za-z])))"
 _ZONES = {
@@ -40,7 +40,6 @@ _BOOKS = (
     "Nahum Habakkuk Zephaniah Haggai Zechariah Malachi Matthew Mark Luke John Acts Romans Corinthians Galatians "
     "Ephesians Philippians Colossians Thessalonians Timothy Titus Philemon Hebrews James Peter Jude Revelation"
 ).split()
-_VERSE_BEFORE = re.compile(rf"\b(?:{any_of(_BOOKS)})[ ]\Z")
 
 
 def _zone(text):
@@ -177,16 +176,17 @@ def short_half(match, context):
     return _clock(context, match["h1"], match["m1"], match["half1"])
 
 
-@rule("time", r"(?P<h>0\d)(?P<m>[0-5]\d)(?![\w:/-]|[.,]\d)")
+@rule("time", rf"(?P<h>0\d)(?P<m>[0-5]\d)(?![\w:/-]|[.,]\d){_ZONE}")
 def four_digits(match, context):
-    """depart 0815"""
+    """depart 0815, 0600 EST"""
     before = context.before(match.start(), 12)
-    if not re.search(
+    zone = _zone(match["zone"]) if match["zone"] else ""
+    if not zone and not re.search(
         r"\b(?:depart(?:s|ing)?|arrive?(?:s|ing)?|dep\.?|arr\.?|at|by|until|from|before|after)[ ]\Z", before, re.I
     ):
         return None
     minutes = "hundred" if match["m"] == "00" else _minutes(match["m"], context)
-    return f"zero {context.cardinal(match['h'][1])} {minutes}"
+    return join("zero", context.cardinal(match["h"][1]), minutes, zone), match.end() if zone else match.end("m")
 
 
 @rule("time", r"(?P<h>\d|[01]\d|2[0-3])h[ ]?(?P<m>[0-5]\d)(?:m|min|mins)?(?![\w:])")
@@ -241,19 +241,95 @@ def clock_span(match, context):
 )
 def uneven_span(match, context):
     """5:30-7, 7-8:30"""
-    if _VERSE_BEFORE.search(context.before(match.start(), 20)):
-        return None
     if match["from"]:
         return f"{context.cardinal(match['from'])} to {_clock(context, match['h3'], match['m3'], None)}"
     return f"{_clock(context, match['h1'], match['m1'], None)} to {context.cardinal(match['h2'])}"
+
+
+# Books of the Bible by their short forms.
+_SHORT_BOOKS = {
+    "Gen": "Genesis",
+    "Ex": "Exodus",
+    "Exod": "Exodus",
+    "Lev": "Leviticus",
+    "Num": "Numbers",
+    "Deut": "Deuteronomy",
+    "Josh": "Joshua",
+    "Judg": "Judges",
+    "Sam": "Samuel",
+    "Kgs": "Kings",
+    "Chr": "Chronicles",
+    "Chron": "Chronicles",
+    "Neh": "Nehemiah",
+    "Ps": "Psalm",
+    "Pss": "Psalms",
+    "Prov": "Proverbs",
+    "Eccl": "Ecclesiastes",
+    "Isa": "Isaiah",
+    "Jer": "Jeremiah",
+    "Lam": "Lamentations",
+    "Ezek": "Ezekiel",
+    "Dan": "Daniel",
+    "Hos": "Hosea",
+    "Mic": "Micah",
+    "Hab": "Habakkuk",
+    "Zech": "Zechariah",
+    "Mal": "Malachi",
+    "Matt": "Matthew",
+    "Mt": "Matthew",
+    "Mk": "Mark",
+    "Lk": "Luke",
+    "Jn": "John",
+    "Rom": "Romans",
+    "Cor": "Corinthians",
+    "Gal": "Galatians",
+    "Eph": "Ephesians",
+    "Phil": "Philippians",
+    "Col": "Colossians",
+    "Thess": "Thessalonians",
+    "Tim": "Timothy",
+    "Heb": "Hebrews",
+    "Jas": "James",
+    "Pet": "Peter",
+    "Rev": "Revelation",
+}
+
+
+@rule("verse", rf"(?P<book>{any_of(_SHORT_BOOKS)})\.?(?=[ ]\d{{1,3}}(?::\d{{1,3}}))|(?P<psalm>Ps)\.(?=[ ]\d)")
+def book(match, context):
+    """Matt. 5:3"""
+    return "Psalm" if match["psalm"] else _SHORT_BOOKS[match["book"]]
+
+
+_NUMBERED_BOOKS = (
+    "Samuel Kings Chronicles Corinthians Thessalonians Timothy Peter John Sam Kgs Chr Chron Cor Thess Tim Pet Jn"
+).split()
+
+
+@rule("verse", rf"(?P<number>[123])[ ](?=(?:{any_of(_NUMBERED_BOOKS)})\.?[ ]\d{{1,3}}:\d)")
+def numbered_book(match, context):
+    """1 Cor. 13:4"""
+    return {"1": "first", "2": "second", "3": "third"}[match["number"]] + " "
+
+
+_ANY_BOOK_BEFORE = re.compile(
+    rf"\b(?:{any_of([*_BOOKS, *_SHORT_BOOKS])})\.?[ ]\Z|\b(?:Qur'an|Quran|Koran|Surah?)[ ]\Z"
+)
+
+
+@rule("verse", r"(?P<chapter>\d{1,3}):(?P<verse>\d{1,3})(?:[-–](?P<to>\d{1,3}))?(?![\d:])")
+def verse(match, context):
+    """John 3:16-18"""
+    if not _ANY_BOOK_BEFORE.search(context.before(match.start(), 20)):
+        return None
+    words = f"{context.cardinal(match['chapter'])} {context.cardinal(match['verse'])}"
+    return f"{words} to {context.cardinal(match['to'])}" if match["to"] else words
 
 
 @rule("time", rf"(?P<h>{_HOUR}):(?P<m>[0-5]\d)(?![\d:]){_ZONE}")
 def clock(match, context):
     """3:30, 23:00"""
     hour, minutes = match["h"], match["m"]
-    if _VERSE_BEFORE.search(context.before(match.start(), 20)):
-        return f"{context.cardinal(hour)} {context.cardinal(minutes)}", match.end("m")
     is_military = hour[0] == "0" and len(hour) == 2 and int(hour) == 0
     words = join(context.cardinal(hour), _minutes(minutes, context))
     if minutes == "00":
@@ -262,11 +338,32 @@ def clock(match, context):
     return (join(words, zone), match.end()) if zone is not None else (words, match.end("m"))
 
 
+@rule("time", r"(?P<a>2[5-9]|[3-5]\d):(?P<b>[0-5]\d)(?P<fraction>\.\d{1,3})?(?![\d:])(?![ ]?(?:ratio|split|mix|odds))")
+def minutes_and_seconds(match, context):
+    """a time of 38:45"""
+    if not match["fraction"] and int(match["a"]) + int(match["b"]) in (100, 0):
+        return None
+    seconds = _minutes(match["b"], context) or "zero zero"
+    fraction = match["fraction"]
+    return join(context.cardinal(match["a"]), seconds, context.number("0" + fraction)[5:] if fraction else "")
+
+
+@rule("time", r"(?P<zone>UTC|GMT)[ ]?(?P<sign>[-–−+])(?P<h>\d{1,2})(?::(?P<m>[0-5]\d))?(?![\w:])")
+def offset(match, context):
+    """UTC+2, GMT-05:30"""
+    minutes = _minutes(match["m"] or "00", context)
+    return join(match["zone"], SIGNS[match["sign"]], context.cardinal(int(match["h"])), minutes)
+
+
+@rule("time", r"T[-−](?=\d{1,3}[ ](?:min|sec|hour|day|hr|and\b))")
+def countdown(match, context):
+    """T-10 minutes"""
+    return "T minus "
+
+
 @rule("time", r"(?P<a>\d{1,4}):(?P<b>\d{1,4})(?::(?P<c>\d{1,4}))?(?![\d:])")
 def ratio(match, context):
     """16:9, 3:1"""
-    if _VERSE_BEFORE.search(context.before(match.start(), 20)):
-        return f"{context.cardinal(match['a'])} {context.cardinal(match['b'])}"
     parts = [context.cardinal(part) for part in match.group("a", "b", "c") if part]
     return " to ".join(parts)
 
@@ -310,19 +407,20 @@ def duration(match, context):
     )
 
 
-@rule("time", r"(?P<number>\d{1,4}(?:\.\d{1,3})?)[ ]?(?P<unit>s|h)(?![\w/^'])")
+@rule("time", rf"{SIGN}?(?P<number>\d{{1,4}}(?:\.\d{{1,3}})?)[ ]?(?P<unit>s|h)(?![\w/^'])")
 def short_duration(match, context):
     """30s, 5h; decades ("the 30s") have an earlier rule."""
     number = match["number"]
     unit = "second" if match["unit"] == "s" else "hour"
     if unit == "second" and " " not in match[0] and len(number) == 4:
         return None
-    if context.is_attributive(match.start(), match.end()):
-        return f"{context.number(number)} {unit}"
-    return f"{context.number(number)} {unit}{'' if number == '1' else 's'}"
+    words = f"{context.number(number, match['sign'])} {unit}"
+    return words if number == "1" or context.is_attributive(match.start(), match.end()) else f"{words}s"
 
 
 RULES = (
+    verse,
+    numbered_book,
     span_to_noon,
     span,
     with_half,
@@ -334,9 +432,15 @@ RULES = (
     clock_span,
     uneven_span,
     clock,
+    minutes_and_seconds,
     ratio,
     military,
     duration,
 )
-WORD_RULES = dict.fromkeys(("noon", "midnight", "midday"), (span_from_noon,))
+WORD_RULES = {
+    **dict.fromkeys(("noon", "midnight", "midday"), (span_from_noon,)),
+    **dict.fromkeys(("utc", "gmt"), (offset,)),
+    "t": (countdown,),
+    **dict.fromkeys((name.lower() for name in _SHORT_BOOKS), (book,)),
+}
 LATE_RULES = (short_duration,)
