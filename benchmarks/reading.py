@@ -101,7 +101,8 @@ def canonical(spoken: str) -> str:
     text = re.sub(r"(?<=\w)\.(?=\w\b)|(?<=\b\w)\.(?=\s|$|,)", " ", text)
     text = re.sub(r"\bo'clock\b", "oclock", text)
     text = re.sub(r"'s\b", "s", text)
-    text = re.sub(r"[ ][-–][ ]|–[ ]|(?<=percent)-", " to ", text)
+    text = re.sub(r"(?<=percent)-", " to ", text)
+    text = re.sub(r"(\w+)(?:[ ][-–][ ]|–[ ])(?=(\w+))", _between_numbers, text)
     text = re.sub(r"cubic centimeters?", "cc", text)
     text = re.sub(r"[^\w\s]|_", " ", text)
     words = text.split()
@@ -141,6 +142,18 @@ def canonical(spoken: str) -> str:
         result.append(f"{_number([ordinal], 0)[0]}th" if ordinal in VALUES else word)
         position += 1
     return _dates(_letters(result))
+
+
+def _between_numbers(match):
+    """A dash between numbers, days or times is "to"; between other words it is a pause."""
+    dated = all(_NUMERIC.fullmatch(word) for word in match.groups())
+    return f"{match[1]} to " if dated else f"{match[1]} "
+
+
+_NUMERIC = re.compile(
+    rf"(?:{'|'.join(VALUES)}|hundred|thousand|million|billion|\w*(?:th|first|second|third)|[ap]m|m|oclock|percent|"
+    rf"(?:mon|tues|wednes|thurs|fri|satur|sun)day|{'|'.join(MONTHS)}|dollars?|pounds?|euros?)"
+)
 
 
 def _letters(words):

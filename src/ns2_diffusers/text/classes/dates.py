@@ -486,6 +486,20 @@ def weekday_list(match, context):
 _ON_A_DAY = re.compile(r"\b(?:on|every|each|this|next|last|other|until|till|til|thru|by)[ ]\Z", _I)
 
 
+_FULL_DAYS = [*dict.fromkeys(DAYS.values())]
+
+
+@rule(
+    "date",
+    rf"(?P<from>{any_of(_FULL_DAYS)})[ ]?[-–][ ]?(?P<to>{any_of(_FULL_DAYS)})(?!\w)|"
+    rf"(?P<first>{any_of(MONTHS)})[ ]?[-–][ ]?(?P<last>{any_of(MONTHS)})(?!\w)",
+)
+def names(match, context):
+    """Monday–Friday, April-June"""
+    first, last = (match["from"], match["to"]) if match["from"] else (match["first"], match["last"])
+    return f"{first} to {last}" if first != last else None
+
+
 @rule("date", rf"(?P<day>{_WEEKDAY})(?P<stop>\.?)(?!\w)", _I)
 def weekday(match, context):
     """Mon., Jan. 5 and "Tues at 5"; "sun" and "sat" are also words."""
@@ -571,7 +585,8 @@ RULES = (
     quarter,
 )
 WORD_RULES = {
-    **dict.fromkeys([*MONTH_OF], (month_days, month_day, month_year, months, month_alone, month_bare)),
+    **dict.fromkeys((day.lower() for day in _FULL_DAYS), (names,)),
+    **dict.fromkeys([*MONTH_OF], (names, month_days, month_day, month_year, months, month_alone, month_bare)),
     **dict.fromkeys(DAYS, (weekday_list, weekdays, weekday)),
     "q": (quarter,),
     "ad": (era_before,),

@@ -158,6 +158,8 @@ def _read_capitals(lower, suffix, shouted, match, context):
         return "ERA" if after_it or before in ("an", "his", "her", "team", "career") else "era"
     if lower in AIRPORTS and not shouted and (before in _TO_AN_AIRPORT or after in ("airport", "terminal")):
         return lower.upper()
+    if re.compile(r"&[A-Z]").match(context.text, match.end()) and len(lower) == 2:
+        return lower.upper()  # AT&T
     if lower in _TWO:
         return lower
     if len(lower) == 2 and not shouted:

@@ -164,7 +164,8 @@ _MONEY = (
 
 # Nouns that follow their price: "a three-year, $1.4bn deal".
 _PRICED = re.compile(
-    r"[ -](?:deal|fund|loan|bid|contract|plan|budget|package|takeover|project|programme|program|lawsuit|settlement|"
+    r"-(?:an?|per|the)-[a-z]|[ -](?:deal|fund|loan|bid|contract|plan|budget|package|takeover|project|programme|"
+    r"program|lawsuit|settlement|"
     r"merger|buyout|bond|bill|fine|bonus|ticket|upgrade|investment|grant|prize|stake|note|donation|fee|deposit|"
     r"stimulus|home|house|mansion|jackpot|verdict|award|offering|round|facility|portfolio|penalty|gift|pledge|"
     r"surplus|deficit|"
@@ -182,7 +183,7 @@ def _spoken(match, context, names, nation):
     sign = "about" if sign == "~" else SIGNS[sign]
     # A price with a scale is an adjective too: "a $5 million deal".
     singular = context.is_attributive(match.start(), match.end()) and not match["per"] and match["plus"] != "+"
-    singular = singular or not match["per"] and not to and bool(_PRICED.match(context.text, match.end()))
+    singular = singular or not match["per"] and bool(_PRICED.match(context.text, match.end()))
     unit = names[0] if singular else names[1]
     if scale:
         span = context.number(_normal(number))

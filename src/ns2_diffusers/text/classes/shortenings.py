@@ -44,6 +44,9 @@ _TABLE = [
     ("c", "century", r"\d+(?:st|nd|rd|th)", ""),
     ("sq", "square", r"in\.?|inch|cm|\d+", r"[ ](?:pan|dish|tin|box|table|block|tile|tiles|cake|baking|piece|"
                                            r"pieces|inch|yard|foot)"),
+    ("sq", "square", "", r"[ ](?:miles?|feet|foot|met(?:er|re)s?|inch|inches|yards?|kilomet(?:er|re)s?|"
+                         r"centimet(?:er|re)s?)"),
+    ("cu", "cubic", "", r"[ ](?:feet|foot|met(?:er|re)s?|inch|inches|yards?|centimet(?:er|re)s?)"),
     ("b", "born", "", r"[ ](?:c\.[ ])?(?:1\d|20)\d\d(?!\d)"),
     ("d", "died", "", r"[ ](?:c\.[ ])?(?:1\d|20)\d\d(?!\d)"),
     ("r", "reigned", "", r"[ ](?:c\.[ ])?\d{3,4}(?!\d)"),

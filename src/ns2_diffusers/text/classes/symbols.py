@@ -133,9 +133,18 @@ def ellipsis(match, context):
     return "…" if len(match[0]) > 2 else "."
 
 
-@rule("symbol", r"[ ]?(?:--|——|---)[ ]?|[ ][-–][ ]")
+_DAY_NAMES = r"(?:Mon|Tues?|Weds?|Wednes|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
+_DATED_BEFORE = re.compile(rf"(?:\d(?:st|nd|rd|th)?|[ap]\.?m\.?|\b{_DAY_NAMES}\.?)[ ]\Z")
+_DATED_AFTER = re.compile(rf"[ ](?:\d|{_DAY_NAMES}\b)")
+
+
+@rule("symbol", r"[ ]?(?:--|——|---)[ ]?|(?<=[ ])[-–](?=[ ])")
 def dash(match, context):
-    return " — "
+    """corner – the one, Tues 3rd – Thurs 5th"""
+    if match[0] == "–" and _DATED_BEFORE.search(context.before(match.start(), 14)):
+        if _DATED_AFTER.match(context.text, match.end()):
+            return "to"
+    return " — " if len(match[0]) > 1 else "—"
 
 
 @rule("symbol", r"[–−](?=[^\W\d_])")
@@ -201,7 +210,7 @@ RATE_PERIODS = {
     "sec": "second",
     "qtr": "quarter",
 }
-_RATE_BEFORE = re.compile(r"(?:\d[xX]|\b(?:once|twice)|\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[KkMm]iles)\Z")
+_RATE_BEFORE = re.compile(r"(?:\d[xX%]|\b(?:once|twice)|\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[KkMm]iles)\Z")
 _RATE_AFTER = re.compile(
     rf"({'|'.join(RATE_PERIODS)}|second|minute|hour|day|week|month|quarter|year|night|person|player|student|customer|"
     r"user|household|capita|game|match|season|serving|page|mile|gallon|acre|side|session|class|head|ticket|unit|"

@@ -368,6 +368,16 @@ def ratio(match, context):
     return " to ".join(parts)
 
 
+@rule("time", r"(?P<h>0[1-9])\.(?P<m>[0-5]\d)(?![\w%]|[.,:]\d)")
+def dotted(match, context):
+    """leaves at 06.55"""
+    if not re.search(
+        r"\b(?:leaves?|departs?|arrives?|at|from|until|till|by|to)[ ]\Z", context.before(match.start(), 9)
+    ):
+        return None
+    return _clock(context, match["h"], match["m"], None)
+
+
 @rule("time", r"(?P<h>[01]\d|2[0-3])(?P<m>[0-5]\d)[ ]?(?:hours|hrs|h)\b")
 def military(match, context):
     """1430 hours"""
@@ -434,6 +444,7 @@ RULES = (
     clock,
     minutes_and_seconds,
     ratio,
+    dotted,
     military,
     duration,
 )
