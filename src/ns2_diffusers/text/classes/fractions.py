@@ -36,7 +36,29 @@ _NUMBERS = (
     r"(?<!\d/)(?P<top>\d{1,9})(?P<slash>[ ]?/[ ]?)(?P<bottom>\d{1,9})(?P<suffix>(?:st|nd|rd|"
     r"th|ST|ND|RD|TH)s?)?(?![\w])(?![./]\d)"
 )
-_OUT_OF = re.compile(r"[ ](?:stars?|points?|marks?|score|rating|correct|votes|attempts|times)\b", re.IGNORECASE)
+_OUT_OF = re.compile(
+    r"[ ](?:stars?|points?|marks?|score|rating|correct|votes|attempts|times|right|questions)\b|"
+    r"[ ](?:on|in|for)[ ](?:(?:the|my|a|her|his|our|their|this|that|last)[ ])?(?:\w+[ ]){0,2}"
+    r"(?:quiz|test|exam|paper|final|midterm|assignment|homework|essay)\b",
+    re.IGNORECASE,
+)
+_SCORED_BEFORE = re.compile(
+    r"\b(?:scored?|scores|got|rated|rating|grade|graded|gave (?:it|him|her|them|this)( a)?|marks?|received|"
+    r"earned)(?: an?| of|:)?[ ]\Z",
+    re.IGNORECASE,
+)
+_FULL_MARKS = frozenset("10 20 25 30 40 50 60 80 100".split())
+
+
+def _is_score(match, context):
+    """Whether the numbers are points out of the most that can be scored, 18/20."""
+    top, bottom = match["top"], match["bottom"]
+    if match["suffix"] or int(top) > int(bottom):
+        return False
+    if _OUT_OF.match(context.text, match.end()) and top != "0":
+        return True
+    of = re.compile(r"[ ](?:of|inch|cup|mile)").match(context.text, match.end())
+    return bottom in _FULL_MARKS and not of and bool(_SCORED_BEFORE.search(context.before(match.start(), 20)))
 
 
 @rule("fraction", rf"{SIGN}?(?P<whole>\d{{1,9}})[ -]{_NUMBERS}")
@@ -125,7 +147,7 @@ def fraction(match, context):
         return f"{context.year(top)} {context.year(bottom)}"  # a season, 2019/2020
     if len(top) == 4 and len(bottom) == 2 and top[:2] in ("19", "20") and int(bottom) == (int(top) + 1) % 100:
         return f"{context.year(top)} {context.cardinal(bottom)}"
-    if top == bottom and 1 < int(top) <= 100 or top != "0" and _OUT_OF.match(context.text, match.end()):
+    if top == bottom and 1 < int(top) <= 100 or _is_score(match, context):
         return f"{context.cardinal(top)} out of {context.cardinal(bottom)}"
     if _is_pressure(match, context):
         return f"{context.cardinal(top)} over {context.cardinal(bottom)}"

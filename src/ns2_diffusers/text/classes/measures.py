@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..numbers import plural
 from .common import FUNCTION_WORDS, LETTERED_BEFORE, NUM, SIGN, SIGNS, TO, any_of, join, pairs, rule
 
 _PREFIXES = {"k": "kilo", "M": "mega", "G": "giga", "T": "tera", "m": "milli", "µ": "micro", "n": "nano", "c": "centi"}
@@ -379,6 +380,13 @@ _COOKED = re.compile(
 )
 
 
+# "600 W. Main St." is the west side of a street.
+_STREET_AFTER = re.compile(
+    r"\.[ ](?:[A-Z][\w']*|\d+(?:st|nd|rd|th))(?:[ ][A-Z][\w']*){0,2}[ ]"
+    r"(?:St|Ave|Blvd|Rd|Dr|Ln|Ct|Pl|Hwy|Pkwy|Way|Street|Avenue|Boulevard|Road|Drive|Lane|Court|Place|Highway)\b"
+)
+
+
 def _is_doubtful(unit, number, space, match, context):
     """Whether the unit is more likely a word or a letter here."""
     text, end = context.text, match.end()
@@ -435,6 +443,8 @@ def _is_doubtful(unit, number, space, match, context):
     if unit in ("m", "t", "g", "l", "L", "W", "V", "mo", "MO", "mi", "MI", "pt", "sec", "kn", "cal", "bit"):
         if unit == "mo" and not space:
             return False
+        if unit == "W" and _STREET_AFTER.match(text, end):
+            return True
         if unit in ("W", "L") and _is_record(unit, context, match.start(), end):
             return True
         if unit in ("W", "V") and re.compile(r"[ ](?!(?:AC|DC)(?!\w))[A-Z0-9]").match(text, end):
@@ -744,6 +754,12 @@ def sides(match, context):
     return " by ".join(f"{context.number(match[key])}{unit} {_SIDES[match['s' + key]]}" for key in "abc" if match[key])
 
 
+@rule("measure", r"2[ ]?[x×][ ]?(?P<size>4|6|8|10|12)s(?!\w)")
+def timber(match, context):
+    """2x4s"""
+    return f"two by {plural(context.cardinal(match['size']))}"
+
+
 _HEAT = re.compile(
     r"\b(?:temps?|temperatures?|highs?|lows?|sunny|cloudy|warm(?:er)?|cold(?:er)?|hot(?:ter)?|cool(?:er)?|feels "
     r"like|frost|"
@@ -824,6 +840,7 @@ RULES = (
     points,
     thousands,
     stones,
+    timber,
     sides,
     feet_and_inches,
     size,
