@@ -4,10 +4,12 @@
     python benchmarks/beyond.py
     python benchmarks/beyond.py --tables conversion --number 4
     python benchmarks/beyond.py --readers FOLDER      # adds real readers: files SPEAKER_*.ogg
+    python benchmarks/beyond.py --unseen outputs/unseen --readers FOLDER --kinds unseen readers
 
 The script prints tables, and writes them with all utterances to `--output_dir`. It uses the recordings of
-`benchmarks/prompts`, with one folder per kind of voice, and of `--readers`. The texts are whisper's transcripts of the
-clean recordings, so word errors are relative to those.
+`benchmarks/prompts`, with one folder per kind of voice, of `--readers`, and of `--unseen`, which
+`examples/corpus/make_corpus.py --unseen` makes. A recording is cut at the quietest place of the second half of
+`--seconds`. The texts are whisper's transcripts of the clean recordings, so word errors are relative to those.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from common import (
     reconstruct,
 )
 from ns2_diffusers.audio.loading import load_audio
+from ns2_diffusers.audio.pieces import QUIET_SECONDS, quietest
 from ns2_diffusers.audio.pitch import estimate_f0
 from ns2_diffusers.data.augmentation import make_pair
 from ns2_diffusers.evaluation.intelligibility import stoi
@@ -52,9 +55,15 @@ COLUMNS = [
     ("DistilMOS", "distilmos", ".2f"),
     ("STOI", "stoi", ".3f"),
     ("new word heard", "heard", ".0%"),
+    ("F0 from the words beside", "f0_of_the_edit", ".2f"),
+    ("F0 step at the seams", "f0_at_seams", ".2f"),
     ("samples outside equal", "equal", ".0%"),
     ("utterances", "utterances", "d"),
 ]
+# Seconds on both sides of a seam that are compared.
+SEAM_SECONDS = 0.1
+# Number of recordings in the longest row of prompts.
+MOST_PROMPTS = 5
 # Common words that fit into most sentences.
 NEW_WORDS = ("yellow", "seven", "Monday", "garden", "music")
 
@@ -67,11 +76,22 @@ def parse_args(argv=None):
         "--prompts", default=HERE / "prompts", type=Path, help="directory with a folder a kind of voice"
     )
     parser.add_argument("--readers", type=Path, help="recordings of real readers, SPEAKER_*.*; none if not given")
+    parser.add_argument(
+        "--unseen",
+        type=Path,
+        help="corpus of the held-out synthetic voices, several recordings each; none if not given",
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", help="kinds of voice to measure: folders, readers, unseen; all if not given"
+    )
     parser.add_argument("--number", type=int, default=10, help="number of utterances per row")
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each recording that are used")
     parser.add_argument("--levels", type=float, nargs="+", default=[0, 5, 10, 20], help="signal-to-noise ratios, dB")
     parser.add_argument(
-        "--methods", nargs="+", default=["resynthesis", "ode", "matching"], help="ways of conversion and enhancement"
+        "--methods",
+        nargs="+",
+        default=["resynthesis", "resynthesis:1", "ode", "matching"],
+        help="methods of conversion and enhancement; METHOD:STRENGTH for another strength than the default",
     )
     parser.add_argument("--steps", type=int, help="number of sampling steps; the defaults if not given")
     parser.add_argument("--num_threads", type=int, default=2, help="number of CPU threads")
@@ -82,7 +102,7 @@ def parse_args(argv=None):
 def main(args):
     torch.set_num_threads(args.num_threads)
     pipe = load_pipeline(args.model)
-    evaluators = Evaluators(pipe)
+    evaluators = Evaluators(pipe, args.num_threads)
     kinds = find_voices(args)
     results = []
     for table in args.tables:
@@ -103,14 +123,26 @@ def find_voices(args):
         kinds.setdefault(path.parent.name, {}).setdefault(path.stem.split(".")[0], []).append(path)
     for path in sorted(args.readers.glob("*_*.*")) if args.readers else []:
         kinds.setdefault("readers", {}).setdefault(path.stem.split("_")[0], []).append(path)
-    return kinds
+    for path in sorted((args.unseen / "audio").glob("*_*.ogg")) if args.unseen else []:
+        kinds.setdefault("unseen", {}).setdefault(path.stem.rpartition("_")[0], []).append(path)
+    if unknown := set(args.kinds or ()) - set(kinds):
+        raise ValueError(f"there are no voices of kind {', '.join(sorted(unknown))}; there are {', '.join(kinds)}.")
+    return {kind: speakers for kind, speakers in kinds.items() if kind in (args.kinds or kinds)}
+
+
+def in_turn(speakers, number):
+    """Return (speaker, index of its recording) for `number` utterances, each speaker in turn, as far as there are."""
+    longest = max(map(len, speakers.values()), default=0)
+    order = [(name, index) for index in range(longest) for name, paths in speakers.items() if index < len(paths)]
+    return order[:number]
 
 
 class Evaluators:
     """All evaluators, at the pipeline's sampling rate."""
 
-    def __init__(self, pipe):
-        self.words, self.naturalness, self.speakers = WordReader(), NaturalnessEvaluator(), SpeakerEvaluator()
+    def __init__(self, pipe, num_threads=2):
+        self.words, self.naturalness = WordReader(num_threads=num_threads), NaturalnessEvaluator()
+        self.speakers = SpeakerEvaluator()
         self.rate, self.hop = pipe.sampling_rate, pipe.codec.hop_length
 
     def read(self, audio):
@@ -121,6 +153,14 @@ class Evaluators:
 
     def f0(self, audio):
         return estimate_f0(torch.as_tensor(audio), self.rate, self.hop)
+
+    def melody(self, audio, start, end):
+        """Compare the F0 of samples [start, end) to that of a second on both sides, and F0 across the two seams."""
+        f0, a, b = self.f0(audio).numpy(), start // self.hop, -(-end // self.hop)
+        second, near = self.rate // self.hop, max(1, round(SEAM_SECONDS * self.rate / self.hop))
+        around = np.concatenate([f0[max(0, a - second) : a], f0[b : b + second]])
+        seams = [semitones(f0[max(0, at - near) : at], f0[at : at + near]) for at in (a, b)]
+        return {"f0_of_the_edit": semitones(f0[a:b], around), "f0_at_seams": mean_or_nan(seams)}
 
     def listen(self, audio, clean, text, target=None, source=None):
         """Score a waveform (samples,) that says `text` against the clean one (None if the two are not synchronous)."""
@@ -160,9 +200,13 @@ def render(rows):
 
 
 def load_clean(path, pipe, evaluators, args):
-    """Return the beginning of a recording (samples,) and its transcript by whisper."""
-    waveform, _ = load_audio(path, None, pipe.sampling_rate, args.seconds)
-    return waveform.numpy(), evaluators.read(waveform.numpy())
+    """Return the beginning of a recording (samples,), cut where it is quiet, and its transcript by whisper."""
+    rate = pipe.sampling_rate
+    waveform = load_audio(path, None, rate)[0].numpy()
+    most = round(args.seconds * rate)
+    if len(waveform) > most:
+        waveform = waveform[: quietest(waveform[:most], round(QUIET_SECONDS * rate))]
+    return waveform, evaluators.read(waveform)
 
 
 def seeded(index):
@@ -178,11 +222,11 @@ def prompts(pipe, kinds, evaluators, args):
     rows = []
     for kind, speakers in kinds.items():
         known = [paths for paths in speakers.values() if len(paths) > 2][: args.number]
-        for number in range(1, max((len(paths) for paths in known), default=1)):
+        # The last recording is the target; every reader has all numbers of prompts.
+        for number in range(1, min(MOST_PROMPTS + 1, min(map(len, known), default=1))):
             scores = []
-            for index, paths in enumerate(tqdm(known, f"prompts {kind} {number}")):
-                if len(paths) <= number:
-                    continue
+            for index in tqdm(range(args.number), f"prompts {kind} {number}"):
+                paths = known[index % len(known)]
                 voice = pipe.encode_voice([str(path) for path in paths[:number]])
                 target, source = evaluators.embed(load_audio(paths[-1], None, evaluators.rate)[0].numpy()), None
                 options = {"voice": voice, "generator": seeded(index), "num_inference_steps": args.steps}
@@ -193,6 +237,14 @@ def prompts(pipe, kinds, evaluators, args):
 
 
 # Conversion
+
+
+def way_options(way, text):
+    """Return the arguments of `convert` for a method, METHOD or METHOD:STRENGTH."""
+    method, _, strength = way.partition(":")
+    return {"method": method, "text": None if method == "matching" else text} | (
+        {"strength": float(strength)} if strength else {}
+    )
 
 
 def pairs_of(speakers, number):
@@ -207,20 +259,21 @@ def pairs_of(speakers, number):
 def conversion(pipe, kinds, evaluators, args):
     rows = []
     for kind, speakers in kinds.items():
-        ways = {way: [] for way in ("source", "text to speech", *args.methods)}
+        ways = {way: [] for way in ("source", "codec alone", "text to speech", *args.methods)}
         for index, (path, target) in enumerate(tqdm(list(pairs_of(speakers, args.number)), f"conversion {kind}")):
             clean, text = load_clean(path, pipe, evaluators, args)
             voice = pipe.encode_voice(str(target))
             to, own = evaluators.embed(load_audio(target, None, evaluators.rate)[0].numpy()), evaluators.embed(clean)
             options = {"voice": voice, "generator": seeded(index), "num_inference_steps": args.steps}
             ways["source"].append(evaluators.listen(clean, clean, text, to, own))
+            coded = reconstruct(pipe.codec, torch.from_numpy(clean)).numpy()
+            ways["codec alone"].append(evaluators.listen(coded, clean, text, to, own))
             spoken = pipe(text, **options).audios[0]
             ways["text to speech"].append(evaluators.listen(spoken, None, text, to, own))
-            for method in args.methods:
-                given = None if method == "matching" else text
+            for way in args.methods:
                 options["generator"] = seeded(index)
-                output = pipe.convert((evaluators.rate, clean), given, method=method, **options)
-                ways[method].append(evaluators.listen(output.audios[0], clean, text, to, own))
+                output = pipe.convert((evaluators.rate, clean), **options, **way_options(way, text))
+                ways[way].append(evaluators.listen(output.audios[0], clean, text, to, own))
         rows += [evaluators.summary(scores, voices=kind, way=way) for way, scores in ways.items() if scores]
     return rows
 
@@ -228,11 +281,23 @@ def conversion(pipe, kinds, evaluators, args):
 # Editing
 
 
+def replaced(edited, samples):
+    """Return (start, end) in the recording, of `samples` samples, of what its only edit replaced."""
+    start, end = edited.regions[0]
+    return start, end + samples - len(edited.audio)
+
+
+def semitones(f0, other):
+    """Return the distance of the medians of two F0 contours; NaN where one of them is unvoiced."""
+    f0, other = f0[f0 > 0], other[other > 0]
+    return 12 * abs(math.log2(np.median(f0) / np.median(other))) if len(f0) and len(other) else float("nan")
+
+
 def editing(pipe, kinds, evaluators, args):
     """Measure editing: replace the longest word in the middle of a recording by another word."""
     rows = []
     for kind, speakers in kinds.items():
-        paths = [path for speaker in speakers.values() for path in speaker][: args.number]
+        paths = [speakers[name][index] for name, index in in_turn(speakers, args.number)]
         ways = {"recording": [], "edited": []}
         for index, path in enumerate(tqdm(paths, f"editing {kind}")):
             clean, text = load_clean(path, pipe, evaluators, args)
@@ -246,8 +311,10 @@ def editing(pipe, kinds, evaluators, args):
             options = {"generator": seeded(index), "num_inference_steps": args.steps}
             edited = pipe.edit((evaluators.rate, clean), text, changed, **options)
             own = evaluators.embed(clean)
-            ways["recording"].append(evaluators.listen(clean, None, text, None, own))
+            before = evaluators.listen(clean, None, text, None, own)
+            ways["recording"].append(before | evaluators.melody(clean, *replaced(edited, len(clean))))
             scores = evaluators.listen(edited.audio, None, changed, None, own)
+            scores |= evaluators.melody(edited.audio, *edited.regions[0])
             scores["heard"] = float(
                 new.lower() in scores["said"].lower() or (new == "seven" and "7" in scores["said"])
             )
@@ -270,8 +337,9 @@ def enhancement(pipe, kinds, evaluators, args):
     """
     rows = []
     for kind, speakers in kinds.items():
-        chosen = [(paths[0], paths[-1]) for paths in speakers.values()]
-        chosen = [chosen[index % len(chosen)] for index in range(min(args.number, len(chosen)))]
+        # The last recording of a speaker is the voice, and enhanced only if there is no other.
+        chosen = in_turn({name: paths[:-1] or paths for name, paths in speakers.items()}, args.number)
+        chosen = [(speakers[name][index], speakers[name][-1]) for name, index in chosen]
         clean = [load_clean(path, pipe, evaluators, args) for path, _ in chosen]
         voices = [pipe.encode_voice(str(path)) for _, path in chosen]
         for level in args.levels:
@@ -283,11 +351,10 @@ def enhancement(pipe, kinds, evaluators, args):
                 coded = reconstruct(pipe.codec, torch.from_numpy(noisy)).numpy()
                 ways["noisy"].append(evaluators.listen(noisy, waveform, text, None, own))
                 ways["codec alone"].append(evaluators.listen(coded, waveform, text, None, own))
-                for method in args.methods:
-                    given = None if method == "matching" else text
+                for way in args.methods:
                     options = {"generator": seeded(index), "num_inference_steps": args.steps, "voice": voices[index]}
-                    output = pipe.enhance((evaluators.rate, noisy), given, method=method, **options)
-                    ways[method].append(evaluators.listen(output.audios[0], waveform, text, None, own))
+                    output = pipe.enhance((evaluators.rate, noisy), **options, **way_options(way, text))
+                    ways[way].append(evaluators.listen(output.audios[0], waveform, text, None, own))
             labels = {"voices": kind, "level": f"{level:g} dB"}
             rows += [evaluators.summary(scores, way=way, **labels) for way, scores in ways.items() if scores]
     return rows

@@ -271,6 +271,11 @@ def add_recording(parser: argparse.ArgumentParser, whose: str) -> None:
         choices=("resynthesis", "ode", "matching"),
         help="method (with a text resynthesis, or ode to enhance; otherwise matching)",
     )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        help="how much of the recording resynthesis replaces: 1 all, lower values keep more of the speaker (0.5)",
+    )
     parser.add_argument("--matching", type=float, help="voice matching, 0 to 1 (that of the model; 1 without a text)")
     parser.add_argument("--loudness", type=float, help="loudness in LUFS, such as -16; needs pyloudnorm (unchanged)")
     parser.add_argument("--watermark", action="store_true", help="add an inaudible watermark; needs Perth")

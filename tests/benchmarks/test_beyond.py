@@ -3,7 +3,11 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from ns2_diffusers.pipelines.editing import NaturalSpeech2EditOutput
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 pytest.importorskip("jiwer", reason="the eval extra is not installed")
@@ -23,6 +27,61 @@ def test_voices_by_kind_and_speaker(tmp_path):
         "real": {"ann": 2, "bob": 1},
         "readers": {"12": 2, "7": 1},
     }
+
+
+def test_kinds_that_are_measured(tmp_path):
+    for name in ("prompts/real/ann.ogg", "unseen/audio/af_bella_0.ogg", "unseen/audio/af_bella_1.ogg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    args = ["--prompts", str(tmp_path / "prompts"), "--unseen", str(tmp_path / "unseen"), "--kinds"]
+    kinds = beyond.find_voices(beyond.parse_args([*args, "unseen"]))
+    names = {
+        kind: {name: [path.name for path in paths] for name, paths in each.items()} for kind, each in kinds.items()
+    }
+    assert names == {"unseen": {"af_bella": ["af_bella_0.ogg", "af_bella_1.ogg"]}}
+    with pytest.raises(ValueError, match="no voices of kind readers; there are real, unseen"):
+        beyond.find_voices(beyond.parse_args([*args, "readers"]))
+
+
+def test_speakers_in_turn():
+    assert beyond.in_turn({"a": [1, 2, 3], "b": [4]}, 3) == [("a", 0), ("b", 0), ("a", 1)]
+    assert len(beyond.in_turn({"a": [1, 2, 3], "b": [4]}, 9)) == 4 and beyond.in_turn({}, 2) == []
+
+
+def test_ways_with_a_strength():
+    assert beyond.way_options("ode", "A.") == {"method": "ode", "text": "A."}
+    assert beyond.way_options("resynthesis:0.25", "A.") == {"method": "resynthesis", "text": "A.", "strength": 0.25}
+    assert beyond.way_options("matching", "A.") == {"method": "matching", "text": None}
+
+
+class Contour:
+    """Evaluators of a rate of 1000 Hz and frames of 10 samples, with a given F0 contour."""
+
+    rate, hop = 1000, 10
+    melody = beyond.Evaluators.melody
+
+    def __init__(self, f0):
+        self.contour = torch.tensor(f0)
+
+    def f0(self, audio):
+        return self.contour
+
+
+def test_the_melody_of_an_edit_by_hand():
+    # Two seconds at 100 Hz, with an edit of half a second from 1 s on, an octave higher and partly unvoiced.
+    contour = [100.0] * 100 + [200.0] * 20 + [0.0] * 5 + [200.0] * 25 + [100.0] * 50
+    scores = Contour(contour).melody(np.zeros(2000), 1000, 1500)
+    assert scores == {"f0_of_the_edit": 12.0, "f0_at_seams": 12.0}
+    # At its end the contour is unvoiced, so only the first seam is measured.
+    contour[140:160] = [0.0] * 20
+    contour[100:110] = [100.0] * 10
+    assert Contour(contour).melody(np.zeros(2000), 1000, 1500)["f0_at_seams"] == 0.0
+    assert np.isnan(Contour([0.0] * 200).melody(np.zeros(2000), 1000, 1500)["f0_of_the_edit"])
+
+
+def test_where_an_edit_was_made():
+    edited = NaturalSpeech2EditOutput(np.zeros(1200), 16000, [(300, 700)])
+    assert beyond.replaced(edited, 1000) == (300, 500)
 
 
 def test_pairs_are_of_different_speakers():

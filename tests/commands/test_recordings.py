@@ -79,6 +79,17 @@ def test_transcribed(run, monkeypatch, source, clips, transcripts):
     np.testing.assert_allclose(said, read("given.wav"), atol=1e-4)
 
 
+def test_strength(run, tiny_pipeline, clips, transcripts, source):
+    text = transcripts[clips[0].name]
+    args = ("convert-voice", source, "--voice", str(clips[1]), "--text", text, "--steps", "8", "--seed", "3")
+    assert run(*args, "--strength", "0.25", "-o", "out.wav")[0] == 0
+    options = {"voice": clips[1], "num_inference_steps": 8, "generator": generator()}
+    expected = tiny_pipeline.convert(source, text, strength=0.25, **options).audios[0]
+    np.testing.assert_allclose(read("out.wav")[100:-100], expected[100:-100], atol=2e-4)
+    status, printed = run(*args, "--strength", "0", "-o", "out.flac")
+    assert status == 2 and "strength is 0.0; wanted a number above 0, to 1" in printed.err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

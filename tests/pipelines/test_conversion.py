@@ -1,5 +1,8 @@
 """Conversion and enhancement of recordings with a tiny pipeline."""
 
+import math
+
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -7,13 +10,14 @@ import torch
 from ns2_diffusers import (
     NaturalSpeech2DDIMInverseScheduler,
     NaturalSpeech2DDIMScheduler,
+    NaturalSpeech2DDPMScheduler,
     NaturalSpeech2DistilledScheduler,
     NaturalSpeech2EulerInverseScheduler,
     NaturalSpeech2EulerScheduler,
     NaturalSpeech2Pipeline,
 )
 from ns2_diffusers.audio.pitch import estimate_f0
-from ns2_diffusers.pipelines.conversion import AUDIBLE, METHODS, check_method, ode_schedulers
+from ns2_diffusers.pipelines.conversion import AUDIBLE, METHODS, STRENGTH, check_method, ode_schedulers
 from ns2_diffusers.pipelines.voice_matching import match_voice, presence
 
 RATE = 16000
@@ -31,8 +35,8 @@ def convert(tiny_pipeline, clips, transcripts):
 
     def convert(**options):
         options = {"text": transcripts[clips[0].name], "voice": voice, "num_inference_steps": 2} | options
-        generator = torch.Generator().manual_seed(0)
-        return tiny_pipeline.convert(clips[0], generator=generator, **options)
+        options = {"generator": torch.Generator().manual_seed(0)} | options
+        return tiny_pipeline.convert(clips[0], **options)
 
     return convert
 
@@ -120,6 +124,106 @@ def test_the_ode_leads_to_noise_and_back(tiny_pipeline, clips, transcripts, monk
     assert max(errors[1]) < 0.1 and errors[1][0] < 0.4 * errors[0][0] and errors[1][1] < 0.4 * errors[0][1]
 
 
+# The strength of the resynthesis
+
+
+@pytest.fixture
+def denoised(tiny_pipeline, monkeypatch):
+    """The arguments of `denoise` for the converted speech and its result, of the last conversion."""
+    seen, denoise = [], NaturalSpeech2Pipeline.denoise
+
+    def watched(*args, **options):
+        result = denoise(tiny_pipeline, *args, **options)
+        seen[:] = [(args[0], args[1], options.get("first", 0), result)]
+        return result
+
+    monkeypatch.setattr(tiny_pipeline, "denoise", watched)
+    return seen
+
+
+def matched(pipe, clips, share):
+    latents, silence = pipe.encode_speech(clips[0])[1], pipe._silent_latents()[:, 0]
+    return match_voice(latents, pipe.encode_voice(clips[1]).latents, silence, share) if share else latents
+
+
+def noise_of(seed, length):
+    """The noise of a generator with this seed: that of a generator with the first number that it draws."""
+    inner = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(seed)))
+    return torch.randn(16, length, generator=torch.Generator().manual_seed(inner))
+
+
+def test_full_strength_begins_with_noise_alone(convert, clips, tiny_pipeline, denoised):
+    convert(strength=1.0, temperature=4.0)
+    ((start, scheduler, first, _),) = denoised
+    assert first == 0 and scheduler.timesteps.tolist() == [999, 499]
+    torch.testing.assert_close(start[0], noise_of(0, start.shape[2]) / 2)
+
+
+@pytest.mark.parametrize(("steps", "strength", "start"), [(8, 0.5, 499), (8, 0.7, 624), (100, 0.01, 9)])
+def test_it_begins_with_the_matched_latents_and_noise(convert, clips, tiny_pipeline, denoised, steps, strength, start):
+    convert(strength=strength, num_inference_steps=steps, temperature=4.0, voice_matching=0.6)
+    ((latents, scheduler, first, _),) = denoised
+    assert scheduler.timesteps[first] == start and len(scheduler.timesteps) - first == int(steps * strength)
+    alpha, sigma = NaturalSpeech2DDIMScheduler().alpha_sigma(start)
+    expected = alpha * matched(tiny_pipeline, clips, 0.6) + sigma * noise_of(0, latents.shape[2]) / 2
+    torch.testing.assert_close(latents[0], expected)
+
+
+@pytest.mark.parametrize("strength", [0.01, 0.5, 0.9])
+def test_gaussian_latents_in_closed_form(convert, clips, tiny_pipeline, denoised, monkeypatch, strength):
+    """The flow of latents with mean 0 and variance 1 does not change what it begins with."""
+    monkeypatch.setattr("ns2_diffusers.pipelines.latent_diffusion.GuidedDenoiser", Gaussian)
+    output = convert(strength=strength, num_inference_steps=200, voice_matching=0.6, limiter=False)
+    alpha, sigma = NaturalSpeech2DDIMScheduler().alpha_sigma(1000 * strength - 1)
+    recording = matched(tiny_pipeline, clips, 0.6)
+    expected = alpha * recording + sigma * noise_of(0, recording.shape[1]) * 1.44**-0.5
+    ((_, _, _, result),) = denoised
+    assert (result[0] - expected).square().mean().sqrt() < 0.02
+    # The result is matched again, and decoded.
+    voice, silence = tiny_pipeline.encode_voice(clips[1]).latents, tiny_pipeline._silent_latents()[:, 0]
+    waveform, _, gain = tiny_pipeline.encode_speech(clips[0])
+    (decoded,) = tiny_pipeline.decode_latents([match_voice(result[0], voice, silence, 0.6)])
+    np.testing.assert_allclose(output.audios[0], decoded[: len(waveform)] / gain, atol=1e-5)
+    if strength == 0.01:
+        (decoded,) = tiny_pipeline.decode_latents([match_voice(recording, voice, silence, 0.6)])
+        error = output.audios[0] - (decoded[: len(waveform)] / gain).numpy()
+        assert np.sqrt(np.square(error).mean()) < 0.1 * decoded.std() / gain
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [NaturalSpeech2EulerScheduler, NaturalSpeech2DDPMScheduler, diffusers.DPMSolverMultistepScheduler]
+    + [diffusers.EulerDiscreteScheduler, diffusers.HeunDiscreteScheduler],
+)
+def test_seeds_and_samplers(convert, tiny_pipeline, scheduler):
+    tiny_pipeline.scheduler = scheduler.from_config(tiny_pipeline.scheduler.config)
+    one = convert(strength=0.5, num_inference_steps=8).audios[0]
+    assert np.isfinite(one).all() and np.array_equal(one, convert(strength=0.5, num_inference_steps=8).audios[0])
+    other = convert(strength=0.5, num_inference_steps=8, generator=torch.Generator().manual_seed(1)).audios[0]
+    assert not np.allclose(one, other, atol=1e-3)
+
+
+def test_a_student_begins_on_its_grid(convert, tiny_pipeline, denoised):
+    tiny_pipeline.scheduler = NaturalSpeech2DistilledScheduler(student_steps=[4])
+    convert(strength=0.5, num_inference_steps=None)
+    ((_, scheduler, first, _),) = denoised
+    assert scheduler.timesteps[first:].tolist() == [499.0, 249.0]
+
+
+def test_as_many_steps_as_speech_takes(convert, tiny_pipeline, denoised):
+    tiny_pipeline.register_to_config(default_num_inference_steps=6)
+    for strength, steps in ((None, math.ceil(6 / STRENGTH)), (1.0, 6), (0.4, 15), (0.002, 500)):
+        convert(strength=strength, num_inference_steps=None)
+        ((_, scheduler, first, _),) = denoised
+        assert len(scheduler.timesteps) == steps and first == steps - int(steps * (strength or STRENGTH) + 1e-9)
+
+
+def test_samplers_that_cannot_begin_in_the_middle(convert, tiny_pipeline):
+    tiny_pipeline.scheduler = diffusers.PNDMScheduler.from_config(tiny_pipeline.scheduler.config)
+    with pytest.raises(ValueError, match="strength is 0.5, and PNDMScheduler cannot begin in the middle"):
+        convert(strength=0.5, num_inference_steps=8)
+
+
 def test_which_samplers_follow_the_ode():
     ddim = NaturalSpeech2DDIMScheduler(beta_schedule="cosine")
     back, forth = ode_schedulers(ddim)
@@ -163,6 +267,12 @@ def test_how_speech_with_a_text_is_enhanced(tiny_pipeline, monkeypatch):
         ({"voice_matching": 2.0}, "voice_matching is 2.0"),
         ({"voice": "nobody"}, "neither a file nor one of the voices"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"strength": 0.0}, "strength is 0.0; wanted a number above 0, to 1"),
+        ({"strength": 1.01}, "strength is 1.01; wanted a number above 0, to 1"),
+        ({"strength": float("nan")}, "strength is nan"),
+        ({"strength": 0.3}, "strength is 0.3, which is less than one of 2 steps: give at least 0.5"),
+        ({"strength": 0.5, "method": "ode"}, "strength is for method 'resynthesis', and the method is 'ode'"),
+        ({"strength": 0.5, "text": None}, "strength is for method 'resynthesis', and the method is 'matching'"),
     ],
 )
 def test_bad_options(convert, options, message):

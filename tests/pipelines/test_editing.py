@@ -5,9 +5,9 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from ns2_diffusers import NaturalSpeech2DDPMScheduler, NaturalSpeech2EulerScheduler
+from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2DDPMScheduler, NaturalSpeech2EulerScheduler
 from ns2_diffusers.pipelines.alignment import AlignedSpeech
-from ns2_diffusers.pipelines.editing import Edit, NewPiece, find_edits, group_edits, lay_out, splice
+from ns2_diffusers.pipelines.editing import Edit, KnownLatents, NewPiece, find_edits, group_edits, lay_out, splice
 from ns2_diffusers.text.words import WordSymbols
 
 TEXT = "Please hold the line while we try again."
@@ -93,6 +93,27 @@ def test_known_latents_are_there_at_every_step(tiny_pipeline, edit, monkeypatch)
     assert 0.3 < keep.mask.float().mean() < 1
     assert torch.equal(result[..., keep.mask], keep.known[..., keep.mask])
     assert not torch.allclose(result[..., ~keep.mask], keep.known[..., ~keep.mask], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "timesteps"),
+    [
+        (NaturalSpeech2EulerScheduler(), [999.0, 749.0, 499.0, 249.0, None]),
+        (NaturalSpeech2DDIMScheduler(), [999.0, 749.0, 499.0, 249.0, None]),
+    ],
+)
+def test_known_latents_have_the_noise_of_the_next_step(scheduler, timesteps):
+    """Steps of the Euler scheduler begin before the timesteps at which their slopes are."""
+    scheduler.set_timesteps(4)
+    known, mask = torch.ones(1, 2, 5000), torch.arange(5000) < 4000
+    keep = KnownLatents(known, mask, [torch.Generator().manual_seed(0)])
+    made = [keep.at_start(torch.zeros_like(known), scheduler)]
+    made += [keep(scheduler, step, torch.zeros_like(known)) for step in range(4)]
+    for latents, timestep in zip(made, timesteps, strict=True):
+        alpha, sigma = (1.0, 0.0) if timestep is None else scheduler.alpha_sigma(timestep)
+        assert not latents[..., ~mask].any()
+        assert latents[..., mask].mean().item() == pytest.approx(float(alpha), abs=0.03)
+        assert latents[..., mask].std().item() == pytest.approx(float(sigma), abs=0.03)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,20 @@ from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 from diffusers.utils import is_torchsde_available
 
 from ns2_diffusers import (
+    NaturalSpeech2DDIMInverseScheduler,
     NaturalSpeech2DDIMScheduler,
     NaturalSpeech2DDPMScheduler,
     NaturalSpeech2DistilledScheduler,
     NaturalSpeech2EulerScheduler,
 )
-from ns2_diffusers.schedulers.interchange import EPSILON_SAMPLERS, convert_prediction, copy_for_sampling
+from ns2_diffusers.schedulers.interchange import (
+    EPSILON_SAMPLERS,
+    WHOLE_SAMPLERS,
+    add_noise_of_step,
+    begin_in_the_middle,
+    convert_prediction,
+    copy_for_sampling,
+)
 
 OURS = [NaturalSpeech2DDPMScheduler, NaturalSpeech2DDIMScheduler, NaturalSpeech2EulerScheduler]
 THEIRS = [
@@ -343,3 +351,87 @@ def test_a_copy_leaves_the_scheduler_as_it_is():
     copy.set_timesteps(10)
     assert scheduler.timesteps is before and scheduler.config.prediction_type == "sample"
     assert copy.config.prediction_type == "epsilon"
+
+
+def samplers():
+    """Every sampler, with steps, by name."""
+    config = NaturalSpeech2DDIMScheduler(prediction_type="epsilon").config
+    ours = [NaturalSpeech2DDIMScheduler, NaturalSpeech2DDPMScheduler, NaturalSpeech2EulerScheduler]
+    classes = [getattr(diffusers, name) for name in KARRAS if name not in ("DPMSolverSDEScheduler", *WHOLE_SAMPLERS)]
+    makers = {cls.__name__: (cls, {}) for cls in [*ours, *classes]}
+    makers["midpoint"] = (NaturalSpeech2EulerScheduler, {"solver": "midpoint"})
+    return {
+        name: (lambda cls=cls, options=options: cls.from_config(config, **options))
+        for name, (cls, options) in makers.items()
+    }
+
+
+@pytest.mark.parametrize("name", samplers())
+def test_from_the_middle_to_where_the_flow_leads(gaussian, noise, name):
+    """Samplers that draw noise reach the distribution of the data."""
+    scheduler = samplers()[name]()
+    scheduler.set_timesteps(200)
+    first = begin_in_the_middle(scheduler, 0.5)
+    assert len(scheduler.timesteps) - first in (100, 2 * 100, 2 * 100 - 1)
+    data = gaussian.mean + gaussian.std * noise
+    fresh = torch.randn(noise.shape, generator=torch.Generator().manual_seed(7))
+    latents = add_noise_of_step(scheduler, data, fresh, first)
+    random = {"generator": torch.Generator().manual_seed(1)}
+    draws = "DDPM" in name or "Ancestral" in name
+    for timestep in scheduler.timesteps[first:]:
+        noisy = scheduler.scale_model_input(latents, timestep)
+        prediction = gaussian.predict(noisy, *gaussian.levels(scheduler, timestep), "epsilon")
+        latents = scheduler.step(prediction, timestep, latents, **(random if draws else {})).prev_sample
+    if draws:
+        torch.testing.assert_close(latents.mean((0, 2)), gaussian.mean.flatten(), rtol=0, atol=0.03)
+        torch.testing.assert_close(latents.std((0, 2)), gaussian.std.flatten(), rtol=0.04, atol=0)
+        return
+    # Half of the steps: t = 1/2, timestep 499, except where the grid of the sampler is another.
+    start = {"DPMSolverSinglestepScheduler": 500.0}.get(name, 499.0)
+    levels = NaturalSpeech2DDIMScheduler().alpha_sigma(start)
+    expected = gaussian.flow(levels[0] * data + levels[1] * fresh, levels, (1.0, 0.0))
+    assert (latents - expected).square().mean().sqrt() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "taken"), [(8, 1.0, 8), (8, 0.5, 4), (8, 0.6, 4), (8, 0.99, 7), (100, 0.29, 29), (1, 1.0, 1)]
+)
+def test_the_share_of_the_steps(steps, strength, taken):
+    scheduler = NaturalSpeech2DDIMScheduler()
+    scheduler.set_timesteps(steps)
+    assert begin_in_the_middle(scheduler, strength) == steps - taken
+
+
+def test_a_step_of_euler_begins_before_its_slope():
+    scheduler = NaturalSpeech2EulerScheduler(solver="midpoint")
+    scheduler.set_timesteps(4)
+    # Slopes are at t = 7/8, 5/8 …, and steps begin at 1, 3/4 …
+    assert [scheduler.start_of_step(index).item() for index in range(4)] == pytest.approx([999.0, 874.0, 749.0, 624.0])
+    ddim = NaturalSpeech2DDIMScheduler()
+    ddim.set_timesteps(4)
+    assert [ddim.start_of_step(index).item() for index in range(4)] == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize(
+    "cls", [diffusers.PNDMScheduler, diffusers.DDIMInverseScheduler, NaturalSpeech2DDIMInverseScheduler]
+)
+def test_samplers_that_cannot_begin_in_the_middle(cls):
+    scheduler = cls.from_config(NaturalSpeech2DDIMScheduler().config)
+    scheduler.set_timesteps(8)
+    assert begin_in_the_middle(scheduler, 1.0) == 0
+    with pytest.raises(ValueError, match=f"strength is 0.5, and {cls.__name__} cannot begin in the middle"):
+        begin_in_the_middle(scheduler, 0.5)
+
+
+def test_less_than_one_step():
+    scheduler = NaturalSpeech2DDIMScheduler()
+    scheduler.set_timesteps(4)
+    with pytest.raises(ValueError, match="strength is 0.2, which is less than one of 4 steps: give at least 0.25"):
+        begin_in_the_middle(scheduler, 0.2)
+
+
+def test_a_student_begins_on_its_grid():
+    scheduler = NaturalSpeech2DistilledScheduler(student_steps=[4])
+    scheduler.set_timesteps()
+    first = begin_in_the_middle(scheduler, 0.5)
+    assert scheduler.timesteps[first:].tolist() == [499.0, 249.0]

@@ -81,6 +81,7 @@ def load(args: argparse.Namespace) -> tuple[Any, Any]:
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "method": args.method,
+        "strength": args.strength,
         "voice_matching": args.matching,
         "num_inference_steps": args.steps,
         "guidance_scale": args.guidance,

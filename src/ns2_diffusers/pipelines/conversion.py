@@ -1,13 +1,15 @@
 """Voice conversion and enhancement: the same speech in another voice, or without noise.
 
 Both keep the timing of a recording. With a text, the phonemes are aligned to the recording. The model then speaks them
-again, either from new noise with the durations and the F0 of the recording (`resynthesis`), or from the noise to which
-the probability-flow ODE takes the recording (`ode`; NaturalSpeech 2, section 5, voice conversion and speech
-enhancement). Without a text, the latents are moved towards the voice (`matching`).
+again with the durations and the F0 of the recording. It begins with the recording's latents, moved towards the voice
+and with a part of the noise (`resynthesis`; SDEdit, arXiv 2108.01073), or with the noise to which the probability-flow
+ODE takes the recording (`ode`; NaturalSpeech 2, section 5, voice conversion and speech enhancement). Without a text,
+the latents are only moved towards the voice (`matching`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 
 from ..audio.loading import AudioInput
 from ..audio.pitch import estimate_f0
-from ..schedulers.interchange import complete_config
+from ..schedulers.interchange import add_noise_of_step, begin_in_the_middle, complete_config
 from ..schedulers.scheduling_ddim import NaturalSpeech2DDIMScheduler
 from ..schedulers.scheduling_ddim_inverse import NaturalSpeech2DDIMInverseScheduler
 from ..schedulers.scheduling_euler import NaturalSpeech2EulerScheduler
@@ -33,6 +35,8 @@ from .voice_matching import match_voices, presence
 from .word_times import time_words
 
 METHODS = ("resynthesis", "ode", "matching")
+# Default strength of the resynthesis.
+STRENGTH = 0.5
 # Default number of steps of the ODE in each direction.
 ODE_STEPS = 16
 # Frames with less presence than this do not count for the mean F0 of a voice.
@@ -43,6 +47,7 @@ class ConversionMixin(EditingMixin):
     """Adds `convert` and `enhance` to a text-to-speech pipeline."""
 
     finish_audio: Callable[..., Any]
+    _draw_noise: Callable[..., torch.Tensor]
     _silent_latents: Callable[[], torch.Tensor]
 
     @speaks
@@ -56,6 +61,7 @@ class ConversionMixin(EditingMixin):
         voice: Any,
         move_f0: bool = True,
         method: str | None = None,
+        strength: float | None = None,
         voice_matching: float | None = None,
         aligner: Any = None,
         word_times: Sequence[tuple[float, float]] | None = None,
@@ -79,9 +85,14 @@ class ConversionMixin(EditingMixin):
             move_f0: whether to move the F0 to the median of the target voice.
             method: "resynthesis" (with a text), "ode" (the paper's; with a text) or "matching"; when None,
                 "resynthesis" with a text and "matching" without.
+            strength: how much of the recording "resynthesis" replaces, above 0 to 1, as in diffusers' image-to-image
+                pipelines: the share of the steps that are taken, from the recording's latents with the noise of the
+                first of them. 1 begins with noise alone. Lower values keep more of the words and of the speaker.
             voice_matching: 0 to 1; when None, the pipeline's default with a text and 1 without.
             aligner, word_times: see `align`.
-            num_inference_steps: the pipeline's default when None; 16 in each direction for "ode".
+            num_inference_steps: number of steps of the scheduler, of which "resynthesis" takes the last
+                `int(num_inference_steps * strength)`; when None, as many that those are the pipeline's default. 16 in
+                each direction for "ode".
             guidance_scale, temperature, limiter, loudness, watermark: as in `__call__`.
             generator: generator of the noise.
 
@@ -92,11 +103,19 @@ class ConversionMixin(EditingMixin):
             ImportError: the codec's decoder predicts no F0, and pyworld, which would estimate it, is not installed.
         """
         method = check_method(method, text)
-        ode_steps = ODE_STEPS if method == "ode" and num_inference_steps is None else num_inference_steps
+        strength = check_strength(strength, method)
+        if num_inference_steps is None:
+            num_inference_steps = self._usual_steps(method, strength)
         settings = self.check_sampling(
-            ode_steps, None, None, guidance_scale, temperature, 0.0, "np", limiter=limiter, loudness=loudness,
-            watermark=watermark,
+            num_inference_steps, None, None, guidance_scale, temperature, 0.0, "np", limiter=limiter,
+            loudness=loudness, watermark=watermark,
         )  # fmt: skip
+        schedulers: tuple[Any, ...] = ()
+        if method == "ode":
+            schedulers = ode_schedulers(settings.scheduler)
+        elif method == "resynthesis":
+            scheduler = self.prepare_scheduler(settings)
+            schedulers = scheduler, begin_in_the_middle(scheduler, strength)
         if voice_matching is not None:
             check_number("voice_matching", voice_matching, "0 (none) to 1 (all the way)", least=0.0, most=1.0)
         share = voice_matching
@@ -115,7 +134,11 @@ class ConversionMixin(EditingMixin):
         if method == "matching":
             latents = speech.latents.to(self._execution_device)
         else:
-            latents = self._speak_again(speech, f0, wanted, target, settings, method, generator)
+            to = self._condition(speech, wanted, target)
+            if method == "ode":
+                latents = self._follow_back_and_forth(speech, f0, to, settings, *schedulers)
+            else:
+                latents = self._speak_again(speech, to, target, share, settings, generator, *schedulers)
         # Generated speech already has the target F0.
         told = wanted if method == "matching" and ratio != 1 and self.codec.takes_f0 else None
         output = self._finished(speech, latents, wanted, told, target, share, settings)
@@ -156,29 +179,59 @@ class ConversionMixin(EditingMixin):
             options["method"] = "resynthesis" if self.scheduler.config.get("student_steps") else "ode"
         return self.convert(audio, text, sampling_rate, voice=voice, move_f0=False, **options)
 
+    def _usual_steps(self, method: str, strength: float) -> int | None:
+        """The default number of steps; None for that of the pipeline."""
+        if method == "ode":
+            return ODE_STEPS
+        # A student has no other steps than its own.
+        if strength == 1 or self.scheduler.config.get("student_steps"):
+            return None
+        # NaturalSpeech2EulerScheduler takes at most half of the timesteps of training.
+        most = self.scheduler.config.get("num_train_timesteps", 1000) // 2
+        return min(math.ceil(self.config.default_num_inference_steps / strength), most)
+
     def _speak_again(
         self,
         speech: AlignedSpeech,
-        f0: np.ndarray,
-        wanted: np.ndarray,
+        to: tuple[Any, Any, Any],
         target: Voice | VoiceMix,
+        share: float,
         settings: SamplingSettings,
-        method: str,
         generator: torch.Generator | None,
+        scheduler: Any,
+        first: int,
     ) -> torch.Tensor:
-        """Latents (C, T) of the recording's phonemes in a voice, with the recording's durations and target F0 (T,)."""
+        """Latents (C, T) that are generated under the condition `to`, from step `first` of the scheduler."""
         frames = [speech.latents.shape[1]]
-        to = self._condition(speech, wanted, target)
-        if method == "ode":
-            own = self.encode_voice((self.sampling_rate, speech.waveform))
-            back, forth = ode_schedulers(settings.scheduler)
-            start = self._follow(speech.latents[None], back, settings, frames, self._condition(speech, f0, own), 1.0)
-            return self._follow(start, forth, settings, frames, to, settings.guidance_scale)[0]
         ((seed,),) = draw_seeds(generator, [1])
         generators = [torch.Generator().manual_seed(seed)]
-        scheduler = self.prepare_scheduler(settings)
-        noise = self.prepare_latents(frames, generators, scheduler, settings.temperature)
-        return self.denoise(noise, scheduler, settings, generators, frames, *to)[0]
+        if first:
+            known = self._matched(speech.latents.to(self._execution_device), target, share)
+            noise = self._draw_noise(frames, generators) * settings.temperature**-0.5
+            start = add_noise_of_step(scheduler, known[None], noise, first)
+        else:
+            start = self.prepare_latents(frames, generators, scheduler, settings.temperature)
+        return self.denoise(start, scheduler, settings, generators, frames, *to, first=first)[0]
+
+    def _follow_back_and_forth(
+        self,
+        speech: AlignedSpeech,
+        f0: np.ndarray,
+        to: tuple[Any, Any, Any],
+        settings: SamplingSettings,
+        back: Any,
+        forth: Any,
+    ) -> torch.Tensor:
+        """Latents (C, T) that the ODE takes to noise under their own condition, and back under the condition `to`."""
+        frames = [speech.latents.shape[1]]
+        own = self.encode_voice((self.sampling_rate, speech.waveform))
+        start = self._follow(speech.latents[None], back, settings, frames, self._condition(speech, f0, own), 1.0)
+        return self._follow(start, forth, settings, frames, to, settings.guidance_scale)[0]
+
+    def _matched(self, latents: torch.Tensor, voice: Voice | VoiceMix, share: float) -> torch.Tensor:
+        """Latents (C, T) moved towards a voice."""
+        enough = MATCHING_SECONDS * self.codec.frame_rate
+        return match_voices([latents], [voice], self._silent_latents()[:, 0], [share], enough)[0]
 
     def _condition(self, speech: AlignedSpeech, f0: np.ndarray, voice: Voice | VoiceMix) -> tuple[Any, Any, Any]:
         """Condition, prompt states and prompt mask for a recording's phonemes in a voice."""
@@ -215,8 +268,7 @@ class ConversionMixin(EditingMixin):
         settings: SamplingSettings,
     ) -> NaturalSpeech2PipelineOutput:
         """Match latents (C, T) to a voice and decode them, with the F0 that the decoder follows (None: its own)."""
-        enough = MATCHING_SECONDS * self.codec.frame_rate
-        (latents,) = match_voices([latents], [voice], self._silent_latents()[:, 0], [share], enough)
+        latents = self._matched(latents, voice, share)
         (waveform,) = self.decode_latents([latents], None if told is None else [torch.from_numpy(told)])
         waveform = self.finish_audio(waveform[..., : len(speech.waveform)] / speech.gain, settings)
         durations, words = speech.durations, []
@@ -255,6 +307,20 @@ def check_method(method: str | None, text: str | None) -> str:
     if text is None and method != "matching":
         raise ValueError(f"method {method!r} needs the text of the recording: give it, or leave the method out.")
     return method
+
+
+def check_strength(strength: float | None, method: str) -> float:
+    """The strength of a method; 1 for methods that have none.
+
+    Raises:
+        TypeError, ValueError: the strength is no number above 0 to 1, or given for another method than resynthesis.
+    """
+    if strength is None:
+        return STRENGTH if method == "resynthesis" else 1.0
+    check_number("strength", strength, "a number above 0, to 1 (from noise alone)", above=0.0, most=1.0)
+    if method != "resynthesis":
+        raise ValueError(f"strength is for method 'resynthesis', and the method is {method!r}: leave it out.")
+    return strength
 
 
 def ode_schedulers(scheduler: Any) -> tuple[Any, Any]:

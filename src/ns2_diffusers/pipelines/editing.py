@@ -18,6 +18,7 @@ import torch
 from diffusers.utils import BaseOutput
 
 from ..audio.loading import AudioInput, check_audible, load_audio
+from ..schedulers.interchange import add_noise_of_step
 from ..text.words import WordSymbols
 from .alignment import AlignedSpeech, AlignmentMixin
 from .changes import speaks
@@ -190,16 +191,16 @@ class KnownLatents:
         self.known, self.mask, self.generators = known, mask, generators
 
     def at_start(self, noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
-        return self._replace(noise, scheduler, scheduler.timesteps[:1])
+        return self._replace(noise, scheduler, 0)
 
     def __call__(self, scheduler: Any, step: int, latents: torch.Tensor) -> torch.Tensor:
         if step + 1 == len(scheduler.timesteps):
             return torch.where(self.mask, self.known.to(latents), latents)
-        return self._replace(latents, scheduler, scheduler.timesteps[step + 1 : step + 2])
+        return self._replace(latents, scheduler, step + 1)
 
-    def _replace(self, latents: torch.Tensor, scheduler: Any, timestep: torch.Tensor) -> torch.Tensor:
+    def _replace(self, latents: torch.Tensor, scheduler: Any, step: int) -> torch.Tensor:
         noise = torch.randn(latents.shape, generator=self.generators[0]).to(latents)
-        noisy = scheduler.add_noise(self.known.to(latents), noise, timestep)
+        noisy = add_noise_of_step(scheduler, self.known.to(latents), noise, step)
         return torch.where(self.mask, noisy, latents)
 
 

@@ -126,11 +126,12 @@ class LatentDiffusionMixin(SamplingMixin):
         prompt_hidden_states: torch.Tensor | None = None,
         prompt_mask: torch.Tensor | None = None,
         after_step: Callable[[Any, int, torch.Tensor], torch.Tensor] | None = None,
+        first: int = 0,
     ) -> torch.Tensor:
         """Solve the reverse process (section 3.2): noise (B, C, T) to latents (B, C, T), both float32.
 
         Args:
-            latents: latents from `prepare_latents`.
+            latents: latents from `prepare_latents`, or `add_noise_of_step`.
             scheduler: scheduler from `prepare_scheduler`.
             settings: settings from `check_sampling`.
             generators: one per item, for samplers that add noise.
@@ -138,6 +139,7 @@ class LatentDiffusionMixin(SamplingMixin):
             condition: (B, T, D) from `encode_text`; None generates unconditionally.
             prompt_hidden_states, prompt_mask: (B, Tp, D) and (B, Tp) from `encode_prompt`.
             after_step: function of the scheduler, the step and the latents that returns the latents to go on with.
+            first: index of the first timestep, as `begin_in_the_middle` returns it.
 
         Returns: latents, zero where an item is padded; incomplete if a callback interrupted the call.
         """
@@ -155,9 +157,10 @@ class LatentDiffusionMixin(SamplingMixin):
         draws_noise = "variance_noise" in takes and ("eta" not in takes or settings.eta > 0)
         if not draws_noise and "generator" in takes:
             extra["generator"] = generators
-        with self._running(settings.guidance_scale) as call, self.progress_bar(total=len(scheduler.timesteps)) as bar:
-            call.num_timesteps = len(scheduler.timesteps)
-            for step, timestep in enumerate(scheduler.timesteps):
+        timesteps = scheduler.timesteps[first:]
+        with self._running(settings.guidance_scale) as call, self.progress_bar(total=len(timesteps)) as bar:
+            call.num_timesteps = len(timesteps)
+            for step, timestep in enumerate(timesteps, first):
                 if call.interrupt:
                     break
                 sample = scheduler.scale_model_input(latents, timestep)

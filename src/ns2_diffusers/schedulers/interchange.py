@@ -20,6 +20,9 @@ _ONLY_VALUES = {
     "timestep_type": ("discrete", "a model here is told the timestep, not the noise level"),
 }
 
+# Samplers of diffusers whose first steps differ from the others, so that they cannot begin in the middle.
+WHOLE_SAMPLERS = ("PNDMScheduler",)
+
 # Samplers of diffusers whose `step` takes `epsilon` and `v_prediction` but not `sample`.
 EPSILON_SAMPLERS = (
     "PNDMScheduler",
@@ -108,6 +111,50 @@ def copy_for_sampling(scheduler: Any) -> Any:
     if only_epsilon and scheduler.config.prediction_type == "sample":
         sampler.register_to_config(prediction_type="epsilon")
     return sampler
+
+
+def begin_in_the_middle(scheduler: Any, strength: float) -> int:
+    """Prepare a scheduler for a generation that begins with noisy data, as diffusers' image-to-image pipelines do.
+
+    Of its n steps, only the last ⌊n · strength⌋ are taken. `add_noise_of_step` makes the latents for the first one.
+
+    Args:
+        scheduler: scheduler after `set_timesteps`.
+        strength: above 0, to 1 (all steps).
+
+    Returns: index in `timesteps` of the first call of the denoiser.
+
+    Raises:
+        ValueError: the scheduler cannot begin in the middle, or no step is left.
+    """
+    name, steps = type(scheduler).__name__, scheduler.num_inference_steps
+    # 1e-9: 100 * 0.29 is less than 29.
+    taken = min(int(steps * strength + 1e-9), steps)
+    if taken == steps:
+        return 0
+    if not taken:
+        raise ValueError(
+            f"strength is {strength}, which is less than one of {steps} steps: give at least {1 / steps:.4g}, or more "
+            "steps."
+        )
+    whole = any(each.__name__ in WHOLE_SAMPLERS for each in type(scheduler).__mro__)
+    rises = bool(scheduler.timesteps[0] < scheduler.timesteps[-1])
+    if whole or rises or not hasattr(scheduler, "add_noise"):
+        raise ValueError(
+            f"strength is {strength}, and {name} cannot begin in the middle of its steps: give strength=1, or another "
+            "scheduler such as NaturalSpeech2DDIMScheduler."
+        )
+    first = (steps - taken) * getattr(scheduler, "order", 1)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    return first
+
+
+def add_noise_of_step(scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, index: int) -> torch.Tensor:
+    """Noisy latents, in the form that the sampler has before its call of the denoiser at `timesteps[index]`."""
+    if hasattr(scheduler, "start_of_step"):
+        return scheduler.add_noise(latents, noise, scheduler.start_of_step(index))
+    return scheduler.add_noise(latents, noise, scheduler.timesteps[index : index + 1])
 
 
 def convert_prediction(

@@ -272,6 +272,10 @@ class VariancePreservingMixin:
         timesteps = self.timesteps.to(timestep.device)
         return torch.where(timesteps < timestep, timesteps, self._final_timestep).max()
 
+    def start_of_step(self, index: int) -> torch.Tensor:
+        """The timestep, (1,), of the noise that latents have before the denoiser is called at `timesteps[index]`."""
+        return self.timesteps[index : index + 1]
+
     def _integrated_beta(self, timesteps: torch.Tensor) -> torch.Tensor:
         """∫β from 0 to the time of `timesteps`, which is -log ᾱ."""
         self._integrated_beta_table = self._integrated_beta_table.to(timesteps.device)

@@ -121,6 +121,16 @@ class NaturalSpeech2EulerScheduler(VariancePreservingMixin, SchedulerMixin, Conf
         self.num_inference_steps = len(time)
         self._step_start = None
 
+    def start_of_step(self, index: int) -> torch.Tensor:
+        """The timestep, (1,), of the noise before the denoiser is called at `timesteps[index]`.
+
+        A step begins before its slope. Between the two halves of a step of `midpoint`, latents are at the slope.
+        """
+        timestep, (step, half) = super().start_of_step(index), divmod(index, self.order)
+        if half:
+            return timestep
+        return timestep + self.config.num_train_timesteps * self._lengths_to_slope[step].to(timestep.device)
+
     def _timesteps_of_integrated_beta(self, integrated_beta: torch.Tensor) -> torch.Tensor:
         if not self._has_closed_form:
             return super()._timesteps_of_integrated_beta(integrated_beta)
