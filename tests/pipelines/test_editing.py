@@ -7,7 +7,16 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from ns2_diffusers import NaturalSpeech2DDIMScheduler, NaturalSpeech2DDPMScheduler, NaturalSpeech2EulerScheduler
 from ns2_diffusers.pipelines.alignment import AlignedSpeech
-from ns2_diffusers.pipelines.editing import Edit, KnownLatents, NewPiece, find_edits, group_edits, lay_out, splice
+from ns2_diffusers.pipelines.editing import (
+    Edit,
+    KnownLatents,
+    NewPiece,
+    continue_pitch,
+    find_edits,
+    group_edits,
+    lay_out,
+    splice,
+)
 from ns2_diffusers.text.words import WordSymbols
 
 TEXT = "Please hold the line while we try again."
@@ -162,9 +171,49 @@ def test_a_window_by_hand(speech):
     durations = window.durations_with(np.array([3, 4, 4, 1, 4, 4, 4, 0, 4, 4, 3]))
     # The recording has 20 frames where 16 were predicted.
     assert durations.tolist() == [0, 5, 5, 1, 5, 5, 5, 0, 5, 5, 0]
-    known, mask, spans = window.known(speech.latents, durations)
+    sources, mask, spans = window.sources(durations, speech.latents.shape[1])
     assert spans == [((9, 27), (26, 42))]
-    assert known[0][mask].tolist() == [*range(17, 26), *range(42, 51)]
+    assert sources.tolist() == [*range(17, 27), *[-1] * 16, *range(41, 51)]
+    assert sources[mask.numpy()].tolist() == [*range(17, 26), *range(42, 51)]
+
+
+def test_the_pitch_of_an_edit_by_hand():
+    """New frames have the predicted contour at the height of the recording."""
+    predicted = np.array([100, 100, 100, 120, 90, 100, 100], np.float32)
+    recorded = np.array([50, 202, 200, 190, 60, 200, 204], np.float32)
+    pitch = continue_pitch(predicted, recorded, np.array([1, 2, 3, -1, -1, 5, 6]))
+    np.testing.assert_allclose(pitch, [202, 200, 190, 240, 180, 200, 204], rtol=1e-6)
+    assert pitch.dtype == np.float32
+    assert np.array_equal(continue_pitch(predicted, recorded, np.full(7, -1)), predicted)
+
+
+def test_an_edit_is_spoken_with_the_pitch_of_the_recording(tiny_pipeline, edit, recording, monkeypatch):
+    seen, encode = [], tiny_pipeline.encode_text
+
+    def watched(*args, **options):
+        seen.append(encode(*args, **options))
+        return seen[-1]
+
+    def continued(predicted, own, sources):
+        np.testing.assert_allclose(predicted, seen[-1].pitch[0].numpy())
+        np.testing.assert_allclose(own, expected, rtol=1e-4)
+        return continue_pitch(predicted, own, sources)
+
+    monkeypatch.setattr(tiny_pipeline, "encode_text", watched)
+    monkeypatch.setattr("ns2_diffusers.pipelines.editing.continue_pitch", continued)
+    with torch.no_grad():
+        latents = tiny_pipeline.encode_speech(recording)[1]
+        expected = tiny_pipeline.codec.predict_f0(latents[None])[0].numpy()
+    edit(CHANGES["replaced"])
+    pitch = seen[-1].pitch[0].numpy()
+    assert pitch.shape == seen[-2].pitch[0].shape and not np.allclose(pitch, seen[-2].pitch[0].numpy(), rtol=0.01)
+    assert np.isin(pitch.round(3), expected.round(3)).mean() > 0.3
+
+
+def test_an_edit_with_a_codec_that_predicts_no_f0(tiny_pipeline, edit, monkeypatch):
+    monkeypatch.setattr(tiny_pipeline.codec, "predict_f0", lambda latents: None)
+    monkeypatch.setattr("ns2_diffusers.pipelines.editing.continue_pitch", None)
+    assert np.isfinite(edit(CHANGES["replaced"]).audio).all()
 
 
 def test_edits_far_apart_are_made_apart(speech):

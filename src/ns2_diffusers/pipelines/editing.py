@@ -154,8 +154,14 @@ class EditingMixin(AlignmentMixin):
         prompt, prompt_mask = self.encode_prompt([voice])
         predicted = self.encode_text([window.input_ids], prompt, prompt_mask).durations[0].cpu().numpy()
         durations = window.durations_with(predicted)
+        sources, mask, spans = window.sources(durations, speech.latents.shape[1])
         adapted = self.encode_text([window.input_ids], prompt, prompt_mask, durations=[durations])
-        known, mask, spans = window.known(speech.latents, durations)
+        recorded = self.codec.predict_f0(speech.latents[None].to(self._execution_device))
+        if recorded is not None:
+            predicted, own = (each[0].float().cpu().numpy() for each in (adapted.pitch, recorded))
+            pitch = continue_pitch(predicted, own, sources)
+            adapted = self.encode_text([window.input_ids], prompt, prompt_mask, durations=[durations], pitch=[pitch])
+        known = speech.latents[:, sources.clip(min=0)] * mask
         frames = [known.shape[1]]
         generators = [torch.Generator().manual_seed(seed)]
         scheduler = self.prepare_scheduler(settings)
@@ -249,32 +255,50 @@ class Window:
         scaled = np.round(predicted * np.clip(pace, LEAST_PACE, MOST_PACE)).astype(np.int64)
         return np.where(new, scaled, self.old_durations)
 
-    def known(
-        self, latents: torch.Tensor, durations: np.ndarray
-    ) -> tuple[torch.Tensor, torch.Tensor, list[tuple[tuple[int, int], tuple[int, int]]]]:
-        """Known latents (C, T) of the window, their mask (T,), and the new and the old frames of each edit.
+    def sources(
+        self, durations: np.ndarray, frames: int
+    ) -> tuple[np.ndarray, torch.Tensor, list[tuple[tuple[int, int], tuple[int, int]]]]:
+        """The frame of the recording of each frame of the window, and which frames are known.
 
         Args:
-            latents: (C, frames) latents of the recording.
             durations: durations from `durations_with`.
+            frames: latent frames of the recording.
+
+        Returns: frames of the recording (T,), -1 for new symbols; a mask (T,) of the known frames, without the
+            margins; and the new and the old frames of each edit.
         """
         bounds = np.cumsum([0, *durations])
-        frames = int(bounds[-1])
-        sources = np.full(frames, -1)
+        sources = np.full(int(bounds[-1]), -1)
         for symbol, start in enumerate(self.starts):
             if start >= 0:
                 sources[bounds[symbol] : bounds[symbol + 1]] = start + np.arange(durations[symbol])
-        spans = []
+        mask, spans = sources >= 0, []
         for first, last, start, end in self.gaps:
             a, b = int(bounds[first]), int(bounds[last])
             # The margins are generated again, unless the recording begins or ends there.
             before = min(self.margin, start, a)
-            after = min(self.margin, latents.shape[1] - end, frames - b)
-            sources[a - before : b + after] = -1
+            after = min(self.margin, frames - end, len(sources) - b)
+            mask[a - before : b + after] = False
             spans.append(((a - before, b + after), (start - before, end + after)))
-        mask = sources >= 0
-        known = latents[:, sources.clip(min=0)] * torch.from_numpy(mask)
-        return known, torch.from_numpy(mask), spans
+        return sources, torch.from_numpy(mask), spans
+
+
+def continue_pitch(predicted: np.ndarray, recorded: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """F0 (T,) of a window: that of the recording where it has the frame, and predicted F0 at its height elsewhere.
+
+    Args:
+        predicted: (T,) Hz, without gaps.
+        recorded: (frames,) Hz of the recording, without gaps.
+        sources: (T,) frames of the recording, -1 for new symbols.
+    """
+    kept = sources >= 0
+    if not kept.any():
+        return predicted
+    own = recorded[sources[kept]]
+    ratio = np.exp(np.median(np.log(own) - np.log(predicted[kept])))
+    pitch = predicted * ratio
+    pitch[kept] = own
+    return pitch.astype(np.float32)
 
 
 def keys_of(input_ids: np.ndarray, words: Sequence[WordSymbols]) -> list[tuple[int, ...]]:
