@@ -144,9 +144,14 @@ class Evaluators:
         self.words, self.naturalness = WordReader(num_threads=num_threads), NaturalnessEvaluator()
         self.speakers = SpeakerEvaluator()
         self.rate, self.hop = pipe.sampling_rate, pipe.codec.hop_length
+        self.transcripts = {}
 
     def read(self, audio):
-        return self.words.read(audio, self.rate)
+        """Return the transcript of a waveform (samples,). A clean recording is read once for several rows."""
+        key = np.asarray(audio, np.float32).tobytes()
+        if key not in self.transcripts:
+            self.transcripts[key] = self.words.read(audio, self.rate)
+        return self.transcripts[key]
 
     def embed(self, audio):
         return embed_or_nobody(self.speakers, audio, self.rate)
