@@ -1,6 +1,7 @@
 """The engine without HTTP: pieces of several requests in turn, each as its text is spoken alone."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -109,3 +110,32 @@ def test_a_sentence_that_cannot_be_decoded_does_not_repeat_the_others(pipe, voic
     assert isinstance(failed[-1], ValueError) and len(failed) == 2
     heard = np.concatenate([piece.audio for index, piece in delivered if index == 0 and piece is not None])
     np.testing.assert_allclose(heard, alone(pipe, voice, TEXT, 0, speaking_rate=0.5).audios[0], atol=1e-4)
+
+
+def test_a_new_request_comes_before_later_sentences_of_one_that_was_heard(slow, voice):
+    ended = threading.Semaphore(0)
+    engine = Engine(slow, max_batch_size=1, batch_wait=0.0)
+    settings = slow.check_sampling(1)
+
+    def begin(text, seed):
+        speech = engine.enter(lambda piece: piece is None and ended.release())
+        speech.begin(slow.plan(text, voice=voice, generator=seeded(seed)), settings, 0.0)
+
+    def seeded(seed):
+        return torch.Generator().manual_seed(seed)
+
+    try:
+        begin(LONG_TEXT, 0)
+        slow.permit(1)
+        while len(slow.batches) < 2:  # the first sentence was delivered, the second is being made
+            time.sleep(0.005)
+        begin(TEXT, 1)
+        slow.permit()
+        for _ in range(2):
+            assert ended.acquire(timeout=120)
+    finally:
+        slow.permit()
+        engine.stop()
+    first = [each.seed for each in slow.plan(LONG_TEXT, voice=voice, generator=seeded(0))]
+    (new,) = [each.seed for each in slow.plan(TEXT, voice=voice, generator=seeded(1))]
+    assert slow.batches == [[first[0]], [first[1]], [new], [first[2]], [first[3]]]

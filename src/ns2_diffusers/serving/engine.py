@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,8 @@ class Speech:
         self.closed = False
         self.made = 0
         self.seconds = 0.0
+        # When a listener who plays the audio at once has heard all of it (seconds of `time.monotonic`).
+        self.runs_out = 0.0
 
     def begin(self, utterances: Sequence[Utterance], settings: SamplingSettings, voice_matching: float) -> None:
         """Queue the sentences; sentences of all requests with equal settings share batches."""
@@ -72,6 +75,7 @@ class Speech:
             scheduler,
         )
         self._utterances.extend(utterances)
+        self.runs_out = time.monotonic()
         self._engine._add(self)
 
     def close(self) -> None:
@@ -80,11 +84,11 @@ class Speech:
 
 
 class Engine:
-    """Speaks sentences of several requests in one batch, and takes a sentence from each request in turn.
+    """Speaks sentences of several requests in one batch. The request whose listener runs out of audio first comes first.
 
-    The latents of a batch are generated at once. Then each request gets a piece of audio in turn, so that none waits
-    for the last sample of its sentence, or of another. Sentences with loudness, watermark, energy or emphasis are one
-    piece.
+    The latents of a batch are generated at once. Then requests get pieces of audio in the same order, so that none
+    waits for the last sample of its sentence, or of another. Sentences with loudness, watermark, energy or emphasis
+    are one piece.
 
     The other sentences of a batch do not change how a sentence sounds, so the audio of a request equals that of the
     pipeline alone.
@@ -201,7 +205,9 @@ class Engine:
             if self._stopped:
                 return None
             batch: list[tuple[Speech, Utterance, bool]] = []
-            # Requests are served in order of waiting; a request that had its turn goes to the end of the queue.
+            # A request without audio so far has been running out since its arrival. So it comes before the later
+            # sentences of requests whose listeners still have audio, and no request waits for ever.
+            self._waiting = deque(sorted(self._waiting, key=lambda speech: speech.runs_out))
             key = self._waiting[0].key if self._waiting else ()
             others, served = [], []
             while self._waiting and len(batch) < self.max_batch_size:
@@ -241,20 +247,20 @@ class Engine:
         sentences: dict[Speech, list[tuple[Utterance, SpokenUtterance, bool]]] = {}
         for (speech, utterance, is_last), result in zip(batch, spoken, strict=True):
             sentences.setdefault(speech, []).append((utterance, result, is_last))
-        turns = deque((speech, self._sounds(speech, *each)) for speech, each in sentences.items())
-        while turns:
-            speech, sounds = turns.popleft()
-            if speech.closed:
-                continue
+        sounds = {speech: self._sounds(speech, *each) for speech, each in sentences.items()}
+        while sounds:
+            speech = min(sounds, key=lambda each: each.runs_out)
             try:
-                sound = next(sounds, None)
+                sound = None if speech.closed else next(sounds[speech], None)
             except Exception as error:
                 # The others have had pieces, so they are not spoken again.
                 self._fail(speech, error)
+                sound = None
+            if sound is None or speech.closed:
+                del sounds[speech]
                 continue
-            if sound is not None and not speech.closed:
-                speech._deliver(sound)
-                turns.append((speech, sounds))
+            speech._deliver(sound)
+            speech.runs_out = max(speech.runs_out, time.monotonic()) + len(sound.audio) / self.pipe.sampling_rate
 
     def _sounds(self, speech: Speech, *sentences: tuple[Utterance, SpokenUtterance, bool]) -> Iterator[Sound]:
         """The audio of sentences of one request."""
