@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds of the first piece of a sentence. Each next piece is longer, because short pieces cost more to decode.
 CHUNK_SECONDS, GROWTH = 0.25, 2
+# Seconds between two returns of free memory to the system.
+TRIM_SECONDS = 10.0
 
 
 @dataclass
@@ -35,6 +38,18 @@ class Sound:
     audio: np.ndarray
     words: list[SpokenWord] = field(default_factory=list)
     frames: int = 0
+
+
+def return_free_memory() -> None:
+    """Return free memory to the system where the C library is glibc.
+
+    glibc keeps what it freed. Tensors of many sizes fragment it, so a server would grow for its first half hour.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    trim(0)
 
 
 class BusyError(Exception):
@@ -84,7 +99,7 @@ class Speech:
 
 
 class Engine:
-    """Speaks sentences of several requests in one batch. The request whose listener runs out of audio first comes first.
+    """Speaks sentences of several requests in one batch, in the order in which their listeners run out of audio.
 
     The latents of a batch are generated at once. Then requests get pieces of audio in the same order, so that none
     waits for the last sample of its sentence, or of another. Sentences with loudness, watermark, energy or emphasis
@@ -177,6 +192,7 @@ class Engine:
     # Methods of the engine's thread
 
     def _work(self) -> None:
+        trimmed = time.monotonic()
         while (batch := self._next_batch()) is not None:
             if not batch:
                 continue
@@ -193,6 +209,9 @@ class Engine:
                         self._speak([single])
                     except Exception as error:
                         self._fail(single[0], error)
+            if time.monotonic() > trimmed + TRIM_SECONDS:
+                return_free_memory()
+                trimmed = time.monotonic()
 
     def _next_batch(self) -> list[tuple[Speech, Utterance, bool]] | None:
         """The next sentences with their requests, and whether each is the last of its request."""
