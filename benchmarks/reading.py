@@ -207,7 +207,16 @@ def normalizers() -> dict:
     def ours():
         from ns2_diffusers.text.phonemizers import normalize_for
 
-        return lambda text: normalize_for(text, "english", "en-us").text
+        def read(text):
+            normalized = normalize_for(text, "english", "en-us")
+            words = normalized.text
+            # Words in IPA have names of their own in the normalized text; here they stand as they are written.
+            for name in normalized.given:
+                start = normalized.text.index(name)
+                words = words.replace(name, text[slice(*normalized.source_span(start, start + len(name)))])
+            return words
+
+        return read
 
     def nemo():
         from nemo_text_processing.text_normalization.normalize import Normalizer

@@ -164,6 +164,21 @@ def test_heteronyms_of_every_kind():
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize(
+    ("text", "phonemes"),
+    [
+        ("Say [həˈloʊ] now.", "sˈA həlˈO nˈW."),
+        ("It is /təˈmeɪtoʊ/, not /strɛŋθ/.", "ˌɪt ɪz təmˈAtO, nˌɑt stɹɛŋθ."),
+        ("[ˈkæt... ənd ˈfɛlt - ˈɔlˌweɪz!]", "kˈæt… ənd fˈɛlt — ˈɔlwˌAz!"),
+        ("The [Kubernetes](/kˌubəɹnˈɛtɪs/) pods", "ðə kˌubəɹnˈɛtɪs pˈɑdz"),
+        ("either/or", "ˈiðəɹ slˈæʃ ɔɹ"),
+        ("see [and]", "sˈi (ænd)"),
+    ],
+)
+def test_ipa_in_a_text_is_spoken_with_its_stress(text, phonemes):
+    assert phonemize(text, "english", "en-us")[0] == phonemes
+
+
 def test_british_english():
     assert phonemize("The bird can't go home.", "english", "en-gb")[0] == "ðə bˈɜːd kˈɑːnt ɡˌQ hˈQm."
     assert word("It is a minute detail.", 3, "en-gb") == "mInjˈuːt"

@@ -151,7 +151,7 @@ def normalize_for(
     given: dict[str, str] = {}
     if backend in ("english", "arpabet"):
         words = _hibari_g2p(language == "en-gb")
-        edits, given = hide_readings(text)
+        edits, given = hide_readings(text, lambda ipa: from_ipa(ipa, "british" if language == "en-gb" else "american"))
         options |= {"known": words.known, "acronym": words.is_acronym, "first": edits}
     if normalizer == "nemo" and language.startswith("en"):
         options["rewrite"] = _rewrite_by_nemo
@@ -480,9 +480,13 @@ def _espeak_piece(backend, text):
     return re.sub(r"[-`^#_]", "", backend.phonemize([text], strip=True)[0]) if text.strip() else ""
 
 
+# The IPA marks stress before the syllable, misaki before its vowel.
+_STRESSED_ONSET = re.compile(r"([ˈˌ])([^ˈˌ\saeiouyæɑɐɒɔəɚɛɜɝɪʊʌøœɨʉɯɤɵᵻᵊAIOWYQ.,;:!?-]{1,5})")
+
+
 def from_ipa(phonemes: str, accent: str = "american") -> str:
     """Convert phonemes in the usual IPA spelling (`eɪ`, `tʃ`, `r`) to misaki's symbols, one symbol per sound."""
-    return _misaki(phonemes.strip().strip("/[]"), accent)
+    return _misaki(_STRESSED_ONSET.sub(r"\2\1", phonemes.strip().strip("/[]")), accent)
 
 
 def _misaki(phonemes, accent):

@@ -55,6 +55,8 @@ def equation(match, context):
     text = match[0]
     if text in ("I <3", "we <3", "We <3"):
         return None  # a heart
+    if "<" in text and "</" in context.text[match.start() : match.end() + 300]:
+        return None  # a tag
     parts, position = [], 0
     expects_operand = True
     while position < len(text):

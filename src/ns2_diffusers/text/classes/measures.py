@@ -351,8 +351,20 @@ _MANY = re.compile(
 
 
 # "are 5.5 GB": games behind the leader of a table.
+_TEAMS = (
+    "Angels Astros Athletics A's Blue_Jays Jays Braves Brewers Cardinals Cubs Diamondbacks D-backs Dodgers Giants "
+    "Guardians "
+    "Mariners Marlins Mets Nationals Nats Orioles O's Padres Phillies Pirates Rangers Rays Red_Sox Reds Rockies "
+    "Royals Tigers Twins "
+    "White_Sox Sox Yankees Yanks 76ers Sixers Bucks Bulls Cavaliers Cavs Celtics Clippers Grizzlies Hawks Heat "
+    "Hornets Jazz Kings "
+    "Knicks Lakers Magic Mavericks Mavs Nets Nuggets Pacers Pelicans Pistons Raptors Rockets Spurs Suns Thunder "
+    "Timberwolves "
+    "Blazers Warriors Wizards"
+).split()
 _TEAM_BEFORE = re.compile(
-    r"\b(?:[A-Z][\w']*s|[A-Z]{2,3})[ ](?:are|sit|were|stand|remain|trail|fell|now|still|is|sits)(?:[ ](?:now|"
+    rf"\b(?:{any_of(team.replace('_', ' ') for team in _TEAMS)})[ ]"
+    r"(?:are|sit|were|stand|remain|trail|fell|now|still|is|sits)(?:[ ](?:now|"
     r"just|still|only))?[ ]\Z"
 )
 _STANDINGS = re.compile(

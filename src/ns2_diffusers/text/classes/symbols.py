@@ -101,9 +101,32 @@ def masked(match, context):
     return digits(match["digits"])
 
 
-@rule("symbol", r"</?(?P<name>[A-Za-z][a-z]{1,30}|[A-Z]{2,10})[ ]?/?>")
+_HTML = frozenset(
+    "a b blockquote body center cite code dd del div dl dt em figure font h1 h2 h3 h4 h5 h6 head html i ins kbd "
+    "label li "
+    "main mark nav ol p pre q s samp section small span strike strong sub sup table tbody td th thead title tr tt "
+    "u ul var".split()
+)
+
+
+@rule(
+    "symbol",
+    r"</?(?P<name>[A-Za-z][a-z]{1,30}|[bipqsuaBIPQSUA]|h[1-6]|"
+    r"[A-Z]{2,10})(?P<attributes>(?:[ ][\w:-]{1,40})?=[^<>\n]{1,300}?)?[ ]?/?>",
+)
 def tag(match, context):
-    """go <noise/> home, press <Enter>"""
+    """go <noise/> home, press <Enter>; a tag with attributes is markup, and silent"""
+    if match["attributes"] or match["name"] in ("br", "hr"):
+        return " "
+    if match["name"].lower() in _HTML:
+        closes = match[0][1] == "/"
+        beside = context.before(match.start(), 400) if closes else context.text[match.end() : match.end() + 400]
+        if f"<{'' if closes else '/'}{match['name']}" in beside:
+            return ""  # "<b>bold</b>"
+    if len(match["name"]) == 1:
+        return None
+    if match[0][1] == "/" and re.search(rf"<{match['name']}[ =]", context.before(match.start(), 400)):
+        return " "  # closes such a tag
     return f", {match['name']}, " if match.start() and "/" in match[0] else f" {match['name']} "
 
 
