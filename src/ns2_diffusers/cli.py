@@ -269,7 +269,7 @@ def add_recording(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument(
         "--method",
         choices=("resynthesis", "ode", "matching"),
-        help="method (with a text resynthesis, or ode to enhance; otherwise matching)",
+        help="method (resynthesis with a text, matching without)",
     )
     parser.add_argument(
         "--strength",

@@ -253,12 +253,20 @@ def test_enhancement_is_conversion_to_a_clean_voice_of_the_speaker(tiny_pipeline
     np.testing.assert_allclose(tiny_pipeline.enhance(clips[0], **options).audios[0], expected, atol=1e-4)
 
 
-def test_how_speech_with_a_text_is_enhanced(tiny_pipeline, monkeypatch):
-    monkeypatch.setattr(tiny_pipeline, "convert", lambda *args, **options: options["method"])
-    assert tiny_pipeline.enhance("a.wav", "Its text.", voice="b.wav") == "ode"
-    assert tiny_pipeline.enhance("a.wav", "Its text.", voice="b.wav", method="resynthesis") == "resynthesis"
-    tiny_pipeline.scheduler = NaturalSpeech2DistilledScheduler(student_steps=[4])
-    assert tiny_pipeline.enhance("a.wav", "Its text.", voice="b.wav") == "resynthesis"
+@pytest.mark.parametrize("student", [False, True])
+def test_speech_with_a_text_is_enhanced_by_resynthesis(tiny_pipeline, clips, transcripts, convert, student):
+    if student:
+        tiny_pipeline.scheduler = NaturalSpeech2DistilledScheduler(student_steps=[4])
+    text, voice = transcripts[clips[0].name], tiny_pipeline.encode_voice(clips[1])
+    for given, wanted in (({}, {"strength": STRENGTH}), ({"strength": 1.0}, {"strength": 1.0})):
+        options = {"num_inference_steps": 4, "generator": torch.Generator().manual_seed(0)}
+        enhanced = tiny_pipeline.enhance(clips[0], text, voice=voice, **options, **given)
+        expected = convert(method="resynthesis", move_f0=False, num_inference_steps=4, **wanted)
+        assert np.array_equal(enhanced.audios[0], expected.audios[0])
+    if not student:
+        enhanced = tiny_pipeline.enhance(clips[0], text, voice=voice, method="ode", num_inference_steps=4)
+        expected = convert(method="ode", move_f0=False, num_inference_steps=4)
+        assert np.array_equal(enhanced.audios[0], expected.audios[0])
 
 
 @pytest.mark.parametrize(

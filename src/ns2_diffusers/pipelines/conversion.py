@@ -160,23 +160,20 @@ class ConversionMixin(EditingMixin):
 
             >>> output = pipe.enhance("noisy.wav", "What is said in it.", voice="clean.wav")
 
-        This is a conversion (section 5) to the voice of the same speaker in a clean recording, with unchanged F0. The
-        effect depends on the model: docs/enhancement.md has measurements.
+        This is a conversion to the voice of the same speaker in a clean recording, with unchanged F0. The effect
+        depends on the model: docs/enhancement.md has measurements. `method="ode"` is the paper's (section 5).
 
         Args:
             audio: the recording, in any form that `load_audio` takes.
             text: text that is spoken in it; see `convert`.
             sampling_rate: Hz; only for a bare array.
             voice: clean speech of the same speaker, in any form that `load_voice` takes; the recording itself if None.
-            options: arguments of `convert` except `move_f0`. `method` defaults to "ode" with a text, or to
-                "resynthesis" if the denoiser is a distilled student.
+            options: arguments of `convert` except `move_f0`.
 
         Returns, and raises: as `convert`.
         """
         if voice is None:
             voice = self.encode_voice(audio, sampling_rate)
-        if text is not None and options.get("method") is None:
-            options["method"] = "resynthesis" if self.scheduler.config.get("student_steps") else "ode"
         return self.convert(audio, text, sampling_rate, voice=voice, move_f0=False, **options)
 
     def _usual_steps(self, method: str, strength: float) -> int | None:
