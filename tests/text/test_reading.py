@@ -225,6 +225,14 @@ COSTLY = {
     "escapes": "\x1b[",
     "stops": ".!?",
     "underscores": "_a",
+    "phonetic": "[kæt] /ə",
+    "open phonetic": "[kæ ",
+    "tags": "<b> <a x=1 ",
+    "short forms": "exp. rev. avail. ",
+    "heteronyms": "they read a row and close. ",
+    "scores": "5/2 4.5/5 24 HR ",
+    "verses": "Matt. 5:3-12 ",
+    "winds": "W. NW of 5 mi. ",
 }
 
 

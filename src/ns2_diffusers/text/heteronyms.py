@@ -257,11 +257,11 @@ _RULES = [
     ),
     (r"\b(excuse)(?= (?:me|us|him|her|them|my|your|yourself)\b)", "ɪkskjˈuz", "ɪkskjˈuːz"),
 ]
-# Each rule is stored with its word, and is tried only where the word occurs.
-_COMPILED = [
-    (re.findall(r"\((\w+)\)", pattern)[0].lower(), re.compile(pattern, re.IGNORECASE), us, gb)
-    for pattern, us, gb in _RULES
-]
+# The rules of each word, in order.
+_COMPILED: dict[str, list] = {}
+for _pattern, _us, _gb in _RULES:
+    _word = re.findall(r"\((\w+)\)", _pattern)[0].lower()
+    _COMPILED.setdefault(_word, []).append((re.compile(_pattern, re.IGNORECASE), _us, _gb))
 
 
 # Phonemes as a noun (or adjective) and as a verb, where the lexicon has one reading for both. American, British.
@@ -353,6 +353,8 @@ _COMPANIES = [(word, frozenset(company.split()), us, gb) for word, company, us, 
 _COMPANY_WORDS = frozenset(word for word, *_ in _BY_COMPANY)
 # Names, which a capital marks.
 _NAMES = {"Nestle": ("nˈɛsli", "nˈɛsli"), "Ravel": ("ɹəvˈɛl", "ɹəvˈɛl"), "Bass": ("bˈæs", "bˈæs")}
+# The words that `_by_meaning` and `_retag` look at, so that most texts pass them by.
+_MEANT = frozenset([*(name.lower() for name in _NAMES), *_NOUN_VERB, *_COMPANY_WORDS])
 _SENTENCE_END = frozenset(".!?…")
 
 
@@ -404,6 +406,8 @@ _TAGGED = frozenset(
 _DETERMINERS = frozenset(
     "a an the this that these those my your his her its our their it them him us me each every any some".split()
 )
+_OBJECTS = _DETERMINERS | {"to"}
+_RETAGGED = _TAGGED | {"read"}
 _AUXILIARIES = frozenset(
     "do does did will would can could may might must should shall don't doesn't didn't won't can't".split()
 )
@@ -428,7 +432,7 @@ def _retag(tokens):
     count = len(tokens)
     for index, token in enumerate(tokens):
         lower = token.text.lower()
-        if lower not in _TAGGED and lower != "read":
+        if lower not in _RETAGGED:
             continue
         before = tokens[index - 1] if index else None
         previous = before.text.lower() if before else ""
@@ -440,7 +444,7 @@ def _retag(tokens):
                 token.tag = "VB"
             continue
         inverted = previous in _SUBJECTS and index > 1 and tokens[index - 2].text.lower() in _AUXILIARIES
-        plural_subject = before is not None and before.tag in ("NNS", "NNPS") and following in (*_DETERMINERS, "to")
+        plural_subject = before is not None and before.tag in ("NNS", "NNPS") and following in _OBJECTS
         if token.tag.startswith(("NN", "JJ", "RB")) and not lower.endswith("s") and lower != "live":
             if previous == "to" and following in _DETERMINERS or inverted or plural_subject and lower != "close":
                 token.tag = "VB"
@@ -539,18 +543,20 @@ def apply_heteronyms(tokens: list, british: bool) -> None:
         tokens: hibari's `Tok` objects of one text, from `G2P.tokenize`; changed in place.
         british: whether to write British phonemes; otherwise American.
     """
-    _retag(tokens)
-    text, starts = "", {}
-    for token in tokens:
-        starts[len(text)] = token
-        text += token.text + token.whitespace
     present = {token.text.lower() for token in tokens}
-    for word, pattern, american_phonemes, british_phonemes in _COMPILED:
-        if word not in present:
-            continue
-        for match in pattern.finditer(text):
-            token = starts.get(match.start(1))
-            if token is not None and token.phonemes is None:
-                token.phonemes = british_phonemes if british else american_phonemes
-                token.rating = 5  # hibari's rating for given phonemes
-    _by_meaning(tokens, british)
+    if not present.isdisjoint(_RETAGGED):
+        _retag(tokens)
+    ruled = present.intersection(_COMPILED)
+    if ruled:
+        text, starts = "", {}
+        for token in tokens:
+            starts[len(text)] = token
+            text += token.text + token.whitespace
+        for word in ruled:
+            for pattern, american_phonemes, british_phonemes in _COMPILED[word]:
+                for match in pattern.finditer(text):
+                    token = starts.get(match.start(1))
+                    if token is not None and token.phonemes is None:
+                        _give(token, british_phonemes if british else american_phonemes)
+    if not present.isdisjoint(_MEANT):
+        _by_meaning(tokens, british)

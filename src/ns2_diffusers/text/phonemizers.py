@@ -194,6 +194,10 @@ def _explained(
 ) -> list[Word]:
     words: list[Word] = []
     for spoken, space, phonemes, source, position in _hibari_words(normalized, language, lexicon, splits_stops):
+        if not normalized.steps:
+            end = position + len(spoken)
+            words.append(Word(spoken, spoken, phonemes, source, None, position, end, bool(space)))
+            continue
         start, end = normalized.source_span(position, position + len(spoken))
         # The words of one long number share its written form; a copy for each word would make this quadratic.
         alike = bool(words) and (words[-1].start, words[-1].end) == (start, end)

@@ -41,7 +41,7 @@ def hide_readings(text: str, from_ipa: Callable[[str], str]) -> tuple[list[Edit]
     found = [(mark.span(), mark[2].strip()) for mark in READING.finditer(text)]
     if not text.isascii():
         for mark in _IPA.finditer(text):
-            found += _spoken_ipa(text, *mark.span(mark.lastgroup), from_ipa)
+            found += _spoken_ipa(text, *mark.span(mark.lastgroup or 0), from_ipa)
     edits, phonemes = [], {}
     for index, (span, spoken) in enumerate(sorted(found)):
         name = "Zoqua" + "".join(chr(ord("a") + int(digit)) for digit in str(index)) + "o" if spoken else ""

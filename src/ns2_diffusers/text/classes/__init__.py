@@ -8,6 +8,7 @@ has one rule, and the time is linear in the length of the text.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ..edits import Edit
 from . import (
@@ -102,7 +103,39 @@ DOTTED_RULES: tuple[Rule, ...] = (letters.dotted, letters.initials, letters.spac
 CAPITAL_RULES: tuple[Rule, ...] = (*romans.RULES, letters.capitals)
 LETTER_RULES: tuple[Rule, ...] = (letters.single,)
 _JOINERS = frozenset("@._-/:+#&%0123456789'?=^<>⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺")
+_DIGITS = frozenset("0123456789")
 _NUMBER_STARTS = frozenset("0123456789.-–−+±~'$£€¥₹₩₽₺₪₫₱₦₴₿฿(")
+
+
+@lru_cache(maxsize=50_000)
+def _rules_of(token: str, following: str) -> tuple[Rule, ...]:
+    """The rules of a word or sign.
+
+    Args:
+        token: a match of `_TOKEN` that is no number.
+        following: the characters after it: one after a word, three after a colon or a sign.
+    """
+    first = token[0]
+    if first.isalpha() and first not in _SIGNS:
+        lower, after = token.lower(), following[:1]
+        rules = WORD_RULES.get(lower, ())
+        if after and after in _JOINERS or "'" in token:
+            rules = (*rules, *DOTTED_RULES, *JOINED_RULES) if len(token) == 1 else (*rules, *JOINED_RULES)
+            if after == ":" and not following.startswith(("://", ":\\")) and lower != "mailto":
+                rules = WORD_RULES.get(lower, ())
+        if len(token) == 1:
+            sums = mathematics.RULES if after == " " else ()
+            rules = (*rules, *sums, *CAPITAL_RULES[:1], *LETTER_RULES)
+        elif token.isupper() or first.isupper() and token[1:2].isupper():
+            rules = (*rules, *CAPITAL_RULES)
+        return rules
+    if first in _NUMBER_STARTS:
+        after = following[:2].lstrip(" -–−+")[:1]
+        is_number = after.isdigit() or after in _NUMBER_STARTS - {"'", "("}
+        return (*NUMBER_RULES, *SYMBOL_RULES) if is_number else SYMBOL_RULES
+    if token.isdigit() and first not in _SIGNS:
+        return ()  # a digit of another script that `typography` left unchanged
+    return SYMBOL_RULES
 
 
 def read_classes(text: str, context: Context) -> list[Edit]:
@@ -117,33 +150,15 @@ def read_classes(text: str, context: Context) -> list[Edit]:
     while match := _TOKEN.search(text, position):
         position = match.end()
         token = match[0]
-        first = token[0]
-        if first.isalpha() and first not in _SIGNS:
-            # Most words are in lower case and have no rules; they are skipped here.
-            following = text[position : position + 1]
-            lower = token.lower()
-            rules = WORD_RULES.get(lower, ())
-            if following and following in _JOINERS or "'" in token:
-                rules = (*rules, *DOTTED_RULES, *JOINED_RULES) if len(token) == 1 else (*rules, *JOINED_RULES)
-                if following == ":" and not text.startswith(("://", ":\\"), position) and lower != "mailto":
-                    rules = WORD_RULES.get(lower, ())
-            if len(token) == 1:
-                sums = mathematics.RULES if following == " " else ()
-                rules = (*rules, *sums, *CAPITAL_RULES[:1], *LETTER_RULES)
-            elif token.isupper() or first.isupper() and token[1:2].isupper():
-                rules = (*rules, *CAPITAL_RULES)
-            if not rules:
-                continue
-        elif first in _NUMBER_STARTS:
-            rules = NUMBER_RULES if first.isdigit() else (*NUMBER_RULES, *SYMBOL_RULES)
-            if not first.isdigit():
-                following = text[position : position + 2].lstrip(" -–−+")
-                if not following[:1].isdigit() and following[:1] not in _NUMBER_STARTS - {"'", "("}:
-                    rules = SYMBOL_RULES
-        elif token.isdigit() and first not in _SIGNS:
-            continue  # a digit of another script that `typography` left unchanged
+        if token[0] in _DIGITS:
+            rules = NUMBER_RULES
         else:
-            rules = SYMBOL_RULES
+            following = text[position : position + 1]
+            if following == ":" or not token[0].isalpha():
+                following = text[position : position + 3]
+            rules = _rules_of(token, following)
+            if not rules:
+                continue  # most words have none
         start = match.start()
         for rule in rules:
             found = rule.pattern.match(text, start)
