@@ -346,6 +346,8 @@ _BARE = {
     "vis": "visibility",
     "baro": "barometer",
     "hdcp": "handicap",
+    "abt": "about",
+    "srry": "sorry",
     "idx": "index",
     "lbl": "label",
     "pkts": "packets",
@@ -417,7 +419,8 @@ _BARE = {
 _CHAT = frozenset("smth sth rly wld cld shld sry tix wtr hse vly".split())
 # Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
-    "wya hbu wbu gn gm tfw fr rn atm rofl ily ty kk np imo ftw bff bffs ootd tgif ttys lmfao afk rgb otp fb ig "
+    "tysm gtg wya hbu wbu gn gm tfw fr rn atm rofl ily ty kk np imo ftw bff bffs ootd tgif ttys lmfao afk rgb otp "
+    "fb ig "
     "kyc ama tmi "
     "mfw nbd ofc ppv sms tba tbc tbt ymmv lmao "
     "byob afaik afk brb dm faq fwiw fyi gtg hmu icymi idc idk iirc ikr irl jk lmk ngl nsfw nvm omg omw pdf pto rsvp "
@@ -682,7 +685,7 @@ def word_with_stop(match, context):
                 word == "V"  # as in Rocky V
                 or not (
                     following[:1].isupper()
-                    and re.search(r"\b[A-Z]\w*[ ]\Z", context.before(match.start(), 20))
+                    and re.search(r"\b[A-Z][\w.]*[ ]\Z", context.before(match.start(), 20))
                     or following[:1] in tuple("$£€")
                     and re.search(r"\d\w{0,2}[ ]\Z", context.before(match.start(), 4))
                 )

@@ -435,6 +435,25 @@ def era_before(match, context):
     return f"AD {context.year(number) if len(number) == 4 else context.cardinal(number)}"
 
 
+@rule("date", r"(?P<letters>Q|FY|H)(?P<from>\d{1,2})[-–](?P=letters)?(?P<to>\d{1,2})(?![\w%]|[.:]\d)")
+def periods(match, context):
+    """Q1–Q3, FY23–24"""
+    first, last = int(match["from"]), int(match["to"])
+    if first >= last or match["letters"] != "FY" and last > 4:
+        return None
+    letters = match["letters"]
+    again = f"{letters} " if match[0].count(match["letters"]) == 2 else ""
+    return f"{letters} {context.cardinal(first)} to {again}{context.cardinal(last)}"
+
+
+@rule("date", r"'(?P<from>\d\d)[-–]'?(?P<to>\d\d)(?![\w'])(?![.,:/]\d)")
+def apostrophe_years(match, context):
+    """the '99-'00 season"""
+    if match.start() and context.text[match.start() - 1].isalnum():
+        return None
+    return f"{short_year(match['from'])} to {short_year(match['to'])}"
+
+
 @rule("date", r"(?:Q(?P<q>[1-4])|(?P<q2>[1-4])Q)[ ]?(?P<year>(?:20|19)\d\d|'?\d\d)?(?!\w)(?![.]\d)")
 def quarter(match, context):
     """Q3 2022, 2Q22"""
@@ -561,11 +580,13 @@ def month_bare(match, context):
 
 @rule(
     "date",
-    r"(?P<month>Jan|Feb|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)(?:[-–/](?P<to>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|"
-    r"Sep|Oct|Nov|Dec))(?!\w)",
+    r"(?P<month>Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\.?(?:[-–/](?P<to>Jan|Feb|Mar|Apr|May|Jun|Jul|"
+    r"Aug|Sept|"
+    r"Sep|Oct|Nov|Dec))\.?(?!\w)(?![ ]?\d)",
 )
 def months(match, context):
-    return f"{month_name(match['month'])} to {month_name(match['to'])}"
+    """Nov.–Feb."""
+    return f"{month_name(match['month'])} to {month_name(match['to'])}{context.stop(match)}"
 
 
 # Rules that begin with a digit or apostrophe, and rules that begin with a word.
@@ -581,6 +602,7 @@ RULES = (
     slash_span,
     month_slash_day,
     short_decades,
+    apostrophe_years,
     apostrophe_year,
     quarter,
 )
@@ -588,7 +610,9 @@ WORD_RULES = {
     **dict.fromkeys((day.lower() for day in _FULL_DAYS), (names,)),
     **dict.fromkeys([*MONTH_OF], (names, month_days, month_day, month_year, months, month_alone, month_bare)),
     **dict.fromkeys(DAYS, (weekday_list, weekdays, weekday)),
-    "q": (quarter,),
+    "q": (periods, quarter),
+    "fy": (periods,),
+    "h": (periods,),
     "ad": (era_before,),
     "a": (era_before,),
     **dict.fromkeys("m t w f tu th sa su mwf tth tr mw".split(), (letter_days,)),

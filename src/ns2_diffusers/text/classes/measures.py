@@ -270,6 +270,8 @@ UNITS |= {
     "btl": _s("bottle"),
     "btls": _s("bottle"),
     "bp": _s("basis point"),
+    "sf": ("square foot", "square feet"),
+    "pc": _s("piece"),
     "mya": ("million years ago", "million years ago"),
     "bya": ("billion years ago", "billion years ago"),
     "inHg": ("inch of mercury", "inches of mercury"),

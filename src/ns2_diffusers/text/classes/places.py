@@ -186,6 +186,11 @@ def state(match, context):
     """Santa Clara, CA 95051"""
     before = context.before(match.start(), 40)
     after_city = re.search(r"[A-Z][\w'.]+,[ ]\Z", before)
+    if match["state"] == "MD" and (
+        re.search(r"\bDr\.?[ ][^,]{1,30},[ ]\Z", before)
+        or re.compile(r",[ ](?:[A-Z]{3,5}|PhD|Ph\.D)\b").match(context.text, match.end())
+    ):
+        return None
     if match["state"] == "WA" and re.search(r"\b(?:Perth|Fremantle|Broome|Bunbury|Albany|Kalgoorlie),?[ ]\Z", before):
         return "Western Australia" + (f" {digits(match['zip'])}" if match["zip"] else "")
     if not after_city and not (match["zip"] and re.search(r"[A-Z][\w'.]+[ ]\Z", before)):
@@ -210,7 +215,11 @@ def state(match, context):
 @rule("address", rf"(?P<state>{any_of(_DOTTED)})\.(?!\w)")
 def dotted_state(match, context):
     """Hartford, Conn."""
-    if not re.search(r"[A-Z][\w'.]+,[ ]\Z|\b(?:W|No|So)\.[ ]\Z", context.before(match.start(), 30)):
+    if not re.search(
+        r"[A-Z][\w'.]+,[ ]\Z|\b(?:(?:W|No|So)\.|(?:Univ\.?|University|U\.) "
+        r"of)[ ]\Z",
+        context.before(match.start(), 30),
+    ):
         if not (match["state"] == "Wash" and re.compile(r",[ ]D\.?C").match(context.text, match.end())):
             return None
     return _DOTTED[match["state"]] + context.stop(match)
@@ -351,12 +360,12 @@ def road(match, context):
     return join(match["road"], pairs(match["number"]), _SIDES.get(match["side"] or "", ""))
 
 
-@rule("address", r"(?P<side>[NSEW])(?![\w'])")
+@rule("address", r"(?P<side>[NSEW])\.?(?![\w'])")
 def road_side(match, context):
     """I-80 W"""
     before = context.before(match.start(), 20)
     if re.search(r"\b(?:I|US|SR|[Hh]ighway|Hwy\.?|[Rr]oute|Rte\.?|[Ii]nterstate)[ -]?\d{1,4}[ ]\Z", before):
-        return _SIDES[match["side"]]
+        return _SIDES[match["side"]] + context.stop(match)
     return None
 
 

@@ -88,6 +88,10 @@ def numeral(match, context):
     following = context.word_after(end)
     counting = lower in _COUNTING or lower.endswith("s") and lower[:-1] in _COUNTING_WORDS
     name = not counting and word[:1].isupper() and (lower in _NAMES)
+    if not name and not counting and text in ("II", "III", "IV", "V") and word.istitle():
+        # "J. P. Morgan III", "Robert Griffin III"
+        first = re.search(r"([A-Z][a-z]*)(\.?)[ ][A-Z][a-z]+[ ]\Z", context.before(match.start(), 40))
+        name = bool(first and (len(first[1]) == 1 and first[2] or first[1].lower() in _NAMES))
     if len(text) == 1:
         if not (counting or name) or text in "CDLM":
             return None

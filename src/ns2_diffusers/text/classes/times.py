@@ -422,7 +422,7 @@ def short_duration(match, context):
     """30s, 5h; decades ("the 30s") have an earlier rule."""
     number = match["number"]
     unit = "second" if match["unit"] == "s" else "hour"
-    if unit == "second" and " " not in match[0] and len(number) == 4:
+    if unit == "second" and " " not in match[0] and number.isdigit() and len(number) == 4:
         return None
     words = f"{context.number(number, match['sign'])} {unit}"
     return words if number == "1" or context.is_attributive(match.start(), match.end()) else f"{words}s"
