@@ -242,6 +242,25 @@ def test_emoji_are_skipped_named_or_an_error(tokenizer):
     assert named.phonemize("Hi 😀.") == named.phonemize("Hi grinning face.")
 
 
+@pytest.mark.parametrize(
+    ("emoji", "name"),
+    [
+        ("❤️", "red heart"),
+        ("👍🏽", "thumbs up"),
+        ("🇫🇷", "flag FR"),
+        ("👩\u200d👩\u200d👧", "woman woman girl"),
+        ("❤️\u200d🔥", "red heart fire"),
+    ],
+    ids=["selector", "skin tone", "flag", "family", "joined"],
+)
+def test_an_emoji_of_several_characters_is_one(emoji, name, tokenizer):
+    with pytest.warns(UserWarning) as warnings:
+        assert tokenizer.phonemize(f"Hi {emoji} there {emoji}.") == tokenizer.phonemize("Hi there.")
+    assert [str(w.message).count(repr(emoji)) for w in warnings] == [1]
+    named = NaturalSpeech2Tokenizer(emoji="name")
+    assert named.phonemize(f"Hi {emoji}.") == named.phonemize(f"Hi {name}.")
+
+
 def test_explain_tells_how_each_word_is_read(tokenizer):
     words = tokenizer.explain("It cost $5 at 1630 Elm St. in Xyqwert.")
     assert [w.written for w in words][:4] == ["It", "cost", "$5", "$5"]

@@ -177,9 +177,10 @@ def _characters(result, emoji):
 
 
 def _unread(seen, found, match, rule="unreadable"):
-    for character in [found] if rule == "emoji" else found:
-        if character not in seen and not _is_mark(character):
-            seen.append(character)
+    # An emoji may be a sequence of characters: a flag, a family, a skin tone.
+    for sign in [found] if rule == "emoji" else [c for c in found if not _is_mark(c)]:
+        if sign not in seen:
+            seen.append(sign)
     return Edit(*match.span(), "", rule)
 
 
