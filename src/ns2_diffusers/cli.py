@@ -662,7 +662,10 @@ def exported_model(args: argparse.Namespace, model: str) -> str | None:
         return model if asked == "onnx" else None
     if is_exported(model):
         if asked == "torch":
-            raise ValueError(f"{model!r} is a model for onnxruntime: leave --runtime torch out.")
+            raise ValueError(
+                f"{model!r} is a model for onnxruntime: leave --runtime torch out; a command without --runtime needs "
+                "the model that was exported."
+            )
         return model
     if asked == "torch" or asked == "auto" and (wanted_of_torch(args) or find_spec("onnxruntime") is None):
         return None

@@ -225,6 +225,15 @@ def test_one_bad_line_does_not_hold_up_the_others(run, tiny_pipeline):
     same("out/0003.wav", expected(tiny_pipeline, "Please hold.").audios[0])
 
 
+def test_a_voice_that_cannot_be_loaded_does_not_hold_up_the_others(run, tiny_pipeline):
+    Path("list.csv").write_text("id,text,voice\na,One.,nobody\nb,The line is busy.,\nc,Two.,absent.wav\n")
+    status, printed = run("generate", "--file", "list.csv", "--output-dir", "out")
+    assert status == 2 and "2 of 3 texts could not be spoken: a, c" in printed.err
+    assert "note: a was left out:" in printed.err and "'nobody'" in printed.err and "absent.wav" in printed.err
+    assert [path.name for path in Path("out").iterdir()] == ["b.wav"]
+    same("out/b.wav", expected(tiny_pipeline, "The line is busy.").audios[0])
+
+
 # Books
 
 

@@ -147,7 +147,7 @@ def test_the_command_line_exports_and_speaks(exported, clips, tmp_path, monkeypa
     wanted = pipe("Hello there.", clips[0], generator=generator_of(3)).audios[0]
     np.testing.assert_allclose(soundfile.read("out.wav", dtype="float32")[0], wanted, rtol=0, atol=1.01 / 2**15)
     for extra, message in (
-        (["--runtime", "torch"], "is a model for onnxruntime"),
+        (["--runtime", "torch"], "is a model for onnxruntime: leave --runtime torch out; a command without --runtime"),
         (["--scheduler", "euler"], "--scheduler euler is not for"),
         (["--device", "cuda"], "--device cuda is not for"),
     ):

@@ -395,8 +395,22 @@ def speak_list(args: argparse.Namespace) -> None:
         raise ValueError("--cast gives each speaker a voice, and so does the column voice: leave one of them out.")
     pipe = load(args)
     common = voice_options(pipe, args) or {"voice": pipe.load_voice(NAMES[0])}
-    voices = {item.voice: pipe.load_voice(item.voice) for item in missing if item.voice}
     failed: list[str] = []
+
+    def leave_out(item: Any, error: Exception) -> None:
+        print(f"note: {item.id} was left out: {error}", file=sys.stderr)
+        failed.append(item.id)
+
+    voices, unusable = {}, {}
+    for name in {item.voice: None for item in missing if item.voice}:
+        try:
+            voices[name] = pipe.load_voice(name)
+        except (ValueError, TypeError, OSError) as error:
+            unusable[name] = error
+    for item in missing:
+        if item.voice in unusable:
+            leave_out(item, unusable[item.voice])
+    missing = [item for item in missing if item.voice not in unusable]
 
     def speak(batch: list[Any]) -> None:
         for item in batch if args.chapters or args.cast else []:
@@ -436,7 +450,6 @@ def speak_list(args: argparse.Namespace) -> None:
             try:
                 speak([item])
             except (ValueError, TypeError) as error:
-                print(f"note: {item.id} was left out: {error}", file=sys.stderr)
-                failed.append(item.id)
+                leave_out(item, error)
     if failed:
         raise ValueError(f"{len(failed)} of {len(items)} texts could not be spoken: {', '.join(failed[:10])}.")

@@ -338,7 +338,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
             raise
 
     async def answer(live: LiveSpeech, body: SpeechBody) -> Response:
-        seed = secrets.randbits(62) if body.seed is None else body.seed
+        seed = secrets.randbits(53) if body.seed is None else body.seed
         utterances, sampling, matching = await run_in_threadpool(server.prepare, body, seed)
         server.metrics.characters.inc(len(body.input))
         live.speech.begin(utterances, sampling, matching)
