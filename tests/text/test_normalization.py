@@ -181,3 +181,19 @@ def test_clean_text_drops_only_what_is_invisible():
 
 def test_unreadable_characters_are_named_once_and_in_order():
     assert unreadable_characters("I ♥ 東京, 東京! Привет 😀, café & Łódź – £5") == list("♥東京Привет😀")
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("It is $5/month.", "It is five dollars per month."),
+        ("It is $5/month. Call us.", "It is five dollars per month. Call us."),
+        ("It is $20/hr. Then it rained.", "It is twenty dollars per hour. Then it rained."),
+        ("It is $10K-$15K/yr.", "It is ten thousand to fifteen thousand dollars per year."),
+        ("It is 50 €/day.", "It is fifty euros per day."),
+        ("It is 5¢/mile.", "It is five cents per mile."),
+        ("We pay $20/hr. plus tips.", "We pay twenty dollars per hour plus tips."),
+    ],
+)
+def test_the_stop_after_a_price_is_kept(written, spoken):
+    assert normalize_english(written) == spoken

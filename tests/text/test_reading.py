@@ -225,6 +225,7 @@ COSTLY = {
     "escapes": "\x1b[",
     "stops": ".!?",
     "underscores": "_a",
+    "links": "[a](",
     "phonetic": "[kæt] /ə",
     "open phonetic": "[kæ ",
     "tags": "<b> <a x=1 ",

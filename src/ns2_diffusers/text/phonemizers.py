@@ -292,7 +292,7 @@ MAX_PARTS = 6
 MAX_LETTERS = 24
 _LONG_CHUNK = re.compile(r"\S{25,}")
 _LONG_MARKS = re.compile(r"[^\w\s]{12}(?=[^\w\s])")
-_SEAM = re.compile(r"(?<=[^\W_])[-'](?=[^\W_])|(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[^\W_])[^\w\s](?=[^\W_])")
+_SEAM = re.compile(r"(?<=[^\W_])[-'](?=[^\W_])|(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[^\W_])[^\w\s]+(?=[^\W_])")
 
 
 def _split_long(text, known):

@@ -152,7 +152,8 @@ def _per(match, context):
     if name is None:
         unit = UNITS.get(text) or UNITS.get(text.lower())
         name = unit[0] if unit else text.lower()
-    return "each" if name == "each" else f"per {name}"
+    words = "each" if name == "each" else f"per {name}"
+    return words + context.stop(match, is_strong=name == text.lower())
 
 
 _MONEY = (
