@@ -234,6 +234,8 @@ COSTLY = {
     "scores": "5/2 4.5/5 24 HR ",
     "verses": "Matt. 5:3-12 ",
     "winds": "W. NW of 5 mi. ",
+    "shouts": "TURN ON 5TH ST. AND PAY $5 MILLION. ",
+    "menus": "Open File > Edit > ",
 }
 
 

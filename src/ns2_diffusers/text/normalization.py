@@ -1,8 +1,9 @@
 """Rewrites written English as words that a phonemizer reads correctly, in named steps.
 
 `typography` normalises characters, `structure` turns line breaks into pauses, `characters` handles emoji and
-characters without a reading, `classes` writes numbers, dates, money, abbreviations and the like as words. Each step
-is a list of edits, so every word of the result can be traced to its place in the source.
+characters without a reading, `capitals` restores the case of shortenings in capitals, `classes` writes numbers,
+dates, money, abbreviations and the like as words. Each step is a list of edits, so every word of the result can be
+traced to its place in the source.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .classes import Context, read_classes
+from .classes.recasing import recased
 from .classes.symbols import GREEK, SYMBOLS
 from .edits import Edit, EditedText
 from .structure import structure
@@ -129,6 +131,8 @@ def normalize(
         step("characters", _characters(result, emoji))
         context = Context(result.text, british=language.startswith("en-gb"), known=known)
         context.cache["acronym"] = acronym
+        step("capitals", recased(context))
+        context.text = result.text  # of the same length
         step("classes", read_classes(result.text, context))
     step("spaces", _spaces(result.text))
     step("ends", _ends(result.text))

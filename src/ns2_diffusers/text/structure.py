@@ -20,7 +20,7 @@ _INLINE = re.compile(
     r"|(?P<cell>[ ]?\|[ ]?)"
     r"|(?P<bullet>[ ][•‣▪●■][ ])"
     r"|(?P<joined>(?<=[a-z][a-z][.!?])(?=[A-Z][a-z])(?!\.))"
-    r"|(?P<joined_mark>(?<=[a-z][!?])(?=[A-Za-z]))"
+    r"|(?P<joined_mark>(?<=[a-z][!?])(?=[A-Za-z])(?![\w.%-]{1,40}=))"
 )
 # "Node.Js" is a name; "Wait.What?" lacks a space.
 _SHORT_NAME = re.compile(r"[A-Z][a-z]{1,3}\b(?![\s?!])")

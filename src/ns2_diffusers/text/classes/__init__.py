@@ -59,6 +59,7 @@ NUMBER_RULES: tuple[Rule, ...] = (
 )
 SYMBOL_RULES: tuple[Rule, ...] = (
     addresses.in_angles,
+    symbols.menu_path,
     symbols.tag,
     symbols.masked,
     *addresses.RULES[2:3],
@@ -78,6 +79,7 @@ for _table in (
     dates.WORD_RULES,
     times.WORD_RULES,
     letters.AIRPORT_RULES,
+    letters.AIRCRAFT_RULES,
     counting.WORD_RULES,
     places.WORD_RULES,
     shortenings.WORD_RULES,

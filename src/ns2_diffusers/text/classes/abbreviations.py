@@ -582,6 +582,9 @@ def is_street(context, start: int, end: int) -> bool:
 _PAIRED = frozenset("mr mrs ms dr drs prof messrs mx".split())
 # "Sec. of State" is an office, not a section.
 _OFFICE = re.compile(r"[ ]of[ ](?:the[ ])?[A-Z]")
+# "the Lt. saluted"
+_ALONE = frozenset("lt sgt capt cpl maj gov sen prof cmdr cdr".split())
+_PERSON_BEFORE = re.compile(r"(?:\b(?:[Tt]he|[Aa]|[Hh]is|[Hh]er|[Oo]ur|[Tt]heir|[Mm]y)|\d(?:st|nd|rd|th))[ ]\Z")
 
 
 @rule(
@@ -597,6 +600,8 @@ def title(match, context):
         return spoken
     if stop and lower == "sec" and word[0].isupper() and _OFFICE.match(context.text, match.end()):
         return spoken
+    if stop and lower in _ALONE and word.istitle() and match["next"][0].islower():
+        return spoken if _PERSON_BEFORE.search(context.before(match.start(), 8)) else None
     if (
         not (match["next"][0].isupper() or re.match(r"(?:1st|2nd|3rd)\Z", match["next"]))
         or word.islower()
@@ -963,9 +968,11 @@ def round_of(match, context):
     return "round" if re.search(r"\d(?:st|nd|rd|th)[ -]\Z", context.before(match.start(), 5)) else None
 
 
-@rule("abbreviation", r"med(?=-(?:high|low|rare|well|hot|sized?)(?!\w))", re.I)
+@rule(
+    "abbreviation", r"med(?:(?=-(?:high|low|rare|well|hot|sized?)(?!\w))|\.?(?=[ ](?:heat|flame|speed)(?!\w)))", re.I
+)
 def medium(match, context):
-    """med-high"""
+    """med-high, over med. heat"""
     return "medium"
 
 

@@ -67,6 +67,7 @@ _NUMBER = re.compile(rf"\d+(?:[.,]\d+)*|[{_RAISED}]+|[{_SIGNS}]|[^\W\d_{_SIGNS}]
 _VOWEL = re.compile("[aeiouy]", re.IGNORECASE)
 _SEGMENT = re.compile(r"[^.!?\n]+")
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+_LONGER = re.compile(r"(?<!\w)[^\W\d_]{2}")
 
 
 def spell(letters: str) -> str:
@@ -79,17 +80,33 @@ def spell(letters: str) -> str:
 
 def is_shouted(context: Context, position: int) -> bool:
     """Whether the sentence around a position is in capitals."""
-    if "shouted" not in context.cache:
-        context.cache["shouted"] = [
-            (m.end(), _is_shouted_segment(m[0], context)) for m in _SEGMENT.finditer(context.text)
-        ]
-        context.cache["segment"] = 0
-    segments = context.cache["shouted"]
-    index = context.cache["segment"]  # positions only grow, so the search continues from the last one
+    segments = shouted_segments(context)
+    index = context.cache.get("segment", 0)  # positions only grow, so the search continues from the last one
     while index < len(segments) - 1 and segments[index][0] <= position:
         index += 1
     context.cache["segment"] = index
     return bool(segments) and segments[index][1]
+
+
+def shouted_segments(context: Context) -> list[tuple[int, bool]]:
+    """The end of each sentence or part of it before a stop, and whether it is in capitals."""
+    if "shouted" not in context.cache:
+        matches = list(_SEGMENT.finditer(context.text))
+        segments = [(m.end(), _is_shouted_segment(m[0], context)) for m in matches]
+        # One word between stops, of which one may be that of an abbreviation, is as what is before it, or after it.
+        for order in (range(1, len(segments)), range(len(segments) - 2, -1, -1)):
+            step = -1 if order.step > 0 else 1
+            for i in order:
+                stop = context.text[segments[min(i, i + step)][0]]
+                if not segments[i][1] and segments[i + step][1] and stop == "." and _is_short(matches[i][0]):
+                    segments[i] = segments[i][0], True
+        context.cache["shouted"] = segments
+    return context.cache["shouted"]
+
+
+def _is_short(segment):
+    """Whether a segment has no lower-case letter, and too few words to tell whether it is in capitals."""
+    return segment == segment.upper() and len(_LONGER.findall(segment)) < 3
 
 
 def _is_shouted_segment(segment, context):
@@ -191,6 +208,21 @@ AIRPORTS = frozenset(
     "pvg hkg sin bkk kul del bom syd mel akl yyz yvr yul mex cun gru eze bog lim scl jnb cai nbo man edi".split()
 )
 _TO_AN_AIRPORT = frozenset("to from via into at dep arr departing arriving".split())
+
+
+@rule("letters", r"F/A-?(?P<number>\d{2})(?P<s>s?)(?!\w)")
+def fighter(match, context):
+    """F/A-18s"""
+    return f"F A {context.cardinal(match['number'])}{match['s']}"
+
+
+@rule("letters", r"A(?P<number>3\d\d)(?=neo(?!\w))")
+def airliner(match, context):
+    """A320neo"""
+    return f"A {pairs(match['number'])} "
+
+
+AIRCRAFT_RULES = {"f": (fighter,), "a": (airliner,)}
 
 
 @rule(

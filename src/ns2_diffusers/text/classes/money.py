@@ -311,7 +311,16 @@ def several_for(match, context):
     return f"{context.cardinal(match['count'])} for "
 
 
-SYMBOL_RULES = (nation_after,)
+@rule("money", rf"(?P<symbol>{_SYMBOLS})\((?P<number>{NUM})\){_SCALE}?(?!\w)")
+def loss(match, context):
+    """$(1.2) million: a negative amount in the books"""
+    names, scale = CURRENCIES[match["symbol"]], match["scale"]
+    if scale:
+        return join(SIGNS["-"], context.number(match["number"]), SCALES[scale.lower()], names[1])
+    return join(SIGNS["-"], amount(context, match["number"], names))
+
+
+SYMBOL_RULES = (nation_after, loss)
 RULES = (several_for, scaled_span, money, money_after, code_after, cents, cents_letter)
 WORD_RULES = {code.lower().rstrip("."): (code_before,) for code in _CODES}
 NATION_RULES = dict.fromkeys(("us", "ca", "cdn", "au", "nz", "hk", "sg", "nt", "a", "c", "s", "r", "u"), (money,))

@@ -212,10 +212,24 @@ def state(match, context):
     return words
 
 
+# Behind these a state needs no city. At the end of a sentence some are also other words or names.
+_IN_STATE = re.compile(
+    r"\b(?:from|in|to|of|near|across|through|into|outside|throughout|(?:[Nn]orth|[Ss]outh|[Ee]ast|[Ww]est)ern)[ ]\Z"
+)
+_ALSO_WORDS = frozenset("Mass Miss Pa Penn Ore Wash Ill Ark Ala Cal Del Ind La Mo Md Ga Minn Mont Neb Me".split())
+
+
+def _is_after_preposition(match, context):
+    if not _IN_STATE.search(context.before(match.start(), 12)):
+        return False
+    text, end = context.text, match.end()
+    return bool(re.compile(r"[ ][a-z(]|,").match(text, end)) or match["state"] not in _ALSO_WORDS
+
+
 @rule("address", rf"(?P<state>{any_of(_DOTTED)})\.(?!\w)")
 def dotted_state(match, context):
-    """Hartford, Conn."""
-    if not re.search(
+    """Hartford, Conn.; from Va. to N.C."""
+    if not _is_after_preposition(match, context) and not re.search(
         r"[A-Z][\w'.]+,[ ]\Z|\b(?:(?:W|No|So)\.|(?:Univ\.?|University|U\.) "
         r"of)[ ]\Z",
         context.before(match.start(), 30),

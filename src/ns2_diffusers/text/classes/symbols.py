@@ -242,6 +242,22 @@ _RATE_AFTER = re.compile(
 )
 
 
+_ITEM = r"(?:[A-Z][\w&'-]*[ ]){1,3}"
+# A menu and its items so far: "Tap General > About > ".
+_MENU_BEFORE = re.compile(
+    rf"\b(?:(?:[Oo]pen|[Gg]o to|[Tt]ap|[Cc]lick|[Ss]elect|[Cc]hoose|[Uu]nder|[Mm]enu:?|[Pp]ath:?)[ ](?:on[ ])?{_ITEM}"
+    r"|(?:Settings|File|Edit|View|Tools|Insert|Preferences|Options|Format|Help|Window|System|Home)[ ])"
+    rf"(?:>[ ]{_ITEM}){{0,4}}\Z"
+)
+
+
+@rule("symbol", r">(?=[ ][A-Z][\w-])")
+def menu_path(match, context):
+    """Settings > Wi-Fi"""
+    before = context.before(match.start(), 80)
+    return "," if re.search(r"\w\w[ ]\Z", before) and _MENU_BEFORE.search(before) else None
+
+
 @rule("symbol", r"/")
 def slash(match, context):
     """upgrade/update"""
