@@ -43,7 +43,7 @@ class Sound:
 def return_free_memory() -> None:
     """Return free memory to the system where the C library is glibc.
 
-    glibc keeps what it freed. Tensors of many sizes fragment it, so a server would grow for its first half hour.
+    glibc keeps what it freed, in pieces that tensors of other sizes do not fit, so the memory of a server would grow.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -224,8 +224,8 @@ class Engine:
             if self._stopped:
                 return None
             batch: list[tuple[Speech, Utterance, bool]] = []
-            # A request without audio so far has been running out since its arrival. So it comes before the later
-            # sentences of requests whose listeners still have audio, and no request waits for ever.
+            # A request without audio has the time of its arrival. So it comes before the later sentences of requests
+            # whose listeners still have audio, and every request is served at some time.
             self._waiting = deque(sorted(self._waiting, key=lambda speech: speech.runs_out))
             key = self._waiting[0].key if self._waiting else ()
             others, served = [], []

@@ -199,7 +199,7 @@ _CONTRACTED = {
     "b'fast": "breakfast",
 }
 # Expanded without a full stop too, except in capitals: none of these can be pronounced.
-_BARE = {
+BARE_WORDS = {
     **{
         word: _WORDS[word]
         for word in "acct accts appt appts approx asst bldg cnr dept govt hrs intl lbs mfg mgmt mgr mtg mtgs natl "
@@ -416,7 +416,7 @@ _BARE = {
     "yllw": "yellow",
 }
 # With a capital these may be names.
-_CHAT = frozenset("smth sth rly wld cld shld sry tix wtr hse vly".split())
+CHAT = frozenset("smth sth rly wld cld shld sry tix wtr hse vly".split())
 # Initials that are written in lower case and spelled.
 _LOWER_INITIALS = frozenset(
     "tysm gtg wya hbu wbu gn gm tfw fr rn atm rofl ily ty kk np imo ftw bff bffs ootd tgif ttys lmfao afk rgb otp "
@@ -719,9 +719,9 @@ _ESTIMATE = re.compile(
 def bare_word(match, context):
     """ppl, mtg"""
     word = match["word"]
-    if not (word.islower() or word.istitle() and word.lower() not in _CHAT):
+    if not (word.islower() or word.istitle() and word.lower() not in CHAT):
         return None
-    return _like(word, _BARE[word.lower()]) + context.stop(match)
+    return _like(word, BARE_WORDS[word.lower()]) + context.stop(match)
 
 
 @rule("letters", r"(?P<word>[a-z]{2,5})(?P<s>'?s)?(?![\w])(?!\.\w)")
@@ -1337,7 +1337,7 @@ for _table, _rule in (
     (_NUMBERED, before_number),
     (_TITLES, title),
     (_WORDS, word_with_stop),
-    (_BARE, bare_word),
+    (BARE_WORDS, bare_word),
 ):
     for _word in _table:
         WORD_RULES[_word] = (*WORD_RULES.get(_word, ()), _rule)

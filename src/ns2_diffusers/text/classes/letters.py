@@ -11,7 +11,7 @@ from .counting import SUPERSCRIPTS, spoken_power
 from .symbols import GREEK
 
 # Words of the lexicon that are spelled if they are in capitals, unless the whole sentence is.
-_SPELLED = frozenset(
+SPELLED = frozenset(
     "us led sec eta est doe ups acl als sos ira mit add act rip coo pow vat ata ama dna rna "
     "cia fbi irs nsa dvd cpu gpu "
     "usb atm abc bbc cnn nbc cbs hbo nfl nba mlb nhl ceo cfo cto hr pr tv pc cd ad bc ac dc "
@@ -114,7 +114,7 @@ def _is_shouted_segment(segment, context):
     capitals = [w for w in words if w.isupper()]
     if len(capitals) < 2 or len(capitals) < 0.7 * len(words):
         return False
-    real = [w for w in capitals if context.known(w.lower()) and w.lower() not in _SPELLED or w.lower() in _TWO]
+    real = [w for w in capitals if context.known(w.lower()) and w.lower() not in SPELLED or w.lower() in _TWO]
     return len(real) * 2 >= len(capitals) or len(real) >= 3
 
 
@@ -182,9 +182,9 @@ def _read_capitals(lower, suffix, shouted, match, context):
     if len(lower) == 2 and not shouted:
         return lower.upper()
     known = context.known(lower)
-    if lower in ACRONYM_WORDS or lower in FIRST_NAMES and len(lower) > 2 and lower not in _SPELLED:
+    if lower in ACRONYM_WORDS or lower in FIRST_NAMES and len(lower) > 2 and lower not in SPELLED:
         return ACRONYM_WORDS.get(lower, lower)
-    if lower in _SPELLED and not (
+    if lower in SPELLED and not (
         shouted
         and known
         and len(lower) > 2
@@ -391,7 +391,7 @@ def _letters(run, context):
             else (run if len(run) > 3 and _VOWEL.search(run) else run.upper())
         )
     if run.isupper():
-        if len(run) > 3 and context.known(lower) and lower not in _SPELLED:
+        if len(run) > 3 and context.known(lower) and lower not in SPELLED:
             return lower
         return run
     return (

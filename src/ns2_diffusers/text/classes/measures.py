@@ -382,7 +382,7 @@ def _is_games_back(unit, number, context, start, end):
 
 
 # What a cook measures in spoons and cups, behind up to two adjectives.
-_COOKED = re.compile(
+COOKED = re.compile(
     r"[ ](?:of[ ])?(?:[a-z-]{2,15},?[ ]){0,2}"
     r"(?:flour|sugar|butter|milk|water|oil|salt|vanilla|cream|rice|honey|broth|stock|cheese|"
     r"oats|pepper|vinegar|juice|syrup|cocoa|cornstarch|yeast|soda|powder|cinnamon|paprika|"
@@ -408,9 +408,9 @@ def _is_doubtful(unit, number, space, match, context):
         if LETTERED_BEFORE.search(context.before(match.start())):
             return True  # "Rte. 9W"
     if unit in ("c", "T", "c.", "C.", "T.", "t."):
-        return not space or not _COOKED.match(text, end)
+        return not space or not COOKED.match(text, end)
     if unit == "pt" and space == "-":
-        return number.isdigit() and not _COOKED.match(text, end)  # points, not pints
+        return number.isdigit() and not COOKED.match(text, end)  # points, not pints
     if unit in ("ct", "pk") and not space:
         return match["stop"] is None and not re.compile(r"[ ][a-z]|[,;:)]|\s*$").match(text, end)
     if unit.lower() == "in":

@@ -92,7 +92,7 @@ STATES = {
     "WY": "Wyoming",
     "DC": "DC",
 }
-_DOTTED = {
+DOTTED_STATES = {
     "Ala": "Alabama",
     "Ariz": "Arizona",
     "Ark": "Arkansas",
@@ -226,7 +226,7 @@ def _is_after_preposition(match, context):
     return bool(re.compile(r"[ ][a-z(]|,").match(text, end)) or match["state"] not in _ALSO_WORDS
 
 
-@rule("address", rf"(?P<state>{any_of(_DOTTED)})\.(?!\w)")
+@rule("address", rf"(?P<state>{any_of(DOTTED_STATES)})\.(?!\w)")
 def dotted_state(match, context):
     """Hartford, Conn.; from Va. to N.C."""
     if not _is_after_preposition(match, context) and not re.search(
@@ -236,7 +236,7 @@ def dotted_state(match, context):
     ):
         if not (match["state"] == "Wash" and re.compile(r",[ ]D\.?C").match(context.text, match.end())):
             return None
-    return _DOTTED[match["state"]] + context.stop(match)
+    return DOTTED_STATES[match["state"]] + context.stop(match)
 
 
 _PROVINCES_DOTTED = {
@@ -351,7 +351,8 @@ def side_before_street(match, context):
 
 
 _ZIP_BEFORE = re.compile(
-    rf"(?:\b(?:{any_of(STATES.values())}|zip(?:[ ]code)?),?|,[ ](?:[A-Z]\.[A-Z]\.|(?:{any_of(_DOTTED)})\.))[ ]\Z",
+    rf"(?:\b(?:{any_of(STATES.values())}|zip(?:[ ]code)?),?"
+    rf"|,[ ](?:[A-Z]\.[A-Z]\.|(?:{any_of(DOTTED_STATES)})\.))[ ]\Z",
     re.IGNORECASE,
 )
 
@@ -385,16 +386,18 @@ def road_side(match, context):
 
 @rule(
     "address",
-    rf"(?P<party>[DRI])-(?P<state>[A-Z]\.[A-Z](?=\.)|(?:{any_of(_DOTTED)})(?=\.)|"
+    rf"(?P<party>[DRI])-(?P<state>[A-Z]\.[A-Z](?=\.)|(?:{any_of(DOTTED_STATES)})(?=\.)|"
     rf"(?:{any_of(STATES)})(?!\w))\.?(?=[),;])",
 )
 def party(match, context):
     """Sen. Lopez (D-Calif.)"""
     state = match["state"].replace(".", "")
-    if state not in STATES and state not in _DOTTED:
+    if state not in STATES and state not in DOTTED_STATES:
         return None
     return (
-        f"{match['party']} {STATES.get(state) or _DOTTED[state]}" if context.before(match.start(), 1) == "(" else None
+        f"{match['party']} {STATES.get(state) or DOTTED_STATES[state]}"
+        if context.before(match.start(), 1) == "("
+        else None
     )
 
 
@@ -428,5 +431,5 @@ WORD_RULES = {
 }
 for _word in _PROVINCES:
     WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), province)
-for _word in _DOTTED:
+for _word in DOTTED_STATES:
     WORD_RULES[_word.lower()] = (*WORD_RULES.get(_word.lower(), ()), dotted_state)

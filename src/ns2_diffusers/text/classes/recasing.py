@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from ..edits import Edit
-from .abbreviations import _BARE, _CHAT
+from .abbreviations import BARE_WORDS, CHAT
 from .common import FUNCTION_WORDS, Context, any_of
-from .letters import _SPELLED, is_shouted, shouted_segments
-from .measures import _COOKED, UNITS
-from .places import _DOTTED, STATES
+from .letters import SPELLED, is_shouted, shouted_segments
+from .measures import COOKED, UNITS
+from .places import DOTTED_STATES, STATES
 
 # Units of several letters by their form in capitals; "MIN" and other forms that UNITS holds are read already.
 _UNITS = {
@@ -17,7 +17,7 @@ _UNITS = {
     for u in UNITS
     if u.isalpha() and (len(u) > 2 or u in ("ov", "kW", "kJ", "kV", "bp")) and u.upper() not in UNITS
 } | {"BPS": "bps"}
-_STATES = frozenset(s.upper() for s in (*STATES, *_DOTTED) if len(s) > 2)
+_STATES = frozenset(s.upper() for s in (*STATES, *DOTTED_STATES) if len(s) > 2)
 # "IT" and "WHO" have a second reading; "NORTH" and "HIGH" are also parts of names.
 _LOWER = FUNCTION_WORDS - frozenset(
     "it i who may a so north south east west worth deep wide long high tall thick early late less more".split()
@@ -41,7 +41,7 @@ _PATTERN = re.compile(
     r"|(?P<day>(?:(?<=[.!?][ ])|(?<![\s\S][ ])(?<![^\s\"(]))(?:SAT|SUN)(?=\.[ ]))"
     rf"|(?P<month>\b(?:{_MONTHS})(?=[-–](?:{_MONTHS})\b)|(?<=(?:{_MONTHS})[-–])(?:{_MONTHS})\b)"
     r"|(?P<date>\b(?:JAN|FEB|APR|JUN|JUL|AUG|SEPT?|OCT|NOV|DEC|MON|TUES?|THU|THURS?|FRI)(?=\.|[ ]?[-–][ ]?[A-Z]{3}))"
-    rf"|(?P<state>(?<=,[ ])(?:{any_of(s.upper() for s in _DOTTED)})(?=\.))"
+    rf"|(?P<state>(?<=,[ ])(?:{any_of(s.upper() for s in DOTTED_STATES)})(?=\.))"
     r"|(?P<race>(?<=\d[ ]M[ ])(?:RELAY|RACE|SPRINT|FREESTYLE|FINAL)\b)"
     r"|(?P<floor>(?<=(?:ST|ND|RD|TH)[ ])FL(?=\.))"
     r"|(?P<not>(?<![\w'/&.-])[A-Z]{2,6}N'T(?!\w))"
@@ -93,9 +93,9 @@ def recased(context: Context) -> list[Edit]:
             lower = match["noun"].lower()
             words = re.findall(r"[a-z]{2,15}", lower)
             if (
-                any(word in _SPELLED or not context.known(word) for word in words)
+                any(word in SPELLED or not context.known(word) for word in words)
                 or pattern is _FOOD
-                and not _COOKED.match(lower)
+                and not COOKED.match(lower)
             ):
                 continue
             cases = {p: w for p, w in cases.items() if not match.start("noun") <= p < match.end("noun")}
@@ -106,6 +106,6 @@ def recased(context: Context) -> list[Edit]:
 
 def _is_shortened(word, context):
     """Whether a word in capitals is a shortening as in lower case, and not initials."""
-    if word not in _BARE or word in _CHAT or word in _SPELLED or len(word) < 3 or context.known(word):
+    if word not in BARE_WORDS or word in CHAT or word in SPELLED or len(word) < 3 or context.known(word):
         return False
     return not context.cache["acronym"](word.upper())
