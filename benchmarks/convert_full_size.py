@@ -10,7 +10,6 @@ its length is checked. Use an idle machine: other load slows the long call more 
 
 import argparse
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,16 @@ from ns2_diffusers.training.arguments import HelpFormatter
 HIDDEN, FILTER, LATENT, LAYERS, VOCABULARY = 512, 2048, 128, 6, 100
 PREDICTOR_LAYERS, WAVENET_LAYERS, QUERIES, ATTENTION_EVERY = 30, 40, 32, 3
 MATRIX_SIZE = 2048
+
+# `resource.getrusage` would count this process too: on Linux a new process begins with the peak of its parent.
+IMPORT = """
+import sys
+from ns2_diffusers.cli import main
+
+status = main(sys.argv[1:])
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+sys.exit(status)
+"""
 
 
 def parse_args(argv=None):
@@ -58,19 +67,23 @@ def measure(folder, args):
     yield "checkpoint", f"{(folder / 'pytorch_model.bin').stat().st_size / 1e9:.2f} GB"
     del weights, codec
 
-    command = [sys.executable, "-m", "ns2_diffusers.cli", "import", "amphion", "--checkpoint", folder]
-    seconds, _ = timed(
-        lambda: subprocess.run([*command, "--codec", folder / "encodec.th", "-o", folder / "pipeline"], check=True)
-    )
-    # Linux reports it in KiB.
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    command = [sys.executable, "-c", IMPORT, "import", "amphion", "--checkpoint", folder]
+    command += ["--codec", folder / "encodec.th", "-o", folder / "pipeline"]
+    seconds, done = timed(lambda: subprocess.run(command, check=True, capture_output=True, text=True))
+    memory = int(done.stdout.split()[-1]) * 1024
     yield "`ns2-diffusers import amphion`", f"{seconds:.1f} s, {memory / 1e9:.2f} GB at most"
 
     seconds, pipe = timed(lambda: NaturalSpeech2Pipeline.from_pretrained(folder / "pipeline"))
     yield "`from_pretrained`", f"{seconds:.1f} s"
     prompt = 0.1 * torch.randn(3 * 24000)
     seconds, output = timed(
-        lambda: pipe("Nice to meet you.", prompt, 24000, num_inference_steps=args.steps, generator=torch.Generator())
+        lambda: pipe(
+            "Nice to meet you.",
+            prompt_audio=prompt,
+            prompt_sampling_rate=24000,
+            num_inference_steps=args.steps,
+            generator=torch.Generator(),
+        )
     )
     frames = sum(output.durations[0])
     if output.audios[0].shape != (frames * 320,):

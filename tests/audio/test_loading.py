@@ -1,6 +1,5 @@
 import io
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +8,8 @@ import soundfile
 import torch
 
 from ns2_diffusers.audio.loading import find_speech, load_audio, seconds_in_header
+
+from ..memory import linux, measured
 
 RATE = 16000
 SINE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -145,28 +146,23 @@ def test_a_flac_from_a_pipe_does_not_say_how_long_it_is_and_is_read(tmp_path):
     assert torch.equal(load_audio(path)[0], wanted) and len(wanted) == RATE
 
 
-def peak_megabytes(code, *args):
-    """The peak memory of Python code in a process of its own, less the memory of its imports."""
-    code = (
-        "import resource, sys, numpy as np\n"
+def run(code, *args):
+    """Return what code prints in a process of its own, and its peak memory in MB less that of its imports."""
+    *printed, megabytes = measured(
+        "import sys, numpy as np\n"
         "from ns2_diffusers.audio.loading import load_audio\n"
         "load_audio((16000, np.ones(1000)), target_sampling_rate=8000)\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak_megabytes()\n"
         "def attempt(*args, **options):\n"
         "    try:\n"
         "        return len(load_audio(*args, **options)[0])\n"
         "    except ValueError as error:\n"
         "        return error\n"
         f"{code}\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+        "print(peak_megabytes() - before)",
+        *args,
     )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    *printed, kilobytes = done.stdout.splitlines()
-    return printed, int(kilobytes) / 1024
-
-
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts memory as Linux does")
+    return printed, float(megabytes)
 
 
 @linux
@@ -174,7 +170,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts 
 def test_memory_is_for_what_a_flac_holds_not_for_what_it_promises(tmp_path, samples):
     path = flac_of_length(tmp_path / "promise.flac", samples)
     code = "print(attempt(sys.argv[1]))\nprint(attempt(sys.argv[1], max_seconds=0.5))"
-    (error, count), megabytes = peak_megabytes(code, path)
+    (error, count), megabytes = run(code, path)
     assert "is cut off" in error and int(count) == RATE // 2
     assert megabytes < 50
 
@@ -187,7 +183,7 @@ def test_memory_is_for_what_is_used_of_a_long_recording(tmp_path):
         for _ in range(600):
             file.write(np.zeros(48000, np.float32))
     assert path.stat().st_size < 2**20
-    (count,), megabytes = peak_megabytes("print(attempt(sys.argv[1], None, 16000, 30))", path)
+    (count,), megabytes = run("print(attempt(sys.argv[1], None, 16000, 30))", path)
     assert int(count) == 30 * 16000 and megabytes < 60
 
 
@@ -196,7 +192,7 @@ def test_no_memory_for_a_rate_of_one_hertz(tmp_path):
     path = tmp_path / "slow.wav"
     soundfile.write(path, np.zeros(48000), RATE, subtype="PCM_16")
     path.write_bytes(patched(path, {24: 1, 28: 2}))
-    (error,), megabytes = peak_megabytes("print(attempt(sys.argv[1], None, 16000))", path)
+    (error,), megabytes = run("print(attempt(sys.argv[1], None, 16000))", path)
     assert "is 1; wanted a whole number of Hz from 1000 to 768000" in error and megabytes < 20
 
 
@@ -206,7 +202,7 @@ def test_an_array_is_cut_before_it_is_converted():
         "array = np.lib.stride_tricks.as_strided(np.ones(1), (2, 10**10), (0, 0))\n"
         "print(attempt((16000, array), target_sampling_rate=8000, max_seconds=10))"
     )
-    (count,), megabytes = peak_megabytes(code)
+    (count,), megabytes = run(code)
     assert int(count) == 80_000 and megabytes < 50
 
 

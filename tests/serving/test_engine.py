@@ -1,18 +1,17 @@
 """The engine without HTTP: pieces of several requests in turn, each as its text is spoken alone."""
 
-import os
 import platform
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ns2_diffusers.serving import engine as engine_module
-from ns2_diffusers.serving.engine import CHUNK_SECONDS, Engine, return_free_memory
+from ns2_diffusers.serving.engine import CHUNK_SECONDS, Engine
 
+from ..memory import measured
 from .conftest import LONG_TEXT, TEXT
 
 
@@ -145,19 +144,19 @@ def test_a_new_request_comes_before_later_sentences_of_one_that_was_heard(slow, 
     assert slow.batches == [[first[0]], [first[1]], [new], [first[2]], [first[3]]]
 
 
-def resident_bytes():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps free memory in this way")
 def test_free_memory_returns_to_the_system():
-    before = resident_bytes()
-    blocks = [bytes(3000) for _ in range(50_000)]
-    kept = blocks[:: len(blocks) // 100]  # glibc returns the end of the heap itself; these keep it from doing so
-    del blocks
-    held = resident_bytes() - before
-    return_free_memory()
-    assert held > 100e6 and resident_bytes() - before < 20e6 and len(kept) == 100
+    held, left, kept = measured(
+        "from ns2_diffusers.serving.engine import return_free_memory\n"
+        "before = resident_megabytes()\n"
+        "blocks = [bytes(3000) for _ in range(50_000)]\n"
+        "kept = blocks[::500]\n"  # glibc returns the end of the heap itself; these keep it from doing so
+        "del blocks\n"
+        "print(resident_megabytes() - before)\n"
+        "return_free_memory()\n"
+        "print(resident_megabytes() - before, len(kept), sep='\\n')"
+    )
+    assert float(held) > 100 and float(left) < 20 and kept == "100"
 
 
 def test_memory_returns_between_batches(pipe, voice, monkeypatch):
