@@ -1,5 +1,6 @@
 """An exported pipeline speaks like the one of torch."""
 
+import copy
 import functools
 import json
 import shutil
@@ -87,6 +88,25 @@ def test_given_durations_pitch_and_latents_are_followed(torch_pipeline, pipe, cl
     wanted, found = both(torch_pipeline, pipe, voice=str(clips[0]), **given)
     assert_same(wanted, found)
     assert found.durations[0].tolist() == durations.tolist()
+
+
+def test_pauses_are_those_of_torch(torch_pipeline, pipe, clips, monkeypatch):
+    """Sentences begin with silence, as those of trained models; it is not added to a given pause."""
+    hop = pipe.codec.hop_length
+
+    def soften(decode, latents, f0=None):
+        waveforms = [copy.deepcopy(each) for each in decode(latents, f0)]
+        for each in waveforms:
+            each[..., : 5 * hop] *= 1e-3
+        return waveforms
+
+    for each in (torch_pipeline, pipe):
+        monkeypatch.setattr(each, "decode_latents", functools.partial(soften, each.decode_latents))
+    wanted, found = both(torch_pipeline, pipe, "Hold on. [pause 0.5s] Now go.", clips[0])
+    assert wanted.durations[0].tolist() == found.durations[0].tolist() and wanted.words == found.words
+    parts = [pipe(each, clips[0]).audios[0] for each in ("Hold on.", "Now go.")]
+    for audio in (wanted.audios[0], found.audios[0]):
+        assert len(audio) == sum(map(len, parts)) + round(0.5 * pipe.sampling_rate) - 5 * hop
 
 
 def test_streams_are_the_whole(pipe, clips):

@@ -76,6 +76,18 @@ def test_its_configs_name_no_place_where_it_was_made():
 
 
 @needs_weights
+@pytest.mark.parametrize("voice", ["emma", "puck"])
+@pytest.mark.parametrize("seconds", [0.2, 1.0])
+def test_a_pause_is_as_long_as_it_says(voice_in_the_box, voice, seconds):
+    """In steps of 10 ms; a step is silent if it is more than 40 dB below the loudest."""
+    text = f"The line is busy. [pause {seconds}s] Please hold."
+    audio = voice_in_the_box(text, voice=voice, generator=torch.Generator().manual_seed(0)).audios[0]
+    power = np.square(audio.reshape(-1, 160)).mean(1)
+    sounds = np.flatnonzero(power > 1e-4 * power.max())
+    assert 0.01 * (np.diff(sounds).max() - 1) == pytest.approx(seconds, abs=0.05)
+
+
+@needs_weights
 def test_it_sounds_as_it_did(voice_in_the_box):
     """The same seed gives the reference audio, which was recorded before the pipeline was rewritten."""
     wanted, _ = soundfile.read(Path(__file__).parents[1] / "fixtures" / "bundled_model" / "reference.flac")

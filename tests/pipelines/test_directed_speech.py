@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ns2_diffusers import NaturalSpeech2Tokenizer, named_voices
+from ns2_diffusers.arrays import like
 
 RATE, HOP = 16000, 320
 FRAME = HOP / RATE
@@ -111,6 +112,63 @@ def test_a_pause_is_silence_of_that_length(speak):
     assert silent(audio, begins, begins + 1)
     assert last.end <= begins and first.start >= begins + 1
     assert not output.f0[0][round(begins / FRAME) : round((begins + 1) / FRAME)].any()
+
+
+QUIET_START, QUIET_END = 5, 7
+
+
+@pytest.fixture
+def quiet_ends(tiny_pipeline, monkeypatch):
+    """Make the first and the last frames of each sentence silent (60 dB softer), as trained models do."""
+
+    def soften(waveform):
+        factor = np.full(waveform.shape[-1], 1e-3, np.float32)
+        factor[QUIET_START * HOP : -QUIET_END * HOP] = 1
+        return waveform * like(factor, waveform)
+
+    decode, pieces = tiny_pipeline.decode_latents, tiny_pipeline.decode_in_pieces
+    monkeypatch.setattr(tiny_pipeline, "decode_latents", lambda *args: [soften(each) for each in decode(*args)])
+    monkeypatch.setattr(tiny_pipeline, "decode_in_pieces", lambda *args: (soften(each) for each in pieces(*args)))
+
+
+@pytest.mark.parametrize("text", ["[pause 0.2s] Hold on. [pause 1s] Now go. [pause 0.5s]", None, "Anna"])
+def test_silence_at_the_ends_of_sentences_does_not_add_to_a_given_pause(speak, tiny_pipeline, quiet_ends, clips, text):
+    """A given pause, a break of SSML and the gap of a script are as long as they say."""
+    voice = tiny_pipeline.encode_voice(clips[0])
+    first, second = speak("Hold on."), speak("Now go.")
+    sounds = [len(each.audios[0]) / RATE - (QUIET_START + QUIET_END) * FRAME for each in (first, second)]
+    options = {"turn_pause": 1.0, "voice": {"Anna": voice, "Bob": voice}} if text == "Anna" else {}
+    lead, end = (0.0, 0.0) if text == "Anna" else (0.2, 0.5)
+    if text is None:
+        text = "<speak><break time='0.2s'/>Hold on.<break time='1s'/>Now go.<break time='0.5s'/></speak>"
+    elif text == "Anna":
+        lead, end = QUIET_START * FRAME, QUIET_END * FRAME
+        text = "Anna: Hold on.\nBob: Now go."
+    output = speak(text, **options)
+    audio = output.audios[0]
+    assert len(audio) / RATE == pytest.approx(lead + sounds[0] + 1 + sounds[1] + end)
+    assert len(audio) == output.durations[0].sum() * HOP and len(output.f0[0]) == output.durations[0].sum()
+    begins = lead + sounds[0]
+    assert silent(audio, begins, begins + 1)
+    assert not silent(audio, begins - FRAME, begins) and not silent(audio, begins + 1, begins + 1 + FRAME)
+    words = output.words[0]
+    assert words[0].start >= lead and words[1].end == pytest.approx(begins)
+    assert words[2].start == pytest.approx(begins + 1) and words[3].end == pytest.approx(begins + 1 + sounds[1])
+    plan = {"voice": voice, "generator": torch.Generator().manual_seed(0)} | options
+    pieces = tiny_pipeline.sentences(text, num_inference_steps=2, **plan)
+    np.testing.assert_allclose(np.concatenate([each.audios[0] for each in pieces]), audio, atol=1e-5)
+    for chunk_seconds in (None, 0.1):
+        plan["generator"] = torch.Generator().manual_seed(0)
+        pieces = tiny_pipeline.stream(text, num_inference_steps=2, chunk_seconds=chunk_seconds, **plan)
+        np.testing.assert_allclose(np.concatenate(list(pieces)), audio, atol=1e-5)
+
+
+def test_silence_at_the_ends_of_other_sentences_stays(speak, quiet_ends):
+    both = [speak(text) for text in ("Hold on to it for a while.", "Now go where you want.")]
+    output = speak("Hold on to it for a while. Now go where you want.")
+    assert len(output.audios[0]) == sum(len(each.audios[0]) for each in both) + 0.4 * RATE
+    strength = speak("<speak>Hold on to it for a while. <break strength='medium'/>Now go where you want.</speak>")
+    assert len(strength.audios[0]) == len(output.audios[0])
 
 
 def test_pauses_alone_are_nothing_to_say(speak):

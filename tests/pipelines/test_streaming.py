@@ -12,7 +12,8 @@ from ns2_diffusers.pipelines.utterances import Utterance, fade, fade_samples
 from ns2_diffusers.text.words import WordSymbols
 
 TEXT = (
-    "[pause 0.1s] It rained all day, and nobody came. In the evening, a letter lay on the mat. [pause 0.2s] Who wrote?"
+    "[pause 0.1s] It rained all day, and nobody came. In the evening, a letter lay on the mat. [pause 0.2s] "
+    "Who wrote it to us? Nobody in the house knew at all. It had no name, and no stamp."
 )
 
 
@@ -43,9 +44,10 @@ def test_pieces_of_sentences_are_the_whole(tiny_pipeline, ask, whole, seconds):
     assert_whole(pieces, whole)
     assert all(len(piece) for piece in pieces)
     if seconds < 1:
-        # Only the last piece of a sentence, which has its pause, is longer than requested.
+        # Only the last piece of a sentence, which has its pause, is longer than requested, and sentences next to a
+        # pause of a given time, which are one piece.
         lengths = [len(piece) / tiny_pipeline.sampling_rate for piece in pieces]
-        assert sum(length > seconds + 0.02 for length in lengths) <= 4 and len(pieces) > 6
+        assert sum(length > seconds + 0.02 for length in lengths) <= 5 and len(pieces) > 6
 
 
 def test_what_clips_is_limited_across_pieces(tiny_pipeline, ask, whole, monkeypatch):

@@ -64,7 +64,11 @@ def speak(pipe, voice, asks, **sampling):
 
 
 def test_pieces_of_each_request_are_its_text_spoken_alone(pipe, voice):
-    texts = [LONG_TEXT, TEXT, "Hold on. [pause 0.3s] We try again today, and then once more."]
+    texts = [
+        LONG_TEXT,
+        TEXT,
+        "We try again today, and then once more. Please hold on for a moment. [pause 0.3s] The line is busy.",
+    ]
     delivered = speak(pipe, voice, [(text, {"speaking_rate": 0.5}) for text in texts])
     first_end = next(place for place, (_, piece) in enumerate(delivered) if piece is None)
     assert [index for index, _ in delivered[:6]] == [0, 1, 2, 0, 1, 2] and first_end > 5

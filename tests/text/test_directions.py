@@ -1,5 +1,7 @@
 """Pauses, SSML and scripts: what becomes of them, and what is refused."""
 
+import re
+
 import pytest
 
 from ns2_diffusers.text.directions import MAX_PAUSE, Passage, read_directions
@@ -12,14 +14,59 @@ def ssml(inner):
 
 def test_pauses():
     assert read_directions("One. [pause 0.5s] Two[pause 20ms], three.") == [
-        Passage("One.", 0.5),
-        Passage("Two", 0.02),
+        Passage("One.", 0.5, is_exact=True),
+        Passage("Two", 0.02, is_exact=True),
         Passage(", three."),
     ]
-    assert read_directions("[Pause 1 s]\n\nOne. [pause 2s]") == [Passage("", 1.0), Passage("\n\nOne.", 2.0)]
-    assert read_directions("Say [pause for effect] it, a [pause] b.") == [
-        Passage("Say [pause for effect] it, a [pause] b.")
+    assert read_directions("[Pause 1 s]\n\nOne. [pause 2s]") == [
+        Passage("", 1.0, is_exact=True),
+        Passage("\n\nOne.", 2.0, is_exact=True),
     ]
+
+
+@pytest.mark.parametrize(
+    "mark, wanted",
+    [
+        *((mark, "write [pause 0.5s]") for mark in ("[pause half]", "[pause for effect]", "[pause]", "[Pause: 1s]")),
+        *((mark, "write [pause 0.5s]") for mark in ("[pause=1s]", "[pause1s]", "[ pause 1s ]", "(pause 1s)")),
+        *((mark, "write [pause 0.5s]") for mark in ("{pause 500 ms}", "[break 1s]", "[break]", "[pause\t1s]")),
+        ("[Kubernetes](kˌubəɹnˈɛtɪs)", "write [word](/phonemes/)"),
+        ("[Kubernetes] (/kˌubəɹnˈɛtɪs/)", "write [word](/phonemes/)"),
+        ("[Kubernetes]{/kˌubəɹnˈɛtɪs/}", "write [word](/phonemes/)"),
+        ('<break time="1s"/>', "begin the text with <speak>"),
+        ("<emphasis>", "begin the text with <speak>"),
+    ],
+)
+def test_what_is_nearly_a_direction_is_text_with_a_warning(mark, wanted):
+    text = f"One {mark} two."
+    with pytest.warns(UserWarning, match=re.escape(wanted)) as warned:
+        assert read_directions(text) == [Passage(text)]
+    assert str(warned[0].message).startswith(f"{mark}: not a ") or mark.startswith("<")
+    assert mark in str(warned[0].message) and len(warned) == 1
+
+
+def test_pauses_of_plain_text_in_ssml_cause_a_warning():
+    with pytest.warns(UserWarning, match=r"^\[pause 1s\]: not read in SSML; write <break time="):
+        assert ssml("One [pause 1s] two.") == [Passage("One [pause 1s] two.")]
+
+
+def test_warnings_name_five_marks_at_most():
+    with pytest.warns(UserWarning) as warned:
+        read_directions(" ".join(f"[pause {word}] word" for word in "abcdefg") + " [pause a]")
+    assert str(warned[0].message).startswith("[pause a], [pause b], [pause c], [pause d], [pause e], …: not a pause")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One [paused video] (pause) [break the code] (a pause of 1s) two.",
+        "See [it](https://example.org/a), [1] and [word](/wˈɜɹd/) and [poʊst].",
+        "a < b and b > c, <b>bold</b>, [pause 1s] and a break.",
+    ],
+)
+def test_other_brackets_cause_no_warning(text):
+    read_directions(text)
 
 
 @pytest.mark.parametrize("mark", ["[pause 5]", "[pause 1,5s]", "[pause 3 minutes]", "[pause 11s]"])
@@ -42,8 +89,8 @@ def test_ssml_text_is_one_passage_until_something_changes():
 
 def test_breaks():
     assert ssml("<break time='1s'/>One.<break time='250ms'/> Two<break/>.") == [
-        Passage("", 1.0),
-        Passage("One.", 0.25),
+        Passage("", 1.0, is_exact=True),
+        Passage("One.", 0.25, is_exact=True),
         Passage("Two", SENTENCE_PAUSE),
         Passage("."),
     ]
@@ -162,9 +209,9 @@ def test_a_script_is_split_at_its_speakers():
     script = "It begins.\nAnna: Hello: you?\n  BOB : Fine.\nReally. [pause 1s] Yes.\nAnna: Note: bye.\nBob: not a name"
     assert read_directions(script, ["Anna", "BOB"], turn_pause=0.5) == [
         Passage("It begins.\n", speaker="Anna"),
-        Passage("Hello: you?\n", 0.5, speaker="Anna"),
-        Passage("Fine.\nReally.", 1.0, speaker="BOB"),
-        Passage("Yes.\n", 0.5, speaker="BOB"),
+        Passage("Hello: you?\n", 0.5, speaker="Anna", is_exact=True),
+        Passage("Fine.\nReally.", 1.0, speaker="BOB", is_exact=True),
+        Passage("Yes.\n", 0.5, speaker="BOB", is_exact=True),
         Passage("Note: bye.\nBob: not a name", speaker="Anna"),
     ]
 

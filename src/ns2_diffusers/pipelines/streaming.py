@@ -16,11 +16,12 @@ import numpy as np
 from ..arrays import as_array
 from ..audio.finishing import StreamingLimiter
 from ..audio.loading import AudioInput
+from ..text.directions import begins_with_pause
 from ..text.sentences import pause_after, split_sentences
 from .changes import ChangeGuard
 from .inputs import check_number
 from .sampling import SamplingSettings, warn_if_silent
-from .utterances import SpokenUtterance, Utterance, fade_samples
+from .utterances import SpokenUtterance, Utterance, fade_samples, kept_frames
 
 # Minimum seconds of a first clause and of the rest, and of the pause between them.
 LEAST_CLAUSE, LEAST_PAUSE = 0.7, 0.06
@@ -80,7 +81,7 @@ class StreamingMixin:
                 once its end is certain. SSML is spoken once it is complete.
             chunk_seconds: seconds of audio per piece; None gives one piece per sentence. The latents of a sentence are
                 generated at once and decoded piece by piece. Not with `loudness` and `watermark`, which need complete
-                sentences; sentences with `energy` or emphasis are one piece.
+                sentences; sentences with `energy` or emphasis, or next to a pause of a given time, are one piece.
             first_clause: whether to speak the first sentence up to a pause within it separately, with prosody planned
                 for the whole sentence, so that the first sound comes sooner. The speech then differs from that of
                 `__call__`.
@@ -148,8 +149,8 @@ class StreamingMixin:
         if cut is None:
             yield utterance, Part(encoded, 0, total)
             return
-        yield replace(utterance, pause=0), Part(encoded, 0, cut)
-        yield replace(utterance, lead=0), Part(encoded, cut, total)
+        yield replace(utterance, pause=0, cut_end=False), Part(encoded, 0, cut)
+        yield replace(utterance, lead=0, cut_start=False), Part(encoded, cut, total)
 
     def finish_in_pieces(
         self,
@@ -165,8 +166,8 @@ class StreamingMixin:
             utterance: the sentence.
             spoken: its result of `speak` with `output_type="latent"`; it has its waveform with the last piece.
             settings: settings of `speak`.
-            chunk_seconds: seconds of audio per piece; None gives one piece. So do loudness, watermark, energy and
-                emphasis, which need the complete sentence.
+            chunk_seconds: seconds of audio per piece; None gives one piece. So do loudness, watermark, energy,
+                emphasis and pauses of a given time, which need the complete sentence.
             growth: length of each piece as a multiple of the one before it.
 
         Yields: (samples,) float32 arrays, the first with the silence before the sentence, the last with that after it.
@@ -174,17 +175,21 @@ class StreamingMixin:
         hop, frames = self.codec.hop_length, spoken.latents.shape[1]
         melody = spoken.f0 if utterance.pitch is not None and self.codec.takes_f0 else None
         is_plain = utterance.energy == 1 and utterance.emphasis is None
-        is_cut = chunk_seconds is not None and is_plain and settings.loudness is None and not settings.watermark
+        is_plain &= not (utterance.cut_start or utterance.cut_end)
+        in_parts = chunk_seconds is not None and is_plain and settings.loudness is None and not settings.watermark
         limiter = None
-        if is_cut:
+        samples = frames * hop
+        if in_parts:
             limiter = StreamingLimiter(self.sampling_rate) if settings.limiter else None
             chunk = max(1, round((chunk_seconds or 0.0) * self.codec.frame_rate))
             pieces = self.decode_in_pieces(spoken.latents, chunk, melody, growth)
         else:
             energy = self._energy(utterance, spoken.durations)
-            whole = self.decode_in_pieces(spoken.latents, frames, melody)
-            pieces = (as_array(self.finish_audio(piece, settings, energy)) for piece in whole)
-        samples = frames * hop
+            (whole,) = self.decode_in_pieces(spoken.latents, frames, melody)
+            spoken.waveform = as_array(self.finish_audio(whole, settings, energy))
+            first, stop = kept_frames(utterance, spoken, hop, self.sampling_rate)
+            samples = (stop - first) * hop
+            pieces = iter([spoken.waveform[..., first * hop : stop * hop]])
         ramp, decoded, out, made = fade_samples(samples, self.sampling_rate), 0, 0, []
         for piece in pieces:
             decoded += piece.shape[-1]
@@ -196,10 +201,9 @@ class StreamingMixin:
             piece = fade_piece(piece, out, samples, ramp)
             lead = 0 if out else utterance.lead * hop
             out += piece.shape[-1]
-            if out == samples:
+            if out == samples and in_parts:
                 spoken.waveform = np.concatenate(made, axis=-1)
-                if is_cut:
-                    warn_if_silent(spoken.waveform)
+                warn_if_silent(spoken.waveform)
             pause = utterance.pause * hop if out == samples else 0
             yield np.pad(piece, [(0, 0)] * (piece.ndim - 1) + [(lead, pause)])
 
@@ -237,8 +241,10 @@ class StreamingMixin:
                 continue
             utterances = self.plan(certain, **options)
             waiting, spoken = waiting[len(certain) :], True
-            # A given pause becomes silence before the next sentence.
-            if not waiting.lstrip().startswith("["):
+            if begins_with_pause(waiting):
+                # It becomes silence before the next sentence.
+                utterances[-1].cut_end = True
+            else:
                 utterances[-1].pause += round(pause_after(certain) * self.codec.frame_rate)
             yield from utterances
         if not spoken or any(character.isalnum() for character in waiting):

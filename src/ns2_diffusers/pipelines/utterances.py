@@ -31,6 +31,8 @@ from .style import emphasis_of_symbols
 from .voice import Voice, VoiceMix
 from .word_times import SpokenWord, find_sound, time_words
 
+# Next to a pause of a given time, frames this many dB below the loudest frame are part of the pause.
+EDGE_DB = 40.0
 # Seconds over which sentences fade in and out, so that edges do not click.
 FADE_SECONDS = 0.005
 
@@ -46,6 +48,7 @@ class Utterance:
         text_index: index of the text that it belongs to.
         pause: latent frames of silence after it.
         lead: latent frames of silence before it, if a text begins with a pause.
+        cut_start, cut_end: whether to cut the silence at its start and end, because the pause there is a given time.
         words: its words, with the positions of their symbols in `input_ids`.
         speaker: name of the speaker, in a text of several speakers.
         speaking_rate: divides predicted durations.
@@ -64,6 +67,8 @@ class Utterance:
     text_index: int = 0
     pause: int = 0
     lead: int = 0
+    cut_start: bool = False
+    cut_end: bool = False
     words: list[WordSymbols] = field(default_factory=list)
     speaker: str | None = None
     speaking_rate: float = 1.0
@@ -180,7 +185,7 @@ def plan_utterances(
     planned = []
     for index, (lead, parts) in enumerate(split):
         utterances: list[Utterance] = []
-        silence = round(lead * frame_rate)
+        silence, is_exact = round(lead * frame_rate), lead > 0
         for part, seed in zip(parts, seeds[index], strict=True):
             pause = round((part.pause or 0.0) * frame_rate)
             try:
@@ -191,8 +196,10 @@ def plan_utterances(
                 # All of the sentence was dropped; only the silence after it remains.
                 if utterances:
                     utterances[-1].pause += pause
+                    utterances[-1].cut_end |= part.is_exact
                 else:
                     silence += pause
+                is_exact |= part.is_exact
                 continue
             utterances.append(
                 Utterance(
@@ -202,6 +209,8 @@ def plan_utterances(
                     text_index=index,
                     pause=pause,
                     lead=silence,
+                    cut_start=is_exact,
+                    cut_end=part.is_exact,
                     words=words,
                     speaker=part.speaker,
                     speaking_rate=rates[index] * part.rate,
@@ -214,7 +223,7 @@ def plan_utterances(
                     latents=latents[index],
                 )
             )
-            silence = 0
+            silence, is_exact = 0, part.is_exact
         if not utterances:
             raise NothingToSpeakError(f"all of text {index} was dropped, as none of it can be read: give other words.")
         for utterance in utterances:
@@ -248,14 +257,17 @@ def _sentences(
             if any(character.isalnum() for character in each)
         ]
         parts += [
-            replace(passage, text=each, pause=None, emphasis=_within(passage.emphasis, begin, len(each)))
+            replace(
+                passage, text=each, pause=None, is_exact=False, emphasis=_within(passage.emphasis, begin, len(each))
+            )
             for begin, each in speakable
         ]
         if passage.pause is not None and not parts:
             lead += passage.pause
         elif passage.pause is not None:
             before = 0.0 if speakable else parts[-1].pause or 0.0
-            parts[-1] = replace(parts[-1], pause=before + passage.pause)
+            is_exact = passage.is_exact or parts[-1].is_exact
+            parts[-1] = replace(parts[-1], pause=before + passage.pause, is_exact=is_exact)
     for index, part in enumerate(parts):
         if part.pause is None:
             parts[index] = replace(part, pause=pause_after(part.text) if index + 1 < len(parts) else 0.0)
@@ -293,7 +305,7 @@ def join_utterances(
     output_type: str,
     word_delay: float = 0.0,
 ) -> JoinedUtterances:
-    """Join the sentences of each text, with their pauses.
+    """Join the sentences of each text, with their pauses, and cut silence next to pauses of a given time.
 
     A pause counts as frames of the last symbol before it, so the sum of the durations times the hop length is the
     number of samples. The audio of a text is allocated once, and each result is released when it has been copied.
@@ -312,22 +324,27 @@ def join_utterances(
     durations, f0, words = lists
     silence = as_array(silence)
     hop = 1 if output_type == "latent" else hop_length
-    audios = _allocate(utterances, spoken, hop, silence, output_type)
+    kept = [
+        (0, 0) if result is None else kept_frames(utterance, result, hop_length, sampling_rate)
+        for utterance, result in zip(utterances, spoken, strict=True)
+    ]
+    audios = _allocate(utterances, spoken, kept, hop, silence, output_type)
     ends = [0] * count
     for number, (utterance, result) in enumerate(zip(utterances, spoken, strict=True)):
         if result is None:
             continue
         spoken[number] = None
         index, lead, pause = utterance.text_index, utterance.lead, utterance.pause
+        first, stop = kept[number]
         sound = as_array(result.latents if result.waveform is None else result.waveform)
         start = ends[index] + lead * hop
-        end = start + sound.shape[-1]
-        audios[index][..., start:end] = sound
+        end = start + (stop - first) * hop
+        audios[index][..., start:end] = sound[..., first * hop : stop * hop]
         if result.waveform is not None:
             _fade_in_place(audios[index][..., start:end], sampling_rate)
         ends[index] = end + pause * hop
         spoken_frames = as_array(result.durations)
-        frames = spoken_frames.copy()
+        frames = np.diff(spoken_frames.cumsum().clip(first, stop), prepend=first)
         frames[0] += lead
         frames[-1] += pause
         begins, seconds_per_frame = sum(len(each) for each in f0[index]) + lead, hop_length / sampling_rate
@@ -335,9 +352,10 @@ def join_utterances(
         if utterance.durations is None and result.waveform is not None:
             sounding = find_sound(sound, hop_length, sampling_rate)
         delay = round(word_delay / seconds_per_frame)
+        begins -= first
         words[index] += time_words(utterance.words, spoken_frames, begins, seconds_per_frame, delay, sounding)
         durations[index].append(frames)
-        f0[index].append(np.pad(as_array(result.f0), (lead, pause)))
+        f0[index].append(np.pad(as_array(result.f0)[first:stop], (lead, pause)))
     return JoinedUtterances(
         audios,
         sampling_rate,
@@ -347,9 +365,24 @@ def join_utterances(
     )
 
 
+def kept_frames(utterance: Utterance, spoken: SpokenUtterance, hop_length: int, sampling_rate: int) -> tuple[int, int]:
+    """Range of the latent frames of an utterance without the silence at the ends that it names.
+
+    The silence is found in the waveform; without one, all frames are kept.
+    """
+    frames = spoken.f0.shape[0]
+    if spoken.waveform is None or not (utterance.cut_start or utterance.cut_end):
+        return 0, frames
+    sounding = np.flatnonzero(find_sound(as_array(spoken.waveform), hop_length, sampling_rate, EDGE_DB))
+    if not len(sounding):
+        return 0, frames
+    return int(sounding[0]) * utterance.cut_start, int(sounding[-1]) + 1 if utterance.cut_end else frames
+
+
 def _allocate(
     utterances: Sequence[Utterance],
     spoken: Sequence[SpokenUtterance | None],
+    kept: Sequence[tuple[int, int]],
     hop: int,
     silence: np.ndarray,
     output_type: str,
@@ -357,10 +390,10 @@ def _allocate(
     """Silence for each text: latents (C, T) or a waveform (..., samples), with `hop` samples per frame of pause."""
     sizes = [0] * (utterances[-1].text_index + 1)
     form: Any = None
-    for utterance, result in zip(utterances, spoken, strict=True):
+    for utterance, result, (first, stop) in zip(utterances, spoken, kept, strict=True):
         if result is not None:
             form = result.latents if result.waveform is None else result.waveform
-            sizes[utterance.text_index] += form.shape[-1] + (utterance.lead + utterance.pause) * hop
+            sizes[utterance.text_index] += (utterance.lead + stop - first + utterance.pause) * hop
     if output_type == "latent":
         still = silence if form is None else silence.astype(as_array(form).dtype)
         return [still.repeat(size, 1) for size in sizes]

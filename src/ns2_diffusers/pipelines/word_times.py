@@ -9,7 +9,7 @@ import numpy as np
 
 from ..text.words import WordSymbols
 
-# A frame is sound if it is at most this many dB below the loudest frame.
+# The level of the softest sound in dB below the loudest frame.
 SOUND_DB = 35.0
 # Seconds; a shorter silence is within a word, such as the closure of a plosive.
 PAUSE_SECONDS = 0.1
@@ -75,18 +75,19 @@ def time_words(
     ]
 
 
-def find_sound(waveform: np.ndarray, hop_length: int, sampling_rate: int) -> np.ndarray:
+def find_sound(waveform: np.ndarray, hop_length: int, sampling_rate: int, below: float = SOUND_DB) -> np.ndarray:
     """Find the latent frames that are sound and not pause.
 
     Args:
         waveform: (samples,) or (channels, samples), whole frames.
+        below: a frame is sound if it is at most this many dB below the loudest frame.
 
     Returns: (T,) bool.
     """
     channels = np.atleast_2d(waveform)
     frames = channels[:, : channels.shape[1] // hop_length * hop_length].reshape(len(channels), -1, hop_length)
     power = np.square(frames, dtype=np.float64).mean((0, 2))
-    sounding = power > power.max(initial=0.0) * 10 ** (-SOUND_DB / 10)
+    sounding = power > power.max(initial=0.0) * 10 ** (-below / 10)
     pause = round(PAUSE_SECONDS * sampling_rate / hop_length)
     for start, end in _runs(~sounding):
         if end - start < pause and start and end < len(sounding):

@@ -102,8 +102,8 @@ class Engine:
     """Speaks sentences of several requests in one batch, in the order in which their listeners run out of audio.
 
     The latents of a batch are generated at once. Then requests get pieces of audio in the same order, so that none
-    waits for the last sample of its sentence, or of another. Sentences with loudness, watermark, energy or emphasis
-    are one piece.
+    waits for the last sample of its sentence, or of another. Sentences with loudness, watermark, energy or emphasis,
+    or next to a pause of a given time, are one piece.
 
     The other sentences of a batch do not change how a sentence sounds, so the audio of a request equals that of the
     pipeline alone.

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from xml.parsers import expat
 
 from . import numbers
 from .phonemizers import from_ipa
-from .readings import READING, reading_mark
+from .readings import NEARLY_READING, READING, reading_mark
 from .sentences import CLAUSE_PAUSE, PARAGRAPH_PAUSE, SENTENCE_PAUSE
 
 # Seconds. Longer silence is better added to the audio afterwards.
@@ -25,6 +26,14 @@ MAX_PAUSE = 10.0
 TURN_PAUSE = 0.5
 _PAUSE = re.compile(r"[^\S\n]*\[pause[ ]+([0-9][^\]\n]{0,20})\][^\S\n]*", re.IGNORECASE)
 _TIME = re.compile(r"\+?(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9})[ ]?(ms|s)")
+# Marks that are nearly directions and are read as text, each with what is said about them.
+_NEARLY_PAUSE = re.compile(
+    r"\[[^\S\n]*(?:pause(?:[\s:=,.\d-][^\]\n]{0,40})?|break[\s:=]*\d[^\]\n]{0,20}|break\s*)\]|"
+    r"[({][^\S\n]*pause[\s:=]*\.?\d[^)}\n]{0,20}[)}]",
+    re.IGNORECASE,
+)
+_NEARLY_SSML = re.compile(r"</?(?:break|prosody|emphasis|say-as|phoneme|sub)\b[^<>\n]{0,100}>")
+_MOST_NAMED = 5
 _SSML = re.compile(r"\s*<(?:speak\b|\?xml\b|!DOCTYPE\b)")
 # The SSML 1.1 recommendation defines these names; it leaves most of the values to the voice.
 RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "default": 1.0, "fast": 1.25, "x-fast": 1.6}
@@ -69,6 +78,7 @@ class Passage:
     Attributes:
         text: the text; empty where there is only a pause.
         pause: seconds of silence after it; None: the pause that its punctuation asks for.
+        is_exact: whether `pause` is a given time, to which the silence at the ends of sentences does not add.
         rate: factor of the speaking rate.
         pitch: shift of the pitch in semitones.
         speaker: name of the speaker; None where the text has no speakers.
@@ -85,6 +95,7 @@ class Passage:
     range: float = 1.0
     energy: float = 1.0
     emphasis: tuple[tuple[int, int, float], ...] = ()
+    is_exact: bool = False
 
 
 def read_directions(text: str, speakers: Collection[str] = (), turn_pause: float = TURN_PAUSE) -> list[Passage]:
@@ -95,6 +106,8 @@ def read_directions(text: str, speakers: Collection[str] = (), turn_pause: float
         speakers: names of the speakers, whose lines begin `Anna: …`. Text before the first name is the first one's.
         turn_pause: seconds of silence where the speaker changes.
 
+    What is nearly a direction is read as text, with a warning.
+
     Raises:
         ValueError: if a pause cannot be read or is longer than `MAX_PAUSE`; if the SSML is not well-formed, or has an
             unknown element, attribute or value; if a speaker has no line.
@@ -102,22 +115,47 @@ def read_directions(text: str, speakers: Collection[str] = (), turn_pause: float
     if _SSML.match(text):
         if speakers:
             raise ValueError("a text is either SSML or a script of several speakers, not both: SSML has one voice.")
+        _warn_of("not read in SSML", 'write <break time="500ms"/>', [mark[0] for mark in _NEARLY_PAUSE.finditer(text)])
         return _SpokenXML(text).passages
+    _warn_of_nearly(text)
     turns = _turns(text, speakers) if speakers else [Passage(text)]
     passages: list[Passage] = []
     for turn in turns:
         if passages and passages[-1].speaker != turn.speaker:
-            passages[-1] = replace(passages[-1], pause=(passages[-1].pause or 0.0) + turn_pause)
+            passages[-1] = replace(passages[-1], pause=(passages[-1].pause or 0.0) + turn_pause, is_exact=True)
         passages += _split_at_pauses(turn)
     return passages
+
+
+def _warn_of_nearly(text: str) -> None:
+    pauses = [mark[0] for mark in _NEARLY_PAUSE.finditer(text) if not _PAUSE.fullmatch(mark[0])]
+    _warn_of("not a pause, so it is read as text", "write [pause 0.5s] or [pause 500ms]", pauses)
+    readings = [mark[0] for mark in NEARLY_READING.finditer(text) if not READING.match(mark[0])]
+    _warn_of("not a pronunciation, so it is read as text", "write [word](/phonemes/)", readings)
+    elements = [mark[0] for mark in _NEARLY_SSML.finditer(text)]
+    _warn_of(
+        "SSML in a text that is not SSML, so it has no effect",
+        "begin the text with <speak> and end it with </speak>",
+        elements,
+    )
+
+
+def _warn_of(problem: str, wanted: str, marks: list[str]) -> None:
+    if marks := list(dict.fromkeys(marks)):
+        named = ", ".join(marks[:_MOST_NAMED]) + (", …" if len(marks) > _MOST_NAMED else "")
+        warnings.warn(f"{named}: {problem}; {wanted}.", stacklevel=4)
+
+
+def begins_with_pause(text: str) -> bool:
+    """Whether the first thing of a text is `[pause …]`, of which the time may be incomplete."""
+    return bool(re.match(r"\s*\[pause[ ]", text, re.IGNORECASE))
 
 
 def _split_at_pauses(passage: Passage) -> list[Passage]:
     found, start, text = [], 0, passage.text
     for mark in _PAUSE.finditer(text):
-        found.append(
-            replace(passage, text=text[start : mark.start()], pause=_seconds(mark[1].strip(), mark[0].strip()))
-        )
+        seconds = _seconds(mark[1].strip(), mark[0].strip())
+        found.append(replace(passage, text=text[start : mark.start()], pause=seconds, is_exact=True))
         start = mark.end()
     if not found or text[start:].strip():
         found.append(replace(passage, text=text[start:]))
@@ -192,12 +230,13 @@ class _SpokenXML:
     def _refuse_doctype(self, name, *rest):
         raise ValueError("the SSML has a document type (<!DOCTYPE …>): leave it out; entities are not read.")
 
-    def _flush(self, pause: float | None = None) -> None:
+    def _flush(self, pause: float | None = None, is_exact: bool = False) -> None:
         """End a passage here."""
         emphases = self.emphases + [(start, len(self.text), level) for start, level in self.levels]
         if self.text.strip() or pause is not None:
             spans = tuple((start, end, level) for start, end, level in emphases if start < end and level)
-            self.passages.append(replace(self.manners[-1], text=self.text, pause=pause, emphasis=spans))
+            passage = replace(self.manners[-1], text=self.text, pause=pause, is_exact=is_exact, emphasis=spans)
+            self.passages.append(passage)
         self.text, self.emphases = "", []
         self.levels = [(0, level) for _, level in self.levels]
 
@@ -214,7 +253,7 @@ class _SpokenXML:
                 raise ValueError(f"the attribute {attribute!r} of <{name}> is not read here; those that are: {known}.")
         self.open.append((name, attributes, len(self.text)))
         if name == "break":
-            self._flush(_break_seconds(attributes))
+            self._flush(_break_seconds(attributes), is_exact="time" in attributes)
             self.open[-1] = (name, attributes, 0)
         elif name == "prosody":
             self._flush()

@@ -10,6 +10,10 @@ from .edits import Edit
 READING = re.compile(r"\[([^\[\]\n]{1,200})\]\(/([^/\n]{1,200})/\)")
 # Letters and marks that only phonetic writing has; at least one of them is in IPA between brackets or slashes.
 _ONLY_IPA = "ɐɑɒɓʙɔɕɖɗəɘɚɛɜɝɞɟʄɡɠɢʛɦɧɥʜɨɪʝɬɫɮʟɱɯɰŋɳɲɴɵɸɹɺɾɻʀʁɽʂʃʈʧʉʊʋʌɣɤʍχʎʏʑʐʒʔʡʕʢˈˌːθ"
+# A word and its phonemes in another form than that of `READING`, or in that form.
+NEARLY_READING = re.compile(
+    rf"\[[^\[\]\n]{{1,200}}\][^\S\n]?[({{](?=[^(){{}}\n]{{0,200}}[{_ONLY_IPA}æð])[^(){{}}\n]{{1,200}}[)}}]"
+)
 _SOUNDS = rf"a-zæðçøœβ{_ONLY_IPA}ʰʲʷˠˤ̩̯͡ .\-"
 _IPA = re.compile(
     rf"(?<![\w/\]])(?:\[(?=[^\[\]\n]{{0,200}}[{_ONLY_IPA}æð])(?P<brackets>[{_SOUNDS},!?;…‿]{{1,200}})\](?![\w(])|"
