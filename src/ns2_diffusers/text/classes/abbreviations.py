@@ -171,7 +171,7 @@ _WORDS = {
     "supv": "supervisor",
 }
 # Contracted within the word; nobody says the apostrophe.
-_CONTRACTED = {
+CONTRACTED = {
     "req'd": "required",
     "pref'd": "preferred",
     "rec'd": "received",
@@ -742,10 +742,10 @@ def texted_word(match, context):
     return "because" if context.word_after(match.end()) else None
 
 
-@rule("abbreviation", rf"(?P<word>{any_of(_CONTRACTED)})(?![\w'])", re.IGNORECASE)
+@rule("abbreviation", rf"(?P<word>{any_of(CONTRACTED)})(?![\w'])", re.IGNORECASE)
 def contracted(match, context):
     """req'd, gov't"""
-    return _like(match["word"], _CONTRACTED[match["word"].lower()])
+    return _like(match["word"], CONTRACTED[match["word"].lower()])
 
 
 _COUNTED_BEFORE = re.compile(
@@ -831,7 +831,7 @@ def before_number(match, context):
     return _like(word, _NUMBERED[lower]), end
 
 
-_LETTERED = {
+LETTERED = {
     "grp": "group",
     "blk": "block",
     "bldg": "building",
@@ -868,7 +868,7 @@ def before_letter(match, context):
         and (lower in ("sec", "app", "ex", "pt", "cat", "div", "lot", "ward") or word.islower())
     ):
         return None
-    return _like(word, _LETTERED[lower]) + " "
+    return _like(word, LETTERED[lower]) + " "
 
 
 # "Dew pt. 55" is no part.
@@ -1008,7 +1008,7 @@ def each(match, context):
 _PERIOD_BEFORE = re.compile(
     r"\b(?:(?P<of>of)|per|each|every|this|next|last|past|other|prev\.?|(?P<a>a)|(?P<the>the))[ ]\Z", re.IGNORECASE
 )
-_PERIODS = {
+PERIODS = {
     "mo": "month",
     "yr": "year",
     "wk": "week",
@@ -1027,7 +1027,7 @@ def period(match, context):
         return None
     if before["a"] and (word == "mo" and not match["stop"] or word in ("min", "sec")):
         return None
-    return _PERIODS[word] + context.stop(match)
+    return PERIODS[word] + context.stop(match)
 
 
 @rule("abbreviation", r"(?P<word>Yo[Yy]|Qo[Qq]|Mo[M])(?![\w'])")
@@ -1061,7 +1061,7 @@ def too_long(match, context):
 
 
 # Words of text messages with digits in them.
-_TEXTED = {
+TEXTED = {
     "2nite": "tonight",
     "2night": "tonight",
     "2day": "today",
@@ -1099,10 +1099,10 @@ _TEXTED = {
 }
 
 
-@rule("abbreviation", rf"(?P<word>{any_of(_TEXTED)})(?![\w'-]|\.\w)")
+@rule("abbreviation", rf"(?P<word>{any_of(TEXTED)})(?![\w'-]|\.\w)")
 def texted(match, context):
     """gr8, b4, 2nite"""
-    return _TEXTED[match["word"]]
+    return TEXTED[match["word"]]
 
 
 _FOR_BEFORE = frozenset(
@@ -1126,7 +1126,7 @@ def texted_for(match, context):
 
 
 # Before a colon at the head of a line or clause.
-_LABELS = {
+LABELS = {
     **dict.fromkeys(("ref", "refs"), "reference"),
     **{
         "tel": "telephone",
@@ -1162,7 +1162,7 @@ def label(match, context):
     # Max and Min may be who speaks.
     if word.lower() in ("max", "min") and not re.compile(r":[ ][~$£€]?\d").match(context.text, match.end()):
         return None
-    return _like(match["word"], _LABELS[match["word"].lower()])
+    return _like(match["word"], LABELS[match["word"].lower()])
 
 
 @rule("letters", r"(?P<word>ooo)(?![\w'])")
@@ -1382,9 +1382,9 @@ for _words, _rule in (
     ("tl tldr", too_long),
     ("b gr l m w h str ur urs some sum any every no d sk", texted),
     ("tn bc", texted_word),
-    (" ".join(_LETTERED), before_letter),
-    (" ".join(_CONTRACTED), contracted),
-    (" ".join(_LABELS), label),
+    (" ".join(LETTERED), before_letter),
+    (" ".join(CONTRACTED), contracted),
+    (" ".join(LABELS), label),
     (" ".join(_LOWER_INITIALS), lower_initials),
     ("ph ed phd psy b m d bsc msc dsc ll", doctorate),
     ("b m d", degree),

@@ -233,12 +233,15 @@ RATE_PERIODS = {
     "sec": "second",
     "qtr": "quarter",
 }
-_RATE_BEFORE = re.compile(r"(?:\d[xX%]|\b(?:once|twice)|\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[KkMm]iles)\Z")
+_RATE_BEFORE = re.compile(
+    r"(?:\d[x%]|\b(?:once|twice)|\d[ -][a-z]{2,15}|[a-z]{2,15}(?<!s)s|(?<!\w)[km]iles)\Z", re.IGNORECASE
+)
 _RATE_AFTER = re.compile(
     rf"({'|'.join(RATE_PERIODS)}|second|minute|hour|day|week|month|quarter|year|night|person|player|student|customer|"
     r"user|household|capita|game|match|season|serving|page|mile|gallon|acre|side|session|class|head|ticket|unit|"
     r"room|visit)"
-    r"(?![\w'/])\.?(?![\w/])"
+    r"(?![\w'/])\.?(?![\w/])",
+    re.IGNORECASE,
 )
 
 
@@ -266,7 +269,7 @@ def slash(match, context):
     before = context.before(match.start(), 20)
     word = re.search(r"[^\W\d_]+\Z", before)
     if _RATE_BEFORE.search(before) and (period := _RATE_AFTER.match(context.text, match.end())):
-        return f"per {RATE_PERIODS.get(period[1].lower(), period[1])}", period.end(1)
+        return f"per {RATE_PERIODS.get(period[1].lower(), period[1].lower())}", period.end(1)
     if word and word[0].lower() in ("he", "she", "they") and _OBJECTS.match(context.text, match.end()):
         return " "  # he/him
     if word and (word[0].lower() in ("and", "he", "his", "him", "she")):
