@@ -172,14 +172,29 @@ _PRODUCT_BEFORE = re.compile(
 )
 
 
-@rule("fraction", r"(?P<first>\d{1,3})/(?P<second>\d{1,3})(?![\w%/])(?!\.\d)|(?P<low>[56]0)/(?P<high>60)[ ]?Hz(?!\w)")
+@rule("fraction", r"(?P<first>\d{1,3})/(?P<second>\d{1,3})(?![\w%/])(?!\.\d)")
 def either(match, context):
-    """Windows 10/11, 50/60 Hz"""
-    if match["low"]:
-        return f"{context.cardinal(match['low'])} slash {context.cardinal(match['high'])} hertz"
+    """Windows 10/11"""
     if not _PRODUCT_BEFORE.search(context.before(match.start(), 12)) or int(match["first"]) >= int(match["second"]):
         return None
     return f"{context.cardinal(match['first'])} slash {context.cardinal(match['second'])}"
+
+
+@rule(
+    "fraction",
+    r"(?P<first>\d{1,2})/(?P<second>\d{1,2})(?:[ ]?(?P<unit>hz|mpg)(?!\w)|(?![\w/])(?!\.\d))",
+    re.IGNORECASE,
+)
+def paired(match, context):
+    """50/60 Hz, 28/35 mpg, EPA MPG: 28/35"""
+    unit = match["unit"] or ""
+    if not unit and not _ECONOMY_BEFORE.search(context.before(match.start(), 12)):
+        return None
+    pair = f"{context.cardinal(match['first'])} slash {context.cardinal(match['second'])}"
+    return join(pair, {"hz": "hertz", "mpg": "miles per gallon"}.get(unit.lower(), ""))
+
+
+_ECONOMY_BEFORE = re.compile(r"\bmpg(?: is| of|:)?[ ]\Z", re.IGNORECASE)
 
 
 @rule(
@@ -198,5 +213,5 @@ def pressure(match, context):
     )
 
 
-EARLY_RULES = (pressure, rating, either, meter)
+EARLY_RULES = (pressure, rating, paired, either, meter)
 RULES = (first_of_span, mixed, tyre, fraction)

@@ -74,11 +74,11 @@ def local(match, context):
 
 @rule(
     "telephone",
-    rf"\d{{3}}-\d{{2}}-\d{{4}}{_END}|\d{{4}}(?:([ -])\d{{4}})(?:\1\d{{4}}){{1,3}}{_END}|"
+    rf"\d{{3}}-\d{{2}}-\d{{4}}{_END}|\d{{2}}-\d{{7}}{_END}|\d{{4}}(?:([ -])\d{{4}})(?:\1\d{{4}}){{1,3}}{_END}|"
     rf"\d{{4}}[ -]\d{{6}}[ -]\d{{5}}{_END}|\d{{3}}(?P<gap>[ -])\d{{4}}(?P=gap)\d{{4}}{_END}",
 )
 def identity(match, context):
-    """Social security numbers, card numbers and meeting numbers"""
+    """Numbers of social security, of taxpayers (12-3456789), card numbers and meeting numbers"""
     return groups(match[0])
 
 
