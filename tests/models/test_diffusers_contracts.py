@@ -1,6 +1,7 @@
 """Operations of diffusers on every model: offloading, casting of layers, attention kernels, compilation."""
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -277,3 +278,21 @@ def test_names_of_layers_are_of_the_model(name):
     assert isinstance(model, ModelMixin) and model._no_split_modules and classes & set(model._no_split_modules)
     assert set(model._repeated_blocks) <= classes
     assert model._skip_layerwise_casting_patterns is not None and model._supports_group_offloading
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_change_of_dtype_warns_of_modules_only_if_there_are_any(name):
+    """diffusers would warn of `[]` too."""
+    heard = []
+    handler = logging.Handler()
+    handler.emit = heard.append
+    logger = logging.getLogger(ModelMixin.__module__)
+    logger.addHandler(handler)
+    try:
+        model = make(name).to(torch.float16)
+    finally:
+        logger.removeHandler(handler)
+    assert model.dtype == torch.float16
+    kept = ["quantizer"] if name in CODECS else None
+    assert model._keep_in_fp32_modules == kept
+    assert [str(kept) in record.getMessage() for record in heard] == ([True] if kept else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,18 @@ SHORTEST_ROW = 16
 RANGES = torch.linspace(0.5, 1.0, 11)
 # Arguments of `from_pretrained` that locate a config.
 WHERE = ("subfolder", "revision", "cache_dir", "token", "local_files_only", "force_download", "proxies")
+
+
+def names_modules(record: logging.LogRecord) -> bool:
+    """Whether a warning that modules should be kept in float32 names any.
+
+    `ModelMixin.to` of diffusers 0.42 warns of all models: it makes an empty list of `_keep_in_fp32_modules = None` and
+    then compares it with None.
+    """
+    return "should be kept in float32: []" not in record.getMessage()
+
+
+logging.getLogger(ModelMixin.__module__).addFilter(names_modules)
 
 
 class CompactModelMixin(ModelMixin):
