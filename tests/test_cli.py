@@ -187,6 +187,46 @@ def test_phonemes_of_a_revision(on_the_hub, capsys):
         assert phonemes in capsys.readouterr().out
 
 
+def test_a_revision_of_lora_weights_on_the_hub(run, tiny_pipeline, on_the_hub, clips, tmp_path, caplog):
+    pytest.importorskip("peft", reason="peft is not installed")
+    adapters = tmp_path / "cache" / "models--me--few"
+    for revision, value in ((NEWEST, 0.1), (OLDER, 0.3)):
+        save_student(tiny_pipeline, adapters / "snapshots" / revision, value)
+    (adapters / "refs").mkdir()
+    (adapters / "refs" / "main").write_text(NEWEST)
+    made = {}
+    for options in ((), (NEWEST,), (OLDER,)):
+        caplog.clear()
+        revision = ("--lora-revision", *options) if options else ()
+        assert run("generate", TEXT, "--lora", "me/few", *revision)[0] == 0
+        assert bool(options) != (f"me/few is at commit {NEWEST} now" in caplog.text)
+        made[options] = spoken()
+    for revision in (NEWEST, OLDER):
+        pipe = copy.deepcopy(tiny_pipeline)
+        pipe.load_lora_weights(adapters / "snapshots" / revision)
+        np.testing.assert_allclose(made[(revision,)], expected(pipe, clips), atol=STEP)
+    np.testing.assert_array_equal(made[()], made[(NEWEST,)])
+    assert np.abs(made[(NEWEST,)] - made[(OLDER,)]).max() > 0.001
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lora-revision", "0" * 40], "there is no --lora"),
+        (["--lora", ".", "--lora-revision", "0" * 40], "'.' is here and not on the hub"),
+        (["--lora", "./nowhere"], "no file or directory './nowhere'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "serve", "export"])
+def test_lora_weights_are_looked_for_before_the_model_is_loaded(
+    run, capsys, tmp_path, monkeypatch, command, options, message
+):
+    monkeypatch.setattr(NaturalSpeech2Pipeline, "from_pretrained", None)
+    words = {"generate": [TEXT], "export": ["onnx", "-o", str(tmp_path / "graphs")]}
+    assert main([command, *words.get(command, []), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["generate", "phonemes", "voices", "serve", "export"])
 @pytest.mark.parametrize("model", [True, False])
 def test_a_local_model_has_no_revisions(run, tiny_pipeline_dir, capsys, tmp_path, command, model):

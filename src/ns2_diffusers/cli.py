@@ -142,10 +142,7 @@ def make_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--gap", type=float, default=0.5, metavar="SECONDS", help="silence between two speakers (%(default)s)"
     )
-    generate.add_argument(
-        "--lora",
-        help="LoRA weights: a path, a folder in the model's directory, or a hub repository; needs peft (none)",
-    )
+    add_lora(generate)
     generate.add_argument("--steps", type=int, help="number of sampling steps (that of the model)")
     generate.add_argument("--scheduler", choices=SCHEDULERS, help="sampler (that of the model)")
     generate.add_argument("--speed", type=float, default=1.0, help="speaking rate; 2 is twice as fast (%(default)s)")
@@ -322,7 +319,7 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="time limit of a request in seconds (%(default)s)"
     )
-    parser.add_argument("--lora", help="LoRA weights to add, as for generate")
+    add_lora(parser)
     add_model(parser)
 
 
@@ -371,7 +368,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         help="output directory (a cache; other commands use it for the same --model)",
     )
     onnx.add_argument("--int8", action="store_true", help="store the weights of matrix products in 8 bits")
-    onnx.add_argument("--lora", help="LoRA weights to add, as for generate")
+    add_lora(onnx)
     onnx.add_argument("--scheduler", choices=["ddim", "euler"], help="sampler (that of the model)")
     onnx.add_argument("--model", help=f"model, as for generate (that of {MODEL_VARIABLE}, or the bundled model)")
     add_revision(onnx, "--model")
@@ -412,6 +409,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="runtime; auto is onnx for an exported model, or a model with an export in the cache (%(default)s)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print no progress bar and no report")
+
+
+def add_lora(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lora",
+        help="LoRA weights: a path, a folder in the model's directory, or a hub repository; needs peft (none)",
+    )
+    parser.add_argument(
+        "--lora-revision", metavar="COMMIT", help="commit of the hub repository of --lora (the newest, with a warning)"
+    )
 
 
 def add_revision(parser: argparse.ArgumentParser, of: str) -> None:
@@ -609,6 +616,7 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     from .untrusted import check_source
 
     check_source(model, revision=args.revision)
+    lora = lora_of(args, model)
     exported = exported_model(args, model)
     if exported is not None:
         return load_onnx_pipeline(args, exported)
@@ -627,11 +635,8 @@ def load_pipeline(args: argparse.Namespace) -> Any:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise ValueError(f"the device {device!r} cannot be used here ({reason}).") from error
     pipe = ns2_diffusers.NaturalSpeech2Pipeline.from_pretrained(model, revision=args.revision)
-    lora = getattr(args, "lora", None)
     if lora is not None:
-        from .pipelines.lora import choose_lora
-
-        pipe.load_lora_weights(choose_lora(lora, model))
+        pipe.load_lora_weights(lora, revision=args.lora_revision)
         # Fused adapters cost no time.
         pipe.fuse_lora()
         pipe.unload_lora_weights()
@@ -642,6 +647,25 @@ def load_pipeline(args: argparse.Namespace) -> Any:
     # None disables the progress bar where standard error is not a terminal.
     pipe.set_progress_bar_config(disable=args.quiet or None)
     return pipe.to(device, ns2_diffusers.fastest_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype))
+
+
+def lora_of(args: argparse.Namespace, model: str) -> str | Path | None:
+    """The weights of --lora, which exist here or can be a repository; None without that option.
+
+    Raises:
+        ValueError: the weights are missing, or a revision is given without a repository.
+    """
+    lora, revision = getattr(args, "lora", None), getattr(args, "lora_revision", None)
+    if lora is None:
+        if revision is not None:
+            raise ValueError(f"--lora-revision is {revision!r}, and there is no --lora: give both, or neither.")
+        return None
+    from .pipelines.lora import choose_lora
+    from .untrusted import check_source
+
+    chosen = choose_lora(lora, model)
+    check_source(chosen, "LoRA", revision)
+    return chosen
 
 
 def model_of(args: argparse.Namespace) -> str:

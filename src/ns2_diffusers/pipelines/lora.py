@@ -23,7 +23,7 @@ from torch import nn
 from ..files import whole_file
 from ..models.lora import check_no_adapters, require_peft
 from ..schedulers.scheduling_distilled import NaturalSpeech2DistilledScheduler
-from ..untrusted import check_safetensors_header, check_source
+from ..untrusted import check_safetensors_header, check_source, warn_unpinned
 from .changes import ChangeGuard, changes_weights
 
 COMPONENTS = ("denoiser", "phoneme_encoder", "prompt_encoder", "variance_adaptor")
@@ -534,9 +534,12 @@ def find_lora_file(source: str | os.PathLike, weight_name: str | None = None, **
     A name that looks like a path (it begins with a dot, or its first part exists) is not looked up on the hub.
 
     Raises:
-        ValueError: the file does not exist, or is not a safetensors file.
+        ValueError: the file does not exist, is not a safetensors file, or was given with a revision.
     """
     path, file_name = Path(source), weight_name or LORA_WEIGHT_NAME_SAFE
+    if not str(source).strip():
+        raise ValueError(f"the name of the LoRA weights is empty: give {LORA_WEIGHT_NAME_SAFE}, or its folder.")
+    check_source(source, "LoRA", download.get("revision"))
     if not path.is_file() and not file_name.endswith(".safetensors"):
         raise ValueError(f"weight_name is {file_name!r}; wanted a .safetensors file, as others can run code.")
     if path.is_dir():
@@ -546,19 +549,18 @@ def find_lora_file(source: str | os.PathLike, weight_name: str | None = None, **
         return found
     if path.is_file():
         return path
-    if not str(source).strip():
-        raise ValueError(f"the name of the LoRA weights is empty: give {LORA_WEIGHT_NAME_SAFE}, or its folder.")
-    check_source(source, "LoRA")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(hf_hub_download(str(source), file_name, **download))
+        found = Path(hf_hub_download(str(source), file_name, **download))
     except (EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError) as error:
         raise ValueError(
             f"{str(source)!r} is no file and no folder here, and the hub has no {file_name!r} of that repository for "
             f"us: {' '.join(str(error).split())}"
         ) from error
+    warn_unpinned(source, found, download.get("revision"))
+    return found
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
