@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .text.typography import EMOJI_CHOICES
 
 MODEL_VARIABLE = "NS2_DIFFUSERS_MODEL"
 TRACEBACK_VARIABLE = "NS2_DIFFUSERS_TRACEBACK"
@@ -235,6 +236,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--samples", type=Path, metavar="DIR", help="write a sample of each voice, NAME.wav, to this directory"
     )
     voices.add_argument("--text", default="Hello. This is my voice.", help="text of the samples (%(default)s)")
+    add_reading(voices)
     add_model(voices)
 
     converted = commands.add_parser("convert-voice", help="convert a recording to another voice")
@@ -250,6 +252,7 @@ def make_parser() -> argparse.ArgumentParser:
     edited.add_argument("--text", required=True, help="text that is spoken in the recording")
     edited.add_argument("--new-text", required=True, help="text that the edited recording will have")
     edited.add_argument("--voice", help="voice of the new words (the recording itself)")
+    add_reading(edited)
     add_steps(edited)
     add_common(edited, "audio file")
 
@@ -262,6 +265,7 @@ def add_recording(parser: argparse.ArgumentParser, whose: str) -> None:
     parser.add_argument("audio", type=Path, help="recording, of any length")
     parser.add_argument("--voice", help=whose)
     parser.add_argument("--text", help="text that is spoken in the recording; it improves the result")
+    add_reading(parser)
     parser.add_argument("--transcribe", action="store_true", help="find the text with whisper; needs faster-whisper")
     parser.add_argument(
         "--method",
@@ -291,6 +295,10 @@ def add_steps(parser: argparse.ArgumentParser) -> None:
 def add_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", help="text to speak; standard input if it is - or not given")
     parser.add_argument("--file", type=Path, help="file to read the text from")
+    add_reading(parser)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lexicon", type=Path, help="pronunciations, one per line: a word, a tab, /phonemes/ or a respelling"
     )
@@ -298,6 +306,11 @@ def add_text(parser: argparse.ArgumentParser) -> None:
         "--unknown",
         choices=("error", "drop"),
         help="treatment of unreadable characters: an error, or left out with a note (that of the model)",
+    )
+    parser.add_argument(
+        "--emoji",
+        choices=EMOJI_CHOICES,
+        help="treatment of emoji: left out with a note, read by their names, or an error (that of the model)",
     )
 
 
@@ -454,7 +467,14 @@ def run_completion(args: argparse.Namespace) -> None:
 
 
 def run_voice(args: argparse.Namespace) -> None:
+    from .commands import checks
+
     check_output(args.output, [".safetensors"], *args.audio)
+    if len(args.audio) == 1:
+        checks.check_voice(args.audio[0])
+    else:
+        for path in args.audio:
+            checks.check_recording(path)
     pipe = load_pipeline(args)
     voice = pipe.load_voice(args.audio[0]) if len(args.audio) == 1 else pipe.encode_voice(args.audio)
     voice.save(args.output)
@@ -504,19 +524,23 @@ def run_detect(args: argparse.Namespace) -> None:
 
 
 def run_voices(args: argparse.Namespace) -> None:
-    from .commands.generate import write_audio
+    from .commands import checks
+    from .commands.generate import load, notes, write_audio
     from .pipelines.named_voices import named_voices
 
     if args.samples is None:
         print(*named_voices(), sep="\n")
         return
-    pipe = load_pipeline(args)
+    checks.check_settings(args)
+    checks.check_text(args.text)
+    pipe = load(args)
     args.samples.mkdir(parents=True, exist_ok=True)
-    for name in named_voices():
-        output = pipe(args.text, voice=name)
-        path = args.samples / f"{name}.wav"
-        write_audio(output.audios[0], output.sampling_rate, path)
-        print(path)
+    with notes():
+        for name in named_voices():
+            output = pipe(args.text, voice=name)
+            path = args.samples / f"{name}.wav"
+            write_audio(output.audios[0], output.sampling_rate, path)
+            print(path)
 
 
 def run_export_onnx(args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import types
@@ -92,6 +93,64 @@ def test_what_cannot_be_read_is_dropped_by_choice(run, tiny_pipeline):
     assert len(spoken("out.wav")) >= len(words)
 
 
+def test_emoji_are_read_by_choice(run, tiny_pipeline):
+    status, printed = run("generate", "Hello there 👍", "-o", "out.wav")
+    assert status == 0 and "note: Skipped '👍' (THUMBS UP SIGN)" in printed.err
+    assert "--emoji name reads them." in printed.err and 'emoji="name"' not in printed.err
+    same("out.wav", expected(tiny_pipeline, "Hello there").audios[0])
+    assert run("generate", "Hello there 👍", "-o", "out.wav", "--emoji", "name")[0] == 0
+    same("out.wav", expected(tiny_pipeline, "Hello there thumbs up").audios[0])
+    status, printed = run("generate", "Hello there 👍", "-o", "no.wav", "--emoji", "error")
+    assert status == 2 and "drop such characters with --unknown drop." in printed.err
+
+
+def test_a_pause_that_is_not_read_is_noted(run):
+    status, printed = run("generate", "Hold on. [pause half] Now go.", "-o", "out.wav")
+    assert (
+        status == 0
+        and printed.err.count("note: [pause half]: not a pause, so it is read as text; write [pause 0.5s]") == 1
+    )
+
+
+def test_a_cast_and_a_script_that_do_not_fit_are_noted_by_name(run, tiny_pipeline):
+    script = "Anna: The line is busy.\nCleo: Please hold.\nBob: I will."
+    cast = ["--cast", "Anna=emma", "--cast", "Dora=bella", "--cast", "Bob=0.7 * emma + 0.3 * george"]
+    status, printed = run("generate", script, *cast, "-o", "out.wav")
+    assert status == 0
+    assert "note: Dora of --cast: no line of the text begins with the name.\n" in printed.err
+    assert (
+        printed.err.count("note: Cleo: not a speaker, so the name is read aloud; the speakers are Anna, Bob.\n") == 1
+    )
+    voices = {"Anna": "emma", "Bob": "0.7 * emma + 0.3 * george"}
+    same("out.wav", expected(tiny_pipeline, script, voice=voices).audios[0])
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["Hello.", "--voice", "nobody"], "emma, george"),
+        (["Hello.", "--prompt", "no.wav"], "no audio file 'no.wav'"),
+        (["Anna: Hello.", "--cast", "Anna=nobody"], "emma, george"),
+        (["Anna: Hello.", "--cast", "Bob=emma"], "Bob has no line in the script"),
+        (["Hello.", "--pitch-range", "5"], "--pitch-range is 5.0; wanted numbers between 0 (monotone) and 4"),
+        (["Hello.", "--energy", "nan"], "--energy is nan"),
+        (["Hello.", "--guidance", "-1"], "--guidance is -1.0"),
+        (["Hello.", "--matching", "2"], "--matching is 2.0"),
+        (["Hello.", "--lexicon", "no.tsv"], "no lexicon file 'no.tsv'"),
+        ([" "], "text 0 is empty"),
+        (["One. [pause 99s] Two."], "longer than 10 s"),
+        (["<speak><audio/></speak>"], "<audio>"),
+        (["Hello.", "--lora", "./no"], "./no"),
+    ],
+)
+@pytest.mark.parametrize("output", ["out.wav", "-"])
+def test_errors_come_before_the_model_is_loaded(run, monkeypatch, args, message, output):
+    monkeypatch.setattr(NaturalSpeech2Pipeline, "from_pretrained", None)
+    status, printed = run("generate", *args, "-o", output)
+    assert status == 2 and message in printed.err and printed.err.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
 @pytest.mark.parametrize("suffix", [".opus", ".m4a"])
 def test_other_formats(run, tiny_pipeline, suffix):
     if suffix == ".m4a" and not shutil.which("ffmpeg"):
@@ -124,7 +183,7 @@ def test_m4a_without_ffmpeg(run, monkeypatch):
         (["--chapters", "-o", "a.wav"], "--output-dir"),
         (["--output-dir", "d"], "needs --file"),
         (["--output-dir", "d", "--file", "x", "-o", "a.wav"], "leave --output out"),
-        (["--gap", "-1", "--cast", "The=emma", "-o", "a.wav"], "turn_pause is -1"),
+        (["--gap", "-1", "--cast", "The=emma", "-o", "a.wav"], "--gap is -1.0; wanted seconds, 0 to 10"),
     ],
 )
 def test_options_that_do_not_go_together(run, args, message):
@@ -412,16 +471,28 @@ def test_serve_is_for_this_machine_unless_there_is_a_key(run, monkeypatch):
     assert status == 2 and "--max-requests is 0" in printed.err
 
 
+def test_serve_checks_its_address_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr("ns2_diffusers.cli.load_pipeline", None)
+    status, printed = run("serve", "--port", "70000")
+    assert status == 2 and "--port is 70000; wanted a number from 1 to 65535" in printed.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, printed = run("serve", "--port", str(port))
+    assert status == 2 and f"cannot listen on '127.0.0.1', port {port} (" in printed.err
+
+
 def test_serve_starts(run, monkeypatch):
     uvicorn = pytest.importorskip("uvicorn")
     started = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: started.append((app, options)))
     monkeypatch.setenv("NS2_DIFFUSERS_API_KEY", "secret")
-    assert run("serve", "--host", "0.0.0.0", "--port", "8123", "--max-requests", "5")[0] == 0
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert run("serve", "--host", "0.0.0.0", "--port", str(port), "--max-requests", "5")[0] == 0
     ((app, options),) = started
     settings = app.state.server.settings
     app.state.server.engine.stop()
-    assert (options["host"], options["port"]) == ("0.0.0.0", 8123)
+    assert (options["host"], options["port"]) == ("0.0.0.0", port)
     assert (settings.api_key, settings.is_local, settings.max_requests) == ("secret", False, 5)
 
 

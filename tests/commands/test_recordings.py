@@ -50,7 +50,9 @@ def test_a_long_recording_in_pieces(run, monkeypatch, tiny_pipeline, clips, sour
 
 
 def test_enhanced_as_by_the_pipeline(run, tiny_pipeline, clips, source):
-    assert run("enhance", source, "--voice", str(clips[1]), "-o", "out.wav", "-q", *STEPS)[0] == 0
+    status, printed = run("enhance", source, "--voice", str(clips[1]), "-o", "out.wav", "-q", *STEPS)
+    assert status == 0 and printed.out == ""
+    assert printed.err.count("note: without its text a recording is hardly enhanced") == 1
     expected = tiny_pipeline.enhance(source, voice=clips[1], num_inference_steps=2).audios[0]
     np.testing.assert_allclose(read("out.wav")[100:-100], expected[100:-100], atol=2e-4)
 
@@ -62,6 +64,33 @@ def test_edited_as_by_the_pipeline(run, tiny_pipeline, clips, transcripts, sourc
     assert status == 0 and "are new: out.wav" in printed.out
     expected = tiny_pipeline.edit(source, text, new, num_inference_steps=2, generator=generator())
     np.testing.assert_allclose(read("out.wav"), expected.audio / max(1, np.abs(expected.audio).max()), atol=2e-4)
+
+
+def test_enhanced_with_a_text_needs_no_note(run, clips, transcripts, source):
+    text = transcripts[clips[0].name]
+    status, printed = run("enhance", source, "--text", text, "-o", "out.wav", *STEPS)
+    assert status == 0 and "note: without its text" not in printed.err
+
+
+@pytest.mark.parametrize("command", ["convert-voice", "enhance", "edit"])
+def test_a_text_that_fits_badly_is_noted(run, monkeypatch, clips, transcripts, source, command):
+    text = transcripts[clips[0].name]
+    args = {"convert-voice": ["--voice", "emma"], "enhance": [], "edit": ["--new-text", text.rstrip(".") + " now."]}
+    args = (command, source, "--text", text, *args[command], "-o", "out.wav", *STEPS)
+    for least, count in ((2.0, 1), (-1.0, 0)):
+        monkeypatch.setattr("ns2_diffusers.pipelines.alignment.LEAST_FIT", least)
+        monkeypatch.setattr("ns2_diffusers.pipelines.alignment.CLEAR", -np.inf)
+        status, printed = run(*args)
+        assert status == 0 and printed.err.count("note: the text fits the recording badly") == count
+
+
+def test_texts_are_read_as_the_options_say(run, tiny_pipeline, clips, source, transcripts):
+    text = transcripts[clips[0].name] + " 日 👍"
+    args = ("convert-voice", source, "--voice", "emma", "--text", text, "-o", "out.wav", *STEPS)
+    status, printed = run(*args)
+    assert status == 2 and "--unknown drop" in printed.err and "Tokenizer" not in printed.err
+    status, printed = run(*args, "--unknown", "drop")
+    assert status == 0 and "note: Dropped '日'" in printed.err and "--emoji name reads them" in printed.err
 
 
 def test_transcribed(run, monkeypatch, source, clips, transcripts):
@@ -102,10 +131,41 @@ def test_strength(run, tiny_pipeline, clips, transcripts, source):
             "there is no audio file 'a.wav'",
         ),
         (["edit", "a.wav", "--text", "One.", "-o", "b.wav"], "--new-text"),
+        (
+            ["edit", "source.wav", "--text", "One.", "--new-text", "One.", "-o", "b.wav"],
+            "--text and --new-text are equal",
+        ),
+        (["edit", "source.wav", "--text", "One.", "--new-text", " ", "-o", "b.wav"], "--new-text is empty"),
+        (
+            ["edit", "source.wav", "--text", "One.", "--new-text", "Two.", "--steps", "0", "-o", "b.wav"],
+            "--steps is 0",
+        ),
+        (["convert-voice", "source.wav", "--voice", "nobody", "-o", "b.wav"], "emma, george"),
+        (["convert-voice", "source.wav", "--voice", "0.5 * emma + 0.5 * nobody", "-o", "b.wav"], "emma, george"),
+        (["convert-voice", "source.wav", "--voice", "0 * emma", "-o", "b.wav"], "the weight of a voice is 0.0"),
+        (["convert-voice", "source.wav", "--voice", "no.safetensors", "-o", "b.wav"], "no voice file"),
+        (
+            ["convert-voice", "source.wav", "--voice", "emma", "--text", "a", "--strength", "0", "-o", "b.wav"],
+            "--strength is 0.0",
+        ),
+        (
+            ["convert-voice", "source.wav", "--voice", "emma", "--strength", "0.5", "-o", "b.wav"],
+            "strength is for method 'resynthesis'",
+        ),
+        (
+            ["convert-voice", "source.wav", "--voice", "emma", "--method", "ode", "-o", "b.wav"],
+            "needs the text of the recording",
+        ),
+        (["convert-voice", "source.wav", "--voice", "emma", "--text", " ", "-o", "b.wav"], "--text is empty"),
+        (["convert-voice", "source.wav", "--voice", "emma", "--matching", "2", "-o", "b.wav"], "--matching is 2.0"),
+        (["enhance", "source.wav", "--loudness", "9", "-o", "b.wav"], "--loudness is 9.0; wanted LUFS from -60 to -5"),
+        (["enhance", "source.wav", "--voice", "nobody", "-o", "b.wav"], "emma, george"),
+        (["enhance", "source.wav", "--lexicon", "no.tsv", "-o", "b.wav"], "no lexicon file 'no.tsv'"),
         (["enhance", "a.wav", "-o", "b.wav", "--runtime", "onnx"], "with torch alone"),
     ],
 )
-def test_errors(run, args, message):
+def test_errors_come_before_the_model_is_loaded(run, args, message, source, monkeypatch):
+    monkeypatch.setattr("ns2_diffusers.cli.load_pipeline", None)
     status, printed = run(*args)
     assert status == 2 and message in printed.err and printed.err.count("\n") == 1
     assert not Path("b.wav").exists()

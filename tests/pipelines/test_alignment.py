@@ -1,5 +1,7 @@
 """The times of phonemes in a recording: by synthesis, by an aligner, and within word times."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from ns2_diffusers import PhonemeAligner
 from ns2_diffusers.audio.loading import load_audio
 from ns2_diffusers.audio.prompts import LEVEL_DB, speech_level
-from ns2_diffusers.pipelines.alignment import pieces_of_text
+from ns2_diffusers.pipelines import alignment
+from ns2_diffusers.pipelines.alignment import fit_of, pieces_of_text
 from ns2_diffusers.text.words import WordSymbols
 
 TEXT = "Please hold the line."
@@ -46,13 +49,39 @@ def test_speech_that_differs_in_noise_alone_is_aligned(tiny_pipeline, spoken, mo
     assert wanted[-1] == found[-1] and np.abs(wanted - found).mean() < 2
 
 
+def test_the_fit_of_an_alignment_by_hand():
+    """0 for the mean of all scores, 1 for that of the best."""
+    scores = np.array([[0.0, -2.0], [-2.0, 0.0], [-4.0, 0.0]])
+    assert fit_of(scores, np.array([1, 2])) == 1
+    # The mean of all is -4/3, that of the best 0, and the second frame of the first state has -2.
+    assert fit_of(scores, np.array([2, 1])) == pytest.approx((-2 / 3 + 4 / 3) / (4 / 3))
+    assert fit_of(np.zeros((2, 1)), np.array([2])) == 0
+
+
+def test_a_text_that_is_not_said_fits_less_and_causes_a_warning(tiny_pipeline, spoken, monkeypatch):
+    output, voice = spoken
+    options = {"output_type": "latent", "generator": torch.Generator().manual_seed(0)}
+    latents = tiny_pipeline(TEXT, voice=voice, durations=output.durations[0], **options).audios[0]
+    waveform = torch.from_numpy(output.audios[0])
+    monkeypatch.setattr(tiny_pipeline, "encode_speech", lambda *_: (waveform, latents, 1.0))
+    monkeypatch.setattr(alignment, "CLEAR", -np.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        right = tiny_pipeline.align("speech.wav", TEXT, voice=voice).fit
+        assert right > alignment.LEAST_FIT
+        with pytest.raises(UserWarning, match=r"the text fits the recording badly \(.*check that it is what is said"):
+            tiny_pipeline.align("speech.wav", "You are number one.", voice=voice)
+        monkeypatch.setattr(alignment, "CLEAR", 0.0)  # as if noise covered the speech
+        assert tiny_pipeline.align("speech.wav", "You are number one.", voice=voice).fit < alignment.LEAST_FIT
+
+
 def test_an_aligner(tiny_pipeline, clips, transcripts):
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "attention_channels": 8}
     aligner = PhonemeAligner(len(tiny_pipeline.tokenizer), tiny_pipeline.codec.latent_channels, **sizes).eval()
     speech = tiny_pipeline.align(clips[0], transcripts[clips[0].name], aligner=aligner)
     expected = aligner.align(speech.latents[None], torch.from_numpy(speech.input_ids)[None])[0]
-    assert speech.durations.tolist() == expected.tolist()
+    assert speech.durations.tolist() == expected.tolist() and np.isnan(speech.fit)
 
 
 def test_word_times_bound_the_words(tiny_pipeline, clips, transcripts):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,17 @@ def test_a_pause_is_as_long_as_it_says(voice_in_the_box, voice, seconds):
     power = np.square(audio.reshape(-1, 160)).mean(1)
     sounds = np.flatnonzero(power > 1e-4 * power.max())
     assert 0.01 * (np.diff(sounds).max() - 1) == pytest.approx(seconds, abs=0.05)
+
+
+@needs_weights
+def test_it_tells_a_text_that_is_not_said(voice_in_the_box):
+    lines = (BENCHMARKS.parent / "examples" / "corpus" / "unseen.txt").read_text(encoding="utf-8").splitlines()
+    recording = BENCHMARKS / "prompts" / "kokoro" / "bm_george.ogg"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert voice_in_the_box.align(recording, lines[21]).fit > 0.9
+    with pytest.warns(UserWarning, match="fits the recording badly"):
+        assert voice_in_the_box.align(recording, lines[14]).fit < 0.7
 
 
 @needs_weights

@@ -17,7 +17,8 @@ from ns2_diffusers import (
     NaturalSpeech2Pipeline,
 )
 from ns2_diffusers.audio.pitch import estimate_f0
-from ns2_diffusers.pipelines.conversion import AUDIBLE, METHODS, STRENGTH, check_method, ode_schedulers
+from ns2_diffusers.pipelines.conversion import AUDIBLE, ode_schedulers
+from ns2_diffusers.pipelines.inputs import METHODS, STRENGTH, check_method
 from ns2_diffusers.pipelines.voice_matching import match_voice, presence
 
 RATE = 16000

@@ -236,7 +236,7 @@ def test_voices_are_added_used_and_deleted(serve, clips, tmp_path):
         files = {"audio_sample": ("me.flac", clips[0].read_bytes())}
         added = client.post("/v1/audio/voices", data={"name": "me"}, files=files)
         assert added.status_code == 201 and added.json()["id"] == "me"
-        assert [path.name for path in tmp_path.iterdir()] == ["me.safetensors"]
+        assert [path.name for path in tmp_path.iterdir()] == ["me.uploaded.safetensors"]
         assert [v["id"] for v in client.get("/v1/audio/voices").json()["data"] if v["is_own"]] == ["me"]
         spoken = client.post("/v1/audio/speech", json=body(voice="me"))
         np.testing.assert_allclose(read(spoken.content), expected(running.pipe, voice=clips[0]), atol=2 / 2**15)
@@ -247,6 +247,76 @@ def test_voices_are_added_used_and_deleted(serve, clips, tmp_path):
         assert client.delete("/v1/audio/voices/me").status_code == 404
         assert not list(tmp_path.iterdir())
         assert client.post("/v1/audio/speech", json=body(voice="me")).status_code == 400
+
+
+def test_only_uploaded_voices_are_deleted(serve, clips, tmp_path):
+    """Also after a restart; what the owner of the folder put there stays."""
+    files = {"audio_sample": ("me.flac", clips[0].read_bytes())}
+    for name in ("anna.flac", "two.flac"):
+        (tmp_path / name).write_bytes(clips[0].read_bytes())
+    with serve(voices=tmp_path) as running, running.client() as client:
+        running.pipe.load_voice("emma").save(tmp_path / "file.safetensors")
+        assert client.post("/v1/audio/voices", data={"name": "anna"}, files=files).status_code == 409
+        assert client.post("/v1/audio/voices", data={"name": "me"}, files=files).json()["can_delete"] is True
+    shutil.copy(tmp_path / "me.uploaded.safetensors", tmp_path / "two.uploaded.safetensors")
+    with serve(voices=tmp_path) as running, running.client() as client:
+        listed = client.get("/v1/audio/voices").json()["data"]
+        assert {v["id"] for v in listed if v["is_own"]} == {"anna", "file", "me", "two"}
+        assert [v["id"] for v in listed if v["can_delete"]] == ["me"]
+        for name in ("anna", "file", "two"):
+            refused = client.delete(f"/v1/audio/voices/{name}")
+            assert refused.status_code == 403
+            assert "only the owner of the folder can delete it" in refused.json()["error"]["message"]
+        assert client.delete("/v1/audio/voices/me").status_code == 200
+    kept = ["anna.flac", "file.safetensors", "two.flac", "two.uploaded.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_mixes_of_voices(served):
+    with served.client() as client:
+        mixed = client.post("/v1/audio/speech", json=body(voice="0.7 * emma + 0.3 * fable"))
+        wanted = expected(served.pipe, voice="0.7 * emma + 0.3 * george")
+        np.testing.assert_allclose(read(mixed.content), wanted, atol=2 / 2**15)
+        for voice, message in (
+            ("0.7 * emma + 0.3 * nobody", "there is no voice 'nobody'"),
+            ("0.7 * emma + george * 0.3", 'write "0.7 * emma + 0.3 * george"'),
+            ("0 * emma", "wanted a number above 0"),
+            ("0.5 * ../secret.wav", "there is no voice '../secret.wav'"),
+        ):
+            response = client.post("/v1/audio/speech", json=body(voice=voice))
+            error = response.json()["error"]
+            assert response.status_code == 400 and message in error["message"] and error["param"] == "voice"
+
+
+def test_what_is_unreadable_names_the_fields_of_the_request(served):
+    with served.client() as client:
+        response = client.post("/v1/audio/speech", json=body(input="Hello 日本"))
+        message = response.json()["error"]["message"]
+        assert 'drop such characters with the field "unknown": "drop".' in message and "Tokenizer" not in message
+        dropped = client.post("/v1/audio/speech", json=body(input="Hello 日本", unknown="drop"))
+        np.testing.assert_allclose(read(dropped.content), expected(served.pipe, "Hello"), atol=2 / 2**15)
+        refused = client.post("/v1/audio/speech", json=body(input="Hello 👍", emoji="error"))
+        assert refused.status_code == 400 and "THUMBS UP" in refused.json()["error"]["message"]
+        named = client.post("/v1/audio/speech", json=body(input="Hello 👍", emoji="name"))
+        wanted = expected(served.pipe, "Hello thumbs up")
+        np.testing.assert_allclose(read(named.content), wanted, atol=2 / 2**15)
+        assert client.post("/v1/audio/speech", json=body(emoji="read")).status_code == 400
+    # Requests leave the pipeline's own tokenizer as it is.
+    assert (served.pipe.tokenizer.emoji, served.pipe.tokenizer.unknown) == ("skip", "error")
+    assert "option_form" not in vars(served.pipe.tokenizer)
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "", None])
+def test_bodies_of_another_content_type_say_which_is_wanted(served, kind):
+    headers = {} if kind is None else {"content-type": kind}
+    with served.client() as client:
+        response = client.post("/v1/audio/speech", content=json.dumps(body()), headers=headers)
+        if response.status_code != 200:  # fastapi before 0.132 takes a missing type for JSON
+            assert response.status_code == 415
+            assert "content-type: application/json" in response.json()["error"]["message"]
+        assert response.status_code == 415 or kind is None
+        uploaded = client.post("/v1/audio/voices", content="x", headers=headers)
+        assert uploaded.status_code == 415 and "curl -F" in uploaded.json()["error"]["message"]
 
 
 def test_recordings_in_the_folder_are_voices(serve, clips, tmp_path):

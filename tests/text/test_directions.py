@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ns2_diffusers.text.directions import MAX_PAUSE, Passage, read_directions
+from ns2_diffusers.text.directions import MAX_PAUSE, Passage, read_directions, speakers_of
 from ns2_diffusers.text.sentences import SENTENCE_PAUSE
 
 
@@ -203,6 +203,28 @@ def test_no_entities_are_made(head):
 def test_deep_and_long_ssml_takes_no_stack():
     deep = "<prosody rate='1'>" * 20_000 + "x" + "</prosody>" * 20_000
     assert ssml(deep) == [Passage("x")]
+
+
+def test_lines_of_names_without_a_voice_cause_a_warning():
+    script = "Anna: Hello.\n  Bob: Hi.\nANNA: Again.\nDr. Mary O'Neil : Yes.\nnote: no.\nChapter 1: no.\nAt 5:30 no."
+    with pytest.warns(UserWarning) as warned:
+        passages = read_directions(script, ["Anna"])
+    assert len(passages) == 1 and len(warned) == 1
+    wanted = "Bob, ANNA, Dr. Mary O'Neil: not a speaker, so the name is read aloud; the speakers are Anna."
+    assert str(warned[0].message) == wanted
+
+
+def test_speakers_who_have_text():
+    script = "It begins.\nAnna: Hello.\nBob: Hi."
+    assert speakers_of(script, ["Anna", "Cleo", "Bob"]) == ["Anna", "Bob"]
+    # What is before the first name is the first speaker's.
+    assert speakers_of(script, ["Cleo", "Bob", "Dora"]) == ["Cleo", "Bob"]
+    assert speakers_of(script[11:], ["Cleo", "Anna"]) == ["Anna"]
+    assert [(p.speaker, p.text.strip()) for p in read_directions(script, ["Cleo", "Anna", "Bob"])] == [
+        ("Cleo", "It begins."),
+        ("Anna", "Hello."),
+        ("Bob", "Hi."),
+    ]
 
 
 def test_a_script_is_split_at_its_speakers():

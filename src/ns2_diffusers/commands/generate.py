@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.writing import SUFFIXES, check_suffix, write_blocks
+from ..text.directions import speakers_of
+from . import checks
 
 # Texts of more sentences than this are written to disk while they are spoken.
 LONG = 16
@@ -70,6 +72,11 @@ def check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"{wanted[0]} is written beside an audio file: name one with -o.")
     if args.cast and (args.voice or args.prompt):
         raise ValueError("--cast gives each speaker a voice; leave --voice and --prompt out.")
+    checks.check_settings(args)
+    for voice in [args.voice] if args.voice is not None else cast_of(args).values():
+        checks.check_voice(voice)
+    if args.prompt is not None:
+        checks.check_recording(args.prompt)
     if args.play:
         sounddevice()
 
@@ -100,8 +107,11 @@ def load(args: argparse.Namespace) -> Any:
 
 
 def prepare_tokenizer(tokenizer: Any, args: argparse.Namespace) -> None:
+    tokenizer.option_form = "--{name} {value}"
     if args.unknown is not None:
         tokenizer.unknown = args.unknown
+    if args.emoji is not None:
+        tokenizer.emoji = args.emoji
     if args.lexicon is not None:
         from ..text.lexicon_files import read_lexicon
 
@@ -110,15 +120,28 @@ def prepare_tokenizer(tokenizer: Any, args: argparse.Namespace) -> None:
         tokenizer.lexicon = (tokenizer.lexicon or {}) | read_lexicon(args.lexicon, tokenizer)
 
 
-def voice_options(pipe: Any, args: argparse.Namespace) -> dict[str, Any]:
-    if args.cast:
-        cast = {}
-        for each in args.cast:
-            name, equals, voice = each.partition("=")
-            if not equals or not name.strip() or not voice.strip():
-                raise ValueError(f"--cast {each!r}: wanted NAME=VOICE, such as Anna=emma.")
-            cast[name.strip()] = pipe.load_voice(voice.strip())
-        return {"voice": cast, "turn_pause": args.gap}
+def cast_of(args: argparse.Namespace) -> dict[str, str]:
+    """The voices of --cast by speaker."""
+    cast = {}
+    for each in args.cast or []:
+        name, equals, voice = each.partition("=")
+        if not equals or not name.strip() or not voice.strip():
+            raise ValueError(f"--cast {each!r}: wanted NAME=VOICE, such as Anna=emma.")
+        cast[name.strip()] = voice.strip()
+    return cast
+
+
+def only_speakers(cast: dict[str, Any], text: str) -> dict[str, Any]:
+    """The voices of the speakers of a text, with a note that names the others; all of them if nobody speaks."""
+    speakers = speakers_of(text, cast) if cast else []
+    if speakers and (others := [name for name in cast if name not in speakers]):
+        warnings.warn(f"{', '.join(others)} of --cast: no line of the text begins with the name.", stacklevel=2)
+    return {name: voice for name, voice in cast.items() if name in speakers or not speakers}
+
+
+def voice_options(pipe: Any, args: argparse.Namespace, cast: dict[str, str]) -> dict[str, Any]:
+    if cast:
+        return {"voice": {name: pipe.load_voice(voice) for name, voice in cast.items()}, "turn_pause": args.gap}
     if args.prompt is not None:
         return {"voice": pipe.encode_voice(args.prompt)}
     return {"voice": pipe.load_voice(args.voice)} if args.voice is not None else {}
@@ -159,11 +182,12 @@ def speak_file(args: argparse.Namespace) -> None:
     check_suffix(output)
     check_output(output, SUFFIXES, args.prompt, args.voice, args.file)
     text = read_text(args)
+    cast = only_speakers(cast_of(args), text)
+    checks.check_text(text, args.phonemes, cast)
     begun = time.perf_counter()
     pipe = load(args)
     start = time.perf_counter()
-    voices = voice_options(pipe, args)
-    options = plan_options(args) | voices
+    options = plan_options(args) | voice_options(pipe, args, cast)
     if not args.phonemes and pipe.codec.channels == 1:
         count = len(pipe.plan(text, **options))
         if count > LONG:
@@ -256,7 +280,7 @@ def asked(pipe: Any, text: str, options: dict[str, Any], args: argparse.Namespac
 
     sampling = ("seed", "steps", "guidance", "temperature", "matching", "scheduler", "lora", "dtype")
     style = ("speed", "pitch_shift", "pitch_range", "energy")
-    names = (*sampling, *style, "unknown", "gap", "loudness", "no_limiter", "watermark")
+    names = (*sampling, *style, "unknown", "emoji", "gap", "loudness", "no_limiter", "watermark")
     numbers = {name: getattr(args, name) for name in names}
     reading = [pipe.tokenizer.fingerprint, pipe.tokenizer.lexicon]
     model = str(args.model or os.environ.get("NS2_DIFFUSERS_MODEL") or "")
@@ -300,6 +324,8 @@ def stream(args: argparse.Namespace) -> None:
         check_suffix(args.output)
         check_output(args.output, SUFFIXES, args.prompt, args.voice, args.file)
     text = read_text(args)
+    cast = only_speakers(cast_of(args), text)
+    checks.check_text(text, args.phonemes, cast)
     begun = time.perf_counter()
     pipe = load(args)
     if args.phonemes or pipe.codec.channels != 1:
@@ -310,7 +336,7 @@ def stream(args: argparse.Namespace) -> None:
         "generator": seeded(pipe, args.seed),
         "voice_matching": args.matching,
         **plan_options(args),
-        **voice_options(pipe, args),
+        **voice_options(pipe, args, cast),
         **sampling_options(args),
     }
     if to_pipe or args.output is None:
@@ -394,7 +420,7 @@ def speak_list(args: argparse.Namespace) -> None:
     if args.cast and any(item.voice for item in missing):
         raise ValueError("--cast gives each speaker a voice, and so does the column voice: leave one of them out.")
     pipe = load(args)
-    common = voice_options(pipe, args) or {"voice": pipe.load_voice(NAMES[0])}
+    common = voice_options(pipe, args, cast_of(args)) or {"voice": pipe.load_voice(NAMES[0])}
     failed: list[str] = []
 
     def leave_out(item: Any, error: Exception) -> None:
@@ -414,7 +440,8 @@ def speak_list(args: argparse.Namespace) -> None:
 
     def speak(batch: list[Any]) -> None:
         for item in batch if args.chapters or args.cast else []:
-            speak_book(pipe, item.text, plan_options(args) | common, args, paths[item.id])
+            speakers = {"voice": only_speakers(common["voice"], item.text)} if args.cast else {}
+            speak_book(pipe, item.text, plan_options(args) | common | speakers, args, paths[item.id])
             done(item)
         if args.chapters or args.cast:
             return

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+from ..pipelines.inputs import check_method, check_strength
+from . import checks
 
 # A long recording is processed in pieces of at most this many seconds.
 PIECE_SECONDS = 15.0
@@ -24,6 +28,12 @@ def convert_voice(args: argparse.Namespace) -> None:
 
 def enhance(args: argparse.Namespace) -> None:
     check(args)
+    if args.text is None and not args.transcribe:
+        print(
+            "note: without its text a recording is hardly enhanced, and words can become less clear: give --text or "
+            "--transcribe.",
+            file=sys.stderr,
+        )
     pipe, reader = load(args)
     voice = None if args.voice is None else pipe.load_voice(args.voice)
     options = {"voice": voice} | sampling_options(args)
@@ -31,41 +41,58 @@ def enhance(args: argparse.Namespace) -> None:
 
 
 def edit(args: argparse.Namespace) -> None:
-    from ..cli import load_pipeline
-    from .generate import seeded, write_audio
+    from .generate import load as load_pipeline
+    from .generate import notes, seeded, write_audio
 
-    check_files(args)
+    check_options(args)
+    for name, text in (("--text", args.text), ("--new-text", args.new_text)):
+        check_not_empty(name, text)
+    if args.text == args.new_text:
+        raise ValueError("--text and --new-text are equal, and so there is nothing to edit: change a word.")
     pipe = load_pipeline(args)
     voice = None if args.voice is None else pipe.load_voice(args.voice)
     options = {"num_inference_steps": args.steps, "guidance_scale": args.guidance, "temperature": args.temperature}
-    output = pipe.edit(args.audio, args.text, args.new_text, voice=voice, generator=seeded(pipe, args.seed), **options)
+    options |= {"voice": voice, "generator": seeded(pipe, args.seed)}
+    with notes():
+        output = pipe.edit(args.audio, args.text, args.new_text, **options)
     write_audio(output.audio, output.sampling_rate, args.output)
     if not args.quiet:
         made = ", ".join(f"{a / output.sampling_rate:.2f}-{b / output.sampling_rate:.2f} s" for a, b in output.regions)
         print(f"{len(output.audio) / output.sampling_rate:.2f} s of audio, of which {made} are new: {args.output}")
 
 
-def check_files(args: argparse.Namespace) -> None:
-    """Raise an error for an invalid recording or output before anything is loaded."""
-    from ..audio.loading import load_samples
+def check_options(args: argparse.Namespace) -> None:
+    """Raise an error for an invalid recording, output, voice or setting before anything is loaded."""
     from ..audio.writing import SUFFIXES, check_suffix
     from ..cli import check_output
 
     check_suffix(args.output)
     check_output(args.output, SUFFIXES, args.audio, args.voice)
-    load_samples(args.audio, max_seconds=0.1)
+    checks.check_recording(args.audio)
+    checks.check_settings(args)
+    if args.voice is not None:
+        checks.check_voice(args.voice)
 
 
 def check(args: argparse.Namespace) -> None:
     """Raise an error for invalid arguments of `convert-voice` and `enhance`."""
-    check_files(args)
+    check_options(args)
     if args.text is not None and args.transcribe:
         raise ValueError("--text says what is said and --transcribe finds it out: give one of them.")
+    if args.text is not None:
+        check_not_empty("--text", args.text)
+    method = check_method(args.method, "transcribed" if args.transcribe else args.text)
+    check_strength(args.strength, method)
+
+
+def check_not_empty(name: str, text: str) -> None:
+    if not text.strip():
+        raise ValueError(f"{name} is empty: give the words.")
 
 
 def load(args: argparse.Namespace) -> tuple[Any, Any]:
     """The pipeline, and the speech recogniser if --transcribe asks for it."""
-    from ..cli import load_pipeline
+    from .generate import load as load_pipeline
 
     reader = None
     if args.transcribe:
@@ -97,7 +124,7 @@ def work(args: argparse.Namespace, pipe: Any, reader: Any, make: Callable[..., A
     from ..audio.pieces import read_pieces
     from ..audio.writing import write_blocks
     from ..pipelines.utterances import fade
-    from .generate import seeded
+    from .generate import notes, seeded
 
     rate, least = pipe.sampling_rate, round(pipe.config.min_prompt_seconds * pipe.sampling_rate)
     generator = seeded(pipe, args.seed)
@@ -124,7 +151,8 @@ def work(args: argparse.Namespace, pipe: Any, reader: Any, make: Callable[..., A
                     yield fade(make((rate, piece), text, generator).audios[0], rate)
                 progress(len(piece) / rate)
 
-    write_blocks(args.output, blocks(), rate, pipe.codec.channels)
+    with notes():
+        write_blocks(args.output, blocks(), rate, pipe.codec.channels)
     if not args.quiet:
         print(f"{seconds:.2f} s of audio: {args.output}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import socket
 from pathlib import Path
 
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     for name in ("max_requests", "max_batch_size", "max_characters", "timeout", "port"):
         if getattr(args, name) <= 0:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; wanted a number above 0.")
+    check_address(args.host, args.port)
     pipe = load_pipeline(args)
     pipe.set_progress_bar_config(disable=True)
     model = args.model or os.environ.get(MODEL_VARIABLE)
@@ -54,6 +56,19 @@ def run(args: argparse.Namespace) -> None:
         # A client that reads slowly keeps a connection but no request slot, so there are more connections than slots.
         limit_concurrency=16 * args.max_requests,
     )
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise an error if the server could not listen on an address."""
+    if port > 65535:
+        raise ValueError(f"--port is {port}; wanted a number from 1 to 65535.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise OSError(
+            f"the server cannot listen on {host!r}, port {port} ({error.strerror}): choose others."
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

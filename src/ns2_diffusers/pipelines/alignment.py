@@ -7,6 +7,8 @@ Word times of a speech recogniser constrain both.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,9 @@ STATES = 2
 PIECE_SYMBOLS = 120
 # Added to the squared distance (per channel, in standard deviations) of frames outside a word's given times.
 OUTSIDE = 25.0
+# The least fit of a text, and the least mean score of the nearest states, below which noise covers the speech and the
+# fit tells nothing; docs/conversion.md has the measurements.
+LEAST_FIT, CLEAR = 0.73, -0.55
 
 
 @dataclass
@@ -42,6 +47,8 @@ class AlignedSpeech:
         durations: (N,) latent frames, which sum to T.
         words: the words, with the positions of their symbols.
         gain: factor by which the recording was scaled to that level.
+        fit: how well the text fits the recording: 1 if each frame is as near to its phoneme as to the nearest one of
+            the text, 0 if it is as near as to the average one; NaN if an aligner was given.
     """
 
     waveform: torch.Tensor
@@ -50,6 +57,7 @@ class AlignedSpeech:
     durations: np.ndarray
     words: list[WordSymbols]
     gain: float = 1.0
+    fit: float = math.nan
 
 
 class AlignmentMixin:
@@ -105,7 +113,7 @@ class AlignmentMixin:
         word_times: Sequence[tuple[float, float]] | None = None,
         num_inference_steps: int | None = None,
     ) -> AlignedSpeech:
-        """Find the latent frames of each phoneme of a recording.
+        """Find the latent frames of each phoneme of a recording. A text that fits it badly causes a warning.
 
         Args:
             audio: the recording, in any form that `load_audio` takes.
@@ -142,8 +150,18 @@ class AlignmentMixin:
                 "said in it?"
             )
         frames = monotonic_alignment_search(scores[None])[0].numpy()
+        fit = math.nan
+        if aligner is None:
+            nearest = float(scores.max(1).values.mean())
+            fit = fit_of(scores.numpy(), frames)
+            if fit < LEAST_FIT and nearest > CLEAR:
+                warnings.warn(
+                    f"the text fits the recording badly ({fit:.2f}; what is said fits with {LEAST_FIT} to 1): check "
+                    "that it is what is said.",
+                    stacklevel=2,
+                )
         durations = np.bincount(owners, frames, len(input_ids)).astype(np.int64)
-        return AlignedSpeech(waveform, latents, input_ids, durations, words, gain)
+        return AlignedSpeech(waveform, latents, input_ids, durations, words, gain, fit)
 
     def _spoken_states(
         self, input_ids: np.ndarray, words: Sequence[WordSymbols], voice: Any, steps: int | None, most: int
@@ -184,6 +202,18 @@ class AlignmentMixin:
             states = (owners >= word.first) & (owners < word.last)
             outside[np.ix_((middle < start - 0.1) | (middle > end + 0.1), states)] = 1
         return torch.from_numpy(outside)
+
+
+def fit_of(scores: np.ndarray, frames: np.ndarray) -> float:
+    """How near the mean score of an alignment is to the mean of the best scores (1), from the mean of all (0).
+
+    Args:
+        scores: (T, S) of each frame and state.
+        frames: (S,) frames of each state.
+    """
+    aligned = scores[np.arange(len(scores)), np.repeat(np.arange(len(frames)), frames)].mean()
+    best, average = scores.max(1).mean(), scores.mean()
+    return float((aligned - average) / max(best - average, 1e-8))
 
 
 def pieces_of_text(input_ids: np.ndarray, words: Sequence[WordSymbols], most: int) -> list[tuple[int, int]]:

@@ -26,7 +26,7 @@ from ..schedulers.scheduling_euler_inverse import NaturalSpeech2EulerInverseSche
 from .alignment import AlignedSpeech
 from .changes import speaks
 from .editing import EditingMixin
-from .inputs import check_number, draw_seeds, frame_pitch
+from .inputs import check_method, check_setting, check_strength, draw_seeds, frame_pitch
 from .pipeline_output import NaturalSpeech2PipelineOutput
 from .sampling import SamplingSettings
 from .speaking import MATCHING_SECONDS
@@ -34,9 +34,6 @@ from .voice import Voice, VoiceMix
 from .voice_matching import match_voices, presence
 from .word_times import time_words
 
-METHODS = ("resynthesis", "ode", "matching")
-# Default strength of the resynthesis.
-STRENGTH = 0.5
 # Default number of steps of the ODE in each direction.
 ODE_STEPS = 16
 # Frames with less presence than this do not count for the mean F0 of a voice.
@@ -117,7 +114,7 @@ class ConversionMixin(EditingMixin):
             scheduler = self.prepare_scheduler(settings)
             schedulers = scheduler, begin_in_the_middle(scheduler, strength)
         if voice_matching is not None:
-            check_number("voice_matching", voice_matching, "0 (none) to 1 (all the way)", least=0.0, most=1.0)
+            check_setting("voice_matching", voice_matching)
         share = voice_matching
         if share is None:
             share = 1.0 if method == "matching" else self.config.default_voice_matching
@@ -289,35 +286,6 @@ class ConversionMixin(EditingMixin):
         medians = [log_median(self._f0_of(part.latents), presence(part.latents, silence)) for _, part in voice.parts]
         ratio = np.exp(np.dot(voice.weights, medians) - log_median(f0, presence(latents, silence)))
         return np.float32(ratio if np.isfinite(ratio) else 1.0)
-
-
-def check_method(method: str | None, text: str | None) -> str:
-    """Choose the method of conversion.
-
-    Raises:
-        ValueError: the method is unknown, or needs a text.
-    """
-    if method is None:
-        return "matching" if text is None else "resynthesis"
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; wanted one of {', '.join(METHODS)}, or None.")
-    if text is None and method != "matching":
-        raise ValueError(f"method {method!r} needs the text of the recording: give it, or leave the method out.")
-    return method
-
-
-def check_strength(strength: float | None, method: str) -> float:
-    """The strength of a method; 1 for methods that have none.
-
-    Raises:
-        TypeError, ValueError: the strength is no number above 0 to 1, or given for another method than resynthesis.
-    """
-    if strength is None:
-        return STRENGTH if method == "resynthesis" else 1.0
-    check_number("strength", strength, "a number above 0, to 1 (from noise alone)", above=0.0, most=1.0)
-    if method != "resynthesis":
-        raise ValueError(f"strength is for method 'resynthesis', and the method is {method!r}: leave it out.")
-    return strength
 
 
 def ode_schedulers(scheduler: Any) -> tuple[Any, Any]:

@@ -14,10 +14,32 @@ import numpy as np
 
 from ..arrays import as_array, is_tensor
 from ..audio.contour import bridge_unvoiced
+from ..audio.finishing import LEAST_LOUDNESS, MOST_LOUDNESS
+from ..text.directions import MAX_PAUSE
 
 # Limits of one call: symbols per sentence, and sentences or recordings per batch.
 MOST_SYMBOLS = 4096
 MOST_ITEMS = 1024
+# Methods of conversion, and the default strength of the first.
+METHODS, STRENGTH = ("resynthesis", "ode", "matching"), 0.5
+# What is wanted of each number, and its range.
+SETTINGS: dict[str, tuple[str, dict[str, float]]] = {
+    # At higher rates most phonemes would last less than half a latent frame and be left out.
+    "speaking_rate": ("numbers between 0.1 and 4", {"least": 0.1, "most": 4.0}),
+    "pitch_shift": ("semitones between -60 and 60", {"least": -60.0, "most": 60.0}),
+    "pitch_range": ("numbers between 0 (monotone) and 4", {"least": 0.0, "most": 4.0}),
+    "energy": ("factors of the amplitude between 0.01 and 10", {"least": 0.01, "most": 10.0}),
+    "turn_pause": (f"seconds, 0 to {MAX_PAUSE:g}", {"least": 0.0, "most": MAX_PAUSE}),
+    "num_inference_steps": ("a whole number of at least 1", {"least": 1, "whole": True}),
+    "guidance_scale": ("1 (no guidance) or more", {"least": 0.0}),
+    "temperature": ("a number above 0 (the paper: 1.44), from 0.001 to 1000", {"least": 1e-3, "most": 1e3}),
+    "voice_matching": ("0 (none) to 1 (all the way)", {"least": 0.0, "most": 1.0}),
+    "strength": ("a number above 0, to 1 (from noise alone)", {"above": 0.0, "most": 1.0}),
+    "loudness": (
+        f"LUFS from {LEAST_LOUDNESS:g} to {MOST_LOUDNESS:g}",
+        {"least": LEAST_LOUDNESS, "most": MOST_LOUDNESS},
+    ),
+}
 # Upper limit of F0 in Hz: nobody sings higher, and a period of less than 2 samples is no sound.
 HIGHEST_PITCH = 10_000.0
 
@@ -98,6 +120,41 @@ def check_number(
         or (above is not None and float(value) <= above)
     ):
         raise ValueError(f"{name} is {value!r}; wanted {wanted}.")
+
+
+def check_setting(name: str, value: Any, called: str | None = None) -> None:
+    """Check that a number is in the range of `SETTINGS`; the error names it `called`, or by its name."""
+    wanted, limits = SETTINGS[name]
+    check_number(called or name, value, wanted, **limits)  # type: ignore[arg-type]
+
+
+def check_method(method: str | None, text: str | None) -> str:
+    """Choose the method of conversion.
+
+    Raises:
+        ValueError: the method is unknown, or needs a text.
+    """
+    if method is None:
+        return "matching" if text is None else "resynthesis"
+    if method not in METHODS:
+        raise ValueError(f"method is {method!r}; wanted one of {', '.join(METHODS)}, or None.")
+    if text is None and method != "matching":
+        raise ValueError(f"method {method!r} needs the text of the recording: give it, or leave the method out.")
+    return method
+
+
+def check_strength(strength: float | None, method: str) -> float:
+    """The strength of a method; 1 for methods that have none.
+
+    Raises:
+        TypeError, ValueError: the strength is no number above 0 to 1, or given for another method than resynthesis.
+    """
+    if strength is None:
+        return STRENGTH if method == "resynthesis" else 1.0
+    check_setting("strength", strength)
+    if method != "resynthesis":
+        raise ValueError(f"strength is for method 'resynthesis', and the method is {method!r}: leave it out.")
+    return strength
 
 
 def check_steps(num_inference_steps: Any, timesteps: Any, sigmas: Any, most: int = 1000) -> None:
@@ -199,19 +256,14 @@ def check_seconds(what: str, seconds: float, max_seconds: float) -> None:
 
 def check_rate(speaking_rate: float, pitch_shift: float) -> None:
     """Raise a ValueError if the rate or the pitch shift of a sentence is out of range."""
-    # At higher rates most phonemes would last less than half a latent frame and be left out.
-    if not 0.1 <= speaking_rate <= 4:
-        raise ValueError(f"speaking_rate is {speaking_rate!r}; wanted numbers between 0.1 and 4.")
-    if not abs(pitch_shift) <= 60:
-        raise ValueError(f"pitch_shift is {pitch_shift!r}; wanted semitones between -60 and 60.")
+    check_setting("speaking_rate", speaking_rate)
+    check_setting("pitch_shift", pitch_shift)
 
 
 def check_style(pitch_range: float, energy: float) -> None:
     """Raise a ValueError if the range of the pitch or the energy of a sentence is out of range."""
-    if not 0 <= pitch_range <= 4:
-        raise ValueError(f"pitch_range is {pitch_range!r}; wanted numbers between 0 (monotone) and 4.")
-    if not 0.01 <= energy <= 10:
-        raise ValueError(f"energy is {energy!r}; wanted factors of the amplitude between 0.01 and 10.")
+    check_setting("pitch_range", pitch_range)
+    check_setting("energy", energy)
 
 
 def check_symbols(input_ids: np.ndarray) -> None:

@@ -15,3 +15,10 @@ def named_voices() -> dict[str, Path]:
     All are synthetic (Kokoro-82M, Apache-2.0). None was in the training data of the bundled model.
     """
     return {name: FOLDER / f"{name}.ogg" for name in NAMES}
+
+
+def unknown_voice(voice: str) -> ValueError:
+    """The error for what is neither a file nor a named voice."""
+    return ValueError(
+        f"voice is {voice!r}, which is neither a file nor one of the voices that ship: {', '.join(NAMES)}."
+    )

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_array, like
-from ..audio.finishing import LEAST_LOUDNESS, MOST_LOUDNESS, limit, loudness_meter, set_loudness
+from ..audio.finishing import limit, loudness_meter, set_loudness
 from ..audio.loading import SILENCE
 from ..audio.watermark import add_watermark, watermarker
 from ..schedulers.temperature import DEFAULT_TEMPERATURE
 from .changes import ChangeGuard
-from .inputs import check_number, check_steps, steps_to_take
+from .inputs import check_number, check_setting, check_steps, steps_to_take
 
 logger = logging.getLogger(__name__)
 
@@ -195,8 +195,7 @@ class SamplingMixin:
         check_guidance(self.denoiser, guidance_scale)
         if temperature is None:
             temperature = scheduler.config.get("temperature", DEFAULT_TEMPERATURE)
-        wanted = "a number above 0 (the paper: 1.44), from 0.001 to 1000"
-        check_number("temperature", temperature, wanted, least=1e-3, most=1e3)
+        check_setting("temperature", temperature)
         check_number("eta", eta, "0 (deterministic) to 1 (as much noise as DDPM)", least=0.0, most=1.0)
         callback, inputs = callback_on_step_end, callback_on_step_end_tensor_inputs
         # Callback objects of diffusers list the tensors that they take.
@@ -213,8 +212,7 @@ class SamplingMixin:
             if not isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}; wanted True or False.")
         if loudness is not None:
-            wanted = f"LUFS from {LEAST_LOUDNESS:g} to {MOST_LOUDNESS:g}, or None"
-            check_number("loudness", loudness, wanted, least=LEAST_LOUDNESS, most=MOST_LOUDNESS)
+            check_setting("loudness", loudness)
             loudness_meter(self.codec.sampling_rate)  # raises if pyloudnorm is not installed
         if watermark:
             watermarker()
@@ -292,7 +290,7 @@ def warn_if_silent(waveform: np.ndarray) -> None:
 
 def check_guidance(denoiser: Any, guidance_scale: Any) -> None:
     """Raise a ValueError or TypeError if a denoiser does not support a guidance scale."""
-    check_number("guidance_scale", guidance_scale, "1 (no guidance) or more", least=0.0)
+    check_setting("guidance_scale", guidance_scale)
     config = denoiser.config
     if guidance_scale != 1 and not (config.learned_nulls or config.guidance_embeds):
         raise ValueError(

@@ -18,8 +18,8 @@ from ..arrays import as_array, like
 from ..audio.loading import AudioInput
 from ..text.directions import TURN_PAUSE
 from .changes import speaks
-from .inputs import MOST_ITEMS, check_number
-from .named_voices import NAMES, named_voices
+from .inputs import MOST_ITEMS, check_number, check_setting
+from .named_voices import NAMES, named_voices, unknown_voice
 from .recordings import Recent, content_key
 from .sampling import SamplingMixin
 from .streaming import StreamingMixin
@@ -84,7 +84,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         if isinstance(given, list) and len(given) not in (1, num_texts):
             raise ValueError(f"{name} has {len(given)} entries for {num_texts} texts: give one for all, or one each.")
         if voice_matching is not None:
-            check_number("voice_matching", voice_matching, "0 (none) to 1 (all the way)", least=0.0, most=1.0)
+            check_setting("voice_matching", voice_matching)
         if max_batch_size is not None:
             wanted = f"a whole number from 1 to {MOST_ITEMS}"
             check_number("max_batch_size", max_batch_size, wanted, least=1, most=MOST_ITEMS, whole=True)
@@ -247,10 +247,14 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         max_sentence_length: int = 200,
         turn_pause: float = TURN_PAUSE,
         max_characters: int | None = None,
+        tokenizer: Any = None,
     ) -> list[Utterance]:
         """The sentences of one text, checked, with their voices and seeds, as `speak` takes them.
 
-        The arguments are those of `__call__`.
+        Args:
+            tokenizer: a copy of the pipeline's tokenizer with other settings; the pipeline's if None.
+
+        All other arguments are those of `__call__`.
 
         Raises:
             TypeError, ValueError: invalid input; the message says what is expected.
@@ -261,7 +265,8 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
         what = (text, None, None, None, None, speaking_rate, pitch_shift, draw, max_sentence_length)
         script = voice if isinstance(voice, dict) else ()
         limits = (self.config.max_utterance_seconds, max_characters, pitch_range, energy)
-        texts = plan_utterances(self.tokenizer, self.codec.frame_rate, *what, script, turn_pause, *limits)
+        reader = self.tokenizer if tokenizer is None else tokenizer
+        texts = plan_utterances(reader, self.codec.frame_rate, *what, script, turn_pause, *limits)
         self.check_inputs(prompt_audio, voice, 1, None, None)
         return self._with_voices(texts, prompt_audio, prompt_sampling_rate, voice)
 
@@ -419,9 +424,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
             if path.endswith(".safetensors"):
                 voice = Voice.load(path, self._framework)
             elif not os.path.exists(path):
-                raise ValueError(
-                    f"voice is {path!r}, which is neither a file nor one of the voices that ship: {', '.join(named)}."
-                )
+                raise unknown_voice(path)
         if not isinstance(voice, (Voice, VoiceMix)):
             return self.encode_voice(voice, prompt_sampling_rate)
         channels = voice.parts[0][1].latents.shape[0]

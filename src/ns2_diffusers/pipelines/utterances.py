@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import as_array
-from ..text.directions import MAX_PAUSE, TURN_PAUSE, Passage, read_directions
+from ..text.directions import TURN_PAUSE, Passage, read_directions
 from ..text.reader import NothingToSpeakError
 from ..text.sentences import pause_after, split_sentences
 from ..text.words import WordSymbols
@@ -20,6 +20,7 @@ from .inputs import (
     check_number,
     check_rate,
     check_seconds,
+    check_setting,
     check_style,
     check_symbols,
     frame_pitch,
@@ -171,7 +172,7 @@ def plan_utterances(
     durations = per_text_array(durations, count, "durations")
     pitch = per_text_array(pitch, count, "pitch")
     latents = per_text_latents(latents, count)
-    check_number("turn_pause", turn_pause, f"seconds, 0 to {MAX_PAUSE:g}", least=0.0, most=MAX_PAUSE)
+    check_setting("turn_pause", turn_pause)
     whole = phonemes is not None or any(given[0] is not None for given in (durations, pitch, latents))
     if whole and speakers:
         raise ValueError(

@@ -220,8 +220,7 @@ class VoiceMix(VoiceArithmetic):
                 raise TypeError(
                     f"a mix of voices has ({weight!r:.40}, {type(voice).__name__}); wanted (number, Voice)."
                 )
-            if not (math.isfinite(weight) and weight > 0):
-                raise ValueError(f"the weight of a voice is {weight!r}; wanted a number above 0.")
+            check_weight(float(weight))
             for index, (share, other) in enumerate(merged):
                 if voice is other or voice.digest == other.digest:
                     merged[index] = (share + float(weight), other)
@@ -281,12 +280,21 @@ def read_mix(text: str) -> list[tuple[float, str]]:
     """Parse a mix such as "0.7 * emma + 0.3 * george" to weights and names.
 
     Raises:
-        ValueError: the text is not a mix.
+        ValueError: the text is not a mix, or a weight is 0.
     """
     terms = [re.fullmatch(_TERM, term.strip()) for term in text.split("+")]
     if not all(terms):
         raise ValueError(f'the mix of voices {text!r:.80} cannot be read: write "0.7 * emma + 0.3 * george".')
-    return [(float(term[1]), term[2]) for term in terms if term]
+    mix = [(float(term[1]), term[2]) for term in terms if term]
+    for weight, _ in mix:
+        check_weight(weight)
+    return mix
+
+
+def check_weight(weight: float) -> None:
+    """Raise a ValueError if the weight of a voice in a mix is not above 0."""
+    if not (math.isfinite(weight) and weight > 0):
+        raise ValueError(f"the weight of a voice is {weight!r}; wanted a number above 0.")
 
 
 def _read_list(metadata: dict[str, str], name: str, otherwise: list[Any]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import copy
 import json
 import logging
 import os
@@ -220,6 +221,7 @@ class Server:
                 speaking_rate=body.speed,
                 pitch_shift=body.pitch_shift,
                 generator=self.pipe.make_generator(seed),
+                tokenizer=self._tokenizer(body),
             )
         except (ValueError, TypeError) as error:
             raise APIError(400, str(error), "input") from error
@@ -229,6 +231,15 @@ class Server:
         if pauses > limits.max_pause_seconds + 2 * len(utterances):
             raise APIError(400, f"the pauses last {pauses:.0f} s, too long: leave some out.", "input")
         return utterances, settings, self.pipe.config.default_voice_matching
+
+    def _tokenizer(self, body: SpeechBody) -> Any:
+        """A copy of the pipeline's tokenizer with the settings of a request."""
+        tokenizer = copy.copy(self.pipe.tokenizer)
+        tokenizer.option_form = 'the field "{name}": "{value}"'
+        for name in ("emoji", "unknown"):
+            if getattr(body, name) is not None:
+                setattr(tokenizer, name, getattr(body, name))
+        return tokenizer
 
     def _voice(self, body: SpeechBody) -> Any:
         if body.prompt_audio is not None:
@@ -247,11 +258,13 @@ class Server:
         name = body.voice if isinstance(body.voice, str) else body.voice.id
         try:
             return self.voices.get(name)
-        except UnknownVoiceError:
+        except UnknownVoiceError as error:
             known = ", ".join(self.voices.names()[:20])
             raise APIError(
-                400, f"there is no voice {name!r:.80}; there are {known}.", "voice", "voice_not_found"
+                400, f"there is no voice {error.args[0]!r:.80}; there are {known}.", "voice", "voice_not_found"
             ) from None
+        except (ValueError, TypeError) as error:
+            raise APIError(400, str(error), "voice") from error
 
 
 class SpeechResponse(Response):
@@ -373,9 +386,15 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
     @app.get("/v1/audio/voices", tags=["voices"], **with_key)
     def list_voices() -> dict[str, Any]:
         """The voices by name; OpenAI's names are aliases of some of them."""
-        own = server.voices.own()
+        own, uploaded = server.voices.own(), server.voices.uploaded()
         data = [
-            {"id": name, "name": name, "object": "audio.voice", "is_own": name in own}
+            {
+                "id": name,
+                "name": name,
+                "object": "audio.voice",
+                "is_own": name in own,
+                "can_delete": name in uploaded and own[name] == uploaded[name],
+            }
             for name in server.voices.names()
         ]
         return {"object": "list", "data": data, "aliases": OPENAI_VOICES, "can_add": settings.voices is not None}
@@ -393,7 +412,7 @@ def create_app(pipe: Any, settings: ServerSettings | None = None) -> FastAPI:
             raise APIError(error.status, str(error), "name") from error
         except ValueError as error:
             raise APIError(400, str(error), "audio_sample") from error
-        return {"id": name, "name": name, "object": "audio.voice", "is_own": True}
+        return {"id": name, "name": name, "object": "audio.voice", "is_own": True, "can_delete": True}
 
     @app.delete("/v1/audio/voices/{name}", tags=["voices"], **with_key)
     def delete_voice(name: str) -> dict[str, Any]:

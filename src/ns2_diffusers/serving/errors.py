@@ -52,7 +52,16 @@ def add_handlers(app: FastAPI) -> None:
         where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
         if first["type"] == "json_invalid":
             return error_response(400, f"the body is not JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
+        given = request.headers.get("content-type", "")
+        if tuple(first["loc"]) == ("body",) and "json" not in given.lower():
+            message = f"the content type is {given!r:.80}: send JSON with the header `content-type: application/json`."
+            return error_response(415, message)
         param = ".".join(where) or None
+        if first["type"] == "missing" and param == "audio_sample" and "multipart/form-data" not in given.lower():
+            message = (
+                f"the content type is {given!r:.80}: send a form with the fields name and audio_sample (curl -F)."
+            )
+            return error_response(415, message)
         return error_response(400, f"{param or 'the body'}: {first['msg']}.", param)
 
     @app.exception_handler(Exception)

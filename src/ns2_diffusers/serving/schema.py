@@ -25,7 +25,7 @@ class SpeechBody(BaseModel):
 
     input: str = Field(min_length=1, description="The text; `[pause 0.5s]`, `[word](/phonemes/)` or SSML are allowed.")
     model: str = Field("tts-1", description="One of `/v1/models`.")
-    voice: str | VoiceId = Field("emma", description="A name of `/v1/audio/voices`.")
+    voice: str | VoiceId = Field("emma", description="A name of `/v1/audio/voices`, or a mix of them.")
     response_format: KINDS = Field("mp3", description="pcm: 24 kHz, 16 bits, little-endian, mono.")
     speed: Annotated[float, Field(strict=False, ge=0.25, le=4.0)] = 1.0
     stream: bool = Field(True, description="False: one complete file with its length in the header.")
@@ -41,6 +41,12 @@ class SpeechBody(BaseModel):
         None, description="Loudness of each sentence in LUFS (EBU R128), such as -16; unchanged if missing."
     )
     watermark: bool = Field(False, description="Mark the audio inaudibly as synthetic.")
+    emoji: Literal["skip", "name", "error"] | None = Field(
+        None, description="Leave emoji out, read their names, or refuse them; the model's default if missing."
+    )
+    unknown: Literal["error", "drop"] | None = Field(
+        None, description="Refuse unreadable characters, or leave them out; the model's default if missing."
+    )
     timestamps: bool = Field(False, description="Word times: in the events of sse, or in JSON with `stream: false`.")
     prompt_audio: str | None = Field(None, description="A recording in place of `voice`: a base64 file. Not stored.")
 

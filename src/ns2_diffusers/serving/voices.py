@@ -11,10 +11,12 @@ from typing import Any
 
 from ..audio.loading import seconds_in_header
 from ..pipelines.named_voices import named_voices
-from ..pipelines.voice import Voice
+from ..pipelines.voice import Voice, VoiceMix, read_mix
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 SUFFIXES = (".safetensors", ".wav", ".flac", ".ogg", ".mp3")
+# Voices that requests added, and only they, have this ending, which no name of another voice has.
+UPLOADED = ".uploaded.safetensors"
 # The names of OpenAI's voices, for clients that know no others.
 OPENAI_VOICES = {
     "alloy": "emma",
@@ -51,7 +53,8 @@ class VoiceStore:
 
     Args:
         pipe: the pipeline that encodes the recordings.
-        folder: folder of voices, `NAME.safetensors` or recordings; None: only the voices of the package.
+        folder: folder of voices: `NAME.safetensors` or recordings, which are never deleted, and
+            `NAME.uploaded.safetensors`, which requests added and can delete; None: only the voices of the package.
         max_prompt_seconds: maximum duration of a recording; longer ones are refused.
     """
 
@@ -61,26 +64,40 @@ class VoiceStore:
             None if folder is None else Path(folder),
             max_prompt_seconds,
         )
-        self._encoded: dict[Path, tuple[float, Voice]] = {}
+        self._encoded: dict[Path, tuple[float, Voice | VoiceMix]] = {}
         self._lock = threading.Lock()
 
     def own(self) -> dict[str, Path]:
-        """The voices of the folder, by name."""
+        """The voices of the folder, by name; a file that its owner put there comes before an uploaded one."""
         if self.folder is None:
             return {}
-        paths = sorted(path for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        return {path.stem: path for path in paths if NAME.fullmatch(path.stem) and path.is_file()}
+        paths = sorted(path for path in self.folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        given = {path.stem: path for path in paths if NAME.fullmatch(path.stem)}
+        return self.uploaded() | given
+
+    def uploaded(self) -> dict[str, Path]:
+        """The voices of the folder that requests added, by name."""
+        if self.folder is None:
+            return {}
+        paths = {path.name.removesuffix(UPLOADED): path for path in sorted(self.folder.glob("*" + UPLOADED))}
+        return {name: path for name, path in paths.items() if NAME.fullmatch(name) and path.is_file()}
 
     def names(self) -> list[str]:
         return list(named_voices() | self.own())
 
-    def get(self, name: str) -> Voice:
-        """A voice; it is encoded at its first use.
+    def get(self, name: str) -> Voice | VoiceMix:
+        """A voice by its name, or a mix such as "0.7 * emma + 0.3 * george"; it is encoded at its first use.
 
         Raises:
             UnknownVoiceError: no voice has that name.
-            ValueError: its file holds no voice, or a voice of another codec.
+            ValueError: its file holds no voice, or a voice of another codec; the mix cannot be read.
         """
+        if "*" in name:
+            mix = [(weight, self._load(each)) for weight, each in read_mix(name)]
+            return VoiceMix(tuple((weight * share, part) for weight, voice in mix for share, part in voice.parts))
+        return self._load(name)
+
+    def _load(self, name: str) -> Voice | VoiceMix:
         known = named_voices() | self.own()
         path = known.get(name) or known.get(OPENAI_VOICES.get(name, ""))
         if path is None:
@@ -126,14 +143,14 @@ class VoiceStore:
                 raise VoiceError(409, f"there is a voice {name!r} already: take another name, or delete it first.")
             if len(known) >= MAX_VOICES:
                 raise VoiceError(409, f"there are {len(known)} voices, the most that are kept: delete some first.")
-            voice.save(self.folder / f"{name}.safetensors")
+            voice.save(self.folder / f"{name}{UPLOADED}")
 
     def delete(self, name: str) -> None:
-        """Delete a voice of the folder.
+        """Delete a voice that a request added.
 
         Raises:
             UnknownVoiceError: no voice has that name.
-            VoiceError: the voice belongs to the package.
+            VoiceError: the voice belongs to the package, or to the owner of the folder.
         """
         with self._lock:
             path = self.own().get(name)
@@ -141,5 +158,9 @@ class VoiceStore:
                 raise VoiceError(403, f"the voice {name!r} comes with the server and cannot be deleted.")
             if path is None:
                 raise UnknownVoiceError(name)
+            if path != self.uploaded().get(name):
+                raise VoiceError(
+                    403, f"the voice {name!r} was not added by a request: only the owner of the folder can delete it."
+                )
             path.unlink()
             self._encoded.pop(path, None)

@@ -175,26 +175,47 @@ def _seconds(time: str, where: str) -> float:
 # ------------------------------------------------------------------------------------------------ scripts
 
 
+# The beginning of a line that may be that of a speaker: one to four parts, a capital letter first, and a colon.
+_NAMED_LINE = re.compile(
+    r"^[^\S\n]*([^\W\d_a-z][^\W\d]{0,30}(?:[ .'’-]{1,2}[^\W\d]{1,30}){0,3})[^\S\n]?:(?=[^\S\n]+\S)", re.MULTILINE
+)
+
+
+def speakers_of(text: str, speakers: Collection[str]) -> list[str]:
+    """The speakers who speak in a script; the first one speaks what is before the first name."""
+    lines = _lines_of(text, speakers)
+    found = {line[1] for line in lines}
+    if text[: lines[0].start() if lines else len(text)].strip():
+        found.add(next(iter(speakers)))
+    return [name for name in speakers if name in found]
+
+
+def _lines_of(text: str, speakers: Collection[str]) -> list[re.Match]:
+    """The beginnings of the lines of speakers, up to the colon and the space after it."""
+    pattern = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
+    return list(re.finditer(rf"^[^\S\n]*({pattern})[^\S\n]*:[^\S\n]*", text, re.MULTILINE))
+
+
 def _turns(text: str, speakers: Collection[str]) -> list[Passage]:
     """Split a script into the lines of its speakers; a line without a name belongs to the speaker before it."""
     names = list(speakers)
     if any(not name.strip() or ":" in name or "\n" in name for name in names):
         raise ValueError(f"speakers are {names}: a name is a word or more, without a colon.")
-    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    turns: list[Passage] = []
-    start, speaker, named = 0, names[0], set()
-    for line in re.finditer(rf"^[^\S\n]*({pattern})[^\S\n]*:[^\S\n]*", text, re.MULTILINE):
-        turns.append(Passage(text[start : line.start()], speaker=speaker))
-        start, speaker = line.end(), line[1]
-        named.add(speaker)
-    turns.append(Passage(text[start:], speaker=speaker))
-    turns = [turn for turn in turns if turn.text.strip()]
-    if silent := [name for name in names if name not in named]:
+    lines = _lines_of(text, names)
+    if silent := [name for name in names if name not in speakers_of(text, names)] or ([] if lines else names):
         raise ValueError(
             f"{', '.join(silent)} has no line in the script: begin lines with {silent[0] + ':'!r}, or leave the name "
             "out."
         )
-    return turns
+    others = [line[1] for line in _NAMED_LINE.finditer(text) if line[1] not in names]
+    _warn_of("not a speaker, so the name is read aloud", f"the speakers are {', '.join(names)}", others)
+    turns: list[Passage] = []
+    start, speaker = 0, names[0]
+    for line in lines:
+        turns.append(Passage(text[start : line.start()], speaker=speaker))
+        start, speaker = line.end(), line[1]
+    turns.append(Passage(text[start:], speaker=speaker))
+    return [turn for turn in turns if turn.text.strip()]
 
 
 # --------------------------------------------------------------------------------------------------- SSML

@@ -75,8 +75,11 @@ def check_settings(
 class PhonemeReader:
     """Converts texts to phonemes of a vocabulary.
 
-    Subclasses set these attributes; `NaturalSpeech2Tokenizer` documents them.
+    Subclasses set these attributes; `NaturalSpeech2Tokenizer` documents them. `option_form` is the form in which
+    messages name a setting; an interface sets its own.
     """
+
+    option_form = 'NaturalSpeech2Tokenizer(..., {name}="{value}")'
 
     backend: str
     language: str
@@ -146,7 +149,8 @@ class PhonemeReader:
             self._report(normalized.unreadable, text, f"cannot be read by the {self.backend} backend")
         if normalized.emoji:
             names = ", ".join(_name(symbol) for symbol in normalized.emoji)
-            warnings.warn(f'Skipped {names} in {_shorten(text)}; emoji="name" reads them.', stacklevel=4)
+            reads = self.option_form.format(name="emoji", value="name")
+            warnings.warn(f"Skipped {names} in {_shorten(text)}; {reads} reads them.", stacklevel=4)
         return self._known_symbols(phonemes, text), normalized.words
 
     def explain(self, text: str) -> list[Word]:
@@ -221,7 +225,7 @@ class PhonemeReader:
         if self.unknown == "error":
             raise ValueError(
                 f"{names} in {_shorten(text)} {problem}. Write it differently, or drop such characters with "
-                f'NaturalSpeech2Tokenizer(..., unknown="drop").'
+                f"{self.option_form.format(name='unknown', value='drop')}."
             )
         warnings.warn(f"Dropped {names} from {_shorten(text)}: {problem}.", stacklevel=5)
 
