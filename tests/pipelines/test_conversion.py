@@ -262,18 +262,27 @@ def test_speech_with_a_text_is_enhanced_by_resynthesis(tiny_pipeline, clips, tra
     for given, wanted in (({}, {"strength": STRENGTH}), ({"strength": 1.0}, {"strength": 1.0})):
         options = {"num_inference_steps": 4, "generator": torch.Generator().manual_seed(0)}
         enhanced = tiny_pipeline.enhance(clips[0], text, voice=voice, **options, **given)
-        expected = convert(method="resynthesis", move_f0=False, num_inference_steps=4, **wanted)
+        expected = convert(method="resynthesis", move_f0=False, num_inference_steps=4, source_voice=voice, **wanted)
         assert np.array_equal(enhanced.audios[0], expected.audios[0])
     if not student:
         enhanced = tiny_pipeline.enhance(clips[0], text, voice=voice, method="ode", num_inference_steps=4)
-        expected = convert(method="ode", move_f0=False, num_inference_steps=4)
+        expected = convert(method="ode", move_f0=False, num_inference_steps=4, source_voice=voice)
         assert np.array_equal(enhanced.audios[0], expected.audios[0])
+
+
+def test_the_voice_of_the_source_aligns_it(tiny_pipeline, clips, transcripts, convert):
+    text, voice = transcripts[clips[0].name], tiny_pipeline.encode_voice(clips[1])
+    own, other = (tiny_pipeline.align(clips[0], text, voice=given).durations for given in (None, voice))
+    assert not np.array_equal(own, other)
+    for source, durations in ((None, own), (voice, other), (clips[1], other)):
+        assert np.array_equal(convert(source_voice=source).durations[0], durations)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"voice_matching": 2.0}, "voice_matching is 2.0"),
+        ({"source_voice": "nobody"}, "neither a file nor one of the voices"),
         ({"voice": "nobody"}, "neither a file nor one of the voices"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0"),
         ({"strength": 0.0}, "strength is 0.0; wanted a number above 0, to 1"),

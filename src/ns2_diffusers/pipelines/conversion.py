@@ -56,6 +56,7 @@ class ConversionMixin(EditingMixin):
         sampling_rate: int | None = None,
         *,
         voice: Any,
+        source_voice: Any = None,
         move_f0: bool = True,
         method: str | None = None,
         strength: float | None = None,
@@ -79,6 +80,8 @@ class ConversionMixin(EditingMixin):
             text: text that is spoken in it. Without it the words are less clear and the voice changes less.
             sampling_rate: Hz; only for a bare array.
             voice: the target voice, in any form that `load_voice` takes: a voice, a name, a file or a recording.
+            source_voice: clean speech of the recording's speaker, in the same forms. The phonemes are aligned with it, which
+                is more exact if the recording is noisy. The recording itself if None.
             move_f0: whether to move the F0 to the median of the target voice.
             method: "resynthesis" (with a text), "ode" (the paper's; with a text) or "matching"; when None,
                 "resynthesis" with a text and "matching" without.
@@ -119,12 +122,13 @@ class ConversionMixin(EditingMixin):
         if share is None:
             share = 1.0 if method == "matching" else self.config.default_voice_matching
         target = self.load_voice(voice)
+        source = None if source_voice is None else self.load_voice(source_voice)
         if method == "matching":
             waveform, latents, gain = self.encode_speech(audio, sampling_rate)
             speech = AlignedSpeech(waveform, latents, np.zeros(0, np.int64), np.zeros(0, np.int64), [], gain)
         else:
             assert text is not None
-            speech = self.align(audio, text, sampling_rate, aligner=aligner, word_times=word_times)
+            speech = self.align(audio, text, sampling_rate, voice=source, aligner=aligner, word_times=word_times)
         f0 = self._f0_of(speech.latents)
         ratio = self._f0_ratio(speech.latents, f0, target) if move_f0 else np.float32(1)
         wanted = f0 * ratio
@@ -157,21 +161,21 @@ class ConversionMixin(EditingMixin):
 
             >>> output = pipe.enhance("noisy.wav", "What is said in it.", voice="clean.wav")
 
-        This is a conversion to the voice of the same speaker in a clean recording, with unchanged F0. The effect
-        depends on the model: docs/enhancement.md has measurements. `method="ode"` is the paper's (section 5).
+        This is a conversion to the voice of the same speaker in a clean recording, which also aligns the phonemes, with
+        unchanged F0. The effect depends on the model: docs/enhancement.md has measurements. `method="ode"` is the
+        paper's (section 5).
 
         Args:
             audio: the recording, in any form that `load_audio` takes.
             text: text that is spoken in it; see `convert`.
             sampling_rate: Hz; only for a bare array.
             voice: clean speech of the same speaker, in any form that `load_voice` takes; the recording itself if None.
-            options: arguments of `convert` except `move_f0`.
+            options: arguments of `convert` except `move_f0` and `source_voice`.
 
         Returns, and raises: as `convert`.
         """
-        if voice is None:
-            voice = self.encode_voice(audio, sampling_rate)
-        return self.convert(audio, text, sampling_rate, voice=voice, move_f0=False, **options)
+        voice = self.encode_voice(audio, sampling_rate) if voice is None else self.load_voice(voice)
+        return self.convert(audio, text, sampling_rate, voice=voice, source_voice=voice, move_f0=False, **options)
 
     def _usual_steps(self, method: str, strength: float) -> int | None:
         """The default number of steps; None for that of the pipeline."""
