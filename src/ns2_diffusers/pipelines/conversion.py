@@ -80,8 +80,8 @@ class ConversionMixin(EditingMixin):
             text: text that is spoken in it. Without it the words are less clear and the voice changes less.
             sampling_rate: Hz; only for a bare array.
             voice: the target voice, in any form that `load_voice` takes: a voice, a name, a file or a recording.
-            source_voice: clean speech of the recording's speaker, in the same forms. The phonemes are aligned with it, which
-                is more exact if the recording is noisy. The recording itself if None.
+            source_voice: clean speech of the recording's speaker, in the same forms; the recording itself if None. The
+                phonemes are aligned with it, which is more exact if the recording is noisy.
             move_f0: whether to move the F0 to the median of the target voice.
             method: "resynthesis" (with a text), "ode" (the paper's; with a text) or "matching"; when None,
                 "resynthesis" with a text and "matching" without.
@@ -161,9 +161,9 @@ class ConversionMixin(EditingMixin):
 
             >>> output = pipe.enhance("noisy.wav", "What is said in it.", voice="clean.wav")
 
-        This is a conversion to the voice of the same speaker in a clean recording, which also aligns the phonemes, with
-        unchanged F0. The effect depends on the model: docs/enhancement.md has measurements. `method="ode"` is the
-        paper's (section 5).
+        This is a conversion to the voice of the same speaker in a clean recording, with unchanged F0. The phonemes
+        are aligned with that voice too. The effect depends on the model: docs/enhancement.md has measurements.
+        `method="ode"` is the paper's (section 5).
 
         Args:
             audio: the recording, in any form that `load_audio` takes.
