@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_eight_bits_are_smaller_and_near(torch_pipeline, tmp_path):
     assert 0 < error < 0.1
 
 
-def test_eight_bits_do_not_overflow(tmp_path):
+def test_eight_bits_do_not_overflow(tmp_path, caplog):
     """Without VNNI, processors add pairs of products of 8 bits in 16 bits."""
     linear = torch.nn.Linear(64, 8, bias=False)
     torch.nn.init.ones_(linear.weight)
@@ -100,6 +101,10 @@ def test_eight_bits_do_not_overflow(tmp_path):
         export.Graph(linear, {"inputs": torch.ones(2, 64)}, sizes, ["outputs"]), tmp_path / "model.onnx"
     )
     export.quantize(tmp_path / "model.onnx")
+    # onnxruntime's advice on image models is left out, and later messages of others are heard.
+    assert not [each for each in caplog.records if each.name == "root"]
+    logging.warning("Please consider to run pre-processing before quantization.")
+    assert [each.name for each in caplog.records][-1] == "root"
     weights = [numpy_helper.to_array(each) for each in onnx.load(tmp_path / "model.onnx").graph.initializer]
     stored = [each for each in weights if each.dtype == np.int8 and each.ndim == 2]
     assert len(stored) == 1 and np.abs(stored[0]).max() == 64
@@ -117,6 +122,24 @@ def test_what_is_not_exported_is_refused(make_tiny_pipeline, tmp_path):
     with pytest.raises(ValueError, match="already something"):
         export.export_onnx(make_tiny_pipeline(), tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_progress_names_the_graphs(make_tiny_pipeline, tmp_path, monkeypatch, capsys):
+    written = []
+    monkeypatch.setattr(export, "write_graph", lambda graph, path: written.append(path.parent.name))
+    monkeypatch.setattr(export, "quantize", lambda path: None)
+    pipe = make_tiny_pipeline()
+    monkeypatch.setattr(export, "make_graphs", lambda pipe: {"text_encoder": None, "codec_decoder": None})
+    monkeypatch.setattr(export, "check_exportable", lambda pipe: None)
+    monkeypatch.setattr(export, "settings_of", lambda pipe: {})
+    pipe.set_progress_bar_config(disable=False, mininterval=0)
+    export.export_onnx(pipe, tmp_path / "loud", int8=True)
+    shown = capsys.readouterr().err
+    assert written == ["text_encoder", "codec_decoder"]
+    assert "text_encoder:   0%" in shown and "codec_decoder:  50%" in shown and "codec_decoder: 100%" in shown
+    pipe.set_progress_bar_config(disable=True)
+    export.export_onnx(pipe, tmp_path / "quiet")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_failure_leaves_nothing_behind(torch_pipeline, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ class Graph:
 def export_onnx(pipe: Any, directory: str | Path, int8: bool = False) -> None:
     """Write a pipeline as a directory of ONNX graphs.
 
-    LoRA weights are exported if they are fused (`pipe.fuse_lora()`); the scheduler is that of the pipeline.
+    LoRA weights are exported if they are fused (`pipe.fuse_lora()`); the scheduler is that of the pipeline. The
+    progress bar of the pipeline counts the graphs and names the one in progress.
 
     Args:
         pipe: `NaturalSpeech2Pipeline` with a `VocosCodec` that has a mel encoder, and a DDIM, distilled or Euler
@@ -72,13 +74,16 @@ def export_onnx(pipe: Any, directory: str | Path, int8: bool = False) -> None:
     check_installed()
     check_exportable(pipe)
     check_new_directory(Path(directory))
-    with whole_folder(Path(directory)) as partial:
-        for name, graph in make_graphs(pipe).items():
+    graphs = make_graphs(pipe)
+    with whole_folder(Path(directory)) as partial, pipe.progress_bar(total=len(graphs)) as bar:
+        for name, graph in graphs.items():
+            bar.set_description(name)
             folder = partial / name
             folder.mkdir()
             write_graph(graph, folder / "model.onnx")
             if int8 and not name.startswith("codec"):
                 quantize(folder / "model.onnx")
+            bar.update()
         pipe.tokenizer.save_pretrained(partial / "tokenizer")
         content = json.dumps(settings_of(pipe), ensure_ascii=False, indent=1)
         (partial / SETTINGS_FILE).write_text(content + "\n", encoding="utf-8")
@@ -276,8 +281,6 @@ def codec_graphs(codec: VocosCodec, batch: Any) -> dict[str, Graph]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Suppress warnings of the exporter about its own code."""
-    import logging
-
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [each.level for each in loggers]
     with warnings.catch_warnings():
@@ -324,16 +327,26 @@ def quantize(path: Path) -> None:
 
     whole = path.with_suffix(".float.onnx")
     path.rename(whole)
-    with quietly():
-        quantize_dynamic(
-            whole,
-            path,
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm"],
-        )
+    root = logging.getLogger()
+    root.addFilter(is_no_advice)
+    try:
+        with quietly():
+            quantize_dynamic(
+                whole,
+                path,
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+                op_types_to_quantize=["MatMul", "Gemm"],
+            )
+    finally:
+        root.removeFilter(is_no_advice)
     whole.unlink()
+
+
+def is_no_advice(record: logging.LogRecord) -> bool:
+    """Whether a message is not onnxruntime's advice on image models, which it gives for every model."""
+    return "consider to run pre-processing before quantization" not in record.getMessage()
 
 
 def plain_attention(
