@@ -177,9 +177,7 @@ def _disable(function: Any = None, recursive: bool = True, *, reason: str | None
             return function(*args, **kwargs)
         if disabled is None:
             assert _real_disable is not None
-            # torch 2.6 has no argument `reason`.
-            options = {} if reason is None else {"reason": reason}
-            disabled = _real_disable(function, recursive, **options)
+            disabled = _real_disable(function, recursive, reason=reason)
         return disabled(*args, **kwargs)
 
     return wrapper

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -47,8 +49,30 @@ def test_the_real_one(clips):
     assert watermark.has_watermark(marked, rate) and not watermark.has_watermark(waveform.numpy(), rate)
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "perth", None)
+@pytest.fixture
+def not_imported():
+    def take():
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "perth"}
+
+    real = take()
     watermark.watermarker.cache_clear()
+    yield
+    take()
+    sys.modules.update(real)
+
+
+def test_an_import_that_perth_lacks_is_named(not_imported, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "perth" / "perth_net" / "perth_net_implicit"
+    folder.mkdir(parents=True)
+    (folder / "perth_watermarker.py").write_text("import torchaudio")
+    (tmp_path / "perth" / "__init__.py").touch()
+    monkeypatch.setitem(sys.modules, "torchaudio", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["detect", "x.wav"]) == 2
+    assert "import of torchaudio halted" in (error := capsys.readouterr().err) and "same build as torch" in error
+
+
+def test_without_the_library_it_says_what_to_install(not_imported, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "perth", None)
     assert main(["detect", "x.wav"]) == 2
     assert 'pip install "ns2-diffusers[watermark]"' in capsys.readouterr().err

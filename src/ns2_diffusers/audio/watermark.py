@@ -36,13 +36,15 @@ def has_watermark(audio: np.ndarray, sampling_rate: int) -> bool:
 @cache
 def watermarker() -> Any:
     try:
-        import perth
+        # The package `perth` hides why this module cannot be imported.
+        from perth.perth_net.perth_net_implicit.perth_watermarker import PerthImplicitWatermarker
     except ImportError as error:
-        raise ImportError(f'watermarks need Perth ({error}): pip install "ns2-diffusers[watermark]"') from error
-    if perth.PerthImplicitWatermarker is None:
-        raise ImportError('Perth lacks pkg_resources: pip install "setuptools<81"')
+        raise ImportError(
+            f'watermarks need Perth and what it imports ({error}): pip install "ns2-diffusers[watermark]", and a '
+            "torchaudio of the same build as torch."
+        ) from error
     from contextlib import redirect_stdout
     from io import StringIO
 
     with redirect_stdout(StringIO()):  # it prints a message while it loads
-        return perth.PerthImplicitWatermarker()
+        return PerthImplicitWatermarker()

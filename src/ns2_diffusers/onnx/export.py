@@ -325,14 +325,18 @@ def quantize(path: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    whole = path.with_suffix(".float.onnx")
-    path.rename(whole)
+    import onnx
+
+    model = onnx.load(path)
+    # onnxruntime up to 1.26 transposes weights, not the shapes stored for them, and then refuses the graph.
+    # It infers all shapes itself.
+    del model.graph.value_info[:]
     root = logging.getLogger()
     root.addFilter(is_no_advice)
     try:
         with quietly():
             quantize_dynamic(
-                whole,
+                model,
                 path,
                 per_channel=True,
                 reduce_range=True,
@@ -341,7 +345,6 @@ def quantize(path: Path) -> None:
             )
     finally:
         root.removeFilter(is_no_advice)
-    whole.unlink()
 
 
 def is_no_advice(record: logging.LogRecord) -> bool:
