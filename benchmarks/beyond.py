@@ -45,7 +45,7 @@ from ns2_diffusers.evaluation.words import WordReader
 from ns2_diffusers.files import write_text
 from ns2_diffusers.training.arguments import HelpFormatter
 
-TABLES = ("prompts", "conversion", "editing", "enhancement")
+TABLES = ("prompts", "conversion", "editing", "alignment", "enhancement")
 # Title, key of a score, format.
 COLUMNS = [
     ("cosine to the target", "target", ".3f"),
@@ -58,6 +58,8 @@ COLUMNS = [
     ("F0 from the words beside", "f0_of_the_edit", ".2f"),
     ("F0 step at the seams", "f0_at_seams", ".2f"),
     ("samples outside equal", "equal", ".0%"),
+    ("boundaries off, ms", "milliseconds", ".0f"),
+    ("over 100 ms", "far", ".1%"),
     ("utterances", "utterances", "d"),
 ]
 # Seconds on both sides of a seam that are compared.
@@ -334,6 +336,48 @@ def editing(pipe, kinds, evaluators, args):
 # Enhancement
 
 
+def with_voices(speakers, number):
+    """Return (recording, voice prompt) for each utterance: the last recording of a speaker is the prompt.
+
+    It is also the recording of a speaker who has no other.
+    """
+    chosen = in_turn({name: paths[:-1] or paths for name, paths in speakers.items()}, number)
+    return [(speakers[name][index], speakers[name][-1]) for name, index in chosen]
+
+
+def degraded(waveform, rate, index, level):
+    """Return a recording with noise of a level in dB, and the reverberation of a room if its index is odd."""
+    random = np.random.default_rng([index, round(level) + 100])
+    (noisy,), _ = make_pair(waveform[None], rate, random, level, float(index % 2), 0.0)
+    return noisy
+
+
+def alignment(pipe, kinds, evaluators, args):
+    """Measure how far noise moves the boundaries of phonemes, by the voice that they are aligned with."""
+    rate, rows = evaluators.rate, []
+    for kind, speakers in kinds.items():
+        chosen = with_voices(speakers, args.number)
+        clean = [load_clean(path, pipe, evaluators, args) for path, _ in chosen]
+        voices = [pipe.encode_voice(str(path)) for _, path in chosen]
+        for level in args.levels:
+            ways = {"the noisy recording": [], "another recording": []}
+            for index, (waveform, text) in enumerate(tqdm(clean, f"alignment {kind} {level:g} dB")):
+                noisy = degraded(waveform, rate, index, level)
+                wanted = boundaries(pipe.align((rate, waveform), text), evaluators)
+                for way, voice in zip(ways, (None, voices[index]), strict=True):
+                    found = boundaries(pipe.align((rate, noisy), text, voice=voice), evaluators)
+                    off = 1000 * np.abs(found - wanted)
+                    ways[way].append({"milliseconds": float(off.mean()), "far": float((off > 100).mean())})
+            labels = {"voices": kind, "level": f"{level:g} dB"}
+            rows += [evaluators.summary(scores, way=way, **labels) for way, scores in ways.items()]
+    return rows
+
+
+def boundaries(speech, evaluators):
+    """Return the end of each phoneme of aligned speech, in seconds."""
+    return np.cumsum(speech.durations) * evaluators.hop / evaluators.rate
+
+
 def enhancement(pipe, kinds, evaluators, args):
     """Measure enhancement with noise at each level, and a room for every other recording.
 
@@ -342,17 +386,13 @@ def enhancement(pipe, kinds, evaluators, args):
     """
     rows = []
     for kind, speakers in kinds.items():
-        # The last recording of a speaker is the voice, and enhanced only if there is no other.
-        chosen = in_turn({name: paths[:-1] or paths for name, paths in speakers.items()}, args.number)
-        chosen = [(speakers[name][index], speakers[name][-1]) for name, index in chosen]
+        chosen = with_voices(speakers, args.number)
         clean = [load_clean(path, pipe, evaluators, args) for path, _ in chosen]
         voices = [pipe.encode_voice(str(path)) for _, path in chosen]
         for level in args.levels:
             ways = {way: [] for way in ("noisy", "codec alone", *args.methods)}
             for index, (waveform, text) in enumerate(tqdm(clean, f"enhancement {kind} {level:g} dB")):
-                random = np.random.default_rng([index, round(level) + 100])
-                room, own = float(index % 2), evaluators.embed(waveform)
-                (noisy,), _ = make_pair(waveform[None], evaluators.rate, random, level, room, 0.0)
+                noisy, own = degraded(waveform, evaluators.rate, index, level), evaluators.embed(waveform)
                 coded = reconstruct(pipe.codec, torch.from_numpy(noisy)).numpy()
                 ways["noisy"].append(evaluators.listen(noisy, waveform, text, None, own))
                 ways["codec alone"].append(evaluators.listen(coded, waveform, text, None, own))
@@ -365,7 +405,13 @@ def enhancement(pipe, kinds, evaluators, args):
     return rows
 
 
-MAKERS = {"prompts": prompts, "conversion": conversion, "editing": editing, "enhancement": enhancement}
+MAKERS = {
+    "prompts": prompts,
+    "conversion": conversion,
+    "editing": editing,
+    "alignment": alignment,
+    "enhancement": enhancement,
+}
 
 if __name__ == "__main__":
     main(parse_args())

@@ -1,6 +1,7 @@
 """The tables of conversion, enhancement, editing and prompts, with stand-ins for the measurements."""
 
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,34 @@ def test_a_table_has_the_columns_that_were_measured():
         "| voices | way | word errors | DistilMOS | utterances |\n|---|---|---|---|---|\n"
         "| real | noisy | 12.5% | 3.00 | 2 |\n| real | ode | 0.0% | 4.00 | 2 |\n"
     )
+
+
+class Aligning:
+    """Aligns a clean recording to 10, 20 and 30 frames, and a noisy one with a voice or without it to others."""
+
+    durations = {("clean", None): [10, 20, 30], ("noisy", None): [15, 5, 40], ("noisy", "voice"): [11, 19, 30]}
+
+    def encode_voice(self, path):
+        return "voice"
+
+    def align(self, audio, text, voice=None):
+        kind = "clean" if np.array_equal(audio[1], np.ones(600)) else "noisy"
+        return types.SimpleNamespace(durations=np.array(self.durations[kind, voice]))
+
+
+def test_how_far_noise_moves_the_boundaries(monkeypatch):
+    monkeypatch.setattr(beyond, "load_clean", lambda *args: (np.ones(600, np.float32), "A."))
+    evaluators = Contour([0.0])
+    evaluators.summary = types.MethodType(beyond.Evaluators.summary, evaluators)
+    args = types.SimpleNamespace(number=2, levels=[0, 10])
+    rows = beyond.alignment(Aligning(), {"real": {"a": ["a1", "a2"], "b": ["b1"]}}, evaluators, args)
+    # Frames of 10 ms: the ends 10, 30, 60 become 15, 20, 60 and 11, 30, 60.
+    expected = {"the noisy recording": (50.0, 0.0), "another recording": (10 / 3, 0.0)}
+    assert [(row["level"], row["way"]) for row in rows] == [(f"{db} dB", way) for db in (0, 10) for way in expected]
+    for row in rows:
+        assert (row["milliseconds"], row["far"]) == pytest.approx(expected[row["way"]]) and row["utterances"] == 2
+
+
+def test_the_last_recording_of_a_speaker_is_the_voice():
+    speakers = {"a": [1, 2, 3], "b": [4]}
+    assert beyond.with_voices(speakers, 9) == [(1, 3), (4, 4), (2, 3)]
