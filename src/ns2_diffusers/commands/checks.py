@@ -17,7 +17,7 @@ from ..pipelines.voice import Voice, read_mix
 from ..text.directions import read_directions
 
 # Options, and the settings of the pipeline that they give.
-SETTINGS = {
+OPTIONS = {
     "steps": "num_inference_steps",
     "guidance": "guidance_scale",
     "temperature": "temperature",
@@ -34,7 +34,7 @@ SETTINGS = {
 
 def check_settings(args: argparse.Namespace) -> None:
     """Raise an error if a number is out of its range, or if a library or a file that an option needs is missing."""
-    for option, setting in SETTINGS.items():
+    for option, setting in OPTIONS.items():
         if (value := getattr(args, option, None)) is not None:
             check_setting(setting, value, "--" + option.replace("_", "-"))
     if getattr(args, "loudness", None) is not None:

@@ -32,7 +32,7 @@ from .utterances import (
     join_utterances,
     plan_utterances,
 )
-from .voice import MOST_RECORDINGS, Voice, VoiceMix, read_mix
+from .voice import MOST_RECORDINGS, Voice, VoiceMix, load_mix
 
 # Shorter utterances are matched less to the voice.
 MATCHING_SECONDS = 2.0
@@ -414,13 +414,7 @@ class SpeakingMixin(StreamingMixin, SamplingMixin):
             if path in named and not os.path.exists(path):
                 return self.encode_voice(named[path])
             if isinstance(voice, str) and "*" in voice and not os.path.exists(voice):
-                return VoiceMix(
-                    tuple(
-                        (weight * share, part)
-                        for weight, name in read_mix(voice)
-                        for share, part in self.load_voice(name).parts
-                    )
-                )
+                return load_mix(voice, self.load_voice)
             if path.endswith(".safetensors"):
                 voice = Voice.load(path, self._framework)
             elif not os.path.exists(path):

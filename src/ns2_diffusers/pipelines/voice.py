@@ -8,7 +8,7 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -289,6 +289,12 @@ def read_mix(text: str) -> list[tuple[float, str]]:
     for weight, _ in mix:
         check_weight(weight)
     return mix
+
+
+def load_mix(text: str, load: Callable[[str], Voice | VoiceMix]) -> VoiceMix:
+    """The mix of voices that `read_mix` parses, with a function that loads the voice of a name."""
+    loaded = [(weight, load(name)) for weight, name in read_mix(text)]
+    return VoiceMix(tuple((weight * share, part) for weight, voice in loaded for share, part in voice.parts))
 
 
 def check_weight(weight: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..audio.loading import seconds_in_header
 from ..pipelines.named_voices import named_voices
-from ..pipelines.voice import Voice, VoiceMix, read_mix
+from ..pipelines.voice import Voice, VoiceMix, load_mix
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 SUFFIXES = (".safetensors", ".wav", ".flac", ".ogg", ".mp3")
@@ -93,8 +93,7 @@ class VoiceStore:
             ValueError: its file holds no voice, or a voice of another codec; the mix cannot be read.
         """
         if "*" in name:
-            mix = [(weight, self._load(each)) for weight, each in read_mix(name)]
-            return VoiceMix(tuple((weight * share, part) for weight, voice in mix for share, part in voice.parts))
+            return load_mix(name, self._load)
         return self._load(name)
 
     def _load(self, name: str) -> Voice | VoiceMix:
